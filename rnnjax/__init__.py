@@ -1,0 +1,55 @@
+"""rnnjax: recurrent networks in JAX, with every gradient right and shown to be."""
+
+from rnnjax import cells, flow, gradients, interop, methods
+from rnnjax._types import Cell, Rule
+from rnnjax._version import __version__
+from rnnjax.cells import (
+    gru,
+    identity_rnn,
+    initializers,
+    input_dropout,
+    irnn,
+    lstm,
+    lstm_1997,
+    recurrent_dropout,
+    residual,
+    stack,
+    vanilla,
+    wrap,
+    zoneout,
+)
+from rnnjax.gradients import autodiff, bptt
+from rnnjax.methods import sequential
+from rnnjax.unrolling import Layer, bidirectional, recurrent, serial, unroll
+
+__all__ = [
+    "Cell",
+    "Layer",
+    "Rule",
+    "__version__",
+    "autodiff",
+    "bidirectional",
+    "bptt",
+    "cells",
+    "flow",
+    "gradients",
+    "gru",
+    "identity_rnn",
+    "initializers",
+    "input_dropout",
+    "interop",
+    "irnn",
+    "lstm",
+    "lstm_1997",
+    "methods",
+    "recurrent",
+    "recurrent_dropout",
+    "residual",
+    "sequential",
+    "serial",
+    "stack",
+    "unroll",
+    "vanilla",
+    "wrap",
+    "zoneout",
+]

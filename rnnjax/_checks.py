@@ -1,0 +1,116 @@
+"""The validators behind the errors that users see: what was expected, what came, what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._types import Array, Carry, PyTree
+
+
+def check_positive_int(name: str, value: int) -> int:
+    """`value` as an int, if it is one and at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a positive int, got {value!r} ({type(value).__name__})")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return int(value)
+
+
+def check_rate(name: str, rate: float) -> float:
+    """`rate`, if it is a probability in [0, 1)."""
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"{name} is a probability in [0, 1), got {rate}")
+    return float(rate)
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
+    """`value`, if it is one of `choices`; the error names them and the nearest."""
+    choices = list(choices)
+    if value in choices:
+        return value
+    near = get_close_matches(str(value), choices, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}{hint}")
+
+
+def check_sequence(xs: PyTree) -> tuple[int, tuple[int, ...]]:
+    """The length T and batch shape of `xs [T, ..., D]`.
+
+    Raises:
+      TypeError: integer or boolean inputs.
+      ValueError: no time axis, or leaves whose lengths or batch shapes differ.
+    """
+    leaves = jax.tree.leaves(xs)
+    if not leaves:
+        raise ValueError("xs has no arrays in it: pass xs [T, ..., D], time first")
+    for x in leaves:
+        if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+            raise TypeError(
+                f"xs has dtype {jnp.result_type(x)}: cells read floating-point features. Embed "
+                "token ids first (table[ids], or flax.linen.Embed), or cast with xs.astype(float)"
+            )
+        if jnp.ndim(x) < 2:
+            raise ValueError(
+                f"xs has shape {jnp.shape(x)}: expected [T, ..., D], time first and features last. "
+                "A scalar series needs xs[:, None]"
+            )
+    leading = {jnp.shape(x)[:-1] for x in leaves}
+    if len(leading) > 1:
+        raise ValueError(f"the leaves of xs differ in their leading [T, ...] axes: {leading}")
+    length, *batch = leading.pop()
+    return length, tuple(batch)
+
+
+def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
+    """`lengths` as int32 of the batch shape; values are checked where they are known."""
+    if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
+        raise TypeError(
+            f"lengths has dtype {jnp.result_type(lengths)}: expected integers, one length for each "
+            "sequence"
+        )
+    if jnp.shape(lengths) != batch_shape:
+        raise ValueError(
+            f"lengths has shape {jnp.shape(lengths)} but the batch shape of xs is {batch_shape}: "
+            "give one length for each sequence"
+        )
+    if not isinstance(lengths, jax.core.Tracer):
+        values = np.asarray(lengths)
+        if values.size and (values.min() < 0 or values.max() > length):
+            raise ValueError(
+                f"lengths must lie in 0..{length} (T of xs), got values from {values.min()} to "
+                f"{values.max()}"
+            )
+    return jnp.asarray(lengths, jnp.int32)
+
+
+def check_resets(resets: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
+    """`resets`, if it is a boolean [T, ...]."""
+    if jnp.result_type(resets) != jnp.bool_:
+        raise TypeError(
+            f"resets has dtype {jnp.result_type(resets)}: expected booleans, true where a new "
+            "episode begins"
+        )
+    if jnp.shape(resets) != (length, *batch_shape):
+        raise ValueError(
+            f"resets has shape {jnp.shape(resets)}: expected {(length, *batch_shape)}, the leading "
+            "axes of xs"
+        )
+    return jnp.asarray(resets)
+
+
+def check_carry(name: str, carry: Carry, expected: Carry) -> None:
+    """Raise ValueError unless `carry` has the structure, shapes and dtypes of `expected`."""
+    got_leaves, got_tree = jax.tree_util.tree_flatten_with_path(carry)
+    want_leaves, want_tree = jax.tree_util.tree_flatten_with_path(expected)
+    if got_tree != want_tree:
+        raise ValueError(f"{name} has the structure {got_tree}, expected {want_tree}")
+    for (path, got), (_, want) in zip(got_leaves, want_leaves, strict=True):
+        if jnp.shape(got) != jnp.shape(want) or jnp.result_type(got) != jnp.result_type(want):
+            leaf = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"{name}{leaf} is {jnp.result_type(got)}{list(jnp.shape(got))}, expected "
+                f"{jnp.result_type(want)}{list(jnp.shape(want))}"
+            )

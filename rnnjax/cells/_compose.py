@@ -1,0 +1,65 @@
+"""How one rule runs inside another, where its input is only known step by step."""
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, Rule, Tape
+
+
+def inner_forward(rule: Rule, params: Params, carry: Carry, x_t: Array):
+    """The whole forward half of one step, projection included."""
+    return rule.forward(params, carry, rule.project(params, x_t))
+
+
+def inner_input_ct(rule: Rule, params: Params, x_t: Array, tape_t: Tape, delta_t: PyTree) -> Array:
+    """∂C/∂x_t of one step, by `Rule.gradients` on a sequence of length one.
+
+    The weights' gradients that come with it are unused, and the compiler drops them.
+    """
+    one = jax.tree.map(lambda leaf: leaf[None], (x_t, tape_t, delta_t))
+    return rule.gradients(params, *one)[1][0]
+
+
+def start(cell: Cell, params: Params, batch_shape: tuple[int, ...], key: Array | None) -> Carry:
+    """The inner cell's initial carry, with a key only if there is one."""
+    if key is None:
+        return cell.initial_carry(params, batch_shape)
+    return cell.initial_carry(params, batch_shape, key)
+
+
+def output_size(cell: Cell, params: Params, input_size: int) -> int:
+    """The number of features of y_t for inputs with `input_size` features."""
+
+    def outputs(params: Params) -> Array:
+        dtype = jnp.result_type(*jax.tree.leaves(params))
+        carry = cell.initial_carry(params, ())
+        return cell.step(params, carry, jnp.zeros(input_size, dtype))[1]
+
+    return jax.eval_shape(outputs, params).shape[-1]
+
+
+def example_keys(key: Array, batch_shape: tuple[int, ...]) -> Array:
+    """One typed PRNG key for each example, so that carries freeze and restart one by one."""
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    return jax.random.split(key, batch_shape)
+
+
+def keep_mask(keys: Array, rate: float, size: int) -> Array:
+    """[..., size] booleans, true with probability 1 - rate, from keys [...]."""
+
+    def draw(key: Array) -> Array:
+        return jax.random.bernoulli(key, 1 - rate, (size,))
+
+    for _ in range(keys.ndim):
+        draw = jax.vmap(draw)
+    return draw(keys)
+
+
+def next_keys(keys: Array) -> tuple[Array, Array]:
+    """Split every key [...] in two: the keys to carry on, and those to use now."""
+    halves = jax.random.split
+    for _ in range(keys.ndim):
+        halves = jax.vmap(halves)
+    both = halves(keys)
+    return both[..., 0], both[..., 1]

@@ -1,0 +1,127 @@
+"""Zoneout: some units keep their old state, at random."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._checks import check_rate
+from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule
+from rnnjax.cells._compose import example_keys, keep_mask, next_keys, start
+
+
+class ZoneoutCarry(NamedTuple):
+    cell: Carry
+    keys: Array | None  # [...] PRNG keys, one an example; None in evaluation
+
+
+def zoneout(cell: Cell, **rates: float) -> Cell:
+    """Let units keep their previous state at random, instead of dropping them.
+
+        s_t = m ⊙ s_{t-1} + (1 - m) ⊙ s'_t,   m ~ Bernoulli(rate of s), for each field s of the carry
+        y_t = h_t
+
+    where s'_t is what the cell itself computes. Without a key, m is its mean: the expected
+    update, for evaluation. The error flows back through the kept units unchanged.
+
+    Args:
+      cell: a cell whose output is the carry's field `h`.
+      rates: the probability of keeping, in [0, 1), by the name of the carry's field; fields not
+        named are always updated. The paper's choice for language is `h=0.05, c=0.5`.
+
+    Returns:
+      A `Cell` with the same params and a `ZoneoutCarry`.
+
+    Raises:
+      ValueError: a rate outside [0, 1), no rates, or (when the carry is made) unknown fields.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> cell = rnnjax.zoneout(rnnjax.lstm(4), h=0.05, c=0.5)
+      >>> params = cell.init(jax.random.key(0), 2)
+      >>> xs = jax.numpy.ones((5, 2))
+      >>> rnnjax.unroll(cell, params, xs, key=jax.random.key(1))[1].shape
+      (5, 4)
+
+    References:
+      Krueger et al. (2017), Zoneout: regularizing RNNs by randomly preserving hidden
+      activations, ICLR.
+    """
+    if not rates:
+        raise ValueError("zoneout needs a rate by carry field, such as zoneout(lstm(8), h=0.1)")
+    for field, rate in rates.items():
+        check_rate(field, rate)
+
+    def initial_carry(
+        params: Params, batch_shape: tuple[int, ...] = (), key: Array | None = None
+    ) -> ZoneoutCarry:
+        inner = start(cell, params, batch_shape, key)
+        _check_fields(inner, rates)
+        if key is None:
+            return ZoneoutCarry(inner, None)
+        return ZoneoutCarry(inner, next_keys(example_keys(key, batch_shape))[1])
+
+    def masks(carry: ZoneoutCarry) -> tuple[Array | None, dict[str, Any]]:
+        """The keys to carry on, and m [..., H] by field; the mean of m in evaluation."""
+        if carry.keys is None:
+            return None, {f: jnp.asarray(r, getattr(carry.cell, f).dtype) for f, r in rates.items()}
+        keys, drawn = carry.keys, {}
+        for field, rate in rates.items():
+            keys, now = next_keys(keys)
+            state = getattr(carry.cell, field)
+            drawn[field] = (~keep_mask(now, rate, state.shape[-1])).astype(state.dtype)
+        return keys, drawn
+
+    def step(params: Params, carry: ZoneoutCarry, x_t: Array):
+        keys, m = masks(carry)
+        new, _ = cell.step(params, carry.cell, x_t)
+        new = _mix(m, carry.cell, new)
+        return ZoneoutCarry(new, keys), new.h
+
+    rule = None if cell.rule is None else _zoneout_rule(cell.rule, masks)
+    return Cell(cell.init, initial_carry, step, rule)
+
+
+def _mix(m: dict[str, Array], old: Carry, new: Carry) -> Carry:
+    mixed = {f: m[f] * getattr(old, f) + (1 - m[f]) * getattr(new, f) for f in m}
+    return new._replace(**mixed)
+
+
+def _zoneout_rule(inner: Rule, masks) -> Rule:
+    def forward(params: Params, carry: ZoneoutCarry, z_t: PyTree):
+        keys, m = masks(carry)
+        (new, _), tape = inner.forward(params, carry.cell, z_t)
+        new = _mix(m, carry.cell, new)
+        return (ZoneoutCarry(new, keys), new.h), (tape, m)
+
+    def backward(params: Params, tape, carry_ct: ZoneoutCarry, y_ct: Array, clip: Clip):
+        # s_t = m s_{t-1} + (1 - m) s'_t:   ∂C/∂s'_t = (1 - m) ∂C/∂s_t, and m ∂C/∂s_t goes straight
+        # to s_{t-1}. The cell's own y'_t is replaced by h_t, so ∂C/∂y_t joins ∂C/∂h_t.
+        inner_tape, m = tape
+        ct = carry_ct.cell._replace(h=carry_ct.cell.h + y_ct)
+        updated = ct._replace(**{f: (1 - m[f]) * getattr(ct, f) for f in m})
+        old_ct, delta = inner.backward(
+            params, inner_tape, updated, jax.tree.map(jnp.zeros_like, y_ct), clip
+        )
+        kept = {f: getattr(old_ct, f) + m[f] * getattr(ct, f) for f in m}
+        return ZoneoutCarry(old_ct._replace(**kept), None), delta
+
+    def gradients(params: Params, xs: Array, tapes, deltas: PyTree):
+        return inner.gradients(params, xs, tapes[0], deltas)
+
+    return Rule(inner.project, forward, backward, gradients)
+
+
+def _check_fields(carry: Carry, rates: dict[str, float]) -> None:
+    fields = getattr(carry, "_fields", ())
+    if "h" not in fields:
+        raise ValueError(
+            f"zoneout needs a cell whose carry has a field h, got {type(carry).__name__}: inside "
+            "stack() wrap the single cells"
+        )
+    unknown = [field for field in rates if field not in fields]
+    if unknown:
+        raise ValueError(
+            f"zoneout has rates for {', '.join(unknown)}, but the fields of "
+            f"{type(carry).__name__} are {', '.join(fields)}"
+        )

@@ -1,0 +1,95 @@
+"""Weight initialisers: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
+
+`glorot`, `orthogonal` and `normal` are JAX's own. The others set what decides whether a
+recurrent net's error vanishes or explodes: the scale, the spectral radius or the largest
+singular value of the recurrent matrix. Gated cells call an initialiser once for each gate's
+[H, H] or [D, H] block.
+"""
+
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Array
+
+__all__ = [
+    "Initializer",
+    "glorot",
+    "identity",
+    "normal",
+    "orthogonal",
+    "singular_value",
+    "spectral_radius",
+]
+
+_initial = jax.nn.initializers
+
+
+class Initializer(Protocol):
+    """`(key, shape, dtype) -> array`."""
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype, /) -> Array: ...
+
+
+def glorot() -> Initializer:
+    """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010, AISTATS)."""
+    return _initial.glorot_uniform()
+
+
+def orthogonal(scale: float = 1.0) -> Initializer:
+    """A random orthogonal matrix times `scale`: all singular values are `scale` (Saxe 2014, ICLR)."""
+    return _initial.orthogonal(scale)
+
+
+def normal(stddev: float = 0.01) -> Initializer:
+    """Gaussian with mean zero and standard deviation `stddev`."""
+    return _initial.normal(stddev)
+
+
+def identity(scale: float = 1.0) -> Initializer:
+    """`scale` times the identity matrix (Le, Jaitly & Hinton 2015, arXiv 1504.00941)."""
+
+    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        del key
+        return scale * jnp.eye(_square(shape, "identity"), dtype=dtype)
+
+    return init
+
+
+def spectral_radius(rho: float) -> Initializer:
+    """A Gaussian matrix rescaled so that its largest |eigenvalue| is `rho`.
+
+    This is how echo-state networks are set up (Jaeger 2001). JAX computes the eigenvalues of
+    a general matrix on the CPU only.
+    """
+
+    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        _square(shape, "spectral_radius")
+        w = jax.random.normal(key, shape, dtype)
+        return w * (rho / jnp.max(jnp.abs(jnp.linalg.eigvals(w)))).astype(dtype)
+
+    return init
+
+
+def singular_value(sigma: float) -> Initializer:
+    """A Gaussian matrix rescaled so that its largest singular value is `sigma`.
+
+    With sigma·γ < 1, where γ bounds |φ'|, a vanilla net's error must vanish
+    (Pascanu, Mikolov & Bengio 2013, ICML).
+    """
+
+    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        w = jax.random.normal(key, shape, dtype)
+        return w * (sigma / jnp.linalg.norm(w, 2)).astype(dtype)
+
+    return init
+
+
+def _square(shape: tuple[int, ...], name: str) -> int:
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(
+            f"initializers.{name} makes square matrices but the weights have shape {shape}: "
+            "use it for recurrent weights (w_h_init), and glorot() or normal() for w_x_init"
+        )
+    return shape[0]

@@ -1,0 +1,52 @@
+"""An identity that lets reverse-mode differentiation through and names the way out of jvp.
+
+JAX cannot push tangents through a `custom_vjp`, and says so without saying what to do. The
+identity below carries a marker on its tangent: transposing the marker (reverse mode) is the
+identity again, evaluating it (forward mode, now or when compiled) raises our error.
+"""
+
+from typing import Any, NoReturn
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from rnnjax._types import PyTree
+
+_MESSAGE = (
+    "gradient=bptt() is a reverse-mode rule: jvp, jacfwd and linearize cannot pass through it. "
+    "Use unroll(..., gradient=autodiff()) for forward mode; grad, jacrev and jvp of a grad work "
+    "with bptt()"
+)
+
+_marker: Any = Primitive("bptt_reverse_mode_only")
+
+
+def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
+    raise TypeError(_MESSAGE)
+
+
+_marker.def_impl(_refuse)
+_marker.def_abstract_eval(lambda aval: aval)
+mlir.register_lowering(_marker, _refuse)
+ad.deflinear2(_marker, lambda ct, _: [ct])
+batching.primitive_batchers[_marker] = lambda args, dims: (_marker.bind(*args), dims[0])
+
+
+@jax.custom_jvp
+def _identity(x: Any) -> Any:
+    return x
+
+
+@_identity.defjvp
+def _identity_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    return primals[0], _marker.bind(tangents[0])
+
+
+def reverse_only(tree: PyTree) -> PyTree:
+    """`tree`, unchanged; forward-mode differentiation of it raises TypeError."""
+
+    def guard(x: Any) -> Any:
+        return _identity(x) if jax.numpy.issubdtype(x.dtype, jax.numpy.inexact) else x
+
+    return jax.tree.map(guard, tree)

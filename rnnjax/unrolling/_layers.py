@@ -1,0 +1,154 @@
+"""Whole-sequence layers: one direction, both, and one after the other."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Array, Carry, Cell, Init, Params
+from rnnjax.unrolling._unroll import unroll
+
+
+class Layer(NamedTuple):
+    """A map from sequences to sequences, made by `recurrent`, `bidirectional` or `serial`."""
+
+    init: Init  # (key, input_size) -> params
+    apply: Callable[..., tuple[Carry, Array]]  # (params, xs, **options of unroll) -> (carry, ys)
+
+
+def recurrent(cell: Cell, *, reverse: bool = False) -> Layer:
+    """A cell as a layer: `layer.apply(params, xs, **options)` is `unroll(cell, params, xs, …)`.
+
+    Args:
+      cell: any `Cell`.
+      reverse: run backwards in time.
+    """
+
+    def apply(params: Params, xs: Array, **options: Any) -> tuple[Carry, Array]:
+        return unroll(cell, params, xs, reverse=reverse, **options)
+
+    return Layer(cell.init, apply)
+
+
+def bidirectional(forward: Cell, backward: Cell) -> Layer:
+    """Two cells over the same sequence in opposite directions.
+
+        y_t = [y_t forward, y_t backward]
+
+    With `lengths`, the backward cell starts at each sequence's own last step.
+
+    Args:
+      forward: the cell that reads t = 1 … T.
+      backward: the cell that reads t = T … 1.
+
+    Returns:
+      A `Layer` whose params and carry are pairs (forward, backward) and whose outputs are
+      `[T, ..., H_forward + H_backward]`.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> layer = rnnjax.bidirectional(rnnjax.lstm(4), rnnjax.lstm(4))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> carry, ys = layer.apply(params, jax.numpy.ones((10, 2, 3)))
+      >>> ys.shape
+      (10, 2, 8)
+
+    References:
+      Schuster & Paliwal (1997), Bidirectional recurrent neural networks, IEEE TSP 45.
+    """
+    directions = (recurrent(forward), recurrent(backward, reverse=True))
+
+    def init(key: Array, input_size: int) -> Params:
+        keys = jax.random.split(key)
+        return tuple(d.init(k, input_size) for d, k in zip(directions, keys, strict=True))
+
+    def apply(
+        params: Params,
+        xs: Array,
+        *,
+        carry: Carry | None = None,
+        key: Array | None = None,
+        **options: Any,
+    ) -> tuple[Carry, Array]:
+        carries, outputs = _apply_each(directions, params, lambda _: xs, carry, key, options)
+        return carries, jnp.concatenate(outputs, axis=-1)
+
+    return Layer(init, apply)
+
+
+def serial(*layers: Layer | Cell) -> Layer:
+    """Layers one after the other, each over the whole sequence before the next begins.
+
+    For cells the params and carry are those of `stack(*cells)`, which computes the same step by
+    step: train with `serial`, decode with `stack`.
+
+    Args:
+      layers: layers or cells, the first nearest to the input. A cell means `recurrent(cell)`.
+
+    Returns:
+      A `Layer` whose params and carry are tuples with one entry a layer.
+
+    Raises:
+      ValueError: no layers, or a `carry` with the wrong number of entries.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> both = rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(4))
+      >>> layer = rnnjax.serial(both, rnnjax.gru(5))
+      >>> params = layer.init(jax.random.key(0), 3)
+      >>> layer.apply(params, jax.numpy.ones((10, 2, 3)))[1].shape
+      (10, 2, 5)
+    """
+    if not layers:
+        raise ValueError("serial() needs at least one layer or cell")
+    parts = tuple(recurrent(part) if isinstance(part, Cell) else part for part in layers)
+
+    def init(key: Array, input_size: int) -> Params:
+        params: list[Params] = []
+        for part, part_key in zip(parts, jax.random.split(key, len(parts)), strict=True):
+            params.append(part.init(part_key, input_size))
+            xs = jax.ShapeDtypeStruct((1, input_size), jnp.result_type(float))
+            input_size = jax.eval_shape(part.apply, params[-1], xs)[1].shape[-1]
+        return tuple(params)
+
+    def apply(
+        params: Params,
+        xs: Array,
+        *,
+        carry: Carry | None = None,
+        key: Array | None = None,
+        **options: Any,
+    ) -> tuple[Carry, Array]:
+        def source(outputs: list[Array]) -> Array:
+            return outputs[-1] if outputs else xs
+
+        carries, outputs = _apply_each(parts, params, source, carry, key, options)
+        return carries, outputs[-1]
+
+    return Layer(init, apply)
+
+
+def _apply_each(
+    parts: tuple[Layer, ...],
+    params: Params,
+    source: Callable[[list[Array]], Array],
+    carry: Carry | None,
+    key: Array | None,
+    options: dict[str, Any],
+) -> tuple[Carry, list[Array]]:
+    """Apply every part to `source(outputs so far)`, with its own params, carry and key."""
+    for name, given in (("params", params), ("carry", carry)):
+        if given is not None and len(given) != len(parts):
+            raise ValueError(f"{name} has {len(given)} entries, expected {len(parts)}: one a layer")
+    carries = (None,) * len(parts) if carry is None else carry
+    keys = (None,) * len(parts) if key is None else jax.random.split(key, len(parts))
+    out_carries: list[Carry] = []
+    outputs: list[Array] = []
+    for part, part_params, part_carry, part_key in zip(parts, params, carries, keys, strict=True):
+        new, ys = part.apply(
+            part_params, source(outputs), carry=part_carry, key=part_key, **options
+        )
+        out_carries.append(new)
+        outputs.append(ys)
+    return tuple(out_carries), outputs

@@ -1,0 +1,120 @@
+"""Cells that read a flag beside their input: padding freezes the carry, episodes restart it.
+
+Both wrap a cell and its rule, so that every gradient and method handles variable lengths and
+resets without knowing of them.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Tape
+
+
+class Flagged(NamedTuple):
+    """One step's input, or its projection, beside the flag of each example."""
+
+    value: PyTree
+    flag: Array | None  # [...] bool; None in a cotangent
+
+
+class RestartCarry(NamedTuple):
+    current: Carry
+    initial: Carry  # what `current` goes back to where an episode begins
+
+
+def select(flag: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
+    """Leaf by leaf, `on_true` for the examples whose flag [...] is set, else `on_false`."""
+
+    def pick(a: Any, b: Any) -> Array:
+        return jnp.where(flag.reshape(flag.shape + (1,) * (jnp.ndim(a) - flag.ndim)), a, b)
+
+    return jax.tree.map(pick, on_true, on_false)
+
+
+def zeros_like(tree: PyTree) -> PyTree:
+    return jax.tree.map(jnp.zeros_like, tree)
+
+
+def freezing(cell: Cell) -> Cell:
+    """A cell on `Flagged(x_t, valid)`: where not valid, the carry stays and the output is zero.
+
+    Padding must be finite: `unroll` replaces it by zeros first, so that nothing in it, NaN
+    included, reaches a value or a gradient.
+    """
+
+    def step(params: Params, carry: Carry, x_t: Flagged) -> tuple[Carry, Array]:
+        new, y_t = cell.step(params, carry, x_t.value)
+        return select(x_t.flag, new, carry), select(x_t.flag, y_t, zeros_like(y_t))
+
+    rule = None if cell.rule is None else _freezing_rule(cell.rule)
+    return Cell(cell.init, cell.initial_carry, step, rule)
+
+
+def _freezing_rule(inner: Rule) -> Rule:
+    def project(params: Params, xs: Flagged) -> Flagged:
+        return Flagged(inner.project(params, xs.value), xs.flag)
+
+    def forward(params: Params, carry: Carry, z_t: Flagged):
+        (new, y_t), tape_t = inner.forward(params, carry, z_t.value)
+        held = select(z_t.flag, new, carry), select(z_t.flag, y_t, zeros_like(y_t))
+        return held, (tape_t, z_t.flag)
+
+    def backward(params: Params, tape: Tape, carry_ct: Carry, y_ct: Array, clip: Clip):
+        # A frozen step passes ∂C/∂carry_t on unchanged; the cell sees none of it.
+        tape_t, valid = tape
+        zero = zeros_like(carry_ct)
+        active_ct = select(valid, carry_ct, zero)
+        y_ct = select(valid, y_ct, zeros_like(y_ct))
+        moved_ct, delta = inner.backward(params, tape_t, active_ct, y_ct, clip)
+        held_ct = select(valid, zero, carry_ct)
+        return jax.tree.map(jnp.add, moved_ct, held_ct), delta
+
+    def gradients(params: Params, xs: Flagged, tapes: Tape, deltas: PyTree):
+        params_ct, xs_ct = inner.gradients(params, xs.value, tapes[0], deltas)
+        return params_ct, Flagged(xs_ct, None)
+
+    return Rule(project, forward, backward, gradients)
+
+
+def restarting(cell: Cell) -> Cell:
+    """A cell on `Flagged(x_t, begins)`: where an episode begins, the carry restarts first."""
+
+    def initial_carry(
+        params: Params, batch_shape: tuple[int, ...] = (), key: Array | None = None
+    ) -> RestartCarry:
+        carry = cell.initial_carry(params, batch_shape, key)
+        return RestartCarry(carry, carry)
+
+    def step(params: Params, carry: RestartCarry, x_t: Flagged) -> tuple[RestartCarry, Array]:
+        before = select(x_t.flag, carry.initial, carry.current)
+        new, y_t = cell.step(params, before, x_t.value)
+        return RestartCarry(new, carry.initial), y_t
+
+    rule = None if cell.rule is None else _restarting_rule(cell.rule)
+    return Cell(cell.init, initial_carry, step, rule)
+
+
+def _restarting_rule(inner: Rule) -> Rule:
+    def project(params: Params, xs: Flagged) -> Flagged:
+        return Flagged(inner.project(params, xs.value), xs.flag)
+
+    def forward(params: Params, carry: RestartCarry, z_t: Flagged):
+        before = select(z_t.flag, carry.initial, carry.current)
+        (new, y_t), tape_t = inner.forward(params, before, z_t.value)
+        return (RestartCarry(new, carry.initial), y_t), (tape_t, z_t.flag)
+
+    def backward(params: Params, tape: Tape, carry_ct: RestartCarry, y_ct: Array, clip: Clip):
+        # The carry before the step came from the initial one where the episode began.
+        tape_t, begins = tape
+        before_ct, delta = inner.backward(params, tape_t, carry_ct.current, y_ct, clip)
+        zero = zeros_like(before_ct)
+        initial_ct = jax.tree.map(jnp.add, carry_ct.initial, select(begins, before_ct, zero))
+        return RestartCarry(select(begins, zero, before_ct), initial_ct), delta
+
+    def gradients(params: Params, xs: Flagged, tapes: Tape, deltas: PyTree):
+        params_ct, xs_ct = inner.gradients(params, xs.value, tapes[0], deltas)
+        return params_ct, Flagged(xs_ct, None)
+
+    return Rule(project, forward, backward, gradients)
