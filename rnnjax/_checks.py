@@ -6,6 +6,7 @@ from difflib import get_close_matches
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnnjax._types import Array, Carry, PyTree
 
@@ -76,7 +77,7 @@ def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> 
             f"lengths has shape {jnp.shape(lengths)} but the batch shape of xs is {batch_shape}: "
             "give one length for each sequence"
         )
-    if not isinstance(lengths, jax.core.Tracer):
+    if not isinstance(lengths, Tracer):
         values = np.asarray(lengths)
         if values.size and (values.min() < 0 or values.max() > length):
             raise ValueError(

@@ -27,7 +27,7 @@ def draw_weights(
     w_h_init: Initializer,
     dtype: DType | None,
 ) -> tuple[Array, Array, Array]:
-    """w_x [D, gates*H] and w_h [H, gates*H], one draw for each gate's block, and b = 0 [gates*H]."""
+    """w_x [D, gates*H] and w_h [H, gates*H], drawn gate by gate, and b = 0 [gates*H]."""
     check_positive_int("input_size", input_size)
     chosen = float_dtype(dtype)
     key_x, key_h = jax.random.split(key)

@@ -30,7 +30,8 @@ class RecurrentDropoutCarry(NamedTuple):
 def input_dropout(cell: Cell, rate: float, *, same_mask: bool = False) -> Cell:
     """Inverted dropout on the inputs of a cell.
 
-        m_t ~ Bernoulli(1 - rate) / (1 - rate);   carry_t, y_t = step(params, carry_{t-1}, m_t ⊙ x_t)
+        m_t ~ Bernoulli(1 - rate) / (1 - rate)
+        carry_t, y_t = step(params, carry_{t-1}, m_t ⊙ x_t)
 
     Active when the carry was made with a key: `unroll(..., key=key)` or
     `initial_carry(params, batch_shape, key)`. Without one the cell is left as it is.
@@ -116,7 +117,8 @@ def _input_dropout_rule(inner: Rule, mask) -> Rule:
 def recurrent_dropout(cell: Cell, rate: float) -> Cell:
     """Variational dropout on the recurrent connection: one mask for all steps of a sequence.
 
-        m ~ Bernoulli(1 - rate) / (1 - rate), once;   carry_t, y_t = step(params, (m ⊙ h_{t-1}, …), x_t)
+        m ~ Bernoulli(1 - rate) / (1 - rate), once
+        carry_t, y_t = step(params, (m ⊙ h_{t-1}, …), x_t)
 
     For cells that read h_{t-1} only through the product with W_h: vanilla and LSTM cells, and
     users' cells of that kind. A GRU or an identity cell also adds h_{t-1} to h_t directly, so a

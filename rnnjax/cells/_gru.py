@@ -1,6 +1,6 @@
 """The gated recurrent unit, with the reset gate before or after the recurrent product."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ class GRUParams(NamedTuple):
     w_x: Array  # [D, 3H]
     w_h: Array  # [H, 3H]
     b: Array  # [3H]
-    b_hn: Array | None  # [H], inside the reset gate; None when the reset comes before
+    b_hn: Any  # Array [H], inside the reset gate; None when the reset comes before
 
 
 class GRUCarry(NamedTuple):
@@ -30,7 +30,7 @@ class GRUTape(NamedTuple):
 
     gates: Array  # [..., 3H] r, z, n after their activations
     h_tm1: Array  # [..., H]
-    recurrent: Array | None  # [..., H] h_{t-1} W_hn + b_hn; None when the reset comes before
+    recurrent: Any  # Array [..., H] h_{t-1} W_hn + b_hn; None when the reset comes before
 
 
 def gru(

@@ -18,7 +18,8 @@ class ZoneoutCarry(NamedTuple):
 def zoneout(cell: Cell, **rates: float) -> Cell:
     """Let units keep their previous state at random, instead of dropping them.
 
-        s_t = m ⊙ s_{t-1} + (1 - m) ⊙ s'_t,   m ~ Bernoulli(rate of s), for each field s of the carry
+        m ~ Bernoulli(rate of s)
+        s_t = m ⊙ s_{t-1} + (1 - m) ⊙ s'_t        for each field s of the carry
         y_t = h_t
 
     where s'_t is what the cell itself computes. Without a key, m is its mean: the expected

@@ -29,7 +29,9 @@ _initial = jax.nn.initializers
 class Initializer(Protocol):
     """`(key, shape, dtype) -> array`."""
 
-    def __call__(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype, /) -> Array: ...
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype, /) -> Array:
+        """Draw an array."""
+        ...
 
 
 def glorot() -> Initializer:
@@ -38,7 +40,7 @@ def glorot() -> Initializer:
 
 
 def orthogonal(scale: float = 1.0) -> Initializer:
-    """A random orthogonal matrix times `scale`: all singular values are `scale` (Saxe 2014, ICLR)."""
+    """`scale` times a random orthogonal matrix: all singular values equal (Saxe 2014, ICLR)."""
     return _initial.orthogonal(scale)
 
 

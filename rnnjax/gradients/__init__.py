@@ -1,7 +1,19 @@
-"""How to differentiate a recurrence: values to pass as `unroll(..., gradient=...)`."""
+"""How to differentiate a recurrence: values to pass as `unroll(..., gradient=...)`, and checks."""
 
 from rnnjax.gradients._autodiff import autodiff
 from rnnjax.gradients._bptt import bptt
+from rnnjax.gradients._check import CheckReport, CheckRow, check
 from rnnjax.gradients._clip import clip_by_norm, clip_by_value
+from rnnjax.gradients._unfolded import Unfolded, unfolded
 
-__all__ = ["autodiff", "bptt", "clip_by_norm", "clip_by_value"]
+__all__ = [
+    "CheckReport",
+    "CheckRow",
+    "Unfolded",
+    "autodiff",
+    "bptt",
+    "check",
+    "clip_by_norm",
+    "clip_by_value",
+    "unfolded",
+]

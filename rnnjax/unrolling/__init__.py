@@ -1,7 +1,7 @@
 """Cells over whole sequences: `unroll` and the layers made with it."""
 
+from rnnjax.cells._flagged import Flagged, freezing, restarting
 from rnnjax.unrolling._layers import Layer, bidirectional, recurrent, serial
-from rnnjax.unrolling._lengths import Flagged, freezing, restarting
 from rnnjax.unrolling._unroll import unroll
 
 __all__ = [

@@ -1,16 +1,13 @@
 """`unroll`: a cell over a sequence."""
 
 from functools import partial
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from rnnjax._checks import check_carry, check_lengths, check_resets, check_sequence
 from rnnjax._types import Array, Carry, Cell, Gradient, Method, Params, PyTree
+from rnnjax.cells._sequence import Sequence, checked_sequence, final_carry, prepare
 from rnnjax.gradients import autodiff, bptt
 from rnnjax.methods import sequential
-from rnnjax.unrolling._lengths import Flagged, RestartCarry, freezing, restarting, select
 
 
 def unroll(
@@ -71,7 +68,6 @@ def unroll(
       >>> carry.h.shape, ys.shape, float(jnp.abs(ys[6:, 1]).sum())
       ((2, 4), (10, 2, 4), 0.0)
     """
-    length, batch_shape = check_sequence(xs)
     gradient = gradient or (autodiff() if cell.rule is None else bptt())
     method = method or sequential()
     if gradient.name not in method.gradients:
@@ -79,22 +75,8 @@ def unroll(
             f"method={method.name}() cannot be differentiated by gradient={gradient.name}(): it "
             f"supports {', '.join(name + '()' for name in method.gradients)}"
         )
-    initial = cell.initial_carry
-    fresh = initial(params, batch_shape) if key is None else initial(params, batch_shape, key)
-    if carry is None:
-        carry = fresh
-    elif key is not None:
-        raise ValueError(
-            "pass carry= or key=, not both: a key draws the randomness of a new carry, which is "
-            "cell.initial_carry(params, batch_shape, key)"
-        )
-    else:
-        check_carry("carry", carry, jax.eval_shape(lambda: fresh))
-    if lengths is not None:
-        lengths = check_lengths(lengths, length, batch_shape)
-    if resets is not None:
-        resets = check_resets(resets, length, batch_shape)
-    return _run(cell, gradient, method, reverse, params, carry, fresh, xs, lengths, resets)
+    sequence = checked_sequence(cell, params, xs, carry, key, lengths, resets)
+    return _run(cell, gradient, method, reverse, params, sequence)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -104,27 +86,8 @@ def _run(
     method: Method,
     reverse: bool,
     params: Params,
-    carry: Carry,
-    fresh: Carry,
-    xs: PyTree,
-    lengths: Array | None,
-    resets: Array | None,
+    sequence: Sequence,
 ) -> tuple[Carry, PyTree]:
-    dtype = jnp.result_type(*(leaf for leaf in jax.tree.leaves(params)))
-    xs = jax.tree.map(lambda x: jnp.asarray(x, dtype), xs)
-    steps = jax.tree.leaves(xs)[0].shape[0]
-    valid = None
-    if lengths is not None:
-        valid = jnp.arange(steps).reshape((steps,) + (1,) * lengths.ndim) < lengths
-        xs = select(valid, xs, jax.tree.map(jnp.zeros_like, xs))
-    inputs: Any = xs
-    if resets is not None:
-        # Backwards in time, the carry restarts after an episode's first step, not before it.
-        begins = jnp.roll(resets, -1, axis=0).at[-1:].set(False) if reverse else resets
-        inputs, carry = Flagged(inputs, begins), RestartCarry(carry, fresh)
-        cell = restarting(cell)
-    if valid is not None:
-        inputs = Flagged(inputs, valid)
-        cell = freezing(cell)
+    cell, carry, inputs = prepare(cell, params, sequence, reverse)
     carry, ys = gradient.run(cell, method, params, carry, inputs, reverse)
-    return (carry.current if resets is not None else carry), ys
+    return final_carry(carry), ys

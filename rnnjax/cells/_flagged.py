@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Tape
+from rnnjax.cells._compose import start
 
 
 class Flagged(NamedTuple):
     """One step's input, or its projection, beside the flag of each example."""
 
     value: PyTree
-    flag: Array | None  # [...] bool; None in a cotangent
+    flag: Any  # Array [...] bool; None in a cotangent
 
 
 class RestartCarry(NamedTuple):
@@ -84,7 +85,7 @@ def restarting(cell: Cell) -> Cell:
     def initial_carry(
         params: Params, batch_shape: tuple[int, ...] = (), key: Array | None = None
     ) -> RestartCarry:
-        carry = cell.initial_carry(params, batch_shape, key)
+        carry = start(cell, params, batch_shape, key)
         return RestartCarry(carry, carry)
 
     def step(params: Params, carry: RestartCarry, x_t: Flagged) -> tuple[RestartCarry, Array]:

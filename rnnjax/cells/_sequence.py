@@ -1,0 +1,83 @@
+"""From what a user passes for a sequence to a cell, a carry and inputs that a scan can run.
+
+`unroll` and everything else that runs a cell over time share these two halves: `checked_sequence` reads
+shapes and known values and raises; `prepare` is traced.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._checks import check_carry, check_lengths, check_resets, check_sequence
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.cells._compose import start
+from rnnjax.cells._flagged import Flagged, RestartCarry, freezing, restarting, select
+
+
+class Sequence(NamedTuple):
+    """A checked input sequence: arrays only."""
+
+    xs: PyTree  # [T, ..., D]
+    carry: Carry  # before the first step
+    fresh: Carry  # what the carry restarts from at a reset
+    lengths: Array | None  # [...]
+    resets: Array | None  # [T, ...]
+
+
+def checked_sequence(
+    cell: Cell,
+    params: Params,
+    xs: PyTree,
+    carry: Carry | None = None,
+    key: Array | None = None,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+) -> Sequence:
+    """Hold everything that comes with a sequence against the cell; see `unroll` for the errors."""
+    length, batch_shape = check_sequence(xs)
+    fresh = start(cell, params, batch_shape, key)
+    if carry is None:
+        carry = fresh
+    elif key is not None:
+        raise ValueError(
+            "pass carry= or key=, not both: a key draws the randomness of a new carry, which is "
+            "cell.initial_carry(params, batch_shape, key)"
+        )
+    else:
+        check_carry("carry", carry, fresh)
+    if lengths is not None:
+        lengths = check_lengths(lengths, length, batch_shape)
+    if resets is not None:
+        resets = check_resets(resets, length, batch_shape)
+    return Sequence(xs, carry, fresh, lengths, resets)
+
+
+def prepare(
+    cell: Cell, params: Params, sequence: Sequence, reverse: bool = False
+) -> tuple[Cell, Carry, PyTree]:
+    """The cell, carry and inputs to scan: xs in the params' dtype, lengths and resets built in.
+
+    `scan(partial(cell.step, params), carry, inputs)` then runs the whole sequence;
+    `final_carry` takes its last carry back to the form of the user's cell.
+    """
+    xs, carry, fresh, lengths, resets = sequence
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    xs = jax.tree.map(lambda x: jnp.asarray(x, dtype), xs)
+    steps = jax.tree.leaves(xs)[0].shape[0]
+    valid = None
+    if lengths is not None:
+        valid = jnp.arange(steps).reshape((steps,) + (1,) * lengths.ndim) < lengths[None]
+        xs = select(valid, xs, jax.tree.map(jnp.zeros_like, xs))
+    if resets is not None:
+        # Backwards in time, the carry restarts after an episode's first step, not before it.
+        begins = jnp.roll(resets, -1, axis=0).at[-1:].set(False) if reverse else resets
+        xs, carry, cell = Flagged(xs, begins), RestartCarry(carry, fresh), restarting(cell)
+    if valid is not None:
+        xs, cell = Flagged(xs, valid), freezing(cell)
+    return cell, carry, xs
+
+
+def final_carry(carry: Carry) -> Carry:
+    """The carry of the user's cell, from the last carry of a prepared scan."""
+    return carry.current if isinstance(carry, RestartCarry) else carry

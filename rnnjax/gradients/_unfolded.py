@@ -1,0 +1,86 @@
+"""The gradient of every copy of the weights in the unfolded net."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.cells._sequence import Sequence, checked_sequence, final_carry, prepare
+
+
+class Unfolded(NamedTuple):
+    """∂C/∂W_t for the copy W_t of the weights that step t uses."""
+
+    copies: Params  # each leaf [T, ...]: ∂C/∂W_t
+
+    def sum(self) -> Params:
+        """Σ_t ∂C/∂W_t, which is what `jax.grad` returns: the copies are one and the same W."""
+        return jax.tree.map(partial(jnp.sum, axis=0), self.copies)
+
+    def mean(self) -> Params:
+        """Σ_t ∂C/∂W_t / T, whose size does not grow with the sequence."""
+        return jax.tree.map(partial(jnp.mean, axis=0), self.copies)
+
+
+def unfolded(
+    cell: Cell,
+    params: Params,
+    xs: PyTree,
+    cost: Callable[[Carry, PyTree], Array],
+    *,
+    carry: Carry | None = None,
+    key: Array | None = None,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+) -> Unfolded:
+    """Differentiate with respect to each step's own copy of the weights.
+
+        C(W_1, …, W_T) = cost of  carry_t, y_t = step(W_t, carry_{t-1}, x_t)   at W_1 = … = W_T = W
+
+    Where the copies' gradients come from in time is what BPTT's one sum hides. They need T times
+    the memory of the weights.
+
+    Args:
+      cell: any `Cell`.
+      params: its weights W.
+      xs: inputs `[T, ..., D]`.
+      cost: `(carry, ys) -> scalar`, of the last carry and the outputs.
+      carry, key, lengths, resets: as for `rnnjax.unroll`.
+
+    Returns:
+      `Unfolded(copies)`, with the structure of params and a leading T in every leaf.
+
+    Raises:
+      TypeError, ValueError: as `rnnjax.unroll`; a cost that is not a scalar.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> cell = rnnjax.lstm(3)
+      >>> params, xs = cell.init(jax.random.key(0), 2), jax.numpy.ones((5, 2))
+      >>> each = rnnjax.gradients.unfolded(cell, params, xs, lambda carry, ys: ys[-1].sum())
+      >>> each.copies.w_h.shape, each.sum().w_h.shape
+      ((5, 3, 12), (3, 12))
+    """
+    sequence = checked_sequence(cell, params, xs, carry, key, lengths, resets)
+    return _unfolded(cell, cost, params, sequence)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _unfolded(
+    cell: Cell, cost: Callable[[Carry, PyTree], Array], params: Params, sequence: Sequence
+) -> Unfolded:
+    cell, carry, inputs = prepare(cell, params, sequence)
+    steps = jax.tree.leaves(inputs)[0].shape[0]
+
+    def body(carry: Carry, copy_and_input: Any) -> tuple[Carry, PyTree]:
+        return cell.step(copy_and_input[0], carry, copy_and_input[1])
+
+    def total(copies: Params) -> Array:
+        last, ys = jax.lax.scan(body, carry, (copies, inputs))
+        return cost(final_carry(last), ys)
+
+    copies = jax.tree.map(lambda w: jnp.broadcast_to(w, (steps, *w.shape)), params)
+    return Unfolded(jax.grad(total)(copies))
