@@ -1,7 +1,7 @@
 """rnnjax: recurrent networks in JAX, with every gradient right and shown to be."""
 
 from rnnjax import cells, flow, gradients, interop, methods
-from rnnjax._types import Cell, Rule
+from rnnjax._types import Cell, Gradient, Method, Rule
 from rnnjax._version import __version__
 from rnnjax.cells import (
     gru,
@@ -24,7 +24,9 @@ from rnnjax.unrolling import Layer, bidirectional, recurrent, serial, unroll
 
 __all__ = [
     "Cell",
+    "Gradient",
     "Layer",
+    "Method",
     "Rule",
     "__version__",
     "autodiff",

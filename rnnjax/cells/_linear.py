@@ -12,14 +12,29 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
     Raises:
       ValueError: x does not have the D features that w was initialised for.
     """
+    check_features(x, w)
+    z = x @ w
+    return z if b is None else z + b
+
+
+def check_features(x: Array, w: Array) -> None:
+    """Raise ValueError unless x [..., D] has the D features that w [D, G] was initialised for."""
     if x.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             f"the input has shape {x.shape} but the cell's weights expect [..., {w.shape[0]}]: "
             f"pass inputs with {w.shape[0]} features last, or initialise the cell for these with "
             "cell.init(key, input_size)"
         )
-    z = x @ w
-    return z if b is None else z + b
+
+
+def joint_affine(x: Array, h: Array, w_x: Array, w_h: Array, b: Array) -> Array:
+    """[x, h] W + b with W = [w_x; w_h], in one product: [..., D] and [..., H] -> [..., G].
+
+    A compiler that sees the loop stacks the weights once, ahead of it; under autodiff one
+    gradient is accumulated a step instead of two.
+    """
+    check_features(x, w_x)
+    return jnp.concatenate([x, h], axis=-1) @ jnp.concatenate([w_x, w_h]) + b
 
 
 def sum_outer(xs: Array, deltas: Array) -> Array:

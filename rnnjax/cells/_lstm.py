@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Cell, Clip, Rule
 from rnnjax.cells._build import DType, draw_weights
-from rnnjax.cells._linear import affine, sum_bias, sum_outer
+from rnnjax.cells._linear import affine, joint_affine, sum_bias, sum_outer
 from rnnjax.cells.initializers import Initializer, glorot, orthogonal
 
 
@@ -94,7 +94,18 @@ def _initial_carry(
 
 
 def _step(params: LSTMParams, carry: LSTMCarry, x_t: Array) -> tuple[LSTMCarry, Array]:
-    return _forward(params, carry, _project(params, x_t))[0]
+    z = joint_affine(x_t, carry.h, params.w_x, params.w_h, params.b)
+    return _update(carry, z)[0]
+
+
+def _update(carry: LSTMCarry, z: Array) -> tuple[tuple[LSTMCarry, Array], LSTMTape]:
+    """The step after its matrix product: z [..., 4H] holds z_i, z_f, z_g, z_o."""
+    z_i, z_f, z_g, z_o = jnp.split(z, 4, axis=-1)
+    i, f, o = jax.nn.sigmoid(z_i), jax.nn.sigmoid(z_f), jax.nn.sigmoid(z_o)
+    g = jnp.tanh(z_g)
+    c = f * carry.c + i * g
+    h = o * jnp.tanh(c)
+    return (LSTMCarry(h, c), h), LSTMTape(jnp.concatenate([i, f, g, o], -1), carry.h, carry.c)
 
 
 def _project(params: LSTMParams, xs: Array) -> Array:
@@ -104,12 +115,7 @@ def _project(params: LSTMParams, xs: Array) -> Array:
 def _forward(
     params: LSTMParams, carry: LSTMCarry, z_t: Array
 ) -> tuple[tuple[LSTMCarry, Array], LSTMTape]:
-    z_i, z_f, z_g, z_o = jnp.split(z_t + carry.h @ params.w_h, 4, axis=-1)
-    i, f, o = jax.nn.sigmoid(z_i), jax.nn.sigmoid(z_f), jax.nn.sigmoid(z_o)
-    g = jnp.tanh(z_g)
-    c = f * carry.c + i * g
-    h = o * jnp.tanh(c)
-    return (LSTMCarry(h, c), h), LSTMTape(jnp.concatenate([i, f, g, o], -1), carry.h, carry.c)
+    return _update(carry, z_t + carry.h @ params.w_h)
 
 
 def _backward(

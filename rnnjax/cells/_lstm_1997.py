@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Cell, Clip, Rule
 from rnnjax.cells._build import DType, draw_weights
-from rnnjax.cells._linear import affine, sum_bias, sum_outer
+from rnnjax.cells._linear import affine, joint_affine, sum_bias, sum_outer
 from rnnjax.cells._lstm import LSTMCarry
 from rnnjax.cells.initializers import Initializer, glorot, orthogonal
 
@@ -85,18 +85,16 @@ def lstm_1997(
         w_x, w_h, b = draw_weights(key, input_size, hidden, 3, w_x_init, w_h_init, dtype)
         return LSTM1997Params(w_x, w_h, b.at[2 * hidden :].set(output_bias))
 
-    def forward(params: LSTM1997Params, carry: LSTMCarry, z_t: Array):
-        h_tm1 = jax.lax.stop_gradient(carry.h) if truncate else carry.h
-        z_i, z_g, z_o = jnp.split(z_t + h_tm1 @ params.w_h, 3, axis=-1)
-        i, o = jax.nn.sigmoid(z_i), jax.nn.sigmoid(z_o)
-        g = jnp.tanh(z_g)
-        c = carry.c + i * g
-        tanh_c = jnp.tanh(c)
-        h = o * tanh_c
-        return (LSTMCarry(h, c), h), LSTM1997Tape(jnp.concatenate([i, g, o], -1), carry.h, tanh_c)
+    def h_read(carry: LSTMCarry) -> Array:
+        """h_{t-1} as the recurrent product reads it."""
+        return jax.lax.stop_gradient(carry.h) if truncate else carry.h
 
     def step(params: LSTM1997Params, carry: LSTMCarry, x_t: Array):
-        return forward(params, carry, _project(params, x_t))[0]
+        z = joint_affine(x_t, h_read(carry), params.w_x, params.w_h, params.b)
+        return _update(carry, z)[0]
+
+    def forward(params: LSTM1997Params, carry: LSTMCarry, z_t: Array):
+        return _update(carry, z_t + h_read(carry) @ params.w_h)
 
     def backward(
         params: LSTM1997Params, tape: LSTM1997Tape, carry_ct: LSTMCarry, y_ct: Array, clip: Clip
@@ -122,6 +120,17 @@ def _initial_carry(
     del key
     zeros = jnp.zeros((*batch_shape, params.w_h.shape[0]), params.w_h.dtype)
     return LSTMCarry(zeros, zeros)
+
+
+def _update(carry: LSTMCarry, z: Array) -> tuple[tuple[LSTMCarry, Array], LSTM1997Tape]:
+    """The step after its matrix product: z [..., 3H] holds z_i, z_g, z_o."""
+    z_i, z_g, z_o = jnp.split(z, 3, axis=-1)
+    i, o = jax.nn.sigmoid(z_i), jax.nn.sigmoid(z_o)
+    g = jnp.tanh(z_g)
+    c = carry.c + i * g
+    tanh_c = jnp.tanh(c)
+    h = o * tanh_c
+    return (LSTMCarry(h, c), h), LSTM1997Tape(jnp.concatenate([i, g, o], -1), carry.h, tanh_c)
 
 
 def _project(params: LSTM1997Params, xs: Array) -> Array:

@@ -1,7 +1,7 @@
 """From what a user passes for a sequence to a cell, a carry and inputs that a scan can run.
 
-`unroll` and everything else that runs a cell over time share these two halves: `checked_sequence` reads
-shapes and known values and raises; `prepare` is traced.
+`unroll` and everything else that runs a cell over time share these two halves:
+`checked_sequence` reads shapes and known values and raises; `prepare` is traced.
 """
 
 from typing import NamedTuple

@@ -8,7 +8,7 @@ from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array, Cell, Clip, Rule
 from rnnjax.cells._activations import ACTIVATIONS, ActivationName
 from rnnjax.cells._build import DType, draw_weights
-from rnnjax.cells._linear import affine, sum_bias, sum_outer
+from rnnjax.cells._linear import affine, joint_affine, sum_bias, sum_outer
 from rnnjax.cells.initializers import Initializer, glorot, identity, normal, orthogonal
 
 
@@ -85,12 +85,13 @@ def vanilla(
     def project(params: VanillaParams, xs: Array) -> Array:
         return affine(xs, params.w_x, params.b)
 
+    def step(params: VanillaParams, carry: VanillaCarry, x_t: Array):
+        h = phi.apply(joint_affine(x_t, carry.h, params.w_x, params.w_h, params.b))
+        return VanillaCarry(h), h
+
     def forward(params: VanillaParams, carry: VanillaCarry, z_t: Array):
         h = phi.apply(z_t + carry.h @ params.w_h)
         return (VanillaCarry(h), h), VanillaTape(h, carry.h)
-
-    def step(params: VanillaParams, carry: VanillaCarry, x_t: Array):
-        return forward(params, carry, project(params, x_t))[0]
 
     def backward(
         params: VanillaParams, tape: VanillaTape, carry_ct: VanillaCarry, y_ct: Array, clip: Clip

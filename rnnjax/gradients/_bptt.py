@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from rnnjax._types import Array, Carry, Cell, Clip, Gradient, Method, Params, PyTree, Rule
+from rnnjax._types import Array, Carry, Cell, Clip, Gradient, Method, Params, PyTree, Rule, Step
 from rnnjax.gradients._reverse_only import reverse_only
 
 
@@ -30,7 +30,7 @@ class BPTT:
                 "use gradient=autodiff(), or give the cell a rule and hold it to "
                 "rnnjax.gradients.check(cell)"
             )
-        loop = _Loop(cell.rule, method, self.clip, reverse)
+        loop = _Loop(cell.step, cell.rule, method, self.clip, reverse)
         return _unfold(loop, *reverse_only((params, carry, xs)))
 
 
@@ -74,36 +74,30 @@ def bptt(clip: Clip | None = None) -> Gradient:
 
 @dataclass(frozen=True)
 class _Loop:
-    """All that is not an array: which rule to run, and how."""
+    """All that is not an array: which cell to run, and how."""
 
+    step: Step
     rule: Rule
     method: Method
     clip: Clip
     reverse: bool
 
 
-def _forward_loop(
-    loop: _Loop, params: Params, carry: Carry, xs: PyTree, keep: bool
-) -> tuple[Carry, Any]:
-    """Scan the rule's forward half; with `keep` the loop's outputs are (ys, tapes)."""
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _unfold(loop: _Loop, params: Params, carry: Carry, xs: PyTree) -> tuple[Carry, Any]:
+    return loop.method.scan(partial(loop.step, params), carry, xs, loop.reverse)
+
+
+def _unfold_forward(loop: _Loop, params: Params, carry: Carry, xs: PyTree) -> tuple[Any, Any]:
     project = partial(loop.rule.project, params)
     inputs = project(xs) if loop.method.hoist else xs
 
     def body(carry: Carry, input_t: PyTree) -> tuple[Carry, Any]:
         z_t = input_t if loop.method.hoist else project(input_t)
         (carry, y_t), tape_t = loop.rule.forward(params, carry, z_t)
-        return carry, (y_t, tape_t) if keep else y_t
+        return carry, (y_t, tape_t)
 
-    return loop.method.scan(body, carry, inputs, loop.reverse)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _unfold(loop: _Loop, params: Params, carry: Carry, xs: PyTree) -> tuple[Carry, Any]:
-    return _forward_loop(loop, params, carry, xs, keep=False)
-
-
-def _unfold_forward(loop: _Loop, params: Params, carry: Carry, xs: PyTree) -> tuple[Any, Any]:
-    carry, (ys, tapes) = _forward_loop(loop, params, carry, xs, keep=True)
+    carry, (ys, tapes) = loop.method.scan(body, carry, inputs, loop.reverse)
     return (carry, ys), (params, xs, tapes)
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks of rnnjax against its peers: run `python -m benchmarks.train_step`."""
