@@ -7,7 +7,7 @@ C …), and every ratio is to Flax. Run `python -m benchmarks.train_step --help`
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import jax
@@ -48,7 +48,7 @@ def flax_gradient(params: rnnjax.cells.LSTMParams) -> Grad:
             }
         )
         ys = nnx.merge(graph, state, rest)(xs, initial_carry=(zeros, zeros))
-        return jnp.vdot(weights, ys)
+        return jnp.vdot(weights, jnp.asarray(ys))
 
     return jax.jit(jax.grad(cost, argnums=(0, 1)))
 
@@ -59,7 +59,7 @@ def worst_error(found: tuple, exact: tuple) -> float:
     return max(float(jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(b))) for a, b in pairs)
 
 
-def interleave(programs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleave(programs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of every program in every round, one after the other."""
     times: dict[str, list[float]] = {name: [] for name in programs}
     for program in programs.values():

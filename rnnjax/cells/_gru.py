@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array, Cell, Clip, Rule
 from rnnjax.cells._build import DType, draw_weights
-from rnnjax.cells._linear import affine, sum_bias, sum_outer
+from rnnjax.cells._linear import add_bias, affine, sum_bias, sum_outer
 from rnnjax.cells.initializers import Initializer, glorot, orthogonal
 
 
@@ -126,7 +126,7 @@ def _forward_after(params: GRUParams, carry: GRUCarry, z_t: Array):
     s_r, s_z, s_n = jnp.split(carry.h @ params.w_h, 3, axis=-1)
     r = jax.nn.sigmoid(z_t[..., :hidden] + s_r)
     z = jax.nn.sigmoid(z_t[..., hidden : 2 * hidden] + s_z)
-    recurrent = s_n + params.b_hn
+    recurrent = add_bias(s_n, params.b_hn)
     n = jnp.tanh(z_t[..., 2 * hidden :] + r * recurrent)
     return _blend(r, z, n, carry.h, recurrent)
 

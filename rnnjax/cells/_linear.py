@@ -14,7 +14,12 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
     """
     check_features(x, w)
     z = x @ w
-    return z if b is None else z + b
+    return z if b is None else add_bias(z, b)
+
+
+def add_bias(z: Array, b: Array) -> Array:
+    """z [..., G] + b [G], with b's axes spelt out so that no rank is promoted."""
+    return z + b.reshape((1,) * (z.ndim - 1) + b.shape)
 
 
 def check_features(x: Array, w: Array) -> None:
@@ -34,7 +39,7 @@ def joint_affine(x: Array, h: Array, w_x: Array, w_h: Array, b: Array) -> Array:
     gradient is accumulated a step instead of two.
     """
     check_features(x, w_x)
-    return jnp.concatenate([x, h], axis=-1) @ jnp.concatenate([w_x, w_h]) + b
+    return add_bias(jnp.concatenate([x, h], axis=-1) @ jnp.concatenate([w_x, w_h]), b)
 
 
 def sum_outer(xs: Array, deltas: Array) -> Array:
