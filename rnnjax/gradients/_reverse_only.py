@@ -2,9 +2,12 @@
 
 JAX cannot push tangents through a `custom_vjp`, and says so without saying what to do. The
 identity below carries a marker on its tangent: transposing the marker (reverse mode) is the
-identity again, evaluating it (forward mode, now or when compiled) raises our error.
+identity again, evaluating it (forward mode, now or when compiled) raises our error. A batched
+tangent (`jacfwd`) meets JAX's own refusal first, which `named_refusal` renames.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import jax
@@ -30,7 +33,7 @@ _marker.def_impl(_refuse)
 _marker.def_abstract_eval(lambda aval: aval)
 mlir.register_lowering(_marker, _refuse)
 ad.deflinear2(_marker, lambda ct, _: [ct])
-batching.primitive_batchers[_marker] = _refuse
+batching.primitive_batchers[_marker] = lambda args, dims: (_marker.bind(*args), dims[0])
 
 
 @jax.custom_jvp
@@ -41,6 +44,17 @@ def _identity(x: Any) -> Any:
 @_identity.defjvp
 def _identity_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
     return primals[0], _marker.bind(tangents[0])
+
+
+@contextmanager
+def named_refusal() -> Iterator[None]:
+    """Give JAX's error for a jvp of a `custom_vjp` our message."""
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(_MESSAGE) from None
 
 
 def reverse_only(tree: PyTree) -> PyTree:

@@ -7,6 +7,7 @@ import jax
 from rnnjax._types import Array, Carry, Cell, Gradient, Method, Params, PyTree
 from rnnjax.cells._sequence import Sequence, checked_sequence, final_carry, prepare
 from rnnjax.gradients import autodiff, bptt
+from rnnjax.gradients._reverse_only import named_refusal
 from rnnjax.methods import sequential
 
 
@@ -76,7 +77,8 @@ def unroll(
             f"supports {', '.join(name + '()' for name in method.gradients)}"
         )
     sequence = checked_sequence(cell, params, xs, carry, key, lengths, resets)
-    return _run(cell, gradient, method, reverse, params, sequence)
+    with named_refusal():
+        return _run(cell, gradient, method, reverse, params, sequence)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -1,0 +1,93 @@
+"""`bptt()` under JAX's transformations: those that work are right, those that cannot say so."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+
+T, B, D, H = 5, 2, 3, 4
+CELL = rnnjax.lstm(H)
+PARAMS = CELL.init(jax.random.key(0), D)
+XS = np.random.default_rng(0).normal(size=(T, B, D))
+
+
+def cost(params, gradient):
+    _, ys = rnnjax.unroll(CELL, params, XS, gradient=gradient)
+    return jnp.sum(jnp.sin(ys))
+
+
+def by_bptt(params):
+    return cost(params, rnnjax.bptt())
+
+
+def by_autodiff(params):
+    return cost(params, rnnjax.autodiff())
+
+
+def twice_in_a_scan(f):
+    def total(params):
+        return jax.lax.scan(lambda sum_, _: (sum_ + f(params), None), 0.0, None, length=2)[0]
+
+    return total
+
+
+def over_a_batch_of_params(f):
+    return lambda params: jnp.sum(
+        jax.vmap(f)(jax.tree.map(lambda w: jnp.stack([w, 2 * w]), params))
+    )
+
+
+def under_a_condition(f):
+    return lambda params: jax.lax.cond(True, f, lambda _: 0.0, params)
+
+
+def squared_gradient(f):
+    return lambda params: sum(jnp.sum(g**2) for g in jax.tree.leaves(jax.grad(f)(params)))
+
+
+def hessian_vector_product(f):
+    return lambda params: sum(
+        jnp.sum(jnp.cos(g)) for g in jax.tree.leaves(jax.jvp(jax.grad(f), (params,), (params,))[1])
+    )
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        jax.checkpoint,
+        twice_in_a_scan,
+        over_a_batch_of_params,
+        under_a_condition,
+        squared_gradient,
+        hessian_vector_product,
+    ],
+)
+def test_gradient_under(transform):
+    found = jax.jit(jax.grad(transform(by_bptt)))(PARAMS)
+    exact = jax.jit(jax.grad(transform(by_autodiff)))(PARAMS)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "forward_mode",
+    [
+        lambda f: jax.jvp(f, (PARAMS,), (PARAMS,)),
+        lambda f: jax.jvp(jax.jit(f), (PARAMS,), (PARAMS,)),
+        lambda f: jax.jit(lambda p: jax.jvp(f, (p,), (p,)))(PARAMS),
+        lambda f: jax.linearize(f, PARAMS)[1](PARAMS),
+        lambda f: jax.jacfwd(f)(PARAMS),
+        lambda f: jax.jit(jax.jacfwd(f))(PARAMS),
+    ],
+    ids=["jvp", "jvp of jit", "jit of jvp", "linearize", "jacfwd", "jit of jacfwd"],
+)
+def test_forward_mode_names_the_way_out(forward_mode):
+    with pytest.raises(TypeError, match=r"gradient=autodiff\(\)"):
+        forward_mode(by_bptt)
+
+
+def test_other_type_errors_keep_their_message():
+    with pytest.raises(TypeError, match="int32|int64"):
+        rnnjax.unroll(CELL, PARAMS, jnp.ones((T, B, D), int))
