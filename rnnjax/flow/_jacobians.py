@@ -1,0 +1,79 @@
+"""`jacobians`: the derivative of each state with respect to the one before."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._checks import check_sequence
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.cells._sequence import Sequence, checked_sequence, prepare
+from rnnjax.flow._state import chosen_leaves, leaf_indices, pack, push
+
+
+def jacobians(
+    cell: Cell,
+    params: Params,
+    xs: PyTree,
+    *,
+    carry: Carry | None = None,
+    leaf: str | None = None,
+) -> Array:
+    """The Jacobian of every step along the trajectory that xs drives the cell through.
+
+        J_t = ∂s_t/∂s_{t-1},   J_t[i, j] = ∂s_t[i]/∂s_{t-1}[j]        t = 1 … T
+
+    s is the carry as one vector: its float leaves flattened and put side by side in the order
+    of the tree (LSTM: h, then c; a stack: the cells from the input up). By forward mode, S
+    tangents pushed through `cell.step` at once. Takes T·S² numbers for each example.
+
+    Args:
+      cell: the `Cell`.
+      params: its weights.
+      xs: inputs `[T, ..., D]`.
+      carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
+        For a cell with training-time randomness, a carry made with a key.
+      leaf: the name of a field of the carry: then s is that field alone and J_t its own block,
+        ∂h_t/∂h_{t-1} with the other fields held. In a stack, of every cell that has it.
+
+    Returns:
+      Jacobians `[T, ..., S, S]`, at least float32.
+
+    Raises:
+      TypeError: as `rnnjax.unroll`, or a `leaf` that is not a string.
+      ValueError: as `rnnjax.unroll`, or an unknown field; the error lists the leaves.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> cell = rnnjax.identity_rnn(2)
+      >>> params = cell.init(jax.random.key(0), 1)
+      >>> rnnjax.flow.jacobians(cell, params, jax.numpy.ones((3, 1)))[-1].tolist()
+      [[1.0, 0.0], [0.0, 1.0]]
+
+    References:
+      Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural
+      networks, ICML.
+    """
+    sequence = checked_sequence(cell, params, xs, carry)
+    indices = leaf_indices(sequence.carry, leaf)
+    batch_shape = check_sequence(xs)[1]
+    return _run(cell, indices, batch_shape, params, sequence)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(
+    cell: Cell,
+    indices: tuple[int, ...],
+    batch_shape: tuple[int, ...],
+    params: Params,
+    sequence: Sequence,
+) -> Array:
+    ready, carry, inputs = prepare(cell, params, sequence)
+    state = pack(chosen_leaves(carry, indices), len(batch_shape))
+    size = state.shape[-1]
+    basis = jnp.broadcast_to(jnp.eye(size, dtype=state.dtype), (*batch_shape, size, size))
+
+    def body(carry: Carry, x_t: PyTree) -> tuple[Carry, Array]:
+        return push(ready, params, carry, x_t, basis, indices)
+
+    return jax.lax.scan(body, carry, inputs)[1]

@@ -1,0 +1,56 @@
+"""Euclidean norms that neither overflow nor underflow on the way."""
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Array, Carry
+from rnnjax.flow._state import accumulation_dtype, chosen_leaves, leaf_indices
+
+
+def gradient_norms(carry_ct: Carry, leaf: str | None = None) -> Array:
+    """‖∂C/∂carry_t‖ at every step and for every example: the Euclidean norm over features.
+
+    Squares are taken of scaled numbers, so that a gradient of 1e-200 has its norm.
+
+    Args:
+      carry_ct: a carry of gradients `[T, ..., H]`, as `record` returns it. A field may have
+        more feature axes than another (a matrix memory `[T, ..., H, H]` beside `[T, ..., H]`);
+        the field with the fewest axes says which are time and batch.
+      leaf: the name of a field, such as "h", in every cell that has it; None for the whole
+        carry.
+
+    Returns:
+      Norms `[T, ...]`, at least float32.
+
+    Raises:
+      TypeError: a `leaf` that is not a string.
+      ValueError: an unknown field, or leaves without a common `[T, ...]`.
+
+    Example:
+      >>> import jax.numpy as jnp, rnnjax
+      >>> carry_ct = rnnjax.cells.LSTMCarry(h=jnp.full((5, 1), 3.0), c=jnp.full((5, 1), 4.0))
+      >>> float(rnnjax.flow.gradient_norms(carry_ct)[0])
+      5.0
+      >>> float(rnnjax.flow.gradient_norms(carry_ct, "h")[0])
+      3.0
+    """
+    every = chosen_leaves(carry_ct, leaf_indices(carry_ct, None))
+    leaves = chosen_leaves(carry_ct, leaf_indices(carry_ct, leaf))
+    leading = min(jnp.ndim(x) for x in every) - 1
+    shapes = {jnp.shape(x)[:leading] for x in every}
+    if leading < 1 or len(shapes) > 1:
+        raise ValueError(
+            "carry_ct must have leaves [T, ..., H] that agree in [T, ...], got "
+            f"{', '.join(str(jnp.shape(x)) for x in every)}"
+        )
+    return features_norm(leaves, leading)
+
+
+def features_norm(leaves: list[Array], leading: int) -> Array:
+    """The norm over all axes but the `leading` ones, and over all leaves together."""
+    dtype = accumulation_dtype(leaves)
+    flat = [jnp.asarray(x, dtype).reshape((*jnp.shape(x)[:leading], -1)) for x in leaves]
+    joined = jnp.concatenate(flat, axis=-1)
+    peak = jax.lax.stop_gradient(jnp.max(jnp.abs(joined), axis=-1, initial=0.0))
+    scale = jnp.where((peak > 0) & jnp.isfinite(peak), peak, 1.0)
+    return jnp.sqrt(jnp.sum((joined / scale[..., None]) ** 2, axis=-1)) * scale

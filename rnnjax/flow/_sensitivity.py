@@ -1,0 +1,82 @@
+"""`sensitivity`: how much each output depends on each input."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.cells._sequence import Sequence, checked_sequence, prepare
+from rnnjax.flow._norms import features_norm
+
+
+def sensitivity(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    *,
+    carry: Carry | None = None,
+    lengths: Array | None = None,
+) -> Array:
+    """How much of every input is left in every output.
+
+        S[t, k] = ‖∂y_t/∂x_k‖        the Frobenius norm, for each example
+
+    The picture of fading memory: a row says how strongly the output at step t remembers each
+    input so far, a column how an input's influence spreads through later outputs. S[t, k] = 0
+    for k > t. By forward mode, D tangents at a time; costs T·D runs of the cell over T steps.
+
+    Args:
+      cell: the `Cell`.
+      params: its weights.
+      xs: inputs `[T, ..., D]`, one array.
+      carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
+      lengths: `[...]` integers in 0..T for right-padded sequences. Rows and columns in the
+        padding are zero.
+
+    Returns:
+      Sensitivities `[T, T, ...]`, output step first, input step second, at least float32. In
+      units of y per unit of x.
+
+    Raises:
+      TypeError: xs that is not one floating-point array.
+      ValueError: as `rnnjax.unroll`.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> cell = rnnjax.identity_rnn(1)
+      >>> params = rnnjax.cells.IdentityParams(w_x=jax.numpy.full((1, 1), 2.0))
+      >>> rnnjax.flow.sensitivity(cell, params, jax.numpy.ones((3, 1))).tolist()
+      [[2.0, 0.0, 0.0], [2.0, 2.0, 0.0], [2.0, 2.0, 2.0]]
+
+    References:
+      Graves (2012), Supervised sequence labelling with recurrent neural networks, Springer,
+      chapter 4.
+    """
+    if not hasattr(xs, "ndim"):
+        raise TypeError(f"xs must be one array [T, ..., D], got {type(xs).__name__}")
+    sequence = checked_sequence(cell, params, xs, carry, None, lengths)
+    return _run(cell, params, sequence)
+
+
+@partial(jax.jit, static_argnums=0)
+def _run(cell: Cell, params: Params, sequence: Sequence) -> Array:
+    xs = jnp.asarray(sequence.xs, jnp.result_type(*jax.tree.leaves(params)))
+    steps, features = xs.shape[0], xs.shape[-1]
+
+    def outputs(xs: Array) -> Array:
+        ready, carry, inputs = prepare(cell, params, sequence._replace(xs=xs))
+        return jax.lax.scan(partial(ready.step, params), carry, inputs)[1]
+
+    linear = jax.linearize(outputs, xs)[1]  # one forward pass serves every tangent
+
+    def spread(k: Array) -> Array:
+        """‖∂y_t/∂x_k‖ for all t: [T, ...]."""
+
+        def along(direction: Array) -> Array:
+            return linear(jnp.zeros_like(xs).at[k].set(direction))
+
+        columns = jax.vmap(along, out_axes=-1)(jnp.eye(features, dtype=xs.dtype))
+        return features_norm([columns], xs.ndim - 1)
+
+    return jnp.moveaxis(jax.lax.map(spread, jnp.arange(steps)), 0, 1)

@@ -1,0 +1,142 @@
+"""`log_singular_values`: how a product of Jacobians stretches and shrinks."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._checks import check_positive_int
+from rnnjax._types import Array
+from rnnjax.flow._graded import (
+    Graded,
+    identity,
+    log_row_norms,
+    multiply,
+    orthogonalised,
+    qr,
+    triangularised,
+)
+from rnnjax.flow._state import is_float
+
+_DEFAULT_LAGS = 12
+
+
+class SingularValues(NamedTuple):
+    lags: Array  # [L] int32, ascending
+    logs: Array  # [L, ..., S] natural logarithms, descending
+
+
+def log_singular_values(
+    jacobians: Array, lags: Sequence[int] | Array | None = None, *, sweeps: int = 20
+) -> SingularValues:
+    """The singular values of ∂s_T/∂s_{T-lag}, as natural logarithms, for several lags.
+
+        ∂s_T/∂s_{T-lag} = J_T J_{T-1} … J_{T-lag+1}
+        A_t = J_tᵀ;   A_t Q_{t+1} = Q_t R_t;   (J_T … J_{T-lag+1})ᵀ Q_{T+1} = Q R_{T-lag+1} … R_T
+
+    The product is never formed in plain floats. From the end backwards each factor is
+    re-orthogonalised (QR), and the triangular R multiply into a matrix whose rows have integer
+    exponents of their own; one pass serves all lags. Its rows are then made orthogonal by
+    one-sided Jacobi rotations, after which their norms are the singular values, the smallest
+    with as many digits as the largest. σ = e^{-2000} and e^{2000} beside each other are
+    ordinary.
+
+    A direction that a Jacobian shrinks to rounding error, relative to what mixes with it in
+    that step (about 4ε√S), is closed for good: its singular value is zero and its logarithm
+    -inf. In float32 that is soon the case; use float64 to resolve a Jacobian whose singular
+    values differ by more than 1e5.
+
+    Args:
+      jacobians: `[T, ..., S, S]`, as `rnnjax.flow.jacobians` returns them.
+      lags: integers in 1..T; by default about 12, evenly spaced in the logarithm from 1 to T.
+      sweeps: at most so many rounds of rotations over all pairs; they end when the rows are
+        orthogonal to rounding, usually after 3 to 6.
+
+    Returns:
+      `SingularValues(lags [L], logs [L, ..., S])`: lags ascending without repeats, logs
+      descending in the last axis, in nats. A product with NaN in it gives NaN. Not
+      differentiable in reverse mode.
+
+    Raises:
+      TypeError: jacobians that are not floating point, lags that are not integers.
+      ValueError: jacobians that are not `[T, ..., S, S]`, no lags, or lags outside 1..T.
+
+    Example:
+      >>> import jax.numpy as jnp, rnnjax
+      >>> steps = jnp.broadcast_to(jnp.diag(jnp.exp(jnp.array([2.0, -3.0]))), (1000, 2, 2))
+      >>> rnnjax.flow.log_singular_values(steps, [1000]).logs.round().tolist()
+      [[2000.0, -3000.0]]
+
+    References:
+      Geist, Parlitz & Lauterborn (1990), Comparison of different methods for computing
+      Lyapunov exponents, Progress of Theoretical Physics 83.
+      Demmel & Veselić (1992), Jacobi's method is more accurate than QR, SIAM Journal on Matrix
+      Analysis and Applications 13.
+    """
+    jacobians = jnp.asarray(jacobians)
+    if not is_float(jacobians):
+        raise TypeError(f"jacobians must be floating point, got dtype {jacobians.dtype}")
+    if jacobians.ndim < 3 or jacobians.shape[-1] != jacobians.shape[-2] or not jacobians.shape[-1]:
+        raise ValueError(
+            f"jacobians must be [T, ..., S, S], got shape {jacobians.shape}: one square matrix a "
+            "step, time first"
+        )
+    check_positive_int("sweeps", sweeps)
+    chosen = _checked_lags(lags, jacobians.shape[0])
+    logs = _logs(jacobians[jacobians.shape[0] - chosen[-1] :], chosen, sweeps)
+    return SingularValues(jnp.asarray(chosen, jnp.int32), logs)
+
+
+def _checked_lags(lags: Sequence[int] | Array | None, steps: int) -> tuple[int, ...]:
+    if steps == 0:
+        raise ValueError("jacobians has T = 0 steps: there is no product to take")
+    spaced = np.rint(np.geomspace(1, steps, _DEFAULT_LAGS)).astype(int)
+    values = np.atleast_1d(np.asarray(spaced if lags is None else lags))
+    if values.size == 0:
+        raise ValueError(f"lags is empty: give integers in 1..{steps}, or None for a selection")
+    if not np.issubdtype(values.dtype, np.integer):
+        raise TypeError(f"lags must be integers, got dtype {values.dtype}")
+    if values.min() < 1 or values.max() > steps:
+        raise ValueError(
+            f"lags must lie in 1..{steps} (T of jacobians), got values from {values.min()} to "
+            f"{values.max()}"
+        )
+    return tuple(np.unique(values).tolist())
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _logs(jacobians: Array, lags: tuple[int, ...], sweeps: int) -> Array:
+    jacobians = jacobians.astype(jnp.result_type(jacobians, jnp.float32))
+    products = _products(jacobians, lags)
+    products = triangularised(triangularised(products))
+    logs = log_row_norms(orthogonalised(products, sweeps))[..., : jacobians.shape[-1]]
+    return -jnp.sort(-logs, axis=-1)
+
+
+def _products(jacobians: Array, lags: tuple[int, ...]) -> Graded:
+    """R_{T-lag+1} … R_T for every lag, in one pass: exponents [L, ..., S], rows [L, ..., S, S]."""
+    *batch_shape, size, _ = jacobians.shape[1:]
+    # A start in general position: from the unit vectors, states that cannot reach one another
+    # (the layers of a stack, from the top down) would be followed in the wrong order.
+    start = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, size), jacobians.dtype))[0]
+    start = jnp.broadcast_to(start, jacobians.shape[1:])
+    product = identity(tuple(batch_shape), size, jacobians.dtype)
+    saved = jax.tree.map(lambda x: jnp.zeros((len(lags), *x.shape), x.dtype), product)
+    # Every lag writes into the place of the next one that is wanted; the last to write stays.
+    places = jnp.asarray(np.searchsorted(lags, np.arange(1, lags[-1] + 1)))
+
+    def body(
+        state: tuple[Array, Graded, Graded], step: tuple[Array, Array]
+    ) -> tuple[tuple[Array, Graded, Graded], None]:
+        q, product, saved = state
+        jacobian, place = step
+        q, r = qr(jnp.swapaxes(jacobian, -1, -2) @ q)
+        product = multiply(r, product)
+        saved = jax.tree.map(lambda all_, one: all_.at[place].set(one), saved, product)
+        return (q, product, saved), None
+
+    steps = (jacobians[::-1], places)
+    return jax.lax.scan(body, (start, product, saved), steps)[0][2]

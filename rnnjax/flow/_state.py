@@ -1,0 +1,101 @@
+"""The state of any cell as one vector: the float leaves of its carry, in the order of the tree."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+
+
+def is_float(x: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
+
+
+def leaf_indices(tree: PyTree, leaf: str | None) -> tuple[int, ...]:
+    """Which of the tree's leaves are floating point and, with a name, belong to such a field.
+
+    Raises:
+      TypeError: `leaf` is neither None nor a string.
+      ValueError: no float leaf, or none in a field of that name; the error lists the leaves.
+    """
+    if leaf is not None and not isinstance(leaf, str):
+        raise TypeError(f"leaf must be the name of a field of the carry or None, got {leaf!r}")
+    flat = jax.tree_util.tree_flatten_with_path(tree)[0]
+    floats = {i: path for i, (path, value) in enumerate(flat) if is_float(value)}
+    if not floats:
+        raise ValueError("the carry has no floating-point leaf, so there is no gradient flow in it")
+    if leaf is None:
+        return tuple(floats)
+    chosen = tuple(i for i, path in floats.items() if leaf in map(_entry_name, path))
+    if not chosen:
+        names = ", ".join(jax.tree_util.keystr(path) or "(the carry)" for path in floats.values())
+        raise ValueError(
+            f"leaf must be the name of a field of the carry, got {leaf!r}: its float leaves are "
+            f"{names}. leaf=None takes all of them"
+        )
+    return chosen
+
+
+def _entry_name(entry: Any) -> Any:
+    """The field's or key's name in one entry of a tree path; None for a position."""
+    return getattr(entry, "name", getattr(entry, "key", None))
+
+
+def chosen_leaves(carry: Carry, indices: tuple[int, ...]) -> list[Array]:
+    leaves = jax.tree.leaves(carry)
+    return [leaves[i] for i in indices]
+
+
+def accumulation_dtype(leaves: list[Array]) -> Any:
+    """The dtype to sum these leaves in: at least float32."""
+    return jnp.result_type(jnp.float32, *leaves)
+
+
+def pack(leaves: list[Array], batch_ndim: int) -> Array:
+    """The leaves' features side by side: `[..., S]`, in at least float32."""
+    dtype = accumulation_dtype(leaves)
+    flat = [x.astype(dtype).reshape((*x.shape[:batch_ndim], -1)) for x in leaves]
+    return jnp.concatenate(flat, axis=-1)
+
+
+def unpack(vector: Array, like: list[Array]) -> list[Array]:
+    """`vector [..., S]` as leaves of the shapes and dtypes of `like`."""
+    batch_shape, parts, begin = vector.shape[:-1], [], 0
+    for x in like:
+        size = x[(0,) * len(batch_shape)].size if x.size else 0
+        part = vector[..., begin : begin + size]
+        parts.append(part.reshape(x.shape).astype(x.dtype))
+        begin += size
+    return parts
+
+
+def push(
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    x_t: PyTree,
+    vectors: Array,
+    indices: tuple[int, ...],
+) -> tuple[Carry, Array]:
+    """carry_t, and J_t V for tangents `vectors [..., S, k]` of the chosen leaves of carry_{t-1}.
+
+    The leaves not chosen are held; J_t = ∂s_t/∂s_{t-1} is the block of the chosen ones.
+    """
+    leaves, tree = jax.tree.flatten(carry)
+    chosen = [leaves[i] for i in indices]
+
+    def step(chosen: list[Array]) -> tuple[list[Array], Carry]:
+        moved = list(leaves)
+        for i, value in zip(indices, chosen, strict=True):
+            moved[i] = value
+        new, _ = cell.step(params, jax.tree.unflatten(tree, moved), x_t)
+        return chosen_leaves(new, indices), new
+
+    def one(vector: Array) -> tuple[Array, Carry]:
+        tangents = unpack(vector, chosen)
+        _, moved, new = jax.jvp(step, (chosen,), (tangents,), has_aux=True)
+        return pack(moved, vectors.ndim - 2), new
+
+    pushed, new = jax.vmap(one, in_axes=-1, out_axes=(-1, None))(vectors)
+    return new, pushed
