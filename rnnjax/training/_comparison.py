@@ -1,0 +1,177 @@
+"""Train one cell among others on the digits, and measure its gradient flow before and after."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rnnjax._types import Array, Cell
+from rnnjax.cells import gru, identity_rnn, irnn, lstm, lstm_1997, vanilla
+from rnnjax.cells._activations import ActivationName
+from rnnjax.flow import pascanu_bound
+from rnnjax.tasks import Digits
+from rnnjax.training._classifier import Classifier, ClassifierParams, classifier, cross_entropy
+from rnnjax.training._flow import FlowMeasures, measure_flow
+from rnnjax.training._step import TrainState, start_training, train_step
+
+CHUNK = 50  # steps in one compiled loop, between two looks at the test images
+CLASSES = 10
+
+Progress = Callable[[int], None]  # called with the number of steps just finished
+
+
+class Contender(NamedTuple):
+    make: Callable[[int], Cell]  # hidden -> cell
+    activation: ActivationName | None = None  # of a vanilla cell, for Pascanu's bound
+
+
+CONTENDERS: dict[str, Contender] = {
+    "vanilla": Contender(vanilla, "tanh"),
+    "irnn": Contender(irnn, "relu"),
+    "identity": Contender(identity_rnn),
+    "lstm_1997": Contender(lstm_1997),
+    "lstm": Contender(lstm),
+    "gru": Contender(gru),
+}
+
+
+class Settings(NamedTuple):
+    hidden: int = 64
+    steps: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 1e-2  # at its peak: 5 % warm-up, then a cosine to zero
+    clip: float = 1.0  # global norm of the gradient
+    seeds: int = 1
+    seed: int = 0
+    flow_examples: int = 32  # test images that gradient flow is measured on
+
+
+class CellResult(NamedTuple):
+    accuracy: np.ndarray  # [seeds] on the test images, in [0, 1]
+    cost: np.ndarray  # [seeds, steps] training cost in nats
+    curve_steps: np.ndarray  # [chunks] steps taken when accuracy was measured
+    curve: np.ndarray  # [seeds, chunks] test accuracy
+    before: FlowMeasures  # of the first seed
+    after: FlowMeasures
+    bounds: tuple[float, float] | None  # σ_max(W_h) γ before and after; vanilla cells only
+    milliseconds: float  # a training step of all seeds together, median over chunks
+
+
+def train_and_measure(
+    name: str, data: Digits, settings: Settings, progress: Progress = lambda steps: None
+) -> CellResult:
+    """Train the contender `name` and measure its gradient flow before and after.
+
+    Seeds are vmapped. The n-th seed draws the same data order for every cell.
+
+    Args:
+      name: a key of `CONTENDERS`.
+      data: the images.
+      settings: sizes, steps and optimiser.
+      progress: called after every chunk of steps.
+    """
+    contender = CONTENDERS[name]
+    cell = contender.make(settings.hidden)
+    net = classifier(cell, CLASSES)
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(settings.clip), optax.adam(_schedule(settings))
+    )
+    seeds = jnp.arange(settings.seed, settings.seed + settings.seeds)
+    params = jax.vmap(lambda seed: net.init(jax.random.key(seed), 1))(seeds)
+    state = jax.vmap(partial(start_training, optimizer=optimizer))(params)
+    order = np.stack([_data_order(int(seed), data, settings) for seed in seeds], axis=1)
+
+    measure = partial(_measure, cell, net, data, settings)
+    before = measure(state.params)
+    fit = _fit(net, optimizer, data)
+    accuracy = jax.jit(jax.vmap(partial(_accuracy, net, data)))
+    costs, curve, times = [], [], []
+    for begin in range(0, settings.steps, CHUNK):
+        chunk = order[begin : begin + CHUNK]
+        fit_chunk = fit.lower(state, chunk).compile()  # ahead of the clock; a look-up later
+        started = time.perf_counter()
+        state, cost = jax.block_until_ready(fit_chunk(state, chunk))
+        times.append((time.perf_counter() - started) / len(chunk))
+        costs.append(np.asarray(cost))
+        curve.append(np.asarray(accuracy(state.params)))
+        progress(len(chunk))
+    ends = np.minimum(np.arange(CHUNK, settings.steps + CHUNK, CHUNK), settings.steps)
+    return CellResult(
+        curve[-1],
+        np.concatenate(costs).T,
+        ends,
+        np.stack(curve, axis=1),
+        before,
+        measure(state.params),
+        _bounds(contender, params, state.params),
+        1e3 * float(np.median(times)),
+    )
+
+
+def _schedule(settings: Settings) -> optax.Schedule:
+    warm_up = max(1, settings.steps // 20)
+    return optax.warmup_cosine_decay_schedule(
+        0.0, settings.learning_rate, warm_up, max(settings.steps, warm_up + 1)
+    )
+
+
+def _data_order(seed: int, data: Digits, settings: Settings) -> np.ndarray:
+    """Rows of the training images for every step, [steps, batch]: shuffled epochs."""
+    rng = np.random.default_rng(seed)
+    size = min(settings.batch_size, data.train_labels.size)
+    whole = data.train_labels.size // size
+    epochs = -(-settings.steps // whole)
+    rows = [rng.permutation(data.train_labels.size)[: whole * size] for _ in range(epochs)]
+    return np.concatenate(rows).reshape(-1, size)[: settings.steps]
+
+
+def _fit(
+    net: Classifier, optimizer: optax.GradientTransformation, data: Digits
+) -> jax.stages.Wrapped:
+    """`(states, rows [steps, seeds, batch]) -> (states, cost [steps, seeds])`."""
+    xs, labels = jnp.asarray(data.train_xs), jnp.asarray(data.train_labels)
+
+    def cost(params: ClassifierParams, rows: Array) -> Array:
+        return jnp.mean(cross_entropy(net.logits(params, xs[:, rows]), labels[rows]))
+
+    step = jax.vmap(train_step(cost, optimizer))
+
+    def fit(states: TrainState, rows: Array) -> tuple[TrainState, Array]:
+        def body(states: TrainState, rows: Array) -> tuple[TrainState, Array]:
+            states, metrics = step(states, rows)
+            return states, metrics.cost
+
+        return jax.lax.scan(body, states, rows)
+
+    return jax.jit(fit)
+
+
+def _accuracy(net: Classifier, data: Digits, params: ClassifierParams) -> Array:
+    predicted = jnp.argmax(net.logits(params, jnp.asarray(data.test_xs)), axis=-1)
+    return jnp.mean(predicted == data.test_labels)
+
+
+def _measure(
+    cell: Cell, net: Classifier, data: Digits, settings: Settings, params: ClassifierParams
+) -> FlowMeasures:
+    first = jax.tree.map(lambda leaf: leaf[0], params)
+    xs = jnp.asarray(data.test_xs[:, : settings.flow_examples])
+    labels = jnp.asarray(data.test_labels[: settings.flow_examples])
+    return measure_flow(cell, net, first, xs, labels)
+
+
+def _bounds(
+    contender: Contender, before: ClassifierParams, after: ClassifierParams
+) -> tuple[float, float] | None:
+    if contender.activation is None:
+        return None
+    start, end = (
+        pascanu_bound(params.cell.w_h[0], contender.activation).product
+        for params in (before, after)
+    )
+    return start, end
