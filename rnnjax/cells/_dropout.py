@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 
 from rnnjax._checks import check_rate
 from rnnjax._types import Array, Carry, Cell, Clip, Params, Rule
@@ -170,11 +170,10 @@ def _recurrent_dropout_rule(inner: Rule) -> Rule:
         return (RecurrentDropoutCarry(new, carry.mask), y_t), (tape, carry.mask)
 
     def backward(params: Params, tape, carry_ct: RecurrentDropoutCarry, y_ct: Array, clip: Clip):
-        # h̃ = m h_{t-1}:   ∂C/∂h_{t-1} = m ∂C/∂h̃; the mask itself is noise, with gradient zero
+        # h̃ = m h_{t-1}:   ∂C/∂h_{t-1} = m ∂C/∂h̃; m is noise, a constant wherever it is used
         inner_tape, mask = tape
         ct, delta = inner.backward(params, inner_tape, carry_ct.cell, y_ct, clip)
-        mask_ct = None if mask is None else jnp.zeros_like(mask)
-        return RecurrentDropoutCarry(_masked(ct, mask), mask_ct), delta
+        return RecurrentDropoutCarry(_masked(ct, mask), carry_ct.mask), delta
 
     def gradients(params: Params, xs: Array, tapes, deltas):
         return inner.gradients(params, xs, tapes[0], deltas)
@@ -183,7 +182,7 @@ def _recurrent_dropout_rule(inner: Rule) -> Rule:
 
 
 def _masked(carry: Carry, mask: Array | None) -> Carry:
-    return carry if mask is None else carry._replace(h=mask * carry.h)
+    return carry if mask is None else carry._replace(h=jax.lax.stop_gradient(mask) * carry.h)
 
 
 def _scaled(keep: Array, rate: float, like: Array) -> Array:

@@ -94,7 +94,8 @@ def lstm_1997(
         return _update(carry, z)[0]
 
     def forward(params: LSTM1997Params, carry: LSTMCarry, z_t: Array):
-        return _update(carry, z_t + h_read(carry) @ params.w_h)
+        read = LSTMCarry(h_read(carry), carry.c)  # the tape too, so that second derivatives agree
+        return _update(read, z_t + read.h @ params.w_h)
 
     def backward(
         params: LSTM1997Params, tape: LSTM1997Tape, carry_ct: LSTMCarry, y_ct: Array, clip: Clip

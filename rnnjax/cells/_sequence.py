@@ -45,12 +45,45 @@ def checked_sequence(
             "cell.initial_carry(params, batch_shape, key)"
         )
     else:
-        check_carry("carry", carry, fresh)
+        check_carry("carry", carry, _expected_carry(cell, params, batch_shape, carry, fresh, resets))
     if lengths is not None:
         lengths = check_lengths(lengths, length, batch_shape)
     if resets is not None:
         resets = check_resets(resets, length, batch_shape)
     return Sequence(xs, carry, fresh, lengths, resets)
+
+
+def _expected_carry(
+    cell: Cell,
+    params: Params,
+    batch_shape: tuple[int, ...],
+    carry: Carry,
+    fresh: Carry,
+    resets: Array | None,
+) -> Carry:
+    """What `carry` must look like: `fresh`, or that in its training form where `carry` has it."""
+    held = jax.tree.structure(carry)
+    if held == jax.tree.structure(fresh):
+        return fresh
+    dtypes = (leaf.dtype for leaf in jax.tree.leaves(carry) if hasattr(leaf, "dtype"))
+    keys = [d for d in dtypes if jax.dtypes.issubdtype(d, jax.dtypes.prng_key)]
+    key = jax.ShapeDtypeStruct((), keys[0] if keys else jax.random.key(0).dtype)
+
+    def begin(key: Array) -> Carry:
+        try:
+            return cell.initial_carry(params, batch_shape, key)
+        except TypeError:  # a user's cell that has no key
+            return fresh
+
+    training = jax.eval_shape(begin, key)
+    if held != jax.tree.structure(training):
+        return fresh
+    if resets is not None:
+        raise ValueError(
+            "resets= needs to draw the randomness of a new episode's carry, and carry= holds only "
+            "that of the first: pass key= without carry=, or run the episodes one by one"
+        )
+    return training
 
 
 def prepare(
@@ -70,6 +103,8 @@ def prepare(
         valid = jnp.arange(steps).reshape((steps,) + (1,) * lengths.ndim) < lengths[None]
         xs = select(valid, xs, jax.tree.map(jnp.zeros_like, xs))
     if resets is not None:
+        if valid is not None:
+            resets = resets & valid  # backwards, one in the padding would reach the last valid step
         # Backwards in time, the carry restarts after an episode's first step, not before it.
         begins = jnp.roll(resets, -1, axis=0).at[-1:].set(False) if reverse else resets
         xs, carry, cell = Flagged(xs, begins), RestartCarry(carry, fresh), restarting(cell)

@@ -1,0 +1,18 @@
+"""What every test runs under: float64, no rank promotion, fixed seeds."""
+
+import random
+
+import jax
+import numpy as np
+from hypothesis import settings
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+settings.register_profile("rnnjax", deadline=None, derandomize=True, database=None, max_examples=12)
+settings.load_profile("rnnjax")
+
+
+def pytest_runtest_setup() -> None:
+    random.seed(0)
+    np.random.seed(0)

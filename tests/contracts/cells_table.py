@@ -1,0 +1,95 @@
+"""The table of cells that every contract is held over. A new cell is one row."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import rnnjax
+from rnnjax import Cell
+
+T, B, D, H = 5, 3, 3, 4
+
+
+class Row(NamedTuple):
+    cell: Cell
+    input_size: int = D
+    random: bool = False  # has training-time randomness, asked for by a key
+    true_gradient: bool = True  # False: gradients are cut on purpose
+
+
+def with_doubled_output(step):
+    def new_step(params, carry, x_t):
+        carry, y_t = step(params, carry, x_t)
+        return carry, 2 * y_t
+
+    return new_step
+
+
+def leaky(hidden: int) -> Cell:
+    """A user's own cell: three functions, a dict of params, an array for a carry, no rule."""
+
+    def init(key, input_size):
+        keys = jax.random.split(key)
+        return {
+            "in": jax.random.normal(keys[0], (input_size, hidden)),
+            "rec": 0.5 * jax.random.normal(keys[1], (hidden, hidden)),
+            "leak": jnp.full((), 0.3),
+        }
+
+    def initial_carry(params, batch_shape=()):
+        return jnp.zeros((*batch_shape, hidden), params["rec"].dtype)
+
+    def step(params, h, x_t):
+        new = jnp.sin(x_t @ params["in"] + h @ params["rec"])
+        h = params["leak"] * h + (1 - params["leak"]) * new
+        return h, h
+
+    return Cell(init, initial_carry, step)
+
+
+_stack_of_two = rnnjax.stack(rnnjax.lstm(3), rnnjax.gru(H))
+_deep = rnnjax.stack(
+    rnnjax.vanilla(H), rnnjax.residual(rnnjax.lstm_1997(H)), rnnjax.gru(2, reset="before")
+)
+_nested = rnnjax.stack(
+    rnnjax.input_dropout(rnnjax.zoneout(rnnjax.lstm(H), h=0.1, c=0.3), 0.4),
+    rnnjax.residual(rnnjax.recurrent_dropout(rnnjax.vanilla(H), 0.3)),
+)
+
+ROWS: dict[str, Row] = {
+    "vanilla_tanh": Row(rnnjax.vanilla(H)),
+    "vanilla_relu": Row(rnnjax.vanilla(H, "relu")),
+    "vanilla_sigmoid": Row(rnnjax.vanilla(H, "sigmoid")),
+    "vanilla_identity": Row(rnnjax.vanilla(H, "identity")),
+    "irnn": Row(rnnjax.irnn(H)),
+    "identity_rnn": Row(rnnjax.identity_rnn(H)),
+    "lstm": Row(rnnjax.lstm(H)),
+    "lstm_forget_0": Row(rnnjax.lstm(H, forget_bias=0.0)),
+    "lstm_forget_5": Row(rnnjax.lstm(H, forget_bias=5.0)),
+    "lstm_1997": Row(rnnjax.lstm_1997(H)),
+    "lstm_1997_truncated": Row(
+        rnnjax.lstm_1997(H, truncate=True, output_bias=-1.0), true_gradient=False
+    ),
+    "gru_after": Row(rnnjax.gru(H)),
+    "gru_before": Row(rnnjax.gru(H, reset="before")),
+    "stack_of_two": Row(_stack_of_two),
+    "stack_of_three": Row(_deep),
+    "residual": Row(rnnjax.residual(rnnjax.lstm(H)), input_size=H),
+    "input_dropout": Row(rnnjax.input_dropout(rnnjax.gru(H), 0.4), random=True),
+    "input_dropout_same_mask": Row(
+        rnnjax.input_dropout(rnnjax.lstm(H), 0.4, same_mask=True), random=True
+    ),
+    "recurrent_dropout": Row(rnnjax.recurrent_dropout(rnnjax.lstm(H), 0.4), random=True),
+    "zoneout_lstm": Row(rnnjax.zoneout(rnnjax.lstm(H), h=0.2, c=0.5), random=True),
+    "zoneout_gru": Row(rnnjax.zoneout(rnnjax.gru(H), h=0.3), random=True),
+    "nested": Row(_nested, random=True),
+    "wrapped": Row(rnnjax.wrap(rnnjax.lstm(H), with_doubled_output)),
+    "users_own": Row(leaky(H)),
+    "stack_with_users_own": Row(rnnjax.stack(leaky(H), rnnjax.gru(2))),
+}
+WITH_RULE = [name for name, row in ROWS.items() if row.cell.rule is not None]
+RANDOM = [name for name, row in ROWS.items() if row.random]
+# Every row in its evaluation form, and those that have one in their training form.
+FORMS = [(name, False) for name in ROWS] + [(name, True) for name in RANDOM]
+FORM_IDS = [f"{name}-training" if training else name for name, training in FORMS]

@@ -1,0 +1,96 @@
+"""The oracle: BPTT as a Python loop over single steps of single sequences.
+
+It knows nothing of `unroll`: lengths are where the loop ends, episodes are where the carry is
+replaced, and each step's derivative is `jax.vjp` of `cell.step` alone.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from cells_table import ROWS
+from problems import Point, Result, is_float, weights
+
+
+@functools.cache
+def _compiled(name: str):
+    step = ROWS[name].cell.step
+
+    def pull_back(params, carry, x_t, carry_ct, y_ct):
+        floats, structure, rest = _split(carry)
+
+        def on_floats(params, floats, x_t):
+            new, y_t = step(params, _join(structure, floats, rest), x_t)
+            return _split(new)[0], y_t
+
+        return jax.vjp(on_floats, params, floats, x_t)[1]((carry_ct, y_ct))
+
+    return jax.jit(step), jax.jit(pull_back)
+
+
+def _split(carry):
+    leaves, structure = jax.tree.flatten(carry)
+    floats = [leaf if is_float(leaf) else None for leaf in leaves]
+    return floats, structure, [None if is_float(leaf) else leaf for leaf in leaves]
+
+
+def _join(structure, floats, rest):
+    leaves = [b if a is None else a for a, b in zip(floats, rest, strict=True)]
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _example(tree, b):
+    return jax.tree.map(lambda leaf: leaf[b], tree)
+
+
+def _add(a, b):
+    return jax.tree.map(lambda p, q: np.asarray(p) + np.asarray(q), a, b)
+
+
+def by_loop(name, params, xs, carry, fresh, lengths, resets, reverse) -> Result:
+    """What `unroll` must give: last carry, outputs, and the gradients of `problems.cost`."""
+    step, pull_back = _compiled(name)
+    length, batch = xs.shape[:2]
+    lasts, ys, visits = [], [[None] * batch for _ in range(length)], []
+    for b in range(batch):
+        now, seen = _example(carry, b), []
+        times = range(int(lengths[b]))
+        for t in reversed(times) if reverse else times:
+            # Backwards, an episode ends below its first step.
+            restart = bool(resets[t, b]) if not reverse else t + 1 in times and resets[t + 1, b]
+            if restart:
+                now = _example(fresh, b)
+            before = now
+            now, ys[t][b] = step(params, now, xs[t, b])
+            seen.append((t, before, bool(restart)))
+        lasts.append(now)
+        visits.append(seen)
+    features = jax.eval_shape(step, params, _example(carry, 0), xs[0, 0])[1].shape
+    ys = np.array([[np.zeros(features) if y is None else y for y in row] for row in ys])
+    last = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lasts)
+    gradients = _pull_back(pull_back, params, xs, carry, last, jnp.asarray(ys), visits)
+    return Result(last, jnp.asarray(ys), gradients)
+
+
+def _pull_back(pull_back, params, xs, carry, last, ys, visits) -> Point:
+    leaves, structure = jax.tree.flatten(last)
+    ys_ct, index = np.asarray(weights(0, ys) * (1 + ys)), 0
+    last_ct = []
+    for leaf in leaves:
+        index += is_float(leaf)
+        last_ct.append(np.asarray(weights(index, leaf) * (1 + leaf)) if is_float(leaf) else None)
+    params_ct = jax.tree.map(lambda leaf: np.zeros(leaf.shape), params)
+    xs_ct = np.zeros(xs.shape)
+    carry_ct = [None if ct is None else np.zeros(ct.shape) for ct in last_ct]
+    for b, seen in enumerate(visits):
+        ct = [None if leaf is None else leaf[b] for leaf in last_ct]
+        for t, before, restart in reversed(seen):
+            p_ct, ct, x_ct = pull_back(params, before, xs[t, b], ct, ys_ct[t, b])
+            params_ct, xs_ct[t, b] = _add(params_ct, p_ct), x_ct
+            if restart:  # the carry before this one belongs to another episode
+                ct = jax.tree.map(jnp.zeros_like, ct)
+        for leaf, value in zip(carry_ct, ct, strict=True):
+            if leaf is not None:
+                leaf[b] = value
+    return Point(params_ct, xs_ct, jax.tree.unflatten(structure, carry_ct))
