@@ -1,5 +1,10 @@
 """How to execute a recurrence: values to pass as `unroll(..., method=...)`."""
 
+from collections.abc import Callable
+
 from rnnjax.methods._sequential import sequential
 
-__all__ = ["sequential"]
+AVAILABILITY: dict[str, Callable[[], str | None]] = {"sequential": lambda: None}
+"""Why each method cannot run here, by name; None where it can."""
+
+__all__ = ["AVAILABILITY", "sequential"]

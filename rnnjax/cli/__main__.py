@@ -1,0 +1,5 @@
+"""`python -m rnnjax.cli`, the same as `rnnjax`."""
+
+from rnnjax.cli import main
+
+main()

@@ -1,0 +1,99 @@
+"""`rnnjax compare`: train, measure, print, write."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rnnjax._checks import check_choice
+from rnnjax._version import __version__
+from rnnjax.report import comparison_table, write_figures, write_json
+from rnnjax.report._style import LOOKS
+from rnnjax.tasks import digits
+from rnnjax.training import CONTENDERS, CellResult, Settings, train_and_measure
+
+_QUICK = {"hidden": 16, "steps": 60, "flow_examples": 8}
+
+
+def run_compare(
+    cells: str, hidden: int, steps: int, seeds: int, seed: int, out: Path, quick: bool
+) -> None:
+    """Run the comparison; exits with 2 on wrong options and with 130 on Ctrl-C."""
+    settings = Settings(hidden=hidden, steps=steps, seeds=seeds, seed=seed)
+    if quick:
+        settings = settings._replace(**_QUICK)
+    try:
+        names = [check_choice("--cells", name.strip(), CONTENDERS) for name in cells.split(",")]
+        names = list(dict.fromkeys(names))
+        _check_writable(out)
+        data = digits(seed)
+    except (ValueError, ImportError, OSError) as error:
+        typer.secho(f"rnnjax compare: {error}", err=True, fg="red")
+        raise typer.Exit(2) from None
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    results: dict[str, CellResult] = {}
+    interrupted = False
+    with _progress() as bar:
+        task = bar.add_task("", total=settings.steps * len(names))
+        try:
+            for name in names:
+                bar.update(task, description=LOOKS[name].label)
+                results[name] = train_and_measure(
+                    name, data, settings, lambda steps: bar.advance(task, steps)
+                )
+                _write_metrics(out, settings, names, results)
+        except KeyboardInterrupt:
+            interrupted = True
+    if results:
+        console.print(comparison_table(results))
+        write_figures(results, out)
+        console.print(f"metrics.json and figures are in {out}")
+    if interrupted:
+        left = ", ".join(name for name in names if name not in results)
+        typer.secho(f"interrupted; not finished: {left}", err=True, fg="yellow")
+        raise typer.Exit(130)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:>15}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _check_writable(out: Path) -> None:
+    """Make the folder and try it, so that nothing is trained in vain."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise OSError(
+            f"cannot write to --out {out} ({error.strerror}): name a folder that can be written"
+        ) from None
+
+
+def _write_metrics(
+    out: Path, settings: Settings, names: list[str], results: dict[str, CellResult]
+) -> None:
+    content: dict[str, Any] = {
+        "rnnjax": __version__,
+        "jax": jax.__version__,
+        "device": str(jax.devices()[0]),
+        "data": "UCI handwritten digits, pixel by pixel",
+        "settings": settings,
+        "cells": names,
+        "complete": len(results) == len(names),
+        "results": results,
+    }
+    write_json(out / "metrics.json", content)

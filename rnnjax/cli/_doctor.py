@@ -1,0 +1,42 @@
+"""`rnnjax doctor`: what is installed, what runs, and why not."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from rnnjax._extras import EXTRAS, missing
+from rnnjax._version import __version__
+from rnnjax.methods import AVAILABILITY
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy")
+
+
+def run_doctor() -> None:
+    """Print the report."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("rnnjax", __version__)
+    table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
+    for package in _PACKAGES:
+        table.add_row(package, _version_of(package))
+    table.add_row("devices", ", ".join(map(str, jax.devices())))
+    table.add_row("default float", str(jax.numpy.result_type(float)))
+    for name, why_not in AVAILABILITY.items():
+        reason = why_not()
+        table.add_row(f"method {name}()", "available" if reason is None else f"no: {reason}")
+    for extra in EXTRAS:
+        lacking = missing(extra)
+        state = "installed"
+        if lacking:
+            state = f"{', '.join(lacking)} missing: pip install 'rnnjax\\[{extra}]'"
+        table.add_row(f"extra {extra}", state)
+    Console().print(table)
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

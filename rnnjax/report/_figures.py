@@ -1,0 +1,157 @@
+"""The figures of a comparison of cells."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnjax._extras import optional
+from rnnjax.report._style import LOOKS, new_figure, save
+from rnnjax.training import CellResult, FlowMeasures
+
+Results = Mapping[str, CellResult]
+
+WHEN = (("before", "before training"), ("after", "after training"))
+
+
+def write_figures(results: Results, folder: Path) -> None:
+    """Draw all figures of `results` into `folder`, each as PNG and PDF."""
+    for name, draw in {
+        "gradient_norms": gradient_norms,
+        "singular_values": singular_values,
+        "sensitivity": sensitivity,
+        "learning_curves": learning_curves,
+    }.items():
+        save(draw(results), folder / name)
+
+
+def gradient_norms(results: Results) -> Any:
+    """‖∂C/∂h_t‖ by lag, all cells on one logarithmic axis, before and after training."""
+    figure, axes = new_figure(1, 2, (7.2, 3.0), sharey=True)
+    for axis, (when, title) in zip(axes[0], WHEN, strict=True):
+        for name, result in results.items():
+            relative = _relative_norms(getattr(result, when))
+            lags = np.arange(len(relative))[::-1]
+            look = LOOKS[name]
+            axis.plot(
+                lags,
+                relative,
+                color=look.color,
+                linestyle=look.dashes,
+                marker=look.marker,
+                markevery=9,
+                markersize=4,
+                label=look.label,
+            )
+        axis.set(title=title, xlabel="lag T − t (steps)", yscale="log")
+    axes[0, 0].set_ylabel("‖∂C/∂h$_t$‖ / ‖∂C/∂h$_T$‖")
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False
+    )
+    return figure
+
+
+def _relative_norms(measures: FlowMeasures) -> np.ndarray:
+    """The norm at every step over that at the last: [T], geometric mean over the examples.
+
+    Examples whose gradient is exactly zero somewhere (dead units) are left out; where all are,
+    so is the line.
+    """
+    norms = measures.norms[:, np.all(measures.norms > 0, axis=0)].astype(np.float64)
+    if norms.shape[1] == 0:
+        return np.full(len(norms), np.nan)
+    return np.exp(np.mean(np.log(norms / norms[-1]), axis=1))
+
+
+def singular_values(results: Results) -> Any:
+    """The fan of singular values of ∂s_T/∂s_{T-lag}: a column a cell, before and after."""
+    count = len(results)
+    figure, axes = new_figure(2, count, (max(1.35 * count, 3.0) + 0.6, 3.9), sharex=True)
+    for column, (name, result) in enumerate(results.items()):
+        for row, (when, title) in enumerate(WHEN):
+            measures = getattr(result, when)
+            logs = np.where(np.isfinite(measures.log_singular_values), 1.0, np.nan)
+            logs = logs * np.nan_to_num(measures.log_singular_values, neginf=0.0) / np.log(10)
+            axis = axes[row, column]
+            axis.plot(measures.lags, logs[:, 1:], color=LOOKS[name].color, lw=0.4, alpha=0.5)
+            axis.plot(measures.lags, logs[:, 0], color=LOOKS[name].color, lw=1.8)
+            axis.axhline(0, color="black", lw=0.6)
+            axis.set_xscale("log", base=2)
+            if row == 0:
+                axis.set_title(LOOKS[name].label)
+            if column == 0:
+                axis.set_ylabel(f"{title}\nlog$_{{10}}$ σ$_i$")
+    # One scale a row: fans are there to be compared.
+    for row in axes:
+        low = min(axis.get_ylim()[0] for axis in row)
+        high = max(axis.get_ylim()[1] for axis in row)
+        for axis in row:
+            axis.set_ylim(max(low, -20.0), high)
+            axis.tick_params(labelleft=axis is row[0])
+    figure.supxlabel("lag T − t (steps);  σ$_i$ of ∂s$_T$/∂s$_t$, largest bold", fontsize=9)
+    return figure
+
+
+def sensitivity(results: Results) -> Any:
+    """‖∂y_t/∂x_k‖ after training, a map a cell on one logarithmic grey scale."""
+    colors = optional("matplotlib.colors")
+    count = len(results)
+    figure, axes = new_figure(1, count, (max(1.35 * count, 2.6) + 0.9, 2.1), sharey=True)
+    norm = colors.LogNorm(vmin=1e-6, vmax=1.0)
+    image: Any = None
+    for axis, (name, result) in zip(axes[0], results.items(), strict=True):
+        map_ = result.after.sensitivity
+        steps = len(map_)
+        peak = map_.max()
+        relative = np.where(map_ > 0, map_, np.nan) / (peak if peak > 0 else 1.0)
+        image = axis.imshow(
+            np.maximum(relative, 1e-6),
+            norm=norm,
+            cmap="cividis",
+            origin="lower",
+            extent=(0.5, steps + 0.5, 0.5, steps + 0.5),
+            interpolation="nearest",
+        )
+        axis.grid(visible=False)
+        axis.set_title(LOOKS[name].label)
+        axis.set_xticks([1, 32, 64])
+        axis.set_yticks([1, 32, 64])
+    axes[0, 0].set_ylabel("output step t")
+    figure.supxlabel("input step k", fontsize=9)
+    bar = figure.colorbar(image, ax=list(axes[0]), shrink=0.8, extend="min")
+    bar.set_label("‖∂y$_t$/∂x$_k$‖ / maximum")
+    return figure
+
+
+def learning_curves(results: Results) -> Any:
+    """Training cost and test accuracy by step: the mean over seeds, and the range of several."""
+    figure, axes = new_figure(1, 2, (7.2, 3.0))
+    for name, result in results.items():
+        look = LOOKS[name]
+        style = {"color": look.color, "linestyle": look.dashes}
+        costs = _smoothed(result.cost)
+        steps = np.arange(1, costs.shape[1] + 1)
+        axes[0, 0].plot(steps, costs.mean(axis=0), **style)
+        marks = {"marker": look.marker, "markersize": 3.5, "label": look.label}
+        accuracy = 100 * result.curve
+        axes[0, 1].plot(result.curve_steps, accuracy.mean(axis=0), **style, **marks)
+        if len(accuracy) > 1:
+            band = {"color": look.color, "alpha": 0.15, "lw": 0}
+            axes[0, 0].fill_between(steps, costs.min(axis=0), costs.max(axis=0), **band)
+            ends = result.curve_steps
+            axes[0, 1].fill_between(ends, accuracy.min(axis=0), accuracy.max(axis=0), **band)
+    axes[0, 0].set(xlabel="training step", ylabel="training cost (nats)", ylim=(0, None))
+    axes[0, 1].set(xlabel="training step", ylabel="test accuracy (%)", ylim=(0, 100))
+    figure.legend(
+        *axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False
+    )
+    return figure
+
+
+def _smoothed(cost: np.ndarray) -> np.ndarray:
+    """An exponential average over about 20 steps: cost [seeds, steps]."""
+    smooth = cost.astype(np.float64)
+    for step in range(1, cost.shape[1]):
+        smooth[:, step] = 0.95 * smooth[:, step - 1] + 0.05 * cost[:, step]
+    return smooth

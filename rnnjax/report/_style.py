@@ -1,0 +1,57 @@
+"""How a cell looks in every figure: one colour, one dash pattern, one name."""
+
+from typing import Any, NamedTuple
+
+from rnnjax._extras import optional
+
+
+class Look(NamedTuple):
+    label: str
+    color: str  # of Okabe & Ito's colour-blind-safe palette
+    dashes: str | tuple[int, tuple[float, ...]]  # so that lines differ in grey, too
+    marker: str
+
+
+LOOKS: dict[str, Look] = {
+    "vanilla": Look("vanilla (tanh)", "#D55E00", "solid", "o"),
+    "irnn": Look("IRNN (ReLU)", "#E69F00", (0, (5, 1.5)), "s"),
+    "identity": Look("identity", "#000000", (0, (1, 1.2)), "D"),
+    "lstm_1997": Look("LSTM 1997", "#56B4E9", (0, (5, 1.5, 1, 1.5)), "^"),
+    "lstm": Look("LSTM", "#0072B2", "solid", "v"),
+    "gru": Look("GRU", "#009E73", (0, (3, 1, 1, 1, 1, 1)), "P"),
+}
+
+_RC = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 200,
+    "pdf.fonttype": 42,
+}
+
+
+def new_figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Any:
+    """A figure of its own (no global state) and its axes as a [rows, columns] array."""
+    matplotlib = optional("matplotlib")
+    with matplotlib.rc_context(_RC):
+        figure = optional("matplotlib.figure").Figure(figsize=size)
+        axes = figure.subplots(rows, columns, squeeze=False, **options)
+    return figure, axes
+
+
+def save(figure: Any, stem: Any) -> None:
+    """Write `stem`.png and `stem`.pdf."""
+    matplotlib = optional("matplotlib")
+    with matplotlib.rc_context(_RC):
+        for suffix in (".png", ".pdf"):
+            figure.savefig(stem.with_suffix(suffix))

@@ -1,0 +1,82 @@
+"""The table of a comparison of cells."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rnnjax._extras import optional
+from rnnjax.report._style import LOOKS
+from rnnjax.training import CellResult, FlowMeasures
+
+
+def comparison_table(results: Mapping[str, CellResult]) -> Any:
+    """A rich table with two rows a cell: before and after training."""
+    table = optional("rich.table").Table(
+        title="Gradient flow and accuracy, before → after training",
+        caption=(
+            "half-life: steps back in time over which ‖∂C/∂h‖ halves (∞: constant; ×2: doubles). "
+            "λ₁: largest Lyapunov exponent, nats a step. "
+            "σγ: Pascanu's bound on the growth of a vanilla net's error in one step."
+        ),
+        caption_justify="left",
+    )
+    for heading, justify in (
+        ("cell", "left"),
+        ("", "left"),
+        ("test\naccuracy", "right"),
+        ("half-life\nsteps", "right"),
+        ("log₁₀ ‖∂C/∂h₁‖\n/ ‖∂C/∂h_T‖", "right"),
+        ("λ₁", "right"),
+        ("verdict", "left"),
+        ("σγ", "right"),
+        ("ms per\nstep", "right"),
+    ):
+        table.add_column(heading, justify=justify, no_wrap=True)
+    for name, result in results.items():
+        bounds = result.bounds or (math.nan, math.nan)
+        table.add_row(LOOKS[name].label, "before", "", *_flow(result.before), _number(bounds[0]))
+        table.add_row(
+            "",
+            "after",
+            _accuracy(result.accuracy),
+            *_flow(result.after),
+            _number(bounds[1]),
+            f"{result.milliseconds:.1f}",
+            end_section=True,
+        )
+    return table
+
+
+def _accuracy(values: np.ndarray) -> str:
+    mean = f"{100 * values.mean():.1f} %"
+    return mean if len(values) == 1 else f"{mean} ± {100 * values.std(ddof=1):.1f}"
+
+
+def _flow(measures: FlowMeasures) -> tuple[str, str, str, str]:
+    verdict = measures.verdict
+    return (
+        _half_life(verdict.half_life),
+        _number(verdict.log10_ratio),
+        _number(measures.lyapunov, 3),
+        verdict.label,
+    )
+
+
+def _half_life(steps: float) -> str:
+    if steps == math.inf:
+        return "∞"
+    return f"×2 in {-steps:.3g}" if steps < 0 else _significant(steps)
+
+
+def _significant(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3g}"
+
+
+def _number(value: float, digits: int = 2) -> str:
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value + 0.0:.{digits}f}"  # + 0.0: no negative zero
