@@ -68,17 +68,14 @@ def log_row_norms(m: Graded) -> Array:
 
 
 def qr(a: Array) -> tuple[Array, Array]:
-    """Q, R with A = Q R; a column that depends on those before it gets an exact zero in R.
+    """Q, R with A = Q R; what rounding alone could have put into R is set to zero.
 
-    Rounding leaves such a column with a diagonal entry of the order of ε times its norm. Taken
-    for a number, that noise would pass for a tiny singular value.
+    A column that depends on those before it leaves entries of the order of ε times its norm on
+    and above the diagonal. Taken for numbers, that noise would pass for tiny singular values.
     """
     q, r = jnp.linalg.qr(a)
-    norms = jnp.sqrt(jnp.sum(a * a, axis=-2))
-    diagonal = jnp.diagonal(r, axis1=-2, axis2=-1)
-    noise = jnp.abs(diagonal) <= resolution(a) * norms
-    eye = jnp.broadcast_to(jnp.eye(r.shape[-2], r.shape[-1], dtype=bool), r.shape)
-    return q, jnp.where(eye & noise[..., None, :], 0.0, r)
+    norms = jnp.sqrt(jnp.sum(a * a, axis=-2, keepdims=True))
+    return q, jnp.where(jnp.abs(r) <= resolution(a) * norms, 0.0, r)
 
 
 def resolution(a: Array) -> float:
@@ -104,79 +101,91 @@ def orthogonalised(m: Graded, sweeps: int) -> Graded:
     """M times rotations from the left until its rows are orthogonal: one-sided Jacobi.
 
     The norms of the rows are then the singular values, the smallest as exactly as the largest.
-    Each sweep meets every pair of rows once, S/2 disjoint pairs at a time.
+    A sweep meets every pair of rows once, as in a tournament: S/2 disjoint pairs at a time.
+    With S odd a zero row is added, to complete the last pair.
     """
-    size = m.rows.shape[-2]
-    padding = size % 2
-    if padding:
-        m = Graded(
-            jnp.pad(m.exponents, [(0, 0)] * (m.exponents.ndim - 1) + [(0, 1)]),
-            jnp.pad(m.rows, [(0, 0)] * (m.rows.ndim - 2) + [(0, 1), (0, 0)]),
-        )
-    count = size + padding
-    if count < 2:
-        return m
-    after = jnp.array([0, count - 1, *range(1, count - 1)])
-    enough = resolution(m.rows)
+    padding = [(0, 0)] * (m.exponents.ndim - 1) + [(0, m.exponents.shape[-1] % 2)]
+    m = Graded(jnp.pad(m.exponents, padding), jnp.pad(m.rows, [*padding, (0, 0)]))
+    half = m.exponents.shape[-1] // 2
+    enough = float(jnp.finfo(m.rows.dtype).eps) ** 0.75  # the last sweep squares what is left
 
-    def one_round(_: int, state: tuple[Graded, Array]) -> tuple[Graded, Array]:
-        m, largest = state
-        m, cosines = _rotate_pairs(m)
-        m = Graded(m.exponents[..., after], m.rows[..., after, :])
-        return m, jnp.maximum(largest, jnp.max(cosines, initial=0.0))
+    def one_round(_: int, state: tuple[Graded, Graded, Array]) -> tuple[Graded, Graded, Array]:
+        upper, lower, largest = state
+        upper, lower, cosines = _rotate_pairs(upper, lower)
+        return *_next_pairs(upper, lower), jnp.maximum(largest, jnp.max(cosines, initial=0.0))
 
-    def sweep(state: tuple[int, Graded, Array]) -> tuple[int, Graded, Array]:
+    def sweep(state: tuple[Array, Graded, Array]) -> tuple[Array, Graded, Array]:
         done, m, largest = state
-        m, largest = jax.lax.fori_loop(0, count - 1, one_round, (m, jnp.zeros_like(largest)))
-        return done + 1, m, largest
+        upper = Graded(m.exponents[..., :half], m.rows[..., :half, :])
+        lower = Graded(m.exponents[..., half:], m.rows[..., half:, :])
+        start = (upper, lower, jnp.zeros_like(largest))
+        upper, lower, largest = jax.lax.fori_loop(0, 2 * half - 1, one_round, start)
+        return done + 1, normalised(*_joined(upper, lower)), largest
 
-    def unfinished(state: tuple[int, Graded, Array]) -> Array:
+    def unfinished(state: tuple[Array, Graded, Array]) -> Array:
         return (state[0] < sweeps) & (state[2] > enough)
 
-    first = (0, m, jnp.asarray(jnp.inf, m.rows.dtype))
+    first = (jnp.zeros((), jnp.int32), m, jnp.asarray(jnp.inf, m.rows.dtype))
     return jax.lax.while_loop(unfinished, sweep, first)[1]
 
 
-def _rotate_pairs(m: Graded) -> tuple[Graded, Array]:
-    """Make row i and row S - 1 - i orthogonal, for all i < S/2; |cosines| before [..., S/2].
+def _joined(upper: Graded, lower: Graded) -> Graded:
+    return Graded(
+        jnp.concatenate([upper.exponents, lower.exponents], axis=-1),
+        jnp.concatenate([upper.rows, lower.rows], axis=-2),
+    )
 
-    With rows a (the longer) and b, cosine g and ratio ρ = ‖b‖/‖a‖, the rotation by
+
+def _next_pairs(upper: Graded, lower: Graded) -> tuple[Graded, Graded]:
+    """All rows but the first move on by one place, around the table."""
+    if upper.rows.shape[-2] == 1:
+        return upper, lower
+
+    def move(u: Array, v: Array) -> tuple[Array, Array]:  # the place in axis 0
+        return jnp.concatenate([u[:1], v[:1], u[1:-1]]), jnp.concatenate([v[1:], u[-1:]])
+
+    exponents = move(*(jnp.moveaxis(x.exponents, -1, 0) for x in (upper, lower)))
+    rows = move(*(jnp.moveaxis(x.rows, -2, 0) for x in (upper, lower)))
+    return tuple(  # type: ignore[return-value]
+        Graded(jnp.moveaxis(e, 0, -1), jnp.moveaxis(r, 0, -2))
+        for e, r in zip(exponents, rows, strict=True)
+    )
+
+
+def _rotate_pairs(upper: Graded, lower: Graded) -> tuple[Graded, Graded, Array]:
+    """Make each upper row orthogonal to the lower row beside it; also |cosines| before [..., S/2].
+
+    With a the longer of the two and b the other, cosine g and ratio ρ = ‖b‖/‖a‖, the rotation by
         τ = 2ρg / (1 - ρ² + √((1 - ρ²)² + 4ρ²g²))
-    gives a + τ b and b - τ a up to a common factor 1/√(1 + τ²). Only ρ may underflow, and then
-    τ/ρ -> g: b loses its component along a, and a does not change.
+    gives a + τ b and b - τ a, up to a common factor 1/√(1 + τ²). Only ρ can underflow, and then
+    τ/ρ = g: b loses its component along a, and a does not change. A rest of b that may be
+    nothing but rounding is zero.
     """
-    half = m.rows.shape[-2] // 2
-    upper = Graded(m.exponents[..., :half], m.rows[..., :half, :])
-    lower = Graded(m.exponents[..., half:][..., ::-1], m.rows[..., half:, :][..., ::-1, :])
-    swap = log_row_norms(upper) < log_row_norms(lower)
-    a, b = _exchange(swap, upper, lower)
-    norm_a, norm_b = row_norms(a), row_norms(b)
-    lengths = jnp.where(norm_a * norm_b > 0, norm_a * norm_b, 1.0)
-    cosine = jnp.sum(a.rows * b.rows, axis=-1) / lengths
-    gap = jnp.where(norm_b > 0, b.exponents - a.exponents, _NOTHING)
-    rho = scale(norm_b / jnp.where(norm_a > 0, norm_a, 1.0), gap)
+    norm_u, norm_l = row_norms(upper), row_norms(lower)
+    size_u, size_l = (_log2_size(m.exponents, n) for m, n in ((upper, norm_u), (lower, norm_l)))
+    longer = size_u >= size_l
+    norm_a, norm_b = jnp.where(longer, norm_u, norm_l), jnp.where(longer, norm_l, norm_u)
+    some = norm_a * norm_b > 0
+    norm_a, norm_b = jnp.where(some, norm_a, 1.0), jnp.where(some, norm_b, 1.0)
+    difference = jnp.where(longer, 1, -1) * (lower.exponents - upper.exponents)
+    rho = scale(norm_b / norm_a, jnp.where(some, difference, _NOTHING))
+    cosine = jnp.sum(upper.rows * lower.rows, axis=-1) / (norm_a * norm_b)
     lead = (1 - rho) * (1 + rho)
     below = lead + jnp.sqrt(lead * lead + (2 * rho * cosine) ** 2)
-    tilt = jnp.where(below > 0, 2 * cosine / jnp.where(below > 0, below, 1.0), 0.0)  # τ/ρ
-    shrink = (1 / jnp.sqrt(1 + (tilt * rho) ** 2))[..., None]
-    to_a = tilt * rho * rho * norm_a / jnp.where(norm_b > 0, norm_b, 1.0)  # τ 2^(e_b - e_a)
-    to_b = tilt * norm_b / jnp.where(norm_a > 0, norm_a, 1.0)  # τ 2^(e_a - e_b)
-    rows_a = (a.rows + to_a[..., None] * b.rows) * shrink
-    rows_b = (b.rows - to_b[..., None] * a.rows) * shrink
-    left = jnp.sqrt(jnp.sum(rows_b * rows_b, axis=-1)) > resolution(m.rows) * norm_b
-    rows_b = jnp.where(left[..., None] | jnp.isnan(rows_b), rows_b, 0.0)
-    upper, lower = _exchange(swap, normalised(a.exponents, rows_a), normalised(b.exponents, rows_b))
-    joined = Graded(
-        jnp.concatenate([upper.exponents, lower.exponents[..., ::-1]], axis=-1),
-        jnp.concatenate([upper.rows, lower.rows[..., ::-1, :]], axis=-2),
-    )
-    return joined, jnp.abs(cosine)
+    tilt = jnp.where(below != 0, 2 * cosine / jnp.where(below != 0, below, 1.0), 0.0)  # τ/ρ
+    shrink = 1 / jnp.sqrt(1 + (tilt * rho) ** 2)
+    to_a, to_b = tilt * rho * rho * norm_a / norm_b, -tilt * norm_b / norm_a
+    on_u, on_l = jnp.where(longer, to_a, to_b), jnp.where(longer, to_b, to_a)
+
+    def turned(x: Graded, norm: Array, factor: Array, other: Graded) -> Graded:
+        rows = shrink[..., None] * (x.rows + factor[..., None] * other.rows)
+        left = jnp.sqrt(jnp.sum(rows * rows, axis=-1))
+        return x._replace(rows=jnp.where((left <= resolution(rows) * norm)[..., None], 0.0, rows))
+
+    new = turned(upper, norm_u, on_u, lower), turned(lower, norm_l, on_l, upper)
+    return *new, jnp.abs(cosine)
 
 
-def _exchange(swap: Array, x: Graded, y: Graded) -> tuple[Graded, Graded]:
-    def pick(flag: Array, a: Graded, b: Graded) -> Graded:
-        return Graded(
-            jnp.where(flag, a.exponents, b.exponents), jnp.where(flag[..., None], a.rows, b.rows)
-        )
-
-    return pick(swap, y, x), pick(swap, x, y)
+def _log2_size(exponents: Array, norms: Array) -> Array:
+    size = exponents.astype(norms.dtype) + jnp.log2(jnp.where(norms > 0, norms, 1.0))
+    return jnp.where(norms > 0, size, -jnp.inf)
