@@ -1,6 +1,6 @@
 """Weight initialisers: `(key, shape, dtype) -> array`, as in `jax.nn.initializers`.
 
-`glorot`, `orthogonal` and `normal` are JAX's own. The others set what decides whether a
+`glorot`, `orthogonal`, `normal` and `uniform` are JAX's own. The others set what decides whether a
 recurrent net's error vanishes or explodes: the scale, the spectral radius or the largest
 singular value of the recurrent matrix. Gated cells call an initialiser once for each gate's
 [H, H] or [D, H] block.
@@ -21,6 +21,7 @@ __all__ = [
     "orthogonal",
     "singular_value",
     "spectral_radius",
+    "uniform",
 ]
 
 _initial = jax.nn.initializers
@@ -47,6 +48,15 @@ def orthogonal(scale: float = 1.0) -> Initializer:
 def normal(stddev: float = 0.01) -> Initializer:
     """Gaussian with mean zero and standard deviation `stddev`."""
     return _initial.normal(stddev)
+
+
+def uniform() -> Initializer:
+    """Uniform on ±1/√fan_in, PyTorch's default for the recurrent weights of its cells.
+
+    A square matrix of this kind has a spectral radius near 1/√3 = 0.58, so a tanh cell's error
+    starts out vanishing.
+    """
+    return _initial.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def identity(scale: float = 1.0) -> Initializer:

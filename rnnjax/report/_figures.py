@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnnjax._extras import optional
-from rnnjax.report._style import LOOKS, new_figure, save
+from rnnjax.report._style import LOOKS, new_figure, style
 from rnnjax.training import CellResult, FlowMeasures
 
 Results = Mapping[str, CellResult]
@@ -17,13 +17,11 @@ WHEN = (("before", "before training"), ("after", "after training"))
 
 def write_figures(results: Results, folder: Path) -> None:
     """Draw all figures of `results` into `folder`, each as PNG and PDF."""
-    for name, draw in {
-        "gradient_norms": gradient_norms,
-        "singular_values": singular_values,
-        "sensitivity": sensitivity,
-        "learning_curves": learning_curves,
-    }.items():
-        save(draw(results), folder / name)
+    for draw in (gradient_norms, singular_values, sensitivity, learning_curves):
+        with style():
+            figure = draw(results)
+            for suffix in ("png", "pdf"):
+                figure.savefig(folder / f"{draw.__name__}.{suffix}")
 
 
 def gradient_norms(results: Results) -> Any:
@@ -67,7 +65,7 @@ def _relative_norms(measures: FlowMeasures) -> np.ndarray:
 def singular_values(results: Results) -> Any:
     """The fan of singular values of ∂s_T/∂s_{T-lag}: a column a cell, before and after."""
     count = len(results)
-    figure, axes = new_figure(2, count, (max(1.35 * count, 3.0) + 0.6, 3.9), sharex=True)
+    figure, axes = new_figure(2, count, (max(1.15 * count, 3.0) + 0.6, 3.6), sharex=True)
     for column, (name, result) in enumerate(results.items()):
         for row, (when, title) in enumerate(WHEN):
             measures = getattr(result, when)
@@ -87,9 +85,9 @@ def singular_values(results: Results) -> Any:
         low = min(axis.get_ylim()[0] for axis in row)
         high = max(axis.get_ylim()[1] for axis in row)
         for axis in row:
-            axis.set_ylim(max(low, -20.0), high)
+            axis.set_ylim(max(low, -20.0), max(high, 1.0))
             axis.tick_params(labelleft=axis is row[0])
-    figure.supxlabel("lag T − t (steps);  σ$_i$ of ∂s$_T$/∂s$_t$, largest bold", fontsize=9)
+    figure.supxlabel("lag T − t (steps);  σ$_i$ of ∂s$_T$/∂s$_t$, largest bold", fontsize=8.5)
     return figure
 
 
@@ -97,7 +95,7 @@ def sensitivity(results: Results) -> Any:
     """‖∂y_t/∂x_k‖ after training, a map a cell on one logarithmic grey scale."""
     colors = optional("matplotlib.colors")
     count = len(results)
-    figure, axes = new_figure(1, count, (max(1.35 * count, 2.6) + 0.9, 2.1), sharey=True)
+    figure, axes = new_figure(1, count, (max(1.1 * count, 2.6) + 0.9, 1.75), sharey=True)
     norm = colors.LogNorm(vmin=1e-6, vmax=1.0)
     image: Any = None
     for axis, (name, result) in zip(axes[0], results.items(), strict=True):
@@ -117,10 +115,10 @@ def sensitivity(results: Results) -> Any:
         axis.set_title(LOOKS[name].label)
         axis.set_xticks([1, 32, 64])
         axis.set_yticks([1, 32, 64])
+        axis.set_xlabel("input step k")
     axes[0, 0].set_ylabel("output step t")
-    figure.supxlabel("input step k", fontsize=9)
-    bar = figure.colorbar(image, ax=list(axes[0]), shrink=0.8, extend="min")
-    bar.set_label("‖∂y$_t$/∂x$_k$‖ / maximum")
+    bar = figure.colorbar(image, ax=list(axes[0]), extend="min", aspect=12)
+    bar.set_label("‖∂y$_t$/∂x$_k$‖ / max.")
     return figure
 
 

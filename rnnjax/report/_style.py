@@ -22,12 +22,15 @@ LOOKS: dict[str, Look] = {
 }
 
 _RC = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "legend.fontsize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8.5,
+    "legend.fontsize": 7.5,
+    "legend.handlelength": 2.6,
+    "legend.columnspacing": 1.2,
+    "legend.handletextpad": 0.5,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -40,18 +43,12 @@ _RC = {
 }
 
 
+def style() -> Any:
+    """A context in which figures are drawn and saved."""
+    return optional("matplotlib").rc_context(_RC)
+
+
 def new_figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Any:
-    """A figure of its own (no global state) and its axes as a [rows, columns] array."""
-    matplotlib = optional("matplotlib")
-    with matplotlib.rc_context(_RC):
-        figure = optional("matplotlib.figure").Figure(figsize=size)
-        axes = figure.subplots(rows, columns, squeeze=False, **options)
-    return figure, axes
-
-
-def save(figure: Any, stem: Any) -> None:
-    """Write `stem`.png and `stem`.pdf."""
-    matplotlib = optional("matplotlib")
-    with matplotlib.rc_context(_RC):
-        for suffix in (".png", ".pdf"):
-            figure.savefig(stem.with_suffix(suffix))
+    """A figure outside matplotlib's global state, and its axes as a [rows, columns] array."""
+    figure = optional("matplotlib.figure").Figure(figsize=size)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)

@@ -17,6 +17,7 @@ def comparison_table(results: Mapping[str, CellResult]) -> Any:
         title="Gradient flow and accuracy, before → after training",
         caption=(
             "half-life: steps back in time over which ‖∂C/∂h‖ halves (∞: constant; ×2: doubles). "
+            "−∞: exactly zero, as behind ReLU units that are off (at blank pixels h = 0). "
             "λ₁: largest Lyapunov exponent, nats a step. "
             "σγ: Pascanu's bound on the growth of a vanilla net's error in one step."
         ),
@@ -79,4 +80,4 @@ def _number(value: float, digits: int = 2) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{value + 0.0:.{digits}f}"  # + 0.0: no negative zero
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no negative zero
