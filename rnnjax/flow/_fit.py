@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import Array
-from rnnjax.flow._state import is_float
+from rnnjax.flow._state import accumulation_dtype, is_float
 
 
 class Verdict(NamedTuple):
@@ -142,7 +142,7 @@ def _checked(norms: Array, caller: str) -> Array:
         raise ValueError(
             f"{caller} expects norms [T, ...] with T at least 1, got shape {norms.shape}"
         )
-    return norms.astype(jnp.result_type(norms, jnp.float32))
+    return norms.astype(accumulation_dtype([norms]))
 
 
 def _fit(norms: Array) -> _Line:

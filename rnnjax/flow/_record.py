@@ -40,6 +40,9 @@ def record(
     without a hand-derived rule. ∂C/∂h_t is the derivative of the cost when a small number is
     added to h_t the moment it has been computed.
 
+    So the parts of ∂C/∂carry_t are not those of a chain of `jacobians`, in which s_t is one
+    vector whose entries change one by one: there c_t counts without its way through h_t.
+
     Two fields that a step fills with one and the same value share its derivative. A field that
     a step hands on unchanged is nudged on its way out, after the step has read it.
 

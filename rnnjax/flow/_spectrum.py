@@ -19,7 +19,7 @@ from rnnjax.flow._graded import (
     qr,
     triangularised,
 )
-from rnnjax.flow._state import is_float
+from rnnjax.flow._state import accumulation_dtype, is_float
 
 _DEFAULT_LAGS = 12
 
@@ -109,7 +109,7 @@ def _checked_lags(lags: Sequence[int] | Array | None, steps: int) -> tuple[int, 
 
 @partial(jax.jit, static_argnums=(1, 2))
 def _logs(jacobians: Array, lags: tuple[int, ...], sweeps: int) -> Array:
-    jacobians = jacobians.astype(jnp.result_type(jacobians, jnp.float32))
+    jacobians = jacobians.astype(accumulation_dtype([jacobians]))
     products = _products(jacobians, lags)
     products = triangularised(triangularised(products))
     logs = log_row_norms(orthogonalised(products, sweeps))[..., : jacobians.shape[-1]]

@@ -49,7 +49,7 @@ def chosen_leaves(carry: Carry, indices: tuple[int, ...]) -> list[Array]:
 
 def accumulation_dtype(leaves: list[Array]) -> Any:
     """The dtype to sum these leaves in: at least float32."""
-    return jnp.result_type(jnp.float32, *leaves)
+    return jnp.result_type(jnp.float32, *(x.dtype for x in leaves))  # of weak types as well
 
 
 def pack(leaves: list[Array], batch_ndim: int) -> Array:

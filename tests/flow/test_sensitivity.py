@@ -1,0 +1,68 @@
+"""‖∂y_t/∂x_k‖: against the whole Jacobian by reverse mode."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax.flow import sensitivity
+
+T, B, D, H = 6, 2, 3, 4
+
+
+def by_reverse_mode(cell, params, xs, carry=None):
+    """One sequence [T, D], its whole Jacobian [T, H, T, D]."""
+
+    def outputs(xs):
+        return rnnjax.unroll(cell, params, xs, carry=carry, gradient=rnnjax.autodiff())[1]
+
+    return np.sqrt((np.asarray(jax.jacrev(outputs)(xs)) ** 2).sum((1, 3)))
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [rnnjax.lstm(H), rnnjax.stack(rnnjax.gru(2), rnnjax.vanilla(H)), rnnjax.identity_rnn(H)],
+    ids=["lstm", "stack", "identity"],
+)
+def test_is_the_norm_of_each_block_of_the_jacobian(cell):
+    params = cell.init(jax.random.key(0), D)
+    xs = jax.random.normal(jax.random.key(1), (T, B, D))
+    carry = jax.tree.map(lambda leaf: leaf + 0.4, cell.initial_carry(params, (B,)))
+    found = sensitivity(cell, params, xs, carry=carry)
+    for b in range(B):
+        want = by_reverse_mode(
+            cell, params, xs[:, b], jax.tree.map(lambda leaf, b=b: leaf[b], carry)
+        )
+        np.testing.assert_allclose(found[..., b], want, rtol=0, atol=1e-13)
+    assert np.all(np.asarray(found)[np.triu_indices(T, 1)] == 0)
+    assert np.all(np.asarray(found)[np.tril_indices(T)] > 0)
+
+
+def test_padding_neither_remembers_nor_is_remembered():
+    cell = rnnjax.gru(H)
+    params = cell.init(jax.random.key(0), D)
+    xs = jax.random.normal(jax.random.key(1), (T, B, D)).at[4:, 1].set(jnp.nan)
+    found = np.asarray(sensitivity(cell, params, xs, lengths=jnp.array([T, 4])))
+    want = by_reverse_mode(cell, params, xs[:4, 1])
+    np.testing.assert_allclose(found[:4, :4, 1], want, rtol=0, atol=1e-13)
+    assert np.all(found[4:, :, 1] == 0)
+    assert np.all(found[:, 4:, 1] == 0)
+    np.testing.assert_allclose(found[..., 0], by_reverse_mode(cell, params, xs[:, 0]), atol=1e-13)
+
+
+def test_it_does_not_underflow():
+    """0.01^150: the square of 1e-300 is no float, but its norm is."""
+    cell = rnnjax.vanilla(1, "identity")
+    params = rnnjax.cells.VanillaParams(jnp.ones((1, 1)), jnp.full((1, 1), 0.01), jnp.zeros(1))
+    found = sensitivity(cell, params, jnp.ones((151, 1)))
+    np.testing.assert_allclose(found[150, 0], 1e-300, rtol=1e-12)
+
+
+def test_errors():
+    cell = rnnjax.vanilla(H)
+    params = cell.init(jax.random.key(0), D)
+    with pytest.raises(TypeError, match="xs must be one array"):
+        sensitivity(cell, params, (jnp.ones((T, D)),))
+    with pytest.raises(TypeError, match="cells read floating-point features"):
+        sensitivity(cell, params, jnp.ones((T, D), int))

@@ -1,0 +1,160 @@
+"""Singular values of long products: against big floats, known spectra and determinants."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.flow import log_singular_values
+
+
+def orthogonal(rng, *shape):
+    return np.linalg.qr(rng.standard_normal(shape))[0]
+
+
+def known_product(rng, logs):
+    """Factors U_t diag(e^logs_t) U_{t-1}ᵀ, whose product has singular values e^Σ logs_t."""
+    steps, size = logs.shape
+    u = orthogonal(rng, steps + 1, size, size)
+    return jnp.asarray(u[1:] * np.exp(logs)[:, None, :] @ np.swapaxes(u[:-1], 1, 2))
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [(-1.5, -2.0, -2.0, -2.001), (2.0, 1.0, 0.0, -2.0), (2.0, 2.0, 1.9, -1.0)],
+    ids=["decay", "both", "growth"],
+)
+def test_known_spectra_at_lag_1000(rates):
+    rng = np.random.default_rng(0)
+    logs = np.tile(rates, (1000, 1))
+    found = log_singular_values(known_product(rng, logs), [1, 10, 1000])
+    assert found.lags.tolist() == [1, 10, 1000]
+    want = np.asarray(rates)[None, :] * np.array([[1], [10], [1000]])
+    np.testing.assert_allclose(found.logs[0], want[0], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(found.logs[1], want[1], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(found.logs[2], want[2], rtol=0, atol=2e-10)
+
+
+def test_directions_that_take_turns():
+    """What grows in the first half shrinks in the second, so that the order changes midway."""
+    rng = np.random.default_rng(1)
+    logs = np.concatenate([np.tile([0.02, -0.01], (300, 1)), np.tile([-0.03, 0.02], (300, 1))])
+    found = log_singular_values(known_product(rng, logs), [300, 600]).logs
+    np.testing.assert_allclose(found, [[6.0, -9.0], [3.0, -3.0]], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("steps", "scale"), [(1000, 0.2), (1000, 4.0)])
+def test_random_products_against_big_floats(steps, scale):
+    mpmath = pytest.importorskip("mpmath")
+    rng = np.random.default_rng(2)
+    J = scale * rng.standard_normal((steps, 3, 3))
+    lags = (1, 2, 7, 60, steps)
+    found = log_singular_values(jnp.asarray(J), lags).logs
+    with mpmath.workdps(2500):
+        product, want = mpmath.eye(3), {}
+        for lag, factor in enumerate(J[::-1], start=1):
+            product = product * mpmath.matrix(factor.tolist())
+            if lag in lags:
+                squares = mpmath.eigsy(product.T * product, eigvals_only=True)
+                want[lag] = sorted((float(mpmath.log(s) / 2) for s in squares), reverse=True)
+    for row, lag in zip(found, lags, strict=True):
+        np.testing.assert_allclose(row, want[lag], rtol=1e-13, atol=1e-13)
+    assert abs(want[steps][0]) > 1000
+
+
+def test_small_lags_are_the_svd_of_the_product_for_every_example():
+    rng = np.random.default_rng(3)
+    J = rng.standard_normal((4, 2, 3, 7, 7))  # an odd size, two batch dimensions
+    found = log_singular_values(jnp.asarray(J))
+    assert found.lags.tolist() == [1, 2, 3, 4]
+    product = np.broadcast_to(np.eye(7), J.shape[1:])
+    for lag in range(1, 5):
+        product = product @ J[-lag]
+        want = np.log(np.linalg.svd(product, compute_uv=False))
+        np.testing.assert_allclose(found.logs[lag - 1], want, rtol=0, atol=1e-11)
+
+
+def test_the_sum_is_the_log_determinant_at_a_size_of_64():
+    rng = np.random.default_rng(4)
+    J = rng.standard_normal((100, 64, 64)) / 8
+    found = log_singular_values(jnp.asarray(J), [1, 100]).logs
+    determinants = np.linalg.slogdet(J)[1]
+    np.testing.assert_allclose(found[0].sum(), determinants[-1], rtol=0, atol=1e-11)
+    np.testing.assert_allclose(found[1].sum(), determinants.sum(), rtol=0, atol=1e-9)
+    want = np.log(np.linalg.svd(J[-1], compute_uv=False))
+    np.testing.assert_allclose(found[0], want, rtol=0, atol=1e-12)
+
+
+def test_the_upper_layer_of_a_stack_may_be_the_slower_one():
+    """Block triangular: the lower layer forgets at once, and nothing leads back to it."""
+    J = np.zeros((1000, 2, 2))
+    J[:, 0, 0], J[:, 1, 1], J[:, 1, 0] = np.exp(-2.0), np.exp(-0.5), 0.7
+    found = log_singular_values(jnp.asarray(J), [1000]).logs[0]
+    # Over 1000 steps: P = [[e^-2000, 0], [g, e^-500]], and so σ_1² = g² + e^-1000.
+    g = 0.7 * np.exp(-999 * 0.5) / (1 - np.exp(-1.5))
+    want = np.log(np.hypot(g * np.exp(300), np.exp(-200))) - 300
+    np.testing.assert_allclose(found, [want, -2500 - want], rtol=0, atol=1e-9)
+
+
+def test_orthogonal_products_neither_grow_nor_shrink():
+    rng = np.random.default_rng(5)
+    found = log_singular_values(jnp.asarray(orthogonal(rng, 1000, 20, 20)))
+    assert found.lags[0] == 1
+    assert found.lags[-1] == 1000
+    assert len(found.lags) == 12
+    np.testing.assert_allclose(found.logs, 0, atol=1e-12)
+
+
+def test_closed_directions_are_minus_infinity_and_never_nan():
+    rng = np.random.default_rng(6)
+    J = rng.standard_normal((40, 9, 9))
+    J[:, ::3] = 0  # three dead units
+    found = np.asarray(log_singular_values(jnp.asarray(J), [1, 5, 40]).logs)
+    assert np.isfinite(found[:, :6]).all()
+    assert np.all(found[:, 6:] == -np.inf)
+    kept = np.delete(np.arange(9), [0, 3, 6])
+    want = np.log(np.linalg.svd(J[-1], compute_uv=False)[:6])
+    np.testing.assert_allclose(found[0, :6], want, rtol=0, atol=1e-12)
+    # Π σ_i over the living: the first step reads all nine units, the others six.
+    alive = np.linalg.slogdet(J[1:, kept][:, :, kept])[1].sum()
+    alive += np.linalg.slogdet(J[0, kept] @ J[0, kept].T)[1] / 2
+    np.testing.assert_allclose(found[2, :6].sum(), alive, rtol=0, atol=1e-10)
+    J[20] = 0
+    found = np.asarray(log_singular_values(jnp.asarray(J), [5, 40]).logs)
+    assert np.isfinite(found[0, :6]).all()
+    assert np.all(found[1] == -np.inf)
+    assert np.all(log_singular_values(jnp.zeros((3, 1, 1))).logs == -np.inf)
+
+
+def test_nan_is_not_hidden():
+    J = jnp.ones((3, 2, 2)).at[0, 0, 0].set(jnp.nan)
+    found = log_singular_values(J, [1, 3]).logs
+    assert np.all(np.isfinite(found[0]) | (found[0] == -np.inf))
+    assert np.isnan(found[1]).all()
+
+
+def test_float32_and_one_by_one():
+    rng = np.random.default_rng(7)
+    logs = np.tile((-1.0, -2.0), (1000, 1))
+    J = known_product(rng, logs).astype(jnp.float32)
+    found = log_singular_values(J, [1000]).logs
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found[0], [-1000, -2000], rtol=0, atol=0.05)
+    single = log_singular_values(jnp.full((1000, 1, 1), jnp.exp(-2.0)), [3, 1000]).logs
+    np.testing.assert_allclose(single, [[-6.0], [-2000.0]], rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((jnp.ones((3, 2, 4)),), ValueError, r"must be \[T, ..., S, S\], got shape \(3, 2, 4\)"),
+        ((jnp.ones((3, 2, 2), int),), TypeError, "must be floating point"),
+        ((jnp.ones((0, 2, 2)),), ValueError, "T = 0"),
+        ((jnp.ones((3, 2, 2)), [4]), ValueError, r"lags must lie in 1..3 .*from 4 to 4"),
+        ((jnp.ones((3, 2, 2)), [0, 1]), ValueError, "from 0 to 1"),
+        ((jnp.ones((3, 2, 2)), [1.0]), TypeError, "lags must be integers"),
+        ((jnp.ones((3, 2, 2)), []), ValueError, "lags is empty"),
+    ],
+)
+def test_errors(arguments, error, message):
+    with pytest.raises(error, match=message):
+        log_singular_values(*arguments)

@@ -1,0 +1,90 @@
+"""J_t = ∂s_t/∂s_{t-1}: against closed forms, blocks, products and the recorded signal."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax.flow import jacobians, record
+
+T, B, D, H = 5, 2, 3, 4
+
+
+def problem(cell, batch=(B,)):
+    params = cell.init(jax.random.key(0), D)
+    return params, jax.random.normal(jax.random.key(1), (T, *batch, D))
+
+
+def test_vanilla_is_diagonal_times_transposed_weights():
+    """∂h_t[i]/∂h_{t-1}[j] = φ'(z_t[i]) W_h[j, i]"""
+    cell = rnnjax.vanilla(H)
+    params, xs = problem(cell)
+    _, ys = rnnjax.unroll(cell, params, xs)
+    want = (1 - ys**2)[..., :, None] * params.w_h.T[None, None]
+    np.testing.assert_allclose(jacobians(cell, params, xs), want, rtol=0, atol=1e-15)
+
+
+def test_lstm_blocks_are_jacrev_of_the_step_example_by_example():
+    cell = rnnjax.lstm(H)
+    params, xs = problem(cell)
+    every, h_block = (jacobians(cell, params, xs, leaf=leaf) for leaf in (None, "h"))
+    c_block = jacobians(cell, params, xs, leaf="c")
+    for b in range(B):
+        carry = cell.initial_carry(params, ())
+        for t in range(T):
+            step = jax.jacrev(lambda carry, t=t, b=b: cell.step(params, carry, xs[t, b])[0])(carry)
+            want = np.block([[step.h.h, step.h.c], [step.c.h, step.c.c]])
+            np.testing.assert_allclose(every[t, b], want, rtol=0, atol=1e-14)
+            np.testing.assert_allclose(h_block[t, b], step.h.h, rtol=0, atol=1e-14)
+            np.testing.assert_allclose(c_block[t, b], step.c.c, rtol=0, atol=1e-14)
+            carry, _ = cell.step(params, carry, xs[t, b])
+
+
+def test_they_carry_the_signal_back():
+    """For a cost of the last state: ∂C/∂s_{t-1} = J_tᵀ ∂C/∂s_t, from the carry that is given."""
+    cell = rnnjax.stack(rnnjax.vanilla(2), rnnjax.gru(3))
+    params, xs = problem(cell)
+    carry = jax.tree.map(lambda x: x + 0.3, cell.initial_carry(params, (B,)))
+
+    def cost(carry, ys):
+        return jnp.sum(carry[0].h ** 2) + jnp.sum(jnp.sin(carry[1].h + 0.1))
+
+    low, high = record(cell, params, xs, cost, carry=carry).carry_ct
+    J = jacobians(cell, params, xs, carry=carry)
+    # In a stack the lower h_t also reaches the upper h_t within the step, as a total derivative
+    # counts; the states' own signal at t - 1 is what remains when step t has been undone.
+    last, _ = rnnjax.unroll(cell, params, xs, carry=carry)
+    signal = jnp.concatenate([2 * last[0].h, jnp.cos(last[1].h + 0.1)], axis=-1)
+    for t in reversed(range(T)):
+        signal = jnp.einsum("bij,bi->bj", J[t], signal)
+        if t == 0:
+            break
+        np.testing.assert_allclose(signal[:, 2:], high.h[t - 1], rtol=0, atol=1e-13)
+    want = jax.grad(lambda c: cost(*rnnjax.unroll(cell, params, xs, carry=c)))(carry)
+    np.testing.assert_allclose(signal, jnp.concatenate([want[0].h, want[1].h], -1), atol=1e-13)
+    assert np.abs(low.h[-1] - 2 * last[0].h).max() > 1e-3
+
+
+def test_keys_are_held_and_no_batch_or_two_batch_dimensions_work():
+    cell = rnnjax.zoneout(rnnjax.vanilla(H), h=0.5)
+    params, xs = problem(cell, (2, 3))
+    carry = cell.initial_carry(params, (2, 3), jax.random.key(5))
+    J = jacobians(cell, params, xs, carry=carry)
+    alone = jacobians(
+        cell, params, xs[:, 1, 2], carry=jax.tree.map(lambda leaf: leaf[1, 2], carry), leaf="h"
+    )
+    np.testing.assert_allclose(J[:, 1, 2], alone, rtol=0, atol=1e-15)
+    kept = np.isclose(np.asarray(alone), np.eye(H)).all(-1)  # units that keep their state
+    assert 0 < kept.sum() < kept.size
+
+
+def test_an_unknown_leaf_names_the_leaves():
+    cell = rnnjax.lstm(H)
+    params, xs = problem(cell)
+    with pytest.raises(ValueError, match=r"got 'm': its float leaves are \.h, \.c"):
+        jacobians(cell, params, xs, leaf="m")
+    with pytest.raises(TypeError, match="leaf must be the name of a field"):
+        jacobians(cell, params, xs, leaf=0)
+    with pytest.raises(TypeError, match="cells read floating-point features"):
+        jacobians(cell, params, jnp.ones((T, B, D), int))
