@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from cells_table import ROWS
-from problems import Point, Result, is_float, weights
+from problems import Point, Result, is_float, quick_jit, weights
 
 
 @functools.cache
@@ -26,7 +26,7 @@ def _compiled(name: str):
 
         return jax.vjp(on_floats, params, floats, x_t)[1]((carry_ct, y_ct))
 
-    return jax.jit(step), jax.jit(pull_back)
+    return quick_jit(step), quick_jit(pull_back)
 
 
 def _split(carry):

@@ -40,28 +40,33 @@ NO_RESETS = jnp.zeros((T, B), bool)
 RESETS = NO_RESETS.at[2, 0].set(True).at[4, 0].set(True).at[0, 1].set(True).at[3, 1].set(True)
 
 
+# Many small programs that run for an instant: compiling them is all that costs.
+quick_jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+)
+
+
 def is_float(leaf) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def noisy(key, tree, scale=0.3):
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(1, len(leaves)))
-    drawn = [
-        leaf + scale * jax.random.normal(k, leaf.shape, leaf.dtype) if is_float(leaf) else leaf
-        for k, leaf in zip(keys, leaves, strict=False)
-    ]
-    return jax.tree.unflatten(structure, drawn)
+def noisy(seed: int, tree, scale=0.3):
+    """Gaussian noise on every float leaf."""
+    rng = np.random.default_rng(seed)
+
+    def add(leaf):
+        return jnp.asarray(leaf + scale * rng.standard_normal(leaf.shape), leaf.dtype)
+
+    return jax.tree.map(lambda leaf: add(leaf) if is_float(leaf) else leaf, tree)
 
 
 @functools.cache
 def problem(name: str) -> Problem:
     row = ROWS[name]
-    keys = jax.random.split(jax.random.key(7), 5)
-    params = noisy(keys[0], row.cell.init(keys[1], row.input_size))
-    xs = jax.random.normal(keys[2], (T, B, row.input_size))
-    carry = noisy(keys[3], row.cell.initial_carry(params, (B,)), 0.5)
-    return Problem(row.cell, params, xs, carry, keys[4])
+    params = noisy(1, quick_jit(row.cell.init, static_argnums=1)(jax.random.key(7), row.input_size))
+    xs = noisy(2, np.zeros((T, B, row.input_size)), 1.0)
+    carry = noisy(3, row.cell.initial_carry(params, (B,)), 0.5)
+    return Problem(row.cell, params, xs, carry, jax.random.key(8))
 
 
 def weights(index: int, leaf):
@@ -91,9 +96,16 @@ def gradient_of(cell, cost=cost, **options):
 
 
 @functools.cache
+def first_carry(name: str):
+    """The carry that a key makes, in its training form."""
+    cell, params, _, _, key = problem(name)
+    return quick_jit(cell.initial_carry, static_argnums=1)(params, (B,), key)
+
+
+@functools.cache
 def program(name: str, **options):
     """`gradient_of` a row, compiled once in each process."""
-    return jax.jit(gradient_of(ROWS[name].cell, **options))
+    return quick_jit(gradient_of(ROWS[name].cell, **options))
 
 
 def float_leaves(tree):

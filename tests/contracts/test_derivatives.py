@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from cells_table import ROWS, WITH_RULE
 from jax.test_util import check_grads
-from problems import Point, assert_close, cost, problem
+from problems import Point, assert_close, cost, problem, quick_jit
 
 from rnnjax import autodiff, bptt, unroll
 
@@ -29,7 +29,7 @@ def test_central_differences(name):
     if not ROWS[name].true_gradient:
         pytest.skip("its gradient is cut on purpose and is not that of the cost")
     gradient = bptt() if name in WITH_RULE else autodiff()
-    value = jax.jit(cost_of(name, gradient))
+    value = quick_jit(cost_of(name, gradient))
     check_grads(value, (point_of(name),), order=1, modes=["rev"], eps=1e-5, atol=1e-6, rtol=1e-6)
 
 
@@ -49,10 +49,10 @@ def test_second_derivatives(name):
 
         return jax.grad(slope)(point)
 
-    want = jax.jit(lambda: forward_over_reverse(autodiff()))()
-    assert_close(jax.jit(lambda: forward_over_reverse(bptt()))(), want, 1e-10)
+    want = quick_jit(lambda: forward_over_reverse(autodiff()))()
+    assert_close(quick_jit(lambda: forward_over_reverse(bptt()))(), want, 1e-10)
     if ROWS[name].true_gradient:  # the second derivative of a cut gradient is not symmetric
-        assert_close(jax.jit(lambda: reverse_over_reverse(bptt()))(), want, 1e-10)
+        assert_close(quick_jit(lambda: reverse_over_reverse(bptt()))(), want, 1e-10)
 
 
 @pytest.mark.parametrize("name", WITH_RULE)
@@ -72,5 +72,5 @@ def test_forward_mode_through_bptt_names_the_way_out(name):
 def test_forward_mode_through_autodiff(name):
     point = point_of(name)
     value = cost_of(name, autodiff())
-    forward, backward = jax.jit(lambda p: (jax.jacfwd(value)(p), jax.grad(value)(p)))(point)
+    forward, backward = quick_jit(lambda p: (jax.jacfwd(value)(p), jax.grad(value)(p)))(point)
     assert_close(forward, backward)

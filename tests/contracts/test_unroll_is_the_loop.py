@@ -15,6 +15,7 @@ from problems import (
     RESETS,
     Point,
     assert_close,
+    first_carry,
     float_leaves,
     problem,
     program,
@@ -34,7 +35,7 @@ def setting(name, training):
     """The point, the arrays that go beside it, and the carry that the run starts from."""
     cell, params, xs, carry, key = problem(name)
     if training:  # the key makes the carry, which is then no argument
-        first = cell.initial_carry(params, (B,), key)
+        first = first_carry(name)
         return Point(params, xs, None), {"key": key}, first, first
     return Point(params, xs, carry), {}, carry, cell.initial_carry(params, (B,))
 
@@ -98,8 +99,8 @@ def test_hoisting_passes_flags_on():
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_a_carry_that_holds_a_key_can_be_passed_and_differentiated(name):
-    cell, params, xs, _, key = problem(name)
-    carry = cell.initial_carry(params, (B,), key)
+    _, params, xs, *_ = problem(name)
+    carry = first_carry(name)
     by_autodiff, by_rule = (
         run(Point(params, xs, carry)) for run in programs(name, reverse=False)
     )
