@@ -37,8 +37,12 @@ def compare(
     cells: Annotated[
         str, typer.Option(help="Comma-separated: vanilla, irnn, identity, lstm_1997, lstm, gru.")
     ] = "vanilla,irnn,identity,lstm_1997,lstm,gru",
-    hidden: Annotated[int, typer.Option(min=1, help="Hidden units of every cell.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 1500,
+    hidden: Annotated[
+        int | None, typer.Option(min=1, help="Hidden units of every cell: 64, or 16 if quick.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps: 1500, or 60 if quick.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds to train at once (vmapped).")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for metrics.json and the figures.")] = Path(
@@ -56,8 +60,16 @@ def compare(
     Results are written as each cell finishes; Ctrl-C keeps those that are there.
     """
     from rnnjax.cli._compare import run_compare
+    from rnnjax.training import Settings
 
-    run_compare(cells, hidden, steps, seeds, seed, out, quick)
+    settings = Settings(seeds=seeds, seed=seed)
+    if quick:
+        settings = settings._replace(hidden=16, steps=60, flow_examples=8)
+    run_compare(
+        cells,
+        settings._replace(hidden=hidden or settings.hidden, steps=steps or settings.steps),
+        out,
+    )
 
 
 @app.command()

@@ -1,7 +1,10 @@
 """`rnnjax compare`: train, measure, print, write."""
 
+import signal
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +20,14 @@ from rnnjax.report._style import LOOKS
 from rnnjax.tasks import digits
 from rnnjax.training import CONTENDERS, CellResult, Settings, train_and_measure
 
-_QUICK = {"hidden": 16, "steps": 60, "flow_examples": 8}
 
-
-def run_compare(
-    cells: str, hidden: int, steps: int, seeds: int, seed: int, out: Path, quick: bool
-) -> None:
+def run_compare(cells: str, settings: Settings, out: Path) -> None:
     """Run the comparison; exits with 2 on wrong options and with 130 on Ctrl-C."""
-    settings = Settings(hidden=hidden, steps=steps, seeds=seeds, seed=seed)
-    if quick:
-        settings = settings._replace(**_QUICK)
     try:
         names = [check_choice("--cells", name.strip(), CONTENDERS) for name in cells.split(",")]
         names = list(dict.fromkeys(names))
         _check_writable(out)
-        data = digits(seed)
+        data = digits(settings.seed)
     except (ValueError, ImportError, OSError) as error:
         typer.secho(f"rnnjax compare: {error}", err=True, fg="red")
         raise typer.Exit(2) from None
@@ -39,14 +35,17 @@ def run_compare(
     console = Console(width=None if sys.stdout.isatty() else 120)
     results: dict[str, CellResult] = {}
     interrupted = False
-    with _progress() as bar:
+    with _progress() as bar, _orderly_interrupt() as check_interrupt:
         task = bar.add_task("", total=settings.steps * len(names))
+
+        def advance(steps: int) -> None:
+            bar.advance(task, steps)
+            check_interrupt()
+
         try:
             for name in names:
                 bar.update(task, description=LOOKS[name].label)
-                results[name] = train_and_measure(
-                    name, data, settings, lambda steps: bar.advance(task, steps)
-                )
+                results[name] = train_and_measure(name, data, settings, advance)
                 _write_metrics(out, settings, names, results)
         except KeyboardInterrupt:
             interrupted = True
@@ -58,6 +57,31 @@ def run_compare(
         left = ", ".join(name for name in names if name not in results)
         typer.secho(f"interrupted; not finished: {left}", err=True, fg="yellow")
         raise typer.Exit(130)
+
+
+@contextmanager
+def _orderly_interrupt() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C wait for the end of a chunk of steps; a second one ends the program at once.
+
+    A KeyboardInterrupt that is raised while JAX collects garbage is swallowed there, so it is
+    raised by the function that this yields, between chunks.
+    """
+    pressed = False
+
+    def on_interrupt(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def check() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _progress() -> Progress:

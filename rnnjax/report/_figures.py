@@ -92,34 +92,41 @@ def singular_values(results: Results) -> Any:
 
 
 def sensitivity(results: Results) -> Any:
-    """‖∂y_t/∂x_k‖ after training, a map a cell on one logarithmic grey scale."""
-    colors = optional("matplotlib.colors")
+    """‖∂y_t/∂x_k‖ before and after training, a column a cell, all on one logarithmic scale."""
     count = len(results)
-    figure, axes = new_figure(1, count, (max(1.1 * count, 2.6) + 0.9, 1.75), sharey=True)
-    norm = colors.LogNorm(vmin=1e-6, vmax=1.0)
+    figure, axes = new_figure(
+        2, count, (max(1.1 * count, 2.6) + 0.9, 2.9), sharex=True, sharey=True
+    )
+    norm = optional("matplotlib.colors").LogNorm(vmin=1e-6, vmax=1.0)
     image: Any = None
-    for axis, (name, result) in zip(axes[0], results.items(), strict=True):
-        map_ = result.after.sensitivity
-        steps = len(map_)
-        peak = map_.max()
-        relative = np.where(map_ > 0, map_, np.nan) / (peak if peak > 0 else 1.0)
-        image = axis.imshow(
-            np.maximum(relative, 1e-6),
-            norm=norm,
-            cmap="cividis",
-            origin="lower",
-            extent=(0.5, steps + 0.5, 0.5, steps + 0.5),
-            interpolation="nearest",
-        )
-        axis.grid(visible=False)
-        axis.set_title(LOOKS[name].label)
-        axis.set_xticks([1, 32, 64])
-        axis.set_yticks([1, 32, 64])
-        axis.set_xlabel("input step k")
-    axes[0, 0].set_ylabel("output step t")
-    bar = figure.colorbar(image, ax=list(axes[0]), extend="min", aspect=12)
-    bar.set_label("‖∂y$_t$/∂x$_k$‖ / max.")
+    for column, (name, result) in enumerate(results.items()):
+        for row, (when, title) in enumerate(WHEN):
+            axis = axes[row, column]
+            image = axis.imshow(_relative_map(getattr(result, when).sensitivity), norm=norm, **_MAP)
+            axis.grid(visible=False)
+            axis.set(xticks=[1, 32, 64], yticks=[1, 32, 64])
+            if column == 0:
+                axis.set_ylabel(f"{title}\noutput step t")
+        axes[0, column].set_title(LOOKS[name].label)
+        axes[1, column].set_xlabel("input step k")
+    bar = figure.colorbar(image, ax=axes, extend="min", aspect=16)
+    bar.set_label("‖∂y$_t$/∂x$_k$‖ / maximum")
     return figure
+
+
+_MAP = {
+    "cmap": "cividis",
+    "origin": "lower",
+    "extent": (0.5, 64.5, 0.5, 64.5),
+    "interpolation": "nearest",
+}
+
+
+def _relative_map(sensitivity: np.ndarray) -> np.ndarray:
+    """The map over its maximum, cut off below 1e-6; NaN, left white, for the future (k > t)."""
+    peak = sensitivity.max()
+    relative = np.maximum(sensitivity / (peak if peak > 0 else 1.0), 1e-6)
+    return np.where(np.tri(len(sensitivity), dtype=bool), relative, np.nan)
 
 
 def learning_curves(results: Results) -> Any:
@@ -139,7 +146,7 @@ def learning_curves(results: Results) -> Any:
             axes[0, 0].fill_between(steps, costs.min(axis=0), costs.max(axis=0), **band)
             ends = result.curve_steps
             axes[0, 1].fill_between(ends, accuracy.min(axis=0), accuracy.max(axis=0), **band)
-    axes[0, 0].set(xlabel="training step", ylabel="training cost (nats)", ylim=(0, None))
+    axes[0, 0].set(xlabel="training step", ylabel="training cost (nats)", ylim=(0, 3))
     axes[0, 1].set(xlabel="training step", ylabel="test accuracy (%)", ylim=(0, 100))
     figure.legend(
         *axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False

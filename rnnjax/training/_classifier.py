@@ -35,7 +35,7 @@ def classifier(cell: Cell, classes: int) -> Classifier:
     Returns:
       A `Classifier` of pure functions.
     """
-    dense = nn.Dense(classes)
+    dense = nn.Dense(classes, param_dtype=jnp.result_type(float))
 
     def init(key: Array, input_size: int) -> ClassifierParams:
         key_cell, key_head = jax.random.split(key)

@@ -1,0 +1,165 @@
+"""The command line through its real entry point."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import pytest
+
+import rnnjax
+
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+TINY = ("--quick", "--steps", 55, "--hidden", 6)
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "rnnjax.cli", *map(str, arguments)]
+
+
+def run(*arguments):
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=300
+    )
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text("utf-8"))
+
+
+def numbers(folder):
+    """All results but the times."""
+    results = metrics(folder)["results"]
+    for result in results.values():
+        del result["milliseconds"]
+    return results
+
+
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare")
+    done = run("compare", *TINY, "--cells", "identity,gru", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return done, out
+
+
+def test_compare_prints_a_table_and_writes_a_folder(quick_run):
+    done, out = quick_run
+    assert "identity" in done.stdout
+    assert "GRU" in done.stdout
+    assert "constant" in done.stdout
+    content = metrics(out)
+    assert content["complete"] is True
+    assert content["cells"] == ["identity", "gru"]
+    assert content["settings"]["hidden"] == 6
+    assert content["settings"]["steps"] == 55
+    identity = content["results"]["identity"]
+    assert identity["before"]["verdict"]["half_life"] == "inf"
+    assert identity["before"]["verdict"]["log10_ratio"] == 0
+    assert len(content["results"]["gru"]["cost"][0]) == 55
+    assert {"gradient_norms.png", "singular_values.pdf", "sensitivity.png"} <= set(os.listdir(out))
+
+
+def test_the_same_seed_gives_the_same_numbers(quick_run, tmp_path):
+    _, first = quick_run
+    again = run("compare", *TINY, "--cells", "gru", "--out", tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert numbers(tmp_path)["gru"] == numbers(first)["gru"]
+
+
+def test_ctrl_c_leaves_what_was_finished(tmp_path):
+    cells = ("--cells", "identity,lstm", "--hidden", 64, "--steps", 3000)
+    process = subprocess.Popen(
+        command("compare", *cells, "--out", tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    while not (tmp_path / "metrics.json").exists():  # the first cell is not finished
+        try:
+            process.wait(timeout=0.2)
+            pytest.fail(process.communicate()[1])
+        except subprocess.TimeoutExpired:
+            pass
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "not finished: lstm" in errors
+    assert "identity" in output
+    content = metrics(tmp_path)
+    assert content["complete"] is False
+    assert list(content["results"]) == ["identity"]
+    assert (tmp_path / "gradient_norms.png").exists()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--cells", "lstn"), "did you mean 'lstm'"),
+        (("--cells", ""), "must be one of"),
+        (("--hidden", "0"), "hidden"),
+        (("--steps", "none"), "steps"),
+        (("--speed", "9"), "No such option"),
+    ],
+)
+def test_wrong_options_say_what_is_right(arguments, message, tmp_path):
+    done = run("compare", *arguments, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_out_that_is_a_file_fails_before_training(tmp_path):
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    done = run("compare", "--out", taken)
+    assert done.returncode == 2
+    assert "cannot write to --out" in done.stderr
+    assert taken.read_text() == "mine"
+
+
+def test_doctor_says_what_is_there():
+    done = run("doctor")
+    assert done.returncode == 0, done.stderr
+    for expected in (rnnjax.__version__, jax.__version__, "sequential()", "available", "cpu"):
+        assert expected in done.stdout
+
+
+def test_version_and_help():
+    assert run("--version").stdout.strip() == f"rnnjax {rnnjax.__version__}"
+    shown = run("compare", "--help").stdout
+    for option in ("--cells", "--hidden", "--steps", "--seeds", "--seed", "--out", "--quick"):
+        assert option in shown
+
+
+def test_importing_the_library_loads_no_extra_and_changes_no_configuration():
+    program = """
+import sys, jax
+before = {name: jax.config.values[name] for name in jax.config.values}
+import rnnjax
+extras = {"matplotlib", "typer", "rich", "sklearn", "torch", "flax", "optax"} & set(sys.modules)
+assert not extras, extras
+assert before == {name: jax.config.values[name] for name in before}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_the_extra_the_command_says_what_to_install():
+    program = """
+import sys
+sys.modules["typer"] = None
+from rnnjax.cli import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert done.returncode == 1
+    assert "pip install 'rnnjax[cli,tasks]'" in done.stderr
