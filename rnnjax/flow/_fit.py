@@ -19,6 +19,8 @@ class Verdict(NamedTuple):
 
     def __str__(self) -> str:
         span = f"‖∂C/∂h_1‖ is 10^{self.log10_ratio:.1f} times ‖∂C/∂h_T‖"
+        if np.isinf(self.log10_ratio):
+            span = "‖∂C/∂h_1‖ is zero" if self.log10_ratio < 0 else "some norms are not finite"
         if self.label == "constant" or not np.isfinite(self.rate):
             return f"{self.label}: {span}"
         verb = "halves" if self.rate > 0 else "doubles"

@@ -144,12 +144,12 @@ def _next_pairs(upper: Graded, lower: Graded) -> tuple[Graded, Graded]:
     def move(u: Array, v: Array) -> tuple[Array, Array]:  # the place in axis 0
         return jnp.concatenate([u[:1], v[:1], u[1:-1]]), jnp.concatenate([v[1:], u[-1:]])
 
-    exponents = move(*(jnp.moveaxis(x.exponents, -1, 0) for x in (upper, lower)))
-    rows = move(*(jnp.moveaxis(x.rows, -2, 0) for x in (upper, lower)))
-    return tuple(  # type: ignore[return-value]
-        Graded(jnp.moveaxis(e, 0, -1), jnp.moveaxis(r, 0, -2))
-        for e, r in zip(exponents, rows, strict=True)
-    )
+    def placed(exponents: Array, rows: Array) -> Graded:
+        return Graded(jnp.moveaxis(exponents, 0, -1), jnp.moveaxis(rows, 0, -2))
+
+    e_u, e_l = move(*(jnp.moveaxis(x.exponents, -1, 0) for x in (upper, lower)))
+    r_u, r_l = move(*(jnp.moveaxis(x.rows, -2, 0) for x in (upper, lower)))
+    return placed(e_u, r_u), placed(e_l, r_l)
 
 
 def _rotate_pairs(upper: Graded, lower: Graded) -> tuple[Graded, Graded, Array]:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry
-from rnnjax.flow._state import accumulation_dtype, chosen_leaves, leaf_indices
+from rnnjax.flow._state import chosen_leaves, leaf_indices, pack
 
 
 def gradient_norms(carry_ct: Carry, leaf: str | None = None) -> Array:
@@ -48,9 +48,7 @@ def gradient_norms(carry_ct: Carry, leaf: str | None = None) -> Array:
 
 def features_norm(leaves: list[Array], leading: int) -> Array:
     """The norm over all axes but the `leading` ones, and over all leaves together."""
-    dtype = accumulation_dtype(leaves)
-    flat = [jnp.asarray(x, dtype).reshape((*jnp.shape(x)[:leading], -1)) for x in leaves]
-    joined = jnp.concatenate(flat, axis=-1)
+    joined = pack([jnp.asarray(x) for x in leaves], leading)
     peak = jax.lax.stop_gradient(jnp.max(jnp.abs(joined), axis=-1, initial=0.0))
     scale = jnp.where((peak > 0) & jnp.isfinite(peak), peak, 1.0)
     return jnp.sqrt(jnp.sum((joined / scale[..., None]) ** 2, axis=-1)) * scale

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.cells._sequence import Sequence, checked_sequence, prepare
 from rnnjax.flow._norms import features_norm
+from rnnjax.flow._state import accumulation_dtype
 
 
 def sensitivity(
@@ -79,4 +80,6 @@ def _run(cell: Cell, params: Params, sequence: Sequence) -> Array:
         columns = jax.vmap(along, out_axes=-1)(jnp.eye(features, dtype=xs.dtype))
         return features_norm([columns], xs.ndim - 1)
 
+    if steps == 0:
+        return jnp.zeros((0, *xs.shape[:-1]), accumulation_dtype([xs]))
     return jnp.moveaxis(jax.lax.map(spread, jnp.arange(steps)), 0, 1)

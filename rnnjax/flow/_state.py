@@ -1,5 +1,6 @@
 """The state of any cell as one vector: the float leaves of its carry, in the order of the tree."""
 
+import math
 from typing import Any
 
 import jax
@@ -55,15 +56,20 @@ def accumulation_dtype(leaves: list[Array]) -> Any:
 def pack(leaves: list[Array], batch_ndim: int) -> Array:
     """The leaves' features side by side: `[..., S]`, in at least float32."""
     dtype = accumulation_dtype(leaves)
-    flat = [x.astype(dtype).reshape((*x.shape[:batch_ndim], -1)) for x in leaves]
+    shapes = [(*x.shape[:batch_ndim], _feature_count(x, batch_ndim)) for x in leaves]
+    flat = [x.astype(dtype).reshape(shape) for x, shape in zip(leaves, shapes, strict=True)]
     return jnp.concatenate(flat, axis=-1)
+
+
+def _feature_count(x: Array, batch_ndim: int) -> int:
+    return math.prod(x.shape[batch_ndim:])
 
 
 def unpack(vector: Array, like: list[Array]) -> list[Array]:
     """`vector [..., S]` as leaves of the shapes and dtypes of `like`."""
-    batch_shape, parts, begin = vector.shape[:-1], [], 0
+    parts, begin = [], 0
     for x in like:
-        size = x[(0,) * len(batch_shape)].size if x.size else 0
+        size = _feature_count(x, vector.ndim - 1)
         part = vector[..., begin : begin + size]
         parts.append(part.reshape(x.shape).astype(x.dtype))
         begin += size

@@ -118,7 +118,8 @@ def test_verdicts_at_the_ends_of_the_floats():
     assert verdict(jnp.ones(5).at[0].set(jnp.inf)).label == "explodes"
     assert verdict(jnp.ones(5).at[0].set(jnp.nan)).label == "explodes"
     assert verdict(jnp.ones(1)) == ("constant", np.inf, 0.0, 0.0)
-    assert str(gone).startswith("vanishes: halves every 1.39 steps back in time")
+    assert str(gone) == "vanishes: halves every 1.39 steps back in time; ‖∂C/∂h_1‖ is zero"
+    assert str(verdict(jnp.full(5, jnp.inf))) == "explodes: some norms are not finite"
 
 
 def test_verdicts_read_as_sentences():

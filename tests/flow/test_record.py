@@ -273,3 +273,16 @@ def test_costs_that_are_not_costs(bad, error, message):
     params, xs, _ = problem(cell)
     with pytest.raises(error, match=message):
         record(cell, params, xs, bad)
+
+
+@pytest.mark.parametrize("shape", [(0, B, D), (T, 0, D)], ids=["no steps", "no examples"])
+def test_nothing_in_nothing_out(shape):
+    cell = rnnjax.lstm(H)
+    params, _, _ = problem(cell)
+    xs = jnp.zeros(shape)
+    got = record(cell, params, xs, lambda carry, ys: jnp.sum(carry.h) + 3.0)
+    assert float(got.cost) == 3.0
+    assert got.carry_ct.c.shape == (*shape[:2], H)
+    assert rnnjax.flow.gradient_norms(got.carry_ct).shape == shape[:2]
+    assert rnnjax.flow.jacobians(cell, params, xs).shape == (*shape[:2], 2 * H, 2 * H)
+    assert rnnjax.flow.sensitivity(cell, params, xs).shape == (shape[0], *shape[:2])
