@@ -30,13 +30,11 @@ def draw_weights(
     """w_x [D, gates*H] and w_h [H, gates*H], drawn gate by gate, and b = 0 [gates*H]."""
     check_positive_int("input_size", input_size)
     chosen = float_dtype(dtype)
-    wide = jnp.promote_types(chosen, jnp.float32)  # LAPACK, behind some initialisers, has no bf16
     key_x, key_h = jax.random.split(key)
 
     def blocks(key: Array, rows: int, init: Initializer) -> Array:
         keys = jax.random.split(key, gates)
-        drawn = [init(k, (rows, hidden), wide) for k in keys]
-        return jnp.concatenate(drawn, axis=-1).astype(chosen)
+        return jnp.concatenate([init(k, (rows, hidden), chosen) for k in keys], axis=-1)
 
     w_x = blocks(key_x, input_size, w_x_init)
     w_h = blocks(key_h, hidden, w_h_init)

@@ -42,7 +42,12 @@ def glorot() -> Initializer:
 
 def orthogonal(scale: float = 1.0) -> Initializer:
     """`scale` times a random orthogonal matrix: all singular values equal (Saxe 2014, ICLR)."""
-    return _initial.orthogonal(scale)
+    draw = _initial.orthogonal(scale)
+
+    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
+        return draw(key, shape, _decomposable(dtype)).astype(dtype)
+
+    return init
 
 
 def normal(stddev: float = 0.01) -> Initializer:
@@ -78,8 +83,8 @@ def spectral_radius(rho: float) -> Initializer:
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         _square(shape, "spectral_radius")
-        w = jax.random.normal(key, shape, dtype)
-        return w * (rho / jnp.max(jnp.abs(jnp.linalg.eigvals(w)))).astype(dtype)
+        w = jax.random.normal(key, shape, _decomposable(dtype))
+        return (w * (rho / jnp.max(jnp.abs(jnp.linalg.eigvals(w))))).astype(dtype)
 
     return init
 
@@ -92,10 +97,15 @@ def singular_value(sigma: float) -> Initializer:
     """
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-        w = jax.random.normal(key, shape, dtype)
-        return w * (sigma / jnp.linalg.norm(w, 2)).astype(dtype)
+        w = jax.random.normal(key, shape, _decomposable(dtype))
+        return (w * (sigma / jnp.linalg.norm(w, 2))).astype(dtype)
 
     return init
+
+
+def _decomposable(dtype: jnp.dtype) -> jnp.dtype:
+    """At least float32: LAPACK has no smaller floats."""
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _square(shape: tuple[int, ...], name: str) -> int:
