@@ -95,7 +95,7 @@ def sensitivity(results: Results) -> Any:
     """‖∂y_t/∂x_k‖ before and after training, a column a cell, all on one logarithmic scale."""
     count = len(results)
     figure, axes = new_figure(
-        2, count, (max(1.1 * count, 2.6) + 0.9, 2.9), sharex=True, sharey=True
+        2, count, (max(1.1 * count, 2.6) + 0.9, 2.55), sharex=True, sharey=True
     )
     norm = optional("matplotlib.colors").LogNorm(vmin=1e-6, vmax=1.0)
     image: Any = None
