@@ -45,7 +45,9 @@ def checked_sequence(
             "cell.initial_carry(params, batch_shape, key)"
         )
     else:
-        check_carry("carry", carry, _expected_carry(cell, params, batch_shape, carry, fresh, resets))
+        check_carry(
+            "carry", carry, _expected_carry(cell, params, batch_shape, carry, fresh, resets)
+        )
     if lengths is not None:
         lengths = check_lengths(lengths, length, batch_shape)
     if resets is not None:
@@ -66,7 +68,7 @@ def _expected_carry(
     if held == jax.tree.structure(fresh):
         return fresh
     dtypes = (leaf.dtype for leaf in jax.tree.leaves(carry) if hasattr(leaf, "dtype"))
-    keys = [d for d in dtypes if jax.dtypes.issubdtype(d, jax.dtypes.prng_key)]
+    keys = [d for d in dtypes if jnp.issubdtype(d, jax.dtypes.prng_key)]
     key = jax.ShapeDtypeStruct((), keys[0] if keys else jax.random.key(0).dtype)
 
     def begin(key: Array) -> Carry:

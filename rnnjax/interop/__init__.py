@@ -1,1 +1,5 @@
-__all__ = []
+"""Weights from other libraries."""
+
+from rnnjax.interop._torch import from_torch
+
+__all__ = ["from_torch"]

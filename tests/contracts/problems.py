@@ -41,9 +41,8 @@ RESETS = NO_RESETS.at[2, 0].set(True).at[4, 0].set(True).at[0, 1].set(True).at[3
 
 
 # Many small programs that run for an instant: compiling them is all that costs.
-quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-)
+_OPTIONS = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+quick_jit = functools.partial(jax.jit, compiler_options=_OPTIONS)
 
 
 def is_float(leaf) -> bool:

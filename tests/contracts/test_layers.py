@@ -25,7 +25,9 @@ def test_bidirectional_is_two_unrolls(name):
     other = jax.tree.map(lambda leaf: 0.7 * leaf, params)
     layer = rnnjax.bidirectional(cell, cell)
     both = quick_jit(layer.apply)
-    one = quick_jit(lambda params, xs, lengths: unroll(cell, params, xs, lengths=lengths, carry=carry))
+    one = quick_jit(
+        lambda params, xs, lengths: unroll(cell, params, xs, lengths=lengths, carry=carry)
+    )
     for lengths in (RAGGED, jnp.full(B, T)):
         carries, ys = both((params, other), xs, carry=(carry, carry), lengths=lengths)
         ahead, ys_ahead = one(params, xs, lengths)
@@ -35,14 +37,13 @@ def test_bidirectional_is_two_unrolls(name):
 
 
 def pairs():
-    """Serial and stack of the same cells, with params and a carry for both."""
+    """Cells to put into a stack and into a serial."""
     cells = {
         "lstm, gru": (rnnjax.lstm(4), rnnjax.gru(3)),
         "three": (rnnjax.vanilla(3), rnnjax.residual(rnnjax.lstm_1997(3)), rnnjax.gru(2)),
         "no rule": (ROWS["users_own"].cell, rnnjax.lstm(3)),
     }
-    for name, chosen in cells.items():
-        yield pytest.param(chosen, id=name)
+    return [pytest.param(chosen, id=name) for name, chosen in cells.items()]
 
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
@@ -67,6 +68,7 @@ def test_serial_is_stack(cells, reverse):
 
     results = []
     for run in (by_stack, by_serial):
+
         def value(point, run=run):
             carry, ys = run(point)
             return cost(carry, ys), (carry, ys)

@@ -52,9 +52,7 @@ def echo(features: int) -> Cell:
     def step(params, carry, x_t):
         return carry, params * x_t
 
-    return Cell(
-        lambda key, size: jnp.ones(()), lambda params, batch, key=None: (), step
-    )
+    return Cell(lambda key, size: jnp.ones(()), lambda params, batch, key=None: (), step)
 
 
 @pytest.mark.parametrize("same_mask", [False, True])
@@ -69,9 +67,7 @@ def test_input_masks(same_mask):
     independent = batch * features * (1 if same_mask else steps)
     spread = np.sqrt(rate * (1 - rate) / independent)
     assert abs(kept.mean() - (1 - rate)) < 4 * spread  # so the mean of the inputs is kept
-    across_examples = np.corrcoef(kept[0].reshape(batch, -1))
-    off_diagonal = across_examples[~np.eye(batch, dtype=bool)]
-    assert abs(off_diagonal.mean()) < 0.02
+    assert abs(np.corrcoef(kept[0, :-1].ravel(), kept[0, 1:].ravel())[0, 1]) < 0.1  # neighbours
     if not same_mask:
         assert abs(np.corrcoef(kept[0].ravel(), kept[1].ravel())[0, 1]) < 0.1
 

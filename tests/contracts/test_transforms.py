@@ -11,7 +11,6 @@ from problems import (
     difference,
     first_carry,
     gradient_of,
-    noisy,
     problem,
     program,
     quick_jit,
@@ -30,11 +29,14 @@ def test_vmap_over_data_and_over_params(name):
     cell, params, xs, *_ = problem(name)
     carry = start(name)
     two = jax.tree.map(lambda leaf: jnp.stack([leaf, 1.5 * leaf]), params)
-    run = gradient_of(cell, cost=lambda carry, ys: sum(
-        jnp.sum(jnp.sin(leaf))
-        for leaf in jax.tree.leaves((ys, carry))
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
-    ))
+    run = gradient_of(
+        cell,
+        cost=lambda carry, ys: sum(
+            jnp.sum(jnp.sin(leaf))
+            for leaf in jax.tree.leaves((ys, carry))
+            if jnp.issubdtype(leaf.dtype, jnp.floating)
+        ),
+    )
     over_data = jax.vmap(run, (Point(None, 1, 0),))
     over_params = quick_jit(jax.vmap(over_data, (Point(0, None, None),)))
     whole = quick_jit(run)

@@ -101,9 +101,7 @@ def test_hoisting_passes_flags_on():
 def test_a_carry_that_holds_a_key_can_be_passed_and_differentiated(name):
     _, params, xs, *_ = problem(name)
     carry = first_carry(name)
-    by_autodiff, by_rule = (
-        run(Point(params, xs, carry)) for run in programs(name, reverse=False)
-    )
+    by_autodiff, by_rule = (run(Point(params, xs, carry)) for run in programs(name, reverse=False))
     assert_close(by_rule, by_autodiff)
     want = by_loop(name, params, xs, carry, carry, FULL, NO_RESETS, False)
     assert_close(by_rule.ys, want.ys)

@@ -1,0 +1,204 @@
+"""PyTorch's modules by their weights: outputs and every gradient, from files and live."""
+
+import importlib.util
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax import autodiff, bptt
+from rnnjax.interop import from_torch
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MODES = {"rnn_tanh": "RNN_TANH", "rnn_relu": "RNN_RELU", "lstm": "LSTM", "gru": "GRU"}
+GRADIENTS = [autodiff(), bptt()]
+
+
+class Weight:
+    """What `from_torch` asks of a torch parameter."""
+
+    def __init__(self, array):
+        self.array, self.dtype = array, array.dtype
+
+    def detach(self):
+        return self
+
+    cpu = detach
+
+    def numpy(self):
+        if self.dtype == "bfloat16":
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self.array
+
+
+def stand_in(mode, weights, **changes):
+    """An object with what `from_torch` reads of a module."""
+    named = [(name, Weight(array)) for name, array in weights.items()]
+    options = {"num_layers": 1, "bidirectional": False, "proj_size": 0} | changes
+    return SimpleNamespace(mode=mode, named_parameters=lambda: named, **options)
+
+
+def golden(name):
+    with np.load(GOLDEN / f"torch_{name}.npz") as arrays:
+        return dict(arrays)
+
+
+def weights_of(found, prefix="weight:"):
+    return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+
+
+def assert_same_gradients(mode, got, want):
+    """`got` in rnnjax's layout, `want` PyTorch's gradients by its parameters' names."""
+
+    def close(a, b):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * max(1.0, np.abs(b).max()))
+
+    close(got.w_x, want["weight_ih_l0"].T)
+    close(got.w_h, want["weight_hh_l0"].T)
+    if "bias_ih_l0" not in want:
+        return
+    close(got.b, want["bias_ih_l0"])
+    if mode == "GRU":
+        hidden = got.b_hn.shape[0]
+        close(got.b[: 2 * hidden], want["bias_hh_l0"][: 2 * hidden])
+        close(got.b_hn, want["bias_hh_l0"][2 * hidden :])
+    else:
+        close(got.b, want["bias_hh_l0"])
+
+
+def assert_same(mode, module, found, gradient):
+    cell, params = from_torch(module)
+    state = {"h": jnp.asarray(found["h0"][0])}
+    if mode == "LSTM":
+        state["c"] = jnp.asarray(found["c0"][0])
+    carry = cell.initial_carry(params, (found["xs"].shape[1],))._replace(**state)
+
+    def cost(params, xs, carry):
+        last, ys = rnnjax.unroll(cell, params, xs, carry=carry, gradient=gradient)
+        total = 0.0
+        for index, value in enumerate((ys, *last)):
+            weights = np.cos(np.arange(value.size) + 1.3 * index).reshape(value.shape)
+            total += jnp.sum(weights * value)
+        return total, (last, ys)
+
+    run = jax.jit(jax.grad(cost, (0, 1, 2), has_aux=True))
+    (params_ct, xs_ct, carry_ct), (last, ys) = run(params, jnp.asarray(found["xs"]), carry)
+    close = {"rtol": 0, "atol": 1e-12}
+    np.testing.assert_allclose(ys, found["ys"], **close)
+    np.testing.assert_allclose(xs_ct, found["grad_xs"], **close)
+    for field in state:
+        np.testing.assert_allclose(getattr(last, field), found[field][0], **close)
+        np.testing.assert_allclose(getattr(carry_ct, field), found[f"grad_{field}0"][0], **close)
+    assert_same_gradients(mode, params_ct, weights_of(found, "weight_grad:"))
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS, ids=["autodiff", "bptt"])
+@pytest.mark.parametrize("name", MODES)
+def test_golden_outputs_and_gradients(name, gradient):
+    found = golden(name)
+    assert_same(MODES[name], stand_in(MODES[name], weights_of(found)), found, gradient)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS, ids=["autodiff", "bptt"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("name", MODES)
+def test_live_outputs_and_gradients(name, bias, gradient):
+    torch, make = live()
+    kind, options = make.CASES[name]
+    found = make.make(kind, options, seed=100 + bias, bias=bias)
+    module = getattr(torch.nn, kind)(3, 4, bias=bias, **options).double()
+    weights = {k: torch.tensor(v) for k, v in weights_of(found).items()}
+    module.load_state_dict(weights)
+    assert_same(MODES[name], module, found, gradient)
+
+
+def test_live_modules_that_are_not_taken():
+    torch, _ = live()
+    for module, message in (
+        (torch.nn.LSTM(2, 3, num_layers=2), "num_layers=2"),
+        (torch.nn.GRU(2, 3, bidirectional=True), "bidirectional"),
+        (torch.nn.LSTM(2, 3, proj_size=2), "proj_size=2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            from_torch(module)
+    for module in (torch.nn.LSTMCell(2, 3), torch.nn.Linear(2, 3)):
+        with pytest.raises(TypeError, match=r"torch\.nn\.RNN, LSTM or GRU"):
+            from_torch(module)
+    with pytest.raises(TypeError, match=r"module\.float"):
+        from_torch(torch.nn.GRU(2, 3).bfloat16())
+
+
+def live():
+    """torch, and the script that made the golden files; skips where torch is not installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, while it is imported
+        torch = pytest.importorskip("torch")
+    spec = importlib.util.spec_from_file_location("goldens", GOLDEN / "make_torch_goldens.py")
+    make = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make)
+    return torch, make
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_without_biases_they_are_zeros(name):
+    found = weights_of(golden(name))
+    bare = {k: v for k, v in found.items() if not k.startswith("bias")}
+    _, params = from_torch(stand_in(MODES[name], bare))
+    zeroed = found | {k: np.zeros_like(v) for k, v in found.items() if k.startswith("bias")}
+    _, want = from_torch(stand_in(MODES[name], zeroed))
+    for a, b in zip(params, want, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.any(params.b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16], ids=["f32", "f16"])
+def test_dtype_stays(dtype):
+    weights = {k: v.astype(dtype) for k, v in weights_of(golden("lstm")).items()}
+    cell, params = from_torch(stand_in("LSTM", weights))
+    drawn = cell.init(jax.random.key(0), 3)
+    assert {leaf.dtype for leaf in (*params, *drawn)} == {jnp.dtype(dtype)}
+    assert jax.tree.map(jnp.shape, drawn) == jax.tree.map(jnp.shape, params)
+
+
+def test_weights_are_copied():
+    weights = weights_of(golden("rnn_tanh"))
+    _, params = from_torch(stand_in("RNN_TANH", weights))
+    before = np.array(params.w_x)
+    weights["weight_ih_l0"] *= 0
+    np.testing.assert_array_equal(params.w_x, before)
+
+
+def test_float64_needs_x64():
+    module = stand_in("GRU", weights_of(golden("gru")))
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"jax_enable_x64.*module\.float"):
+        from_torch(module)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_layers": 2}, r"num_layers=2.*rnnjax\.stack"),
+        ({"bidirectional": True}, r"rnnjax\.bidirectional"),
+        ({"proj_size": 2}, "proj_size=0"),
+    ],
+)
+def test_modules_that_are_not_taken(changes, message):
+    with pytest.raises(ValueError, match=message):
+        from_torch(stand_in("LSTM", weights_of(golden("lstm")), **changes))
+
+
+def test_other_objects_are_refused():
+    for other in (object(), stand_in("CONV", {}), SimpleNamespace(mode="fan_in")):
+        with pytest.raises(TypeError, match=r"torch\.nn\.RNN, LSTM or GRU"):
+            from_torch(other)
+    odd = stand_in("LSTM", {"weight_ih_l0": SimpleNamespace(dtype="bfloat16", array=None)})
+    weight = Weight(np.zeros(1))
+    weight.dtype = "bfloat16"
+    odd.named_parameters = lambda: [("weight_ih_l0", weight)]
+    with pytest.raises(TypeError, match=r"module\.float"):
+        from_torch(odd)
