@@ -7,11 +7,12 @@ def main() -> None:
     """Run the command line."""
     try:
         from rnnjax.cli._app import app
+
+        app()
     except ImportError as error:
         if error.name not in ("typer", "rich"):
             raise
         sys.exit(f"rnnjax: the command line needs {error.name}: pip install 'rnnjax[cli,tasks]'")
-    app()
 
 
 __all__ = ["main"]

@@ -1,10 +1,12 @@
 """`rnnjax compare`: train, measure, print, write."""
 
+import platform
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rnnjax._checks import check_choice
+from rnnjax._extras import missing
 from rnnjax._version import __version__
 from rnnjax.report import comparison_table, write_figures, write_json
 from rnnjax.report._style import LOOKS
 from rnnjax.tasks import digits
-from rnnjax.training import CONTENDERS, CellResult, Settings, train_and_measure
+from rnnjax.training import CONTENDERS, GRADIENTS, CellResult, Settings, train_and_measure
+
+_TABLE_WIDTH = 106  # columns of a terminal for the roomy table
 
 
 def run_compare(cells: str, settings: Settings, out: Path) -> None:
@@ -26,6 +31,8 @@ def run_compare(cells: str, settings: Settings, out: Path) -> None:
     try:
         names = [check_choice("--cells", name.strip(), CONTENDERS) for name in cells.split(",")]
         names = list(dict.fromkeys(names))
+        check_choice("--gradient", settings.gradient, GRADIENTS)
+        _check_extras()
         _check_writable(out)
         data = digits(settings.seed)
     except (ValueError, ImportError, OSError) as error:
@@ -50,7 +57,7 @@ def run_compare(cells: str, settings: Settings, out: Path) -> None:
         except KeyboardInterrupt:
             interrupted = True
     if results:
-        console.print(comparison_table(results))
+        console.print(comparison_table(results, compact=console.width < _TABLE_WIDTH))
         write_figures(results, out)
         console.print(f"metrics.json and figures are in {out}")
     if interrupted:
@@ -96,6 +103,12 @@ def _progress() -> Progress:
     )
 
 
+def _check_extras() -> None:
+    lacking = missing("cli") + missing("tasks")
+    if lacking:
+        raise ImportError(f"{', '.join(lacking)} missing: pip install 'rnnjax[cli,tasks]'")
+
+
 def _check_writable(out: Path) -> None:
     """Make the folder and try it, so that nothing is trained in vain."""
     try:
@@ -112,11 +125,15 @@ def _write_metrics(
 ) -> None:
     content: dict[str, Any] = {
         "rnnjax": __version__,
-        "jax": jax.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "device": str(jax.devices()[0]),
+        "notation": 'null is NaN; "inf" and "-inf" are infinities',
         "data": "UCI handwritten digits, pixel by pixel",
         "settings": settings,
         "cells": names,
+        "peak_learning_rates": {name: CONTENDERS[name].learning_rate for name in names},
+        "initial_recurrent_weights": {name: CONTENDERS[name].start for name in names},
         "complete": len(results) == len(names),
         "results": results,
     }

@@ -22,7 +22,8 @@ def run_doctor() -> None:
     for package in _PACKAGES:
         table.add_row(package, _version_of(package))
     table.add_row("devices", ", ".join(map(str, jax.devices())))
-    table.add_row("default float", str(jax.numpy.result_type(float)))
+    x64 = "on" if jax.config.values["jax_enable_x64"] else "off"
+    table.add_row("x64", f"{x64}: the default float is {jax.numpy.result_type(float)}")
     for name, why_not in AVAILABILITY.items():
         reason = why_not()
         table.add_row(f"method {name}()", "available" if reason is None else f"no: {reason}")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnnjax._extras import optional
+from rnnjax.report._files import replace_file
 from rnnjax.report._style import LOOKS, new_figure, style
 from rnnjax.training import CellResult, FlowMeasures
 
@@ -21,7 +22,7 @@ def write_figures(results: Results, folder: Path) -> None:
         with style():
             figure = draw(results)
             for suffix in ("png", "pdf"):
-                figure.savefig(folder / f"{draw.__name__}.{suffix}")
+                replace_file(folder / f"{draw.__name__}.{suffix}", figure.savefig)
 
 
 def gradient_norms(results: Results) -> Any:
@@ -43,7 +44,7 @@ def gradient_norms(results: Results) -> Any:
                 label=look.label,
             )
         axis.set(title=title, xlabel="lag T − t (steps)", yscale="log")
-    axes[0, 0].set_ylabel("‖∂C/∂h$_t$‖ / ‖∂C/∂h$_T$‖")
+    axes[0, 0].set_ylabel("‖∂C/∂h$_t$‖ / ‖∂C/∂h$_T$‖, median")
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False
     )
@@ -51,21 +52,23 @@ def gradient_norms(results: Results) -> Any:
 
 
 def _relative_norms(measures: FlowMeasures) -> np.ndarray:
-    """The norm at every step over that at the last: [T], geometric mean over the examples.
+    """The norm at every step over that at the last: [T], median over the examples.
 
-    Examples whose gradient is exactly zero somewhere (dead units) are left out; where all are,
-    so is the line.
+    Examples without any gradient at the last step (dead units) are left out. NaN, a gap in the
+    line, where half of the others are exactly zero.
     """
-    norms = measures.norms[:, np.all(measures.norms > 0, axis=0)].astype(np.float64)
+    norms = measures.norms[:, measures.norms[-1] > 0].astype(np.float64)
     if norms.shape[1] == 0:
         return np.full(len(norms), np.nan)
-    return np.exp(np.mean(np.log(norms / norms[-1]), axis=1))
+    median = np.median(norms / norms[-1], axis=1)
+    return np.where(median > 0, median, np.nan)
 
 
 def singular_values(results: Results) -> Any:
     """The fan of singular values of ∂s_T/∂s_{T-lag}: a column a cell, before and after."""
     count = len(results)
-    figure, axes = new_figure(2, count, (max(1.15 * count, 3.0) + 0.6, 3.6), sharex=True)
+    size = (max(1.15 * count, 3.0) + 0.6, 3.6)
+    figure, axes = new_figure(2, count, size, sharex=True, sharey=True)
     for column, (name, result) in enumerate(results.items()):
         for row, (when, title) in enumerate(WHEN):
             measures = getattr(result, when)
@@ -80,23 +83,21 @@ def singular_values(results: Results) -> Any:
                 axis.set_title(LOOKS[name].label)
             if column == 0:
                 axis.set_ylabel(f"{title}\nlog$_{{10}}$ σ$_i$")
-    # One scale a row: fans are there to be compared.
-    for row in axes:
-        low = min(axis.get_ylim()[0] for axis in row)
-        high = max(axis.get_ylim()[1] for axis in row)
-        for axis in row:
-            axis.set_ylim(max(low, -20.0), max(high, 1.0))
-            axis.tick_params(labelleft=axis is row[0])
-    figure.supxlabel("lag T − t (steps);  σ$_i$ of ∂s$_T$/∂s$_t$, largest bold", fontsize=8.5)
+    low, high = axes[0, 0].get_ylim()
+    axes[0, 0].set_ylim(max(low, -20.0), max(high, 1.0))
+    figure.supxlabel(
+        "lag T − t (steps);  σ$_i$ of ∂s$_T$/∂s$_t$ with s the whole state, largest bold",
+        fontsize=8.5,
+    )
     return figure
 
 
 def sensitivity(results: Results) -> Any:
     """‖∂y_t/∂x_k‖ before and after training, a column a cell, all on one logarithmic scale."""
     count = len(results)
-    figure, axes = new_figure(
-        2, count, (max(1.1 * count, 2.6) + 0.9, 2.55), sharex=True, sharey=True
-    )
+    size = (max(1.1 * count, 2.6) + 0.9, 2.55)
+    figure, axes = new_figure(2, count, size, sharex=True, sharey=True)
+    figure.set_layout_engine("compressed")  # the maps are square
     norm = optional("matplotlib.colors").LogNorm(vmin=1e-6, vmax=1.0)
     image: Any = None
     for column, (name, result) in enumerate(results.items()):
@@ -146,7 +147,7 @@ def learning_curves(results: Results) -> Any:
             axes[0, 0].fill_between(steps, costs.min(axis=0), costs.max(axis=0), **band)
             ends = result.curve_steps
             axes[0, 1].fill_between(ends, accuracy.min(axis=0), accuracy.max(axis=0), **band)
-    axes[0, 0].set(xlabel="training step", ylabel="training cost (nats)", ylim=(0, 3))
+    axes[0, 0].set(xlabel="training step", ylabel="training cost (nats), smoothed", ylim=(0, 3))
     axes[0, 1].set(xlabel="training step", ylabel="test accuracy (%)", ylim=(0, 100))
     figure.legend(
         *axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False

@@ -11,9 +11,14 @@ from rnnjax.report._style import LOOKS
 from rnnjax.training import CellResult, FlowMeasures
 
 
-def comparison_table(results: Mapping[str, CellResult]) -> Any:
-    """A rich table with two rows a cell: before and after training."""
+def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -> Any:
+    """A rich table with two rows a cell, before and after training; compact for 80 columns."""
+    boxes = optional("rich.box")
     table = optional("rich.table").Table(
+        box=boxes.SIMPLE_HEAD if compact else boxes.HEAVY_HEAD,
+        padding=(0, 0 if compact else 1),
+        pad_edge=not compact,
+        show_edge=not compact,
         title="Gradient flow and accuracy, before → after training",
         caption=(
             "half-life: steps back in time over which ‖∂C/∂h‖ halves (∞: constant; ×2: doubles). "
@@ -26,13 +31,13 @@ def comparison_table(results: Mapping[str, CellResult]) -> Any:
     for heading, justify in (
         ("cell", "left"),
         ("", "left"),
-        ("test\naccuracy", "right"),
+        ("test\naccuracy\n%", "right"),
         ("half-life\nsteps", "right"),
-        ("log₁₀ ‖∂C/∂h₁‖\n/ ‖∂C/∂h_T‖", "right"),
+        ("log₁₀\n‖∂C/∂h₁‖ /\n‖∂C/∂h_T‖", "right"),
         ("λ₁", "right"),
         ("verdict", "left"),
         ("σγ", "right"),
-        ("ms per\nstep", "right"),
+        ("ms/\nstep", "right"),
     ):
         table.add_column(heading, justify=justify, no_wrap=True)
     for name, result in results.items():
@@ -51,7 +56,7 @@ def comparison_table(results: Mapping[str, CellResult]) -> Any:
 
 
 def _accuracy(values: np.ndarray) -> str:
-    mean = f"{100 * values.mean():.1f} %"
+    mean = f"{100 * values.mean():.1f}"
     return mean if len(values) == 1 else f"{mean} ± {100 * values.std(ddof=1):.1f}"
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rnnjax._types import Array, Cell, Init, Params
+from rnnjax._types import Array, Cell, Gradient, Init, Params
 from rnnjax.unrolling import unroll
 
 
@@ -23,7 +23,7 @@ class Classifier(NamedTuple):
     logits: Callable[[ClassifierParams, Array], Array]  # (params, xs [T, B, D]) -> [B, classes]
 
 
-def classifier(cell: Cell, classes: int) -> Classifier:
+def classifier(cell: Cell, classes: int, gradient: Gradient | None = None) -> Classifier:
     """A net that reads a whole sequence and names its class.
 
         logits = y_T W + b
@@ -31,6 +31,7 @@ def classifier(cell: Cell, classes: int) -> Classifier:
     Args:
       cell: any `Cell`.
       classes: the number of classes.
+      gradient: how to differentiate the recurrence, as for `unroll`.
 
     Returns:
       A `Classifier` of pure functions.
@@ -52,7 +53,7 @@ def classifier(cell: Cell, classes: int) -> Classifier:
         return apply(y_last)
 
     def logits(params: ClassifierParams, xs: Array) -> Array:
-        _, ys = unroll(cell, params.cell, xs)
+        _, ys = unroll(cell, params.cell, xs, gradient=gradient)
         return head(params, ys[-1])
 
     return Classifier(init, head, logits)

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax._types import Array, Cell
+from rnnjax._types import Array, Cell, Gradient
 from rnnjax.cells import gru, identity_rnn, initializers, irnn, lstm, lstm_1997, vanilla
 from rnnjax.cells._activations import ActivationName
 from rnnjax.flow import pascanu_bound
+from rnnjax.gradients import autodiff, bptt
 from rnnjax.tasks import Digits
 from rnnjax.training._classifier import Classifier, ClassifierParams, classifier, cross_entropy
 from rnnjax.training._flow import FlowMeasures, measure_flow
@@ -29,6 +30,7 @@ class Contender(NamedTuple):
     make: Callable[[int], Cell]  # hidden -> cell
     activation: ActivationName | None = None  # of a vanilla cell, for Pascanu's bound
     learning_rate: float = 1e-2  # at its peak: 5 % warm-up, then a cosine to zero
+    start: str = "orthogonal"  # recurrent weights before training, in words
 
 
 def _common_vanilla(hidden: int) -> Cell:
@@ -37,14 +39,16 @@ def _common_vanilla(hidden: int) -> Cell:
 
 
 CONTENDERS: dict[str, Contender] = {
-    "vanilla": Contender(_common_vanilla, "tanh"),
+    "vanilla": Contender(_common_vanilla, "tanh", start="uniform on ±1/√H"),
     # A ReLU net near the identity explodes at the others' rate; its paper tunes the rate by net.
-    "irnn": Contender(irnn, "relu", learning_rate=1e-3),
-    "identity": Contender(identity_rnn),
+    "irnn": Contender(irnn, "relu", learning_rate=1e-3, start="identity"),
+    "identity": Contender(identity_rnn, start="identity, fixed"),
     "lstm_1997": Contender(lstm_1997),
     "lstm": Contender(lstm),
     "gru": Contender(gru),
 }
+
+GRADIENTS: dict[str, Callable[[], Gradient]] = {"bptt": bptt, "autodiff": autodiff}
 
 
 class Settings(NamedTuple):
@@ -55,6 +59,7 @@ class Settings(NamedTuple):
     seeds: int = 1
     seed: int = 0
     flow_examples: int = 32  # test images that gradient flow is measured on
+    gradient: str = "bptt"  # a key of GRADIENTS
 
 
 class CellResult(NamedTuple):
@@ -83,7 +88,7 @@ def train_and_measure(
     """
     contender = CONTENDERS[name]
     cell = contender.make(settings.hidden)
-    net = classifier(cell, CLASSES)
+    net = classifier(cell, CLASSES, GRADIENTS[settings.gradient]())
     optimizer = optax.chain(
         optax.clip_by_global_norm(settings.clip),
         optax.adam(_schedule(contender.learning_rate, settings.steps)),
