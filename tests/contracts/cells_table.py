@@ -65,7 +65,6 @@ ROWS: dict[str, Row] = {
     "irnn": Row(rnnjax.irnn(H)),
     "identity_rnn": Row(rnnjax.identity_rnn(H)),
     "lstm": Row(rnnjax.lstm(H)),
-    "lstm_forget_0": Row(rnnjax.lstm(H, forget_bias=0.0)),
     "lstm_forget_5": Row(rnnjax.lstm(H, forget_bias=5.0)),
     "lstm_1997": Row(rnnjax.lstm_1997(H)),
     "lstm_1997_truncated": Row(
