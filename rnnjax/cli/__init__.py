@@ -10,9 +10,10 @@ def main() -> None:
 
         app()
     except ImportError as error:
-        if error.name not in ("typer", "rich"):
+        package = (error.name or "").split(".")[0]
+        if package not in ("typer", "rich"):
             raise
-        sys.exit(f"rnnjax: the command line needs {error.name}: pip install 'rnnjax[cli,tasks]'")
+        sys.exit(f"rnnjax: the command line needs {package}: pip install 'rnnjax[cli,tasks]'")
 
 
 __all__ = ["main"]

@@ -26,8 +26,8 @@ def write_figures(results: Results, folder: Path) -> None:
 
 
 def gradient_norms(results: Results) -> Any:
-    """‖∂C/∂h_t‖ by lag, all cells on one logarithmic axis, before and after training."""
-    figure, axes = new_figure(1, 2, (7.2, 3.0), sharey=True)
+    """‖∂C/∂h_t‖ by lag, all cells on one logarithmic axis; a panel and a scale for each time."""
+    figure, axes = new_figure(1, 2, (7.2, 3.2))
     for axis, (when, title) in zip(axes[0], WHEN, strict=True):
         for name, result in results.items():
             relative = _relative_norms(getattr(result, when))
@@ -43,7 +43,7 @@ def gradient_norms(results: Results) -> Any:
                 markersize=4,
                 label=look.label,
             )
-        axis.set(title=title, xlabel="lag T − t (steps)", yscale="log")
+        axis.set(title=f"{title} (own scale)", xlabel="lag T − t (steps)", yscale="log")
     axes[0, 0].set_ylabel("‖∂C/∂h$_t$‖ / ‖∂C/∂h$_T$‖, median")
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False
@@ -69,11 +69,13 @@ def singular_values(results: Results) -> Any:
     count = len(results)
     size = (max(1.15 * count, 3.0) + 0.6, 3.6)
     figure, axes = new_figure(2, count, size, sharex=True, sharey=True)
+    top = 1.0
     for column, (name, result) in enumerate(results.items()):
         for row, (when, title) in enumerate(WHEN):
             measures = getattr(result, when)
-            logs = np.where(np.isfinite(measures.log_singular_values), 1.0, np.nan)
-            logs = logs * np.nan_to_num(measures.log_singular_values, neginf=0.0) / np.log(10)
+            logs = measures.log_singular_values.astype(np.float64) / np.log(10)
+            logs[~np.isfinite(logs)] = np.nan  # exactly zero: a gap
+            top = max(top, 1.1 * np.max(logs, initial=0.0, where=np.isfinite(logs)))
             axis = axes[row, column]
             axis.plot(measures.lags, logs[:, 1:], color=LOOKS[name].color, lw=0.4, alpha=0.5)
             axis.plot(measures.lags, logs[:, 0], color=LOOKS[name].color, lw=1.8)
@@ -83,8 +85,7 @@ def singular_values(results: Results) -> Any:
                 axis.set_title(LOOKS[name].label)
             if column == 0:
                 axis.set_ylabel(f"{title}\nlog$_{{10}}$ σ$_i$")
-    low, high = axes[0, 0].get_ylim()
-    axes[0, 0].set_ylim(max(low, -20.0), max(high, 1.0))
+    axes[0, 0].set_ylim(max(axes[0, 0].get_ylim()[0], -20.0), top)
     figure.supxlabel(
         "lag T − t (steps);  σ$_i$ of ∂s$_T$/∂s$_t$ with s the whole state, largest bold",
         fontsize=8.5,

@@ -12,7 +12,7 @@ import pytest
 import rnnjax
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
-TINY = ("--quick", "--steps", 55, "--hidden", 6)
+TINY = ("--quick", "--steps", 50, "--hidden", 6)
 
 
 def command(*arguments):
@@ -26,7 +26,10 @@ def run(*arguments):
 
 
 def metrics(folder):
-    return json.loads((folder / "metrics.json").read_text("utf-8"))
+    def refuse(constant):
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads((folder / "metrics.json").read_text("utf-8"), parse_constant=refuse)
 
 
 def numbers(folder):
@@ -54,12 +57,17 @@ def test_compare_prints_a_table_and_writes_a_folder(quick_run):
     assert content["complete"] is True
     assert content["cells"] == ["identity", "gru"]
     assert content["settings"]["hidden"] == 6
-    assert content["settings"]["steps"] == 55
+    assert content["settings"]["steps"] == 50
+    assert content["jax"] == jax.__version__
+    assert content["peak_learning_rates"] == {"identity": 0.01, "gru": 0.01}
+    assert content["initial_recurrent_weights"]["gru"] == "orthogonal"
     identity = content["results"]["identity"]
     assert identity["before"]["verdict"]["half_life"] == "inf"
     assert identity["before"]["verdict"]["log10_ratio"] == 0
-    assert len(content["results"]["gru"]["cost"][0]) == 55
-    assert {"gradient_norms.png", "singular_values.pdf", "sensitivity.png"} <= set(os.listdir(out))
+    assert len(content["results"]["gru"]["cost"][0]) == 50
+    stems = ("gradient_norms", "learning_curves", "sensitivity", "singular_values")
+    figures = {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")}
+    assert set(os.listdir(out)) == {"metrics.json", *figures}
 
 
 def test_the_same_seed_gives_the_same_numbers(quick_run, tmp_path):
@@ -70,7 +78,7 @@ def test_the_same_seed_gives_the_same_numbers(quick_run, tmp_path):
 
 
 def test_ctrl_c_leaves_what_was_finished(tmp_path):
-    cells = ("--cells", "identity,lstm", "--hidden", 64, "--steps", 3000)
+    cells = ("--cells", "identity,lstm", "--quick", "--steps", 5000)
     process = subprocess.Popen(
         command("compare", *cells, "--out", tmp_path),
         stdout=subprocess.PIPE,
@@ -78,14 +86,17 @@ def test_ctrl_c_leaves_what_was_finished(tmp_path):
         text=True,
         env=ENVIRONMENT,
     )
-    while not (tmp_path / "metrics.json").exists():  # the first cell is not finished
-        try:
-            process.wait(timeout=0.2)
-            pytest.fail(process.communicate()[1])
-        except subprocess.TimeoutExpired:
-            pass
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=120)
+    try:
+        while not (tmp_path / "metrics.json").exists():  # the first cell is not finished
+            try:
+                process.wait(timeout=0.2)
+                pytest.fail(process.communicate()[1])
+            except subprocess.TimeoutExpired:
+                pass
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "not finished: lstm" in errors
     assert "identity" in output
@@ -93,7 +104,7 @@ def test_ctrl_c_leaves_what_was_finished(tmp_path):
     assert content["complete"] is False
     assert list(content["results"]) == ["identity"]
     assert (tmp_path / "gradient_norms.png").exists()
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob("*.partial*"))
 
 
 @pytest.mark.parametrize(
@@ -101,6 +112,7 @@ def test_ctrl_c_leaves_what_was_finished(tmp_path):
     [
         (("--cells", "lstn"), "did you mean 'lstm'"),
         (("--cells", ""), "must be one of"),
+        (("--gradient", "autodif"), "did you mean 'autodiff'"),
         (("--hidden", "0"), "hidden"),
         (("--steps", "none"), "steps"),
         (("--speed", "9"), "No such option"),
@@ -113,10 +125,11 @@ def test_wrong_options_say_what_is_right(arguments, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_out_that_is_a_file_fails_before_training(tmp_path):
+@pytest.mark.parametrize("inside", ["", "deeper"])
+def test_out_that_is_a_file_fails_before_training(inside, tmp_path):
     taken = tmp_path / "taken"
     taken.write_text("mine")
-    done = run("compare", "--out", taken)
+    done = run("compare", "--out", taken / inside)
     assert done.returncode == 2
     assert "cannot write to --out" in done.stderr
     assert taken.read_text() == "mine"
@@ -151,15 +164,24 @@ assert before == {name: jax.config.values[name] for name in before}
     assert done.returncode == 0, done.stderr
 
 
-def test_without_the_extra_the_command_says_what_to_install():
-    program = """
+@pytest.mark.parametrize("package", ["typer", "rich", "matplotlib", "sklearn"])
+def test_without_the_extra_the_command_says_what_to_install(package, tmp_path):
+    done = run_without(package, "compare", "--out", tmp_path / "out")
+    assert done.returncode != 0
+    assert package in done.stderr
+    assert "pip install 'rnnjax[cli,tasks]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def run_without(package, *arguments):
+    program = f"""
 import sys
-sys.modules["typer"] = None
+sys.modules[{package!r}] = None
 from rnnjax.cli import main
+sys.argv[1:] = {[str(argument) for argument in arguments]!r}
 main()
 """
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT
     )
-    assert done.returncode == 1
-    assert "pip install 'rnnjax[cli,tasks]'" in done.stderr

@@ -33,6 +33,11 @@ def test_vmapped_seeds_are_the_single_runs(data, gru):
     assert not np.allclose(both.cost[0], both.cost[1], rtol=1e-3)
 
 
+def test_by_hand_or_by_autodiff_training_is_the_same(data, gru):
+    autodiff = train_and_measure("gru", data, TINY._replace(gradient="autodiff"))
+    np.testing.assert_allclose(autodiff.cost, gru.cost, rtol=1e-6)
+
+
 def test_training_learns_and_reports_every_step(data, gru):
     assert gru.cost.shape == (1, 60)
     assert gru.curve_steps.tolist() == [50, 60]
