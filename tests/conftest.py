@@ -7,6 +7,8 @@ import numpy as np
 from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)
+# The suite compiles thousands of tiny programs; optimising them takes longer than running them.
+jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 settings.register_profile("rnnjax", deadline=None, derandomize=True, database=None, max_examples=12)
