@@ -34,7 +34,9 @@ def test_skeleton_is_a_cell(new_cell):
     xs = jax.random.normal(jax.random.key(2), (7, 2, 3))
     h = np.zeros((2, 5))
     for t in range(7):
-        z_f, z_n = np.split(np.asarray(xs[t]) @ np.asarray(params.w_x) + np.asarray(params.b), 2, axis=-1)
+        z_f, z_n = np.split(
+            np.asarray(xs[t]) @ np.asarray(params.w_x) + np.asarray(params.b), 2, axis=-1
+        )
         w_f, w_n = np.split(np.asarray(params.w_h), 2, axis=-1)
         f = 1 / (1 + np.exp(-(z_f + h @ w_f)))
         h = (1 - f) * h + f * np.tanh(z_n + (f * h) @ w_n)

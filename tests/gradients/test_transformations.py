@@ -89,5 +89,5 @@ def test_forward_mode_names_the_way_out(forward_mode):
 
 
 def test_other_type_errors_keep_their_message():
-    with pytest.raises(TypeError, match="int32|int64"):
+    with pytest.raises(TypeError, match=r"int32|int64"):
         rnnjax.unroll(CELL, PARAMS, jnp.ones((T, B, D), int))
