@@ -40,7 +40,7 @@ def _common_vanilla(hidden: int) -> Cell:
 
 CONTENDERS: dict[str, Contender] = {
     "vanilla": Contender(_common_vanilla, "tanh", start="uniform on ±1/√H"),
-    # A ReLU net near the identity explodes at the others' rate; its paper tunes the rate by net.
+    # At the others' rate all of its ReLU units die (accuracy 10 %, no gradient, on three seeds).
     "irnn": Contender(irnn, "relu", learning_rate=1e-3, start="identity"),
     "identity": Contender(identity_rnn, start="identity, fixed"),
     "lstm_1997": Contender(lstm_1997),
