@@ -59,8 +59,8 @@ def compare(
     The images are the 1,797 handwritten digits of UCI, read pixel by pixel: 64 steps, one class
     at the end. Every cell gets the same seeds, the same order of data, the same clipping and the
     same optimiser: Adam, warm-up and cosine from a peak of 0.01 (0.001 for the IRNN, whose
-    units all die at 0.01). ‖∂C/∂h_t‖, singular values, sensitivity and Lyapunov exponents are measured
-    before and after training.
+    units all die at 0.01). ‖∂C/∂h_t‖, singular values, sensitivity and Lyapunov exponents are
+    measured before and after training.
 
     Recurrent weights start out orthogonal in the gated cells, uniform on ±1/√H (PyTorch's default)
     in the vanilla cell, and as the identity in the IRNN and the identity net.
