@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import jax
+from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -37,13 +38,17 @@ batching.primitive_batchers[_marker] = lambda args, dims: (_marker.bind(*args), 
 
 
 @jax.custom_jvp
-def _identity(x: Any) -> Any:
-    return x
+def _identity(*xs: Any) -> tuple[Any, ...]:
+    return xs
 
 
-@_identity.defjvp
-def _identity_jvp(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
-    return primals[0], _marker.bind(tangents[0])
+def _identity_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+    # All leaves at once: the innermost differentiation takes the guard away from every one, so
+    # that an outer jvp may go along an argument that the inner grad does not.
+    return primals, tuple(t if isinstance(t, SymbolicZero) else _marker.bind(t) for t in tangents)
+
+
+_identity.defjvp(_identity_jvp, symbolic_zeros=True)
 
 
 @contextmanager
@@ -60,7 +65,8 @@ def named_refusal() -> Iterator[None]:
 def reverse_only(tree: PyTree) -> PyTree:
     """`tree`, unchanged; forward-mode differentiation of it raises TypeError."""
 
-    def guard(x: Any) -> Any:
-        return _identity(x) if jax.numpy.issubdtype(x.dtype, jax.numpy.inexact) else x
-
-    return jax.tree.map(guard, tree)
+    leaves, structure = jax.tree.flatten(tree)
+    floats = [jax.numpy.issubdtype(x.dtype, jax.numpy.inexact) for x in leaves]
+    guarded = iter(_identity(*(x for x, is_float in zip(leaves, floats, strict=True) if is_float)))
+    kept = [next(guarded) if f else x for x, f in zip(leaves, floats, strict=True)]
+    return jax.tree.unflatten(structure, kept)

@@ -91,3 +91,20 @@ def test_forward_mode_names_the_way_out(forward_mode):
 def test_other_type_errors_keep_their_message():
     with pytest.raises(TypeError, match=r"int32|int64"):
         rnnjax.unroll(CELL, PARAMS, jnp.ones((T, B, D), int))
+
+
+def test_mixed_second_derivative_is_autodiffs():
+    """The outer jvp moves the params, the inner grad is with respect to the inputs."""
+
+    def mixed(gradient):
+        def value(params, xs):
+            return jnp.sum(jnp.sin(rnnjax.unroll(CELL, params, xs, gradient=gradient)[1]))
+
+        def slope(params):
+            return jax.grad(value, argnums=1)(params, jnp.asarray(XS))
+
+        return jax.jvp(slope, (PARAMS,), (PARAMS,))[1]
+
+    exact = mixed(rnnjax.autodiff())
+    assert float(jnp.abs(exact).max()) > 1e-3
+    np.testing.assert_allclose(mixed(rnnjax.bptt()), exact, rtol=1e-10, atol=1e-12)
