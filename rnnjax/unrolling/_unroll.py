@@ -44,8 +44,8 @@ def unroll(
         whatever the padding contains.
       resets: `[T, ...]` booleans, true at an episode's first step: no information crosses
         from one episode into the next, in either direction. The carry restarts from the
-        initial carry (from `carry` at t = 0 unless that step is a reset). A cell with dropout or zoneout
-        restarts from the same keys, so that a sequence's episodes share their masks.
+        initial carry (from `carry` at t = 0 unless that step is a reset). A cell with dropout
+        or zoneout restarts from the same keys, so a sequence's episodes share their masks.
       reverse: run from t = T down to 1. Outputs keep their place in time, and padding is
         still on the right.
       gradient: how to differentiate: `autodiff()`, `bptt()`. None means `bptt()` for a cell
