@@ -38,11 +38,19 @@ def output_size(cell: Cell, params: Params, input_size: int) -> int:
     return jax.eval_shape(outputs, params).shape[-1]
 
 
-def example_keys(key: Array, batch_shape: tuple[int, ...]) -> Array:
-    """One typed PRNG key for each example, so that carries freeze and restart one by one."""
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
-    return jax.random.split(key, batch_shape)
+def start_random(
+    cell: Cell, params: Params, batch_shape: tuple[int, ...], key: Array | None
+) -> tuple[Carry, Array | None]:
+    """The inner cell's initial carry, and the outer cell's own PRNG keys [...]; None without a key.
+
+    One typed key for each example, so that carries freeze and restart one by one. The inner cell
+    gets another key than the outer one, so that nested cells draw independently.
+    """
+    if key is None:
+        return start(cell, params, batch_shape, None), None
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    own, inner = jax.random.split(key if typed else jax.random.wrap_key_data(key))
+    return start(cell, params, batch_shape, inner), jax.random.split(own, batch_shape)
 
 
 def keep_mask(keys: Array, rate: float, size: int) -> Array:

@@ -6,13 +6,7 @@ import jax
 
 from rnnjax._checks import check_rate
 from rnnjax._types import Array, Carry, Cell, Clip, Params, Rule
-from rnnjax.cells._compose import (
-    example_keys,
-    inner_forward,
-    keep_mask,
-    next_keys,
-    start,
-)
+from rnnjax.cells._compose import inner_forward, keep_mask, next_keys, start_random
 from rnnjax.cells._gru import GRUCarry
 from rnnjax.cells._identity import IdentityCarry
 
@@ -67,11 +61,7 @@ def input_dropout(cell: Cell, rate: float, *, same_mask: bool = False) -> Cell:
     def initial_carry(
         params: Params, batch_shape: tuple[int, ...] = (), key: Array | None = None
     ) -> InputDropoutCarry:
-        inner = start(cell, params, batch_shape, key)
-        # example_keys splits the key again, so that no key is used twice.
-        return InputDropoutCarry(
-            inner, None if key is None else next_keys(example_keys(key, batch_shape))[1]
-        )
+        return InputDropoutCarry(*start_random(cell, params, batch_shape, key))
 
     def mask(carry: InputDropoutCarry, x_t: Array) -> tuple[Array | None, Array | None]:
         """The keys to carry on and the mask of this step."""
@@ -146,14 +136,12 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
     def initial_carry(
         params: Params, batch_shape: tuple[int, ...] = (), key: Array | None = None
     ) -> RecurrentDropoutCarry:
-        inner = start(cell, params, batch_shape, key)
+        inner, keys = start_random(cell, params, batch_shape, key)
         _check_recurrent(inner)
-        if key is None:
+        if keys is None:
             return RecurrentDropoutCarry(inner, None)
-        keys = next_keys(example_keys(key, batch_shape))[1]
-        return RecurrentDropoutCarry(
-            inner, _scaled(keep_mask(keys, rate, inner.h.shape[-1]), rate, inner.h)
-        )
+        keep = keep_mask(keys, rate, inner.h.shape[-1])
+        return RecurrentDropoutCarry(inner, _scaled(keep, rate, inner.h))
 
     def step(params: Params, carry: RecurrentDropoutCarry, x_t: Array):
         new, y_t = cell.step(params, _masked(carry.cell, carry.mask), x_t)

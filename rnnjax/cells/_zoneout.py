@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_rate
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule
-from rnnjax.cells._compose import example_keys, keep_mask, next_keys, start
+from rnnjax.cells._compose import keep_mask, next_keys, start_random
 
 
 class ZoneoutCarry(NamedTuple):
@@ -56,11 +56,9 @@ def zoneout(cell: Cell, **rates: float) -> Cell:
     def initial_carry(
         params: Params, batch_shape: tuple[int, ...] = (), key: Array | None = None
     ) -> ZoneoutCarry:
-        inner = start(cell, params, batch_shape, key)
+        inner, keys = start_random(cell, params, batch_shape, key)
         _check_fields(inner, rates)
-        if key is None:
-            return ZoneoutCarry(inner, None)
-        return ZoneoutCarry(inner, next_keys(example_keys(key, batch_shape))[1])
+        return ZoneoutCarry(inner, keys)
 
     def masks(carry: ZoneoutCarry) -> tuple[Array | None, dict[str, Any]]:
         """The keys to carry on, and m [..., H] by field; the mean of m in evaluation."""

@@ -118,3 +118,19 @@ def test_either_kind_of_key(raw):
     ys = unroll(cell, params, noisy(4, xs), key=key)[1]
     want = unroll(cell, params, noisy(4, xs), key=jax.random.key(3))[1]
     np.testing.assert_array_equal(ys, want)
+
+
+def test_nested_cells_draw_independently():
+    """The key of an outer cell is not the key of the cell inside it."""
+    size, batch = 64, (16,)
+    inner = rnnjax.recurrent_dropout(rnnjax.lstm(size), 0.5)
+    cell = rnnjax.input_dropout(rnnjax.input_dropout(inner, 0.5), 0.5)
+    params = cell.init(jax.random.key(0), size)
+    outer = cell.initial_carry(params, batch, jax.random.key(1))
+    keys = [jax.random.key_data(carry.keys) for carry in (outer, outer.cell)]
+    assert not np.any(np.all(keys[0] == keys[1], axis=-1))
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 0.5, (size,)))
+    masks = [kept(outer.keys), kept(outer.cell.keys), outer.cell.cell.mask > 0]
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        agreement = float(jnp.mean(masks[first] == masks[second]))
+        assert abs(agreement - 0.5) < 0.08  # 5 standard deviations of 1024 fair coins
