@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,11 @@ import numpy as np
 from jax.core import Tracer
 
 from rnnjax._types import Array, Carry, PyTree
+
+
+def is_float(x: Any) -> bool:
+    """Whether an array, or anything with a dtype, is floating point."""
+    return bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
 
 
 def check_positive_int(name: str, value: int) -> int:
@@ -48,7 +54,7 @@ def check_sequence(xs: PyTree) -> tuple[int, tuple[int, ...]]:
     if not leaves:
         raise ValueError("xs has no arrays in it: pass xs [T, ..., D], time first")
     for x in leaves:
-        if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+        if not is_float(x):
             raise TypeError(
                 f"xs has dtype {jnp.result_type(x)}: cells read floating-point features. Embed "
                 "token ids first (table[ids], or flax.linen.Embed), or cast with xs.astype(float)"

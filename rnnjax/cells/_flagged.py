@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Tape
+from rnnjax._types import Array, Backward, Carry, Cell, Clip, Forward, Params, PyTree, Rule, Tape
 from rnnjax.cells._compose import start
 
 
@@ -38,6 +38,19 @@ def zeros_like(tree: PyTree) -> PyTree:
     return jax.tree.map(jnp.zeros_like, tree)
 
 
+def _flagged_rule(inner: Rule, forward: Forward, backward: Backward) -> Rule:
+    """A rule on `Flagged` inputs whose steps save `(tape_t of the inner rule, flag)`."""
+
+    def project(params: Params, xs: Flagged) -> Flagged:
+        return Flagged(inner.project(params, xs.value), xs.flag)
+
+    def gradients(params: Params, xs: Flagged, tapes: Tape, deltas: PyTree):
+        params_ct, xs_ct = inner.gradients(params, xs.value, tapes[0], deltas)
+        return params_ct, Flagged(xs_ct, None)
+
+    return Rule(project, forward, backward, gradients)
+
+
 def freezing(cell: Cell) -> Cell:
     """A cell on `Flagged(x_t, valid)`: where not valid, the carry stays and the output is zero.
 
@@ -54,9 +67,6 @@ def freezing(cell: Cell) -> Cell:
 
 
 def _freezing_rule(inner: Rule) -> Rule:
-    def project(params: Params, xs: Flagged) -> Flagged:
-        return Flagged(inner.project(params, xs.value), xs.flag)
-
     def forward(params: Params, carry: Carry, z_t: Flagged):
         (new, y_t), tape_t = inner.forward(params, carry, z_t.value)
         held = select(z_t.flag, new, carry), select(z_t.flag, y_t, zeros_like(y_t))
@@ -72,11 +82,7 @@ def _freezing_rule(inner: Rule) -> Rule:
         held_ct = select(valid, zero, carry_ct)
         return jax.tree.map(jnp.add, moved_ct, held_ct), delta
 
-    def gradients(params: Params, xs: Flagged, tapes: Tape, deltas: PyTree):
-        params_ct, xs_ct = inner.gradients(params, xs.value, tapes[0], deltas)
-        return params_ct, Flagged(xs_ct, None)
-
-    return Rule(project, forward, backward, gradients)
+    return _flagged_rule(inner, forward, backward)
 
 
 def restarting(cell: Cell) -> Cell:
@@ -98,9 +104,6 @@ def restarting(cell: Cell) -> Cell:
 
 
 def _restarting_rule(inner: Rule) -> Rule:
-    def project(params: Params, xs: Flagged) -> Flagged:
-        return Flagged(inner.project(params, xs.value), xs.flag)
-
     def forward(params: Params, carry: RestartCarry, z_t: Flagged):
         before = select(z_t.flag, carry.initial, carry.current)
         (new, y_t), tape_t = inner.forward(params, before, z_t.value)
@@ -114,8 +117,4 @@ def _restarting_rule(inner: Rule) -> Rule:
         initial_ct = jax.tree.map(jnp.add, carry_ct.initial, select(begins, before_ct, zero))
         return RestartCarry(select(begins, zero, before_ct), initial_ct), delta
 
-    def gradients(params: Params, xs: Flagged, tapes: Tape, deltas: PyTree):
-        params_ct, xs_ct = inner.gradients(params, xs.value, tapes[0], deltas)
-        return params_ct, Flagged(xs_ct, None)
-
-    return Rule(project, forward, backward, gradients)
+    return _flagged_rule(inner, forward, backward)

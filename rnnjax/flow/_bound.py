@@ -5,10 +5,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_choice
+from rnnjax._checks import check_choice, is_float
 from rnnjax._types import Array
 from rnnjax.cells._activations import ACTIVATIONS, ActivationName
-from rnnjax.flow._state import is_float
 
 
 class Bound(NamedTuple):

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._checks import is_float
 from rnnjax._types import Array
-from rnnjax.flow._state import accumulation_dtype, is_float
+from rnnjax.flow._state import accumulation_dtype
 
 
 class Verdict(NamedTuple):

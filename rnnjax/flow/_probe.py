@@ -12,8 +12,8 @@ import jax
 import jax.core
 from jax.extend import core
 
+from rnnjax._checks import is_float
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._state import is_float
 
 _TRANSPARENT = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import is_float
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.cells._flagged import Flagged
 from rnnjax.cells._sequence import Sequence, checked_sequence, final_carry, prepare
 from rnnjax.flow._probe import Probed, probed
-from rnnjax.flow._state import is_float
 
 
 class Recording(NamedTuple):

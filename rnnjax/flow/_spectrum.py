@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_positive_int
+from rnnjax._checks import check_positive_int, is_float
 from rnnjax._types import Array
 from rnnjax.flow._graded import (
     Graded,
@@ -19,7 +19,7 @@ from rnnjax.flow._graded import (
     qr,
     triangularised,
 )
-from rnnjax.flow._state import accumulation_dtype, is_float
+from rnnjax.flow._state import accumulation_dtype
 
 _DEFAULT_LAGS = 12
 

@@ -6,11 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import is_float
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-
-
-def is_float(x: Any) -> bool:
-    return bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
 
 
 def leaf_indices(tree: PyTree, leaf: str | None) -> tuple[int, ...]:

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import is_float
 from rnnjax._types import Array, Carry, Cell, Gradient, Params, PyTree
 from rnnjax.cells._sequence import checked_sequence, final_carry, prepare
 from rnnjax.gradients._autodiff import autodiff
@@ -133,7 +134,7 @@ def _compare(
     value = jax.jit(jax.vmap(lambda point: cost(point, autodiff())))
     rows = []
     for index, (path, leaf) in enumerate(jax.tree_util.tree_flatten_with_path(at)[0]):
-        if not _is_float(leaf) or leaf.size == 0:
+        if not is_float(leaf) or leaf.size == 0:
             continue
         by_rule, by_autodiff = rule[index], exact[index]
         figures = [_relative(by_rule, by_autodiff), math.nan, math.nan]
@@ -180,7 +181,7 @@ def _relative(a: Array | None, b: Array, scale: Array | None = None) -> float:
 def _random_sum(key: Array, tree: PyTree) -> Array:
     """A fixed random linear function of all float leaves."""
     total = jnp.zeros(())
-    for index, leaf in enumerate(x for x in jax.tree.leaves(tree) if _is_float(x)):
+    for index, leaf in enumerate(x for x in jax.tree.leaves(tree) if is_float(x)):
         total += jnp.sum(jax.random.normal(jax.random.fold_in(key, index), leaf.shape) * leaf)
     return total
 
@@ -189,18 +190,14 @@ def _perturb(key: Array, tree: PyTree) -> PyTree:
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, max(len(leaves), 1))
     noisy = [
-        x + 0.3 * jax.random.normal(k, x.shape) if _is_float(x) else x
+        x + 0.3 * jax.random.normal(k, x.shape) if is_float(x) else x
         for k, x in zip(keys, leaves, strict=False)
     ]
     return jax.tree.unflatten(structure, noisy)
 
 
 def _as_float64(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float64) if _is_float(x) else x, tree)
-
-
-def _is_float(x: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(x), jnp.floating)
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float64) if is_float(x) else x, tree)
 
 
 def _figure(value: float) -> str:

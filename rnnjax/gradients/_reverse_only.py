@@ -15,6 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from rnnjax._checks import is_float
 from rnnjax._types import PyTree
 
 _MESSAGE = (
@@ -64,9 +65,8 @@ def named_refusal() -> Iterator[None]:
 
 def reverse_only(tree: PyTree) -> PyTree:
     """`tree`, unchanged; forward-mode differentiation of it raises TypeError."""
-
     leaves, structure = jax.tree.flatten(tree)
-    floats = [jax.numpy.issubdtype(x.dtype, jax.numpy.inexact) for x in leaves]
-    guarded = iter(_identity(*(x for x, is_float in zip(leaves, floats, strict=True) if is_float)))
-    kept = [next(guarded) if f else x for x, f in zip(leaves, floats, strict=True)]
-    return jax.tree.unflatten(structure, kept)
+    places = [i for i, leaf in enumerate(leaves) if is_float(leaf)]
+    for i, guarded in zip(places, _identity(*(leaves[i] for i in places)), strict=True):
+        leaves[i] = guarded
+    return jax.tree.unflatten(structure, leaves)
