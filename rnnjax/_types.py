@@ -8,7 +8,7 @@ any batch dimensions, none included. Suffix `_t` means at step t, `_tm1` at step
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -99,12 +99,18 @@ class Rule(NamedTuple):
     Only `backward` runs inside the reverse loop. `forward` after `project` computes exactly
     what `Cell.step` does; `rnnjax.gradients.check` holds the whole rule against autodiff and
     against central differences. A rule never changes an answer, only how it is obtained.
+
+    `kernel` names the compiled loop that computes the same (see `rnnjax.methods.native`), where
+    there is one; `layers` are the cells that may run one after the other, each over the whole
+    sequence, instead of together step by step.
     """
 
     project: Project
     forward: Forward
     backward: Backward
     gradients: Gradients
+    kernel: str | None = None
+    layers: tuple["Cell", ...] = ()
 
 
 class Cell(NamedTuple):
@@ -120,17 +126,17 @@ class Cell(NamedTuple):
     rule: Rule | None = None
 
 
-class Scan(Protocol):
-    """`(body, carry, xs, reverse) -> (carry, ys)`: a loop over the leading axis, as `lax.scan`."""
+class Sequence(NamedTuple):
+    """A checked input sequence and all that comes with it: arrays only."""
 
-    def __call__(
-        self, body: Callable[..., Any], carry: Carry, xs: PyTree, reverse: bool, /
-    ) -> tuple[Carry, PyTree]: ...
+    xs: PyTree  # [T, ..., D]
+    carry: Carry  # before the first step
+    fresh: Carry  # what the carry restarts from at a reset
+    lengths: Array | None  # [...] int32
+    resets: Array | None  # [T, ...] bool
 
 
-class Method(Protocol):
-    """How to execute a recurrence: a hashable value such as `sequential()`."""
-
+class _Method(Protocol):
     @property
     def name(self) -> str: ...
 
@@ -139,6 +145,17 @@ class Method(Protocol):
         """Names of the gradient values that this method can be differentiated by."""
         ...
 
+    def refusal(
+        self, cell: Cell, gradient: "Gradient", params: Params, sequence: Sequence, /
+    ) -> str | None:
+        """Why this cannot be run here, as a sentence to show; None if it can."""
+        ...
+
+
+@runtime_checkable
+class Stepwise(_Method, Protocol):
+    """A method that offers a loop, for a gradient to run the cell's functions in."""
+
     @property
     def hoist(self) -> bool:
         """Whether `Rule.project` runs once over the whole sequence, before the loop."""
@@ -146,7 +163,24 @@ class Method(Protocol):
 
     def scan(
         self, body: Callable[..., Any], carry: Carry, xs: PyTree, reverse: bool, /
-    ) -> tuple[Carry, PyTree]: ...
+    ) -> tuple[Carry, PyTree]:
+        """A loop over the leading axis of xs, as `lax.scan`."""
+        ...
+
+
+@runtime_checkable
+class Fused(_Method, Protocol):
+    """A method that runs the whole sequence by itself, and is its own derivative."""
+
+    def run(
+        self, cell: Cell, params: Params, sequence: Sequence, reverse: bool, /
+    ) -> tuple[Carry, PyTree]:
+        """What `unroll` returns, for a problem that `refusal` has let through."""
+        ...
+
+
+Method = Stepwise | Fused
+"""How to execute a recurrence: a hashable value such as `sequential()`."""
 
 
 class Gradient(Protocol):
@@ -155,8 +189,20 @@ class Gradient(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def clip(self) -> Clip | None:
+        """What is done to δ_t inside the loop; None for nothing."""
+        ...
+
     def run(
-        self, cell: Cell, method: Method, params: Params, carry: Carry, xs: PyTree, reverse: bool, /
+        self,
+        cell: Cell,
+        method: Stepwise,
+        params: Params,
+        carry: Carry,
+        xs: PyTree,
+        reverse: bool,
+        /,
     ) -> tuple[Carry, PyTree]:
         """Run `cell` over `xs` so that `jax.grad` of the result is taken this way."""
         ...

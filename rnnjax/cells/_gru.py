@@ -85,7 +85,7 @@ def gru(
         return GRUParams(w_x, w_h, b, jnp.zeros(hidden, w_h.dtype) if after else None)
 
     if after:
-        rule = Rule(_project, _forward_after, _backward_after, _gradients_after)
+        rule = Rule(_project, _forward_after, _backward_after, _gradients_after, "gru")
     else:
         rule = Rule(_project, _forward_before, _backward_before, _gradients_before)
 

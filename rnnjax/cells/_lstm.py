@@ -82,7 +82,9 @@ def lstm(
         w_x, w_h, b = draw_weights(key, input_size, hidden, 4, w_x_init, w_h_init, dtype)
         return LSTMParams(w_x, w_h, b.at[hidden : 2 * hidden].set(forget_bias))
 
-    return Cell(init, _initial_carry, _step, Rule(_project, _forward, _backward, _gradients))
+    return Cell(
+        init, _initial_carry, _step, Rule(_project, _forward, _backward, _gradients, "lstm")
+    )
 
 
 def _initial_carry(

@@ -112,7 +112,9 @@ def lstm_1997(
         h_ct = jnp.zeros_like(dh) if truncate else delta @ params.w_h.T
         return LSTMCarry(h_ct, dc), delta
 
-    return Cell(init, _initial_carry, step, Rule(_project, forward, backward, _gradients))
+    kernel = None if truncate else "lstm_1997"
+    rule = Rule(_project, forward, backward, _gradients, kernel)
+    return Cell(init, _initial_carry, step, rule)
 
 
 def _initial_carry(

@@ -4,25 +4,13 @@
 `checked_sequence` reads shapes and known values and raises; `prepare` is traced.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_carry, check_lengths, check_resets, check_sequence
-from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, Sequence
 from rnnjax.cells._compose import start
 from rnnjax.cells._flagged import Flagged, RestartCarry, freezing, restarting, select
-
-
-class Sequence(NamedTuple):
-    """A checked input sequence: arrays only."""
-
-    xs: PyTree  # [T, ..., D]
-    carry: Carry  # before the first step
-    fresh: Carry  # what the carry restarts from at a reset
-    lengths: Array | None  # [...]
-    resets: Array | None  # [T, ...]
 
 
 def checked_sequence(

@@ -59,7 +59,9 @@ def stack(*cells: Cell) -> Cell:
         return tuple(new), x_t
 
     rules = [cell.rule for cell in cells if cell.rule is not None]
-    rule = _stacked_rule(rules) if len(rules) == len(cells) else None
+    rule = None
+    if len(rules) == len(cells):
+        rule = _stacked_rule(rules)._replace(layers=cells)
     return Cell(init, initial_carry, step, rule)
 
 

@@ -102,7 +102,9 @@ def vanilla(
         delta = clip(dh * phi.derivative(tape.h))
         return VanillaCarry(delta @ params.w_h.T), delta
 
-    return Cell(init, initial_carry, step, Rule(project, forward, backward, _gradients))
+    kernel = f"vanilla_{activation}" if activation in ("tanh", "relu") else None
+    rule = Rule(project, forward, backward, _gradients, kernel)
+    return Cell(init, initial_carry, step, rule)
 
 
 def _gradients(params: VanillaParams, xs: Array, tapes: VanillaTape, deltas: Array):

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int, check_sequence
-from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.cells._sequence import Sequence, checked_sequence, prepare
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, Sequence
+from rnnjax.cells._sequence import checked_sequence, prepare
 from rnnjax.flow._graded import qr
 from rnnjax.flow._state import chosen_leaves, leaf_indices, pack, push
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import is_float
-from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, Sequence
 from rnnjax.cells._flagged import Flagged
-from rnnjax.cells._sequence import Sequence, checked_sequence, final_carry, prepare
+from rnnjax.cells._sequence import checked_sequence, final_carry, prepare
 from rnnjax.flow._probe import Probed, probed
 
 

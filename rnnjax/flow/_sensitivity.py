@@ -5,8 +5,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.cells._sequence import Sequence, checked_sequence, prepare
+from rnnjax._types import Array, Carry, Cell, Params, Sequence
+from rnnjax.cells._sequence import checked_sequence, prepare
 from rnnjax.flow._norms import features_norm
 from rnnjax.flow._state import accumulation_dtype
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from rnnjax._types import Carry, Cell, Gradient, Method, Params, PyTree
+from rnnjax._types import Carry, Cell, Gradient, Params, PyTree, Stepwise
 
 
 @dataclass(frozen=True)
@@ -11,9 +11,10 @@ class Autodiff:
     """The value made by `autodiff()`."""
 
     name: str = "autodiff"
+    clip: None = None
 
     def run(
-        self, cell: Cell, method: Method, params: Params, carry: Carry, xs: PyTree, reverse: bool
+        self, cell: Cell, method: Stepwise, params: Params, carry: Carry, xs: PyTree, reverse: bool
     ) -> tuple[Carry, PyTree]:
         return method.scan(partial(cell.step, params), carry, xs, reverse)
 

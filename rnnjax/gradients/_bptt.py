@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from rnnjax._types import Array, Carry, Cell, Clip, Gradient, Method, Params, PyTree, Rule, Step
+from rnnjax._types import Array, Carry, Cell, Clip, Gradient, Params, PyTree, Rule, Step, Stepwise
 from rnnjax.gradients._reverse_only import reverse_only
 
 
@@ -18,11 +18,11 @@ def _no_clip(delta: Array) -> Array:
 class BPTT:
     """The value made by `bptt()`."""
 
-    clip: Clip = _no_clip
+    clip: Clip | None = None
     name: str = field(default="bptt", init=False)
 
     def run(
-        self, cell: Cell, method: Method, params: Params, carry: Carry, xs: PyTree, reverse: bool
+        self, cell: Cell, method: Stepwise, params: Params, carry: Carry, xs: PyTree, reverse: bool
     ) -> tuple[Carry, PyTree]:
         if cell.rule is None:
             raise ValueError(
@@ -30,7 +30,7 @@ class BPTT:
                 "use gradient=autodiff(), or give the cell a rule and hold it to "
                 "rnnjax.gradients.check(cell)"
             )
-        loop = _Loop(cell.step, cell.rule, method, self.clip, reverse)
+        loop = _Loop(cell.step, cell.rule, method, self.clip or _no_clip, reverse)
         return _unfold(loop, *reverse_only((params, carry, xs)))
 
 
@@ -69,7 +69,7 @@ def bptt(clip: Clip | None = None) -> Gradient:
       Werbos (1990), Backpropagation through time: what it does and how to do it, Proc. IEEE 78.
       Graves (2013), arXiv 1308.0850, for clipping inside the loop.
     """
-    return BPTT(_no_clip if clip is None else clip)
+    return BPTT(clip)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class _Loop:
 
     step: Step
     rule: Rule
-    method: Method
+    method: Stepwise
     clip: Clip
     reverse: bool
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.cells._sequence import Sequence, checked_sequence, final_carry, prepare
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, Sequence
+from rnnjax.cells._sequence import checked_sequence, final_carry, prepare
 
 
 class Unfolded(NamedTuple):

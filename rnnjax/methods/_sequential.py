@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from rnnjax._checks import check_positive_int
-from rnnjax._types import Carry, Method, PyTree
+from rnnjax._types import Carry, Cell, Gradient, Params, PyTree, Sequence, Stepwise
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,18 @@ class Sequential:
     name: str = field(default="sequential", init=False)
     gradients: tuple[str, ...] = field(default=("autodiff", "bptt"), init=False)
 
+    def refusal(
+        self, cell: Cell, gradient: Gradient, params: Params, sequence: Sequence
+    ) -> str | None:
+        return None
+
     def scan(
         self, body: Callable[..., Any], carry: Carry, xs: PyTree, reverse: bool
     ) -> tuple[Carry, PyTree]:
         return jax.lax.scan(body, carry, xs, reverse=reverse, unroll=self.unroll)
 
 
-def sequential(*, unroll: int = 1, hoist: bool = False) -> Method:
+def sequential(*, unroll: int = 1, hoist: bool = False) -> Stepwise:
     """Run step by step with `jax.lax.scan`.
 
     Args:

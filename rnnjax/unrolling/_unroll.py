@@ -4,8 +4,18 @@ from functools import partial
 
 import jax
 
-from rnnjax._types import Array, Carry, Cell, Gradient, Method, Params, PyTree
-from rnnjax.cells._sequence import Sequence, checked_sequence, final_carry, prepare
+from rnnjax._types import (
+    Array,
+    Carry,
+    Cell,
+    Fused,
+    Gradient,
+    Method,
+    Params,
+    PyTree,
+    Sequence,
+)
+from rnnjax.cells._sequence import checked_sequence, final_carry, prepare
 from rnnjax.gradients import autodiff, bptt
 from rnnjax.gradients._reverse_only import named_refusal
 from rnnjax.methods import sequential
@@ -78,6 +88,9 @@ def unroll(
             f"supports {', '.join(name + '()' for name in method.gradients)}"
         )
     sequence = checked_sequence(cell, params, xs, carry, key, lengths, resets)
+    refusal = method.refusal(cell, gradient, params, sequence)
+    if refusal is not None:
+        raise ValueError(f"method={method.name}() cannot run this: {refusal}")
     with named_refusal():
         return _run(cell, gradient, method, reverse, params, sequence)
 
@@ -91,6 +104,8 @@ def _run(
     params: Params,
     sequence: Sequence,
 ) -> tuple[Carry, PyTree]:
+    if isinstance(method, Fused):
+        return method.run(cell, params, sequence, reverse)
     cell, carry, inputs = prepare(cell, params, sequence, reverse)
     carry, ys = gradient.run(cell, method, params, carry, inputs, reverse)
     return final_carry(carry), ys
