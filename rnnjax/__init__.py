@@ -19,7 +19,7 @@ from rnnjax.cells import (
     zoneout,
 )
 from rnnjax.gradients import autodiff, bptt
-from rnnjax.methods import sequential
+from rnnjax.methods import native, sequential
 from rnnjax.unrolling import Layer, bidirectional, recurrent, serial, unroll
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "lstm",
     "lstm_1997",
     "methods",
+    "native",
     "recurrent",
     "recurrent_dropout",
     "residual",

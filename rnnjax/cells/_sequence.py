@@ -4,6 +4,8 @@
 `checked_sequence` reads shapes and known values and raises; `prepare` is traced.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -76,15 +78,17 @@ def _expected_carry(
     return training
 
 
-def prepare(
-    cell: Cell, params: Params, sequence: Sequence, reverse: bool = False
-) -> tuple[Cell, Carry, PyTree]:
-    """The cell, carry and inputs to scan: xs in the params' dtype, lengths and resets built in.
+class Masked(NamedTuple):
+    """The inputs of a sequence as a loop reads them."""
 
-    `scan(partial(cell.step, params), carry, inputs)` then runs the whole sequence;
-    `final_carry` takes its last carry back to the form of the user's cell.
-    """
-    xs, carry, fresh, lengths, resets = sequence
+    xs: PyTree  # [T, ..., D] in the params' dtype, zero in the padding
+    valid: Array | None  # [T, ...] bool: False in the padding
+    begins: Array | None  # [T, ...] bool: the carry restarts before this step of the loop
+
+
+def mask(params: Params, sequence: Sequence, reverse: bool) -> Masked:
+    """Spell out lengths and resets step by step."""
+    xs, _, _, lengths, resets = sequence
     dtype = jnp.result_type(*jax.tree.leaves(params))
     xs = jax.tree.map(lambda x: jnp.asarray(x, dtype), xs)
     steps = jax.tree.leaves(xs)[0].shape[0]
@@ -95,9 +99,24 @@ def prepare(
     if resets is not None:
         if valid is not None:
             resets = resets & valid  # backwards, one in the padding would reach the last valid step
-        # Backwards in time, the carry restarts after an episode's first step, not before it.
-        begins = jnp.roll(resets, -1, axis=0).at[-1:].set(False) if reverse else resets
-        xs, carry, cell = Flagged(xs, begins), RestartCarry(carry, fresh), restarting(cell)
+        if reverse:  # the carry restarts after an episode's first step, not before it
+            resets = jnp.roll(resets, -1, axis=0).at[-1:].set(False)
+    return Masked(xs, valid, resets)
+
+
+def prepare(
+    cell: Cell, params: Params, sequence: Sequence, reverse: bool = False
+) -> tuple[Cell, Carry, PyTree]:
+    """The cell, carry and inputs to scan: xs in the params' dtype, lengths and resets built in.
+
+    `scan(partial(cell.step, params), carry, inputs)` then runs the whole sequence;
+    `final_carry` takes its last carry back to the form of the user's cell.
+    """
+    xs, valid, begins = mask(params, sequence, reverse)
+    carry = sequence.carry
+    if begins is not None:
+        xs, carry = Flagged(xs, begins), RestartCarry(carry, sequence.fresh)
+        cell = restarting(cell)
     if valid is not None:
         xs, cell = Flagged(xs, valid), freezing(cell)
     return cell, carry, xs

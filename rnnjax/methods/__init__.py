@@ -2,9 +2,14 @@
 
 from collections.abc import Callable
 
+from rnnjax.methods._native import native
+from rnnjax.methods._native_calls import why_not as _why_not_native
 from rnnjax.methods._sequential import sequential
 
-AVAILABILITY: dict[str, Callable[[], str | None]] = {"sequential": lambda: None}
+AVAILABILITY: dict[str, Callable[[], str | None]] = {
+    "sequential": lambda: None,
+    "native": _why_not_native,
+}
 """Why each method cannot run here, by name; None where it can."""
 
-__all__ = ["AVAILABILITY", "sequential"]
+__all__ = ["AVAILABILITY", "native", "sequential"]

@@ -17,7 +17,7 @@ from rnnjax._types import (
 )
 from rnnjax.cells._sequence import checked_sequence, final_carry, prepare
 from rnnjax.gradients import autodiff, bptt
-from rnnjax.gradients._reverse_only import named_refusal
+from rnnjax._reverse_only import named_refusal
 from rnnjax.methods import sequential
 
 

@@ -1,0 +1,252 @@
+"""CPU kernels that run a whole sequence in one call, forward and backward."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._reverse_only import reverse_only
+from rnnjax._types import Array, Carry, Cell, Fused, Gradient, Params, PyTree, Sequence
+from rnnjax.cells._linear import check_features, sum_bias, sum_outer
+from rnnjax.cells._sequence import final_carry, mask, prepare
+from rnnjax.methods._native_calls import (
+    KERNELS,
+    Cotangents,
+    Errors,
+    Flags,
+    Inputs,
+    Spec,
+    State,
+    Tape,
+    Weights,
+    backward,
+    forward,
+    why_not,
+)
+
+
+@dataclass(frozen=True)
+class Native:
+    """The value made by `native()`."""
+
+    name: str = field(default="native", init=False)
+    gradients: tuple[str, ...] = field(default=("bptt",), init=False)
+
+    def refusal(
+        self, cell: Cell, gradient: Gradient, params: Params, sequence: Sequence
+    ) -> str | None:
+        missing = why_not()
+        if missing is not None:
+            return f"{missing}. Use method=sequential() or auto()"
+        if gradient.clip is not None:
+            return (
+                "its kernels do not clip inside the loop. Use method=sequential() with "
+                "bptt(clip=…), or auto()"
+            )
+        dtypes = {jnp.result_type(leaf) for leaf in jax.tree.leaves(params)}
+        if len(dtypes) != 1 or not dtypes <= {jnp.dtype("float32"), jnp.dtype("float64")}:
+            found = ", ".join(sorted(map(str, dtypes)))
+            return f"its kernels are for float32 or float64 weights, and these are {found}"
+        for layer in _layers(cell):
+            if layer.rule is None or layer.rule.kernel not in KERNELS:
+                return (
+                    "there is no kernel for this cell: they are for lstm, lstm_1997 (not "
+                    "truncated), gru with reset='after', vanilla with tanh or relu, and stacks of "
+                    "these. Use method=sequential() or auto()"
+                )
+        return None
+
+    def run(
+        self, cell: Cell, params: Params, sequence: Sequence, reverse: bool
+    ) -> tuple[Carry, PyTree]:
+        if cell.rule is not None and cell.rule.layers:
+            return self._run_layers(cell.rule.layers, params, sequence, reverse)
+        arrays, flags = reverse_only((params, sequence[:3])), sequence[3:]
+        return _unroll(cell, reverse, *arrays, flags)
+
+    def _run_layers(
+        self, cells: tuple[Cell, ...], params: Params, sequence: Sequence, reverse: bool
+    ) -> tuple[Carry, PyTree]:
+        carries: list[Carry] = []
+        for cell, *arrays in zip(cells, params, sequence.carry, sequence.fresh, strict=True):
+            own = sequence._replace(carry=arrays[1], fresh=arrays[2])
+            carry, ys = self.run(cell, arrays[0], own, reverse)
+            carries.append(carry)
+            sequence = sequence._replace(xs=ys)
+        return tuple(carries), sequence.xs
+
+
+def native() -> Fused:
+    """Run the whole sequence in compiled kernels on the CPU, forward and backward.
+
+    For `lstm`, `lstm_1997`, `gru` with the reset after the product, `vanilla` with tanh or relu,
+    and stacks of these, in float32 and float64. The weights are packed once a call, the gates are
+    applied where the product leaves its sums, and the batch or the hidden units are split over
+    XLA's threads. Outputs and gradients are those of `sequential()` up to rounding.
+
+    `jit`, `grad`, `scan`, `shard_map` and `vmap` work around it: a `vmap` over data folds into the
+    batch, one over params runs the kernels one after the other. Derivatives of the gradient are
+    those of the portable path. Forward mode directly (`jvp`, `jacfwd`) raises TypeError, as for
+    `bptt()`.
+
+    Raises:
+      ValueError: (in `unroll`) the kernels were not compiled when rnnjax was installed
+        (`rnnjax doctor` says why), or there is none for this cell, dtype or gradient.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> cell = rnnjax.lstm(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> fast = rnnjax.native() if rnnjax.methods.AVAILABILITY["native"]() is None else None
+      >>> rnnjax.unroll(cell, params, jax.numpy.ones((5, 2, 3)), method=fast)[1].shape
+      (5, 2, 4)
+
+    References:
+      Goto & van de Geijn (2008), Anatomy of high-performance matrix multiplication, ACM TOMS 34.
+    """
+    return Native()
+
+
+def _layers(cell: Cell) -> list[Cell]:
+    """The cells that run one after the other: of a stack, and of the stacks in it."""
+    if cell.rule is None or not cell.rule.layers:
+        return [cell]
+    return [inner for layer in cell.rule.layers for inner in _layers(layer)]
+
+
+# What is differentiable, (params, (xs, carry, fresh)), is apart from the flags (lengths, resets).
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _unroll(
+    cell: Cell, reverse: bool, params: Params, arrays: Any, flags: Any
+) -> tuple[Carry, Array]:
+    carry, ys, _ = _forward(cell, reverse, False, params, arrays, flags)
+    return carry, ys
+
+
+def _unroll_forward(cell: Cell, reverse: bool, params: Params, arrays: Any, flags: Any):
+    carry, ys, tape = _forward(cell, reverse, True, params, arrays, flags)
+    return (carry, ys), (params, arrays, flags, tape)
+
+
+def _unroll_backward(cell: Cell, reverse: bool, saved: Any, cotangents: Any):
+    params, arrays, flags, tape = saved
+    return *_backward(cell, reverse, params, arrays, flags, tape, cotangents), (None, None)
+
+
+_unroll.defvjp(_unroll_forward, _unroll_backward)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _forward(cell: Cell, reverse: bool, save: bool, params: Params, arrays: Any, flags: Any):
+    inputs = _inputs(cell, reverse, params, arrays, flags)
+    state, ys, tape = forward(_spec(cell, reverse), save, _weights(params), inputs)
+    batch = arrays[0].shape[1:-1]
+    return _carry(arrays[1], state, batch), ys.reshape(-1, *batch, ys.shape[-1]), tape
+
+
+@_forward.defjvp
+def _forward_jvp(cell: Cell, reverse: bool, save: bool, primals: Any, tangents: Any):
+    params, arrays, flags = primals
+    out = _forward(cell, reverse, save, *primals)
+    portable = partial(_portable, cell, reverse, flags)
+    _, (carry_t, ys_t) = jax.jvp(portable, (params, arrays), tangents[:2])
+    return out, (carry_t, ys_t, jax.tree.map(jnp.zeros_like, out[2]))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _backward(
+    cell: Cell, reverse: bool, params: Params, arrays: Any, flags: Any, tape: Tape, cotangents: Any
+):
+    """The cotangents of params and arrays."""
+    inputs = _inputs(cell, reverse, params, arrays, flags)
+    spec, weights = _spec(cell, reverse), _weights(params)
+    carry_ct, ys_ct = cotangents
+    batch = arrays[0].shape[1:-1]
+    given = Cotangents(_flat(ys_ct, 1, batch), _state(carry_ct, batch))
+    errors = backward(spec, weights.w_h, tape, given, inputs.flags)
+    weights_ct, xs_ct = _weight_gradients(spec, weights, inputs.xs, tape, errors)
+    fresh_ct = jax.tree.map(jnp.zeros_like, arrays[2])
+    if errors.fresh is not None:
+        fresh_ct = _carry(arrays[2], errors.fresh, batch)
+    params_ct = type(params)(*(getattr(weights_ct, name) for name in params._fields))
+    xs_ct = xs_ct.reshape(arrays[0].shape).astype(arrays[0].dtype)
+    return params_ct, (xs_ct, _carry(arrays[1], errors.carry, batch), fresh_ct)
+
+
+@_backward.defjvp
+def _backward_jvp(cell: Cell, reverse: bool, primals: Any, tangents: Any):
+    params, arrays, flags, _, cotangents = primals
+
+    def pull_back(params: Params, arrays: Any, cotangents: Any):
+        return jax.vjp(partial(_portable, cell, reverse, flags), params, arrays)[1](cotangents)
+
+    given = (params, arrays, cotangents)
+    along = (tangents[0], tangents[1], tangents[4])
+    return _backward(cell, reverse, *primals), jax.jvp(pull_back, given, along)[1]
+
+
+def _portable(
+    cell: Cell, reverse: bool, flags: Any, params: Params, arrays: Any
+) -> tuple[Carry, PyTree]:
+    """The same by `lax.scan`, for the derivatives of derivatives."""
+    ready, carry, xs = prepare(cell, params, Sequence(*arrays, *flags), reverse)
+    carry, ys = jax.lax.scan(partial(ready.step, params), carry, xs, reverse=reverse)
+    return final_carry(carry), ys
+
+
+def _spec(cell: Cell, reverse: bool) -> Spec:
+    assert cell.rule is not None and cell.rule.kernel is not None
+    return Spec(cell.rule.kernel, reverse)
+
+
+def _weights(params: Params) -> Weights:
+    return Weights(*params)
+
+
+def _flat(x: Array, axis: int, batch: tuple[int, ...]) -> Array:
+    """[..., *batch, ...] -> [..., B, ...], the batch starting at `axis`."""
+    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + len(batch) :])
+
+
+def _state(carry: Carry, batch: tuple[int, ...]) -> State:
+    c = getattr(carry, "c", None)
+    return State(_flat(carry.h, 0, batch), None if c is None else _flat(c, 0, batch))
+
+
+def _carry(like: Carry, state: State, batch: tuple[int, ...]) -> Carry:
+    leaves = (leaf.reshape(*batch, leaf.shape[-1]) for leaf in state if leaf is not None)
+    return type(like)(*leaves)
+
+
+def _inputs(cell: Cell, reverse: bool, params: Params, arrays: Any, flags: Any) -> Inputs:
+    xs, carry, fresh = arrays
+    check_features(xs, params.w_x)
+    masked = mask(params, Sequence(*arrays, *flags), reverse)
+    batch = xs.shape[1:-1]
+    lengths = None if flags[0] is None else _flat(flags[0], 0, batch)
+    begins = None if masked.begins is None else _flat(masked.begins, 1, batch)
+    restart = None if begins is None else _state(fresh, batch)
+    return Inputs(_flat(masked.xs, 1, batch), _state(carry, batch), restart, Flags(lengths, begins))
+
+
+def _weight_gradients(
+    spec: Spec, weights: Weights, xs: Array, tape: Tape, errors: Errors
+) -> tuple[Weights, Array]:
+    # dW_x = Σ_t x_tᵀ δ_t,   dW_h = Σ_t h_{t-1}ᵀ δ_t,   db = Σ_t δ_t,   dx_t = δ_t W_xᵀ
+    delta = errors.delta
+    if spec.kernel != "gru":
+        outer = (sum_outer(xs, delta), sum_outer(tape.h_tm1, delta), sum_bias(delta))
+        return Weights(*outer), delta @ weights.w_x.T
+    # The kernel leaves δ_n, δ_r, δ_z, δ_n r: the input meets the first three, h_{t-1} the last.
+    hidden = tape.h_tm1.shape[-1]
+    at_x, at_h = delta[..., : 3 * hidden], delta[..., hidden:]
+    w_x = jnp.roll(weights.w_x, hidden, axis=1)  # r, z, n -> n, r, z
+    weights_ct = Weights(
+        jnp.roll(sum_outer(xs, at_x), -hidden, axis=1),
+        sum_outer(tape.h_tm1, at_h),
+        jnp.roll(sum_bias(at_x), -hidden),
+        sum_bias(delta[..., 3 * hidden :]),
+    )
+    return weights_ct, at_x @ w_x.T

@@ -1,0 +1,269 @@
+"""The two calls into the compiled kernels, `forward` and `backward`, as JAX functions.
+
+Arrays that a call does not have are None here and empty on the other side. Data that is mapped
+over by `vmap` folds into the batch; mapped weights run one after the other.
+"""
+
+import ctypes
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._types import Array
+
+KERNELS = ("vanilla_tanh", "vanilla_relu", "lstm", "lstm_1997", "gru")  # the order of kCells
+_MODULE = "rnnjax.methods._kernels"
+
+
+class Spec(NamedTuple):
+    """All that is not an array."""
+
+    kernel: str
+    reverse: bool
+
+    @property
+    def has_c(self) -> bool:
+        return self.kernel.startswith("lstm")
+
+    @property
+    def tape(self) -> int:
+        """Blocks of H numbers that are saved at every step beside h_{t-1} and c_{t-1}."""
+        return {"lstm": 4, "lstm_1997": 3, "gru": 4}.get(self.kernel, 1)
+
+
+class Weights(NamedTuple):
+    w_x: Array  # [D, G H]
+    w_h: Array  # [H, G H]
+    b: Array  # [G H]
+    b_hn: Array | None = None  # [H], the GRU's
+
+
+class State(NamedTuple):
+    h: Array  # [B, H]
+    c: Array | None  # [B, H]
+
+
+class Flags(NamedTuple):
+    lengths: Array | None  # [B] int32
+    begins: Array | None  # [T, B] bool
+
+
+class Inputs(NamedTuple):
+    xs: Array  # [T, B, D]
+    carry: State
+    fresh: State | None  # None without `begins`
+    flags: Flags
+
+
+class Tape(NamedTuple):
+    """What the backward kernel reads."""
+
+    gates: Array  # [T, B, tape H]
+    h_tm1: Array  # [T, B, H]
+    c_tm1: Array | None  # [T, B, H]
+
+
+class Cotangents(NamedTuple):
+    ys: Array  # [T, B, H]
+    carry: State
+
+
+class Errors(NamedTuple):
+    """∂C/∂z_t of every step, in the layout that `Cell::backward` of cells.h writes."""
+
+    delta: Array  # [T, B, tape H]
+    carry: State
+    fresh: State | None
+
+
+@functools.cache
+def _load() -> str | None:
+    """Register the kernels with XLA; why that is impossible, or None."""
+    spec = importlib.util.find_spec(_MODULE)
+    if spec is None or spec.origin is None:
+        return (
+            "the compiled kernels are not installed: they need a C++17 compiler (g++ or clang++) "
+            "when rnnjax is installed, and RNNJAX_NATIVE not set to 0. Reinstall with `pip install "
+            "--force-reinstall --no-deps -v` to see what the compiler says"
+        )
+    try:
+        library = ctypes.CDLL(spec.origin)
+        for name in ("rnnjax_forward", "rnnjax_backward"):
+            capsule = jax.ffi.pycapsule(getattr(library, name))
+            jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    except (OSError, AttributeError) as error:
+        return f"the compiled kernels could not be loaded: {error}. Reinstall rnnjax"
+    return None
+
+
+def why_not() -> str | None:
+    """Why the kernels cannot run here; None if they can."""
+    if sys.byteorder != "little":
+        return "the kernels are for little-endian machines"
+    if jax.default_backend() != "cpu":
+        return f"the kernels are for CPUs and JAX's default device is a {jax.default_backend()}"
+    return _load()
+
+
+def _struct(like: Array, *shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, like.dtype)
+
+
+def _or_empty(x: Array | None, like: Array, *shape: int) -> Array:
+    return jnp.zeros(shape, like.dtype) if x is None else x
+
+
+def _call(
+    name: str, outputs: tuple[Any, ...], aliases: dict[int, int], spec: Spec, *operands: Array
+) -> Any:
+    call = jax.ffi.ffi_call(name, outputs, input_output_aliases=aliases)
+    return call(*operands, cell=KERNELS.index(spec.kernel), reverse=spec.reverse)
+
+
+def _flag_operands(flags: Flags) -> tuple[Array, Array]:
+    lengths = jnp.zeros(0, jnp.int32) if flags.lengths is None else flags.lengths
+    return lengths, jnp.zeros(0, bool) if flags.begins is None else flags.begins
+
+
+def forward(
+    spec: Spec, save: bool, weights: Weights, inputs: Inputs
+) -> tuple[State, Array, Tape | None]:
+    """Run the whole sequence: the last carry, ys [T, B, H], and the tape if asked to `save`."""
+
+    def run(weights: Weights, inputs: Inputs) -> tuple[State, Array, Tape | None]:
+        xs, carry, fresh, flags = inputs
+        (T, B, _), H = xs.shape, weights.w_h.shape[0]
+        fresh = State(None, None) if fresh is None else fresh  # pyright: ignore
+        states = (carry.h, _or_empty(carry.c, xs, 0, H), _or_empty(fresh.h, xs, 0))
+        states = (*states, _or_empty(fresh.c, xs, 0), *_flag_operands(flags))
+        has_c = spec.has_c
+        shapes = [(T, B, H), (B, H), (B if has_c else 0, H)]
+        shapes += [(T, B, spec.tape * H) if save else (0,), (T, B, H) if save else (0,)]
+        shapes += [(T, B, H) if save and has_c else (0,)]
+        ys, h, c, gates, h_tm1, c_tm1 = _call(
+            "rnnjax_forward",
+            tuple(_struct(xs, *shape) for shape in shapes),
+            {},
+            spec,
+            xs,
+            *weights[:3],
+            _or_empty(weights.b_hn, xs, 0),
+            *states,
+        )
+        tape = Tape(gates, h_tm1, c_tm1 if has_c else None) if save else None
+        return State(h, c if has_c else None), ys, tape
+
+    return _batched(run, _fold_inputs, _unfold_outputs)(weights, inputs)
+
+
+def backward(spec: Spec, w_h: Array, tape: Tape, cotangents: Cotangents, flags: Flags) -> Errors:
+    """Run back in time, writing the errors over the tape's gates."""
+
+    def run(w_h: Array, data: tuple[Tape, Cotangents, Flags]) -> Errors:
+        tape, (ys_ct, carry_ct), flags = data
+        T, B, H = ys_ct.shape
+        c_shape = (B if spec.has_c else 0, H)
+        restarts = flags.begins is not None
+        shapes = [tape.gates.shape, (B, H), c_shape, (B, H) if restarts else (0,)]
+        shapes += [c_shape if restarts and spec.has_c else (0,)]
+        delta, h, c, h_fresh, c_fresh = _call(
+            "rnnjax_backward",
+            tuple(_struct(ys_ct, *shape) for shape in shapes),
+            {1: 0},
+            spec,
+            w_h,
+            tape.gates,
+            tape.h_tm1,
+            _or_empty(tape.c_tm1, ys_ct, 0, B, H),
+            ys_ct,
+            carry_ct.h,
+            _or_empty(carry_ct.c, ys_ct, 0, H),
+            *_flag_operands(flags),
+        )
+
+        def state(h: Array, c: Array) -> State:
+            return State(h, c if spec.has_c else None)
+
+        return Errors(delta, state(h, c), state(h_fresh, c_fresh) if restarts else None)
+
+    return _batched(run, _fold_errors, _unfold_errors)(w_h, (tape, cotangents, flags))
+
+
+def _batched(
+    run: Callable[..., Any], fold: Callable[[Any], Any], unfold: Callable[[Any, int], Any]
+) -> Callable[..., Any]:
+    """`run(weights, data)` that folds a `vmap` over data into the batch."""
+
+    @jax.custom_batching.custom_vmap
+    def call(weights: Any, data: Any) -> Any:
+        return run(weights, data)
+
+    @call.def_vmap
+    def rule(size: int, mapped: Any, weights: Any, data: Any) -> tuple[Any, Any]:
+        weights_mapped, data_mapped = mapped
+        if any(jax.tree.leaves(weights_mapped)):
+            leaves, structure = jax.tree.flatten((weights, data))
+            flags = jax.tree.leaves(mapped)
+
+            def one(index: Array) -> Any:
+                own = [x[index] if m else x for x, m in zip(leaves, flags, strict=True)]
+                return call(*jax.tree.unflatten(structure, own))
+
+            out = jax.lax.map(one, jnp.arange(size))
+        else:
+            spread = jax.tree.map(
+                lambda x, m: x if m else jnp.broadcast_to(x, (size, *x.shape)), data, data_mapped
+            )
+            out = unfold(call(weights, fold(spread)), size)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return call
+
+
+def _in(x: Array, axis: int) -> Array:
+    """Axis 0, that of a vmap, to the front of the batch axis, and both into one."""
+    x = jnp.moveaxis(x, 0, axis)
+    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+
+
+def _out(x: Array, axis: int, size: int) -> Array:
+    """The other way round."""
+    x = x.reshape(*x.shape[:axis], size, -1, *x.shape[axis + 1 :])
+    return jnp.moveaxis(x, axis, 0)
+
+
+def _fold(tree: Any, axis: int) -> Any:
+    return jax.tree.map(lambda x: _in(x, axis), tree)
+
+
+def _unfold(tree: Any, axis: int, size: int) -> Any:
+    return jax.tree.map(lambda x: _out(x, axis, size), tree)
+
+
+def _fold_flags(flags: Flags) -> Flags:
+    return Flags(_fold(flags.lengths, 0), _fold(flags.begins, 1))
+
+
+def _fold_inputs(inputs: Inputs) -> Inputs:
+    xs, carry, fresh, flags = inputs
+    return Inputs(_fold(xs, 1), _fold(carry, 0), _fold(fresh, 0), _fold_flags(flags))
+
+
+def _unfold_outputs(outputs: Any, size: int) -> Any:
+    carry, ys, tape = outputs
+    return _unfold(carry, 0, size), _unfold(ys, 1, size), _unfold(tape, 1, size)
+
+
+def _fold_errors(data: Any) -> Any:
+    tape, (ys_ct, carry_ct), flags = data
+    return _fold(tape, 1), Cotangents(_fold(ys_ct, 1), _fold(carry_ct, 0)), _fold_flags(flags)
+
+
+def _unfold_errors(errors: Errors, size: int) -> Errors:
+    delta, carry, fresh = errors
+    return Errors(_unfold(delta, 1, size), _unfold(carry, 0, size), _unfold(fresh, 0, size))

@@ -1,0 +1,143 @@
+// The backward loop: ∂C/∂z_t for every step, last to first, and the gradient of the first carry.
+#pragma once
+
+#include "loop.h"
+
+namespace rnnjax::RNNJAX_ISA {
+
+template <template <typename> class CellOf, typename T>
+class BackwardLoop {
+  using Cell = CellOf<T>;
+  using V = Vec<T>;
+  static constexpr int64_t L = kLanes<T>, NV = 4, W = NV * L;
+
+ public:
+  BackwardLoop(const Backward& call, Context& context)
+      : p_(call),
+        clock_(call),
+        context_(context),
+        B_(call.batch),
+        H_(call.hidden),
+        K_(Cell::kGates * H_),
+        panels_(ceil_div(H_, W)),
+        width_(panels_ * W) {}
+
+  void run_all() {
+    const Split split = choose_split(context_.threads(), p_, K_ * H_ * sizeof(T), panels_);
+    const int64_t units = split == Split::kNone ? 1 : context_.threads();
+    w_ht_ = allocate<T>(context_, panels_ * K_ * W);
+    dh_ = allocate<T>(context_, B_ * width_);
+    dc_ = allocate<T>(context_, B_ * width_);
+    if (split != Split::kHidden) {
+      auto body = [&](int64_t phase, int64_t unit) {
+        if (phase == 0) return pack(share(panels_, unit, units));
+        const Range rows = share(B_, unit, units), all{0, panels_};
+        start(rows, all);
+        for (int64_t s = p_.steps - 1; s >= -1; --s) step(s, rows, all);
+      };
+      run(context_, 2, units, body);
+    } else {
+      auto body = [&](int64_t phase, int64_t unit) {
+        const Range rows{0, B_}, mine = share(panels_, unit, units);
+        if (phase == 0) return pack(mine), start(rows, mine);
+        step(p_.steps - phase, rows, mine);
+      };
+      run(context_, p_.steps + 2, units, body);
+    }
+  }
+
+ private:
+  static const T* in(const void* p) { return static_cast<const T*>(p); }
+  static T* out(void* p) { return static_cast<T*>(p); }
+  int64_t lanes(int64_t j) const { return least(L, H_ - j); }
+
+  // W_hᵀ: [H, G H] -> [panels][G H][NV L], H last.
+  void pack(Range panels) {
+    const T* w = in(p_.w_h);
+    for (int64_t p = panels.from; p < panels.to; ++p) {
+      T* packed = w_ht_ + p * K_ * W;
+      const int64_t columns = least(W, H_ - p * W);
+      for (int64_t k0 = 0; k0 < K_; k0 += L)
+        for (int64_t j = 0; j < W; ++j)
+          for (int64_t k = k0; k < least(k0 + L, K_); ++k)
+            packed[k * W + j] = j < columns ? w[(p * W + j) * K_ + k] : T(0);
+    }
+  }
+
+  void start(Range rows, Range panels) {
+    for (int64_t b = rows.from; b < rows.to; ++b)
+      for (int64_t j = panels.from * W; j < least(panels.to * W, H_); j += L) {
+        const int64_t n = lanes(j), from = b * H_ + j, to = b * width_ + j;
+        store(dh_ + to, load(in(p_.h_last_ct) + from, n));
+        if constexpr (Cell::kHasC) store(dc_ + to, load(in(p_.c_last_ct) + from, n));
+        if (p_.h_fresh_ct) store(out(p_.h_fresh_ct) + from, V{}, n);
+        if (Cell::kHasC && p_.c_fresh_ct) store(out(p_.c_fresh_ct) + from, V{}, n);
+      }
+  }
+
+  // Step s = -1 is the carry before the first step.
+  void step(int64_t s, Range rows, Range panels) {
+    const bool first = s + 1 == p_.steps;  // nothing has come back in time yet
+    const int64_t t_next = first ? 0 : clock_.time(s + 1);
+    const T* delta = in(p_.delta) + Cell::kRecurrent * H_;
+    for (int64_t p = panels.from; p < panels.to; ++p)
+      in_groups(rows.size(), [&](int64_t at, int64_t count) {
+        alignas(64) T sums[kGroup * W];
+        const T* a[kGroup];
+        const int64_t b = rows.from + at;
+        for (int64_t i = 0; i < count; ++i)
+          a[i] = delta + (t_next * B_ + b + i) * Cell::kTape * H_;
+        product<T, NV>(count, a, w_ht_ + p * K_ * W, first ? 0 : K_, dh_ + b * width_ + p * W,
+                       width_, sums, W);
+        for (int64_t i = 0; i < count; ++i) update(s, first, b + i, p, sums + i * W);
+      });
+  }
+
+  // The pointwise half of a step for one row and one panel; `sums` is ∂C/∂h_t from later steps.
+  void update(int64_t s, bool first, int64_t b, int64_t panel, const T* sums) {
+    const int64_t t = s < 0 ? 0 : clock_.time(s), row = t * B_ + b;
+    const bool restarted = !first && clock_.restarts(clock_.time(s + 1), b);
+    const bool valid = s >= 0 && clock_.valid(t, b);
+    for (int64_t v = 0; v < NV; ++v) {
+      const int64_t j = panel * W + v * L, n = lanes(j), at = b * width_ + j;
+      if (n <= 0) return;
+      V dh = load(sums + v * L), dc{};
+      if constexpr (Cell::kHasC) dc = load(dc_ + at);
+      if (restarted) {  // the carry before step s + 1 was the fresh one
+        add(p_.h_fresh_ct, b * H_ + j, dh, n);
+        if constexpr (Cell::kHasC) add(p_.c_fresh_ct, b * H_ + j, dc, n);
+        dh = dc = V{};
+      }
+      if (s < 0) {
+        store(out(p_.h_ct) + b * H_ + j, dh, n);
+        if constexpr (Cell::kHasC) store(out(p_.c_ct) + b * H_ + j, dc, n);
+        continue;
+      }
+      V delta[Cell::kTape] = {};
+      if (valid) {
+        V tape[Cell::kTape], c_tm1{};
+        for (int64_t g = 0; g < Cell::kTape; ++g)
+          tape[g] = load(in(p_.tape) + (row * Cell::kTape + g) * H_ + j, n);
+        if constexpr (Cell::kHasC) c_tm1 = load(in(p_.c_tm1) + row * H_ + j, n);
+        dh = Cell::backward(tape, load(in(p_.h_tm1) + row * H_ + j, n), c_tm1,
+                            dh + load(in(p_.ys_ct) + row * H_ + j, n), dc, delta);
+      }
+      for (int64_t g = 0; g < Cell::kTape; ++g)
+        store(out(p_.delta) + (row * Cell::kTape + g) * H_ + j, delta[g], n);
+      store(dh_ + at, dh);
+      if constexpr (Cell::kHasC) store(dc_ + at, dc);
+    }
+  }
+
+  static void add(void* sum, int64_t at, V value, int64_t n) {
+    store(out(sum) + at, load(in(sum) + at, n) + value, n);
+  }
+
+  const Backward& p_;
+  const Clock clock_;
+  Context& context_;
+  const int64_t B_, H_, K_, panels_, width_;
+  T *w_ht_ = nullptr, *dh_ = nullptr, *dc_ = nullptr;
+};
+
+}  // namespace rnnjax::RNNJAX_ISA

@@ -1,0 +1,117 @@
+// What each cell does at one step, on vectors of hidden units. Gates are in the order of the
+// Python cells' weights. A cell says
+//   kGates      blocks of columns in its weights
+//   kTape       blocks of H numbers that `forward` saves; `backward` overwrites them with errors
+//   kHasC       whether it carries a cell state beside h
+//   kApart      whether the recurrent product stays apart from the input's (the GRU's candidate)
+//   kRecurrent  the first of the kGates blocks, among those of `backward`, whose product with
+//               W_hᵀ goes to h_{t-1}; the first kGates blocks go to the input's weights
+// forward:  z = x_t W_x + b plus s = h_{t-1} W_h, in `z` unless kApart  ->  tape, h, c
+// backward: tape, h_{t-1}, c_{t-1}, dh = ∂C/∂h_t, dc = ∂C/∂c_t  ->  delta = ∂C/∂z,
+//           dc = ∂C/∂c_{t-1}, and the part of ∂C/∂h_{t-1} that does not pass through W_h
+#pragma once
+
+#include "simd.h"
+
+namespace rnnjax::RNNJAX_ISA {
+
+template <typename T>
+struct Lstm {
+  static constexpr int kGates = 4, kTape = 4, kRecurrent = 0;
+  static constexpr bool kHasC = true, kApart = false;
+  using V = Vec<T>;
+
+  static void forward(const V* z, const V*, V, V* tape, V& h, V& c) {
+    const V i = sigmoid<T>(z[0]), f = sigmoid<T>(z[1]), g = tanh<T>(z[2]), o = sigmoid<T>(z[3]);
+    c = f * c + i * g;
+    h = o * tanh<T>(c);
+    tape[0] = i, tape[1] = f, tape[2] = g, tape[3] = o;
+  }
+
+  static V backward(const V* tape, V, V c_tm1, V dh, V& dc, V* delta) {
+    const V i = tape[0], f = tape[1], g = tape[2], o = tape[3];
+    const V tanh_c = tanh<T>(f * c_tm1 + i * g);
+    dc += dh * o * (T(1) - tanh_c * tanh_c);
+    delta[0] = dc * g * i * (T(1) - i);
+    delta[1] = dc * c_tm1 * f * (T(1) - f);
+    delta[2] = dc * i * (T(1) - g * g);
+    delta[3] = dh * tanh_c * o * (T(1) - o);
+    dc = dc * f;
+    return V{};
+  }
+};
+
+template <typename T>
+struct Lstm1997 {
+  static constexpr int kGates = 3, kTape = 3, kRecurrent = 0;
+  static constexpr bool kHasC = true, kApart = false;
+  using V = Vec<T>;
+
+  static void forward(const V* z, const V*, V, V* tape, V& h, V& c) {
+    const V i = sigmoid<T>(z[0]), g = tanh<T>(z[1]), o = sigmoid<T>(z[2]);
+    c = c + i * g;
+    h = o * tanh<T>(c);
+    tape[0] = i, tape[1] = g, tape[2] = o;
+  }
+
+  static V backward(const V* tape, V, V c_tm1, V dh, V& dc, V* delta) {
+    const V i = tape[0], g = tape[1], o = tape[2];
+    const V tanh_c = tanh<T>(c_tm1 + i * g);
+    dc += dh * o * (T(1) - tanh_c * tanh_c);
+    delta[0] = dc * g * i * (T(1) - i);
+    delta[1] = dc * i * (T(1) - g * g);
+    delta[2] = dh * tanh_c * o * (T(1) - o);
+    return V{};
+  }
+};
+
+// Gates r, z, n with the reset after the product; the tape is n, r, z, q = h_{t-1} W_hn + b_hn
+// and the errors δ_n, δ_r, δ_z, δ_n r: the first three at the input, the last three at h W_h.
+template <typename T>
+struct Gru {
+  static constexpr int kGates = 3, kTape = 4, kRecurrent = 1;
+  static constexpr bool kHasC = false, kApart = true;
+  using V = Vec<T>;
+
+  static void forward(const V* z, const V* s, V h_tm1, V* tape, V& h, V&) {
+    const V r = sigmoid<T>(z[0] + s[0]), u = sigmoid<T>(z[1] + s[1]);
+    const V n = tanh<T>(z[2] + r * s[2]);
+    h = n + u * (h_tm1 - n);
+    tape[0] = n, tape[1] = r, tape[2] = u, tape[3] = s[2];
+  }
+
+  static V backward(const V* tape, V h_tm1, V, V dh, V&, V* delta) {
+    const V n = tape[0], r = tape[1], u = tape[2], q = tape[3];
+    delta[0] = dh * (T(1) - u) * (T(1) - n * n);
+    delta[1] = delta[0] * q * r * (T(1) - r);
+    delta[2] = dh * (h_tm1 - n) * u * (T(1) - u);
+    delta[3] = delta[0] * r;
+    return dh * u;
+  }
+};
+
+template <typename T, bool kRelu>
+struct Vanilla {
+  static constexpr int kGates = 1, kTape = 1, kRecurrent = 0;
+  static constexpr bool kHasC = false, kApart = false;
+  using V = Vec<T>;
+
+  static void forward(const V* z, const V*, V, V* tape, V& h, V&) {
+    if constexpr (kRelu)
+      h = z[0] < T(0) ? V{} : z[0];  // NaN stays
+    else
+      h = tanh<T>(z[0]);
+    tape[0] = h;
+  }
+
+  static V backward(const V* tape, V, V, V dh, V&, V* delta) {
+    const V h = tape[0];
+    if constexpr (kRelu)
+      delta[0] = h > T(0) ? dh : V{};
+    else
+      delta[0] = dh * (T(1) - h * h);
+    return V{};
+  }
+};
+
+}  // namespace rnnjax::RNNJAX_ISA

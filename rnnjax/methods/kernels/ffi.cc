@@ -1,0 +1,202 @@
+// The boundary to XLA: every shape and dtype is checked here, then plain pointers go on.
+
+#include <algorithm>
+#include <initializer_list>
+#include <new>
+#include <string>
+
+#include "kernels.h"
+#include "team.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace rnnjax {
+namespace {
+
+namespace ffi = xla::ffi;
+using ffi::AnyBuffer;
+using Result = ffi::Result<AnyBuffer>;
+using Dims = std::initializer_list<int64_t>;
+
+// Blocks of H numbers that each cell saves, in the order of `_CELLS` in Python; those of its
+// weights; and whether it has a cell state.
+constexpr int64_t kTape[kCells] = {1, 1, 4, 3, 4};
+constexpr int64_t kGates[kCells] = {1, 1, 4, 3, 3};
+constexpr bool kHasC[kCells] = {false, false, true, true, false};
+constexpr int64_t kGru = 4;
+
+const Kernels& kernels() {
+  static const Kernels* const best = [] {
+#ifdef RNNJAX_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+      return kernels_avx512();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kernels_avx2();
+#endif
+    return kernels_portable();
+  }();
+  return *best;
+}
+
+// Collects the first thing that is wrong with the arguments of a call.
+class Checker {
+ public:
+  explicit Checker(ffi::DataType dtype) : dtype_(dtype) {
+    if (dtype != ffi::F32 && dtype != ffi::F64) fail("xs: expected float32 or float64");
+  }
+
+  const void* input(const char* name, const AnyBuffer& x, Dims dims) {
+    return check(name, x, dims, dtype_);
+  }
+
+  // Absent arrays have no elements, and then no pointer.
+  const void* optional(const char* name, const AnyBuffer& x, Dims dims) {
+    return x.element_count() == 0 ? nullptr : check(name, x, dims, dtype_);
+  }
+
+  template <typename N>
+  const N* flags(const char* name, const AnyBuffer& x, Dims dims, ffi::DataType dtype) {
+    if (x.element_count() == 0) return nullptr;
+    return static_cast<const N*>(check(name, x, dims, dtype));
+  }
+
+  void* output(const char* name, Result& x, Dims dims) { return check(name, *x, dims, dtype_); }
+
+  void* optional_output(const char* name, Result& x, Dims dims) {
+    return x->element_count() == 0 ? nullptr : check(name, *x, dims, dtype_);
+  }
+
+  void require(bool condition, const char* what) {
+    if (!condition) fail(what);
+  }
+
+  bool ok() const { return message_.empty(); }
+  ffi::Error error() const { return ffi::Error::InvalidArgument("rnnjax native: " + message_); }
+
+ private:
+  void* check(const char* name, const AnyBuffer& x, Dims dims, ffi::DataType dtype) {
+    const auto got = x.dimensions();
+    if (x.element_type() != dtype)
+      fail(std::string(name) + " has the wrong dtype");
+    else if (got.size() != dims.size() || !std::equal(dims.begin(), dims.end(), got.begin()))
+      fail(std::string(name) + " has shape " + text(got) + ", expected " + text(dims));
+    return x.untyped_data();
+  }
+
+  template <typename Shape>
+  static std::string text(const Shape& shape) {
+    std::string s = "[";
+    for (int64_t d : shape) s += (s.size() > 1 ? ", " : "") + std::to_string(d);
+    return s + "]";
+  }
+
+  void fail(const std::string& message) {
+    if (message_.empty()) message_ = message;
+  }
+
+  ffi::DataType dtype_;
+  std::string message_;
+};
+
+template <typename Call, typename Kernel>
+ffi::Error run(Kernel kernel, const Call& call, ffi::ThreadPool pool) {
+  try {
+    Team team(pool);
+    kernel(call, team);
+  } catch (const std::bad_alloc&) {
+    return ffi::Error(ffi::ErrorCode::kResourceExhausted, "rnnjax native: out of memory");
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error forward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer xs, AnyBuffer w_x,
+                   AnyBuffer w_h, AnyBuffer b, AnyBuffer b_hn, AnyBuffer h, AnyBuffer c,
+                   AnyBuffer h_fresh, AnyBuffer c_fresh, AnyBuffer lengths, AnyBuffer begins,
+                   Result ys, Result h_last, Result c_last, Result tape, Result h_tm1,
+                   Result c_tm1) {
+  Checker check(xs.element_type());
+  check.require(cell >= 0 && cell < kCells, "no such cell");
+  check.require(xs.dimensions().size() == 3, "xs is not [T, B, D]");
+  check.require(w_h.dimensions().size() == 2, "w_h is not [H, G H]");
+  if (!check.ok()) return check.error();
+  const int64_t T = xs.dimensions()[0], B = xs.dimensions()[1], D = xs.dimensions()[2];
+  const int64_t H = w_h.dimensions()[0], GH = kGates[cell] * H;
+  const bool has_c = kHasC[cell];
+  Forward f{};
+  f.steps = T, f.batch = B, f.inputs = D, f.hidden = H, f.reverse = reverse;
+  f.lengths = check.flags<int32_t>("lengths", lengths, {B}, ffi::S32);
+  f.begins = check.flags<uint8_t>("begins", begins, {T, B}, ffi::PRED);
+  f.xs = check.input("xs", xs, {T, B, D});
+  f.w_x = check.input("w_x", w_x, {D, GH});
+  f.w_h = check.input("w_h", w_h, {H, GH});
+  f.b = check.input("b", b, {GH});
+  f.b_hn = check.input("b_hn", b_hn, {cell == kGru ? H : 0});
+  f.h = check.input("h", h, {B, H});
+  f.c = check.input("c", c, {has_c ? B : 0, H});
+  f.h_fresh = check.optional("h_fresh", h_fresh, {B, H});
+  f.c_fresh = check.optional("c_fresh", c_fresh, {B, H});
+  f.ys = check.output("ys", ys, {T, B, H});
+  f.h_last = check.output("h_last", h_last, {B, H});
+  f.c_last = check.output("c_last", c_last, {has_c ? B : 0, H});
+  f.tape = check.optional_output("tape", tape, {T, B, kTape[cell] * H});
+  f.h_tm1 = check.optional_output("h_tm1", h_tm1, {T, B, H});
+  f.c_tm1 = check.optional_output("c_tm1", c_tm1, {T, B, H});
+  check.require(!f.tape || (f.h_tm1 && (f.c_tm1 || !has_c)), "half of the tape is missing");
+  check.require(!f.begins || (f.h_fresh && (f.c_fresh || !has_c)), "no carry to restart from");
+  if (!check.ok()) return check.error();
+  return run(kernels().forward[cell][xs.element_type() == ffi::F64], f, pool);
+}
+
+ffi::Error backward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer w_h,
+                    AnyBuffer tape, AnyBuffer h_tm1, AnyBuffer c_tm1, AnyBuffer ys_ct,
+                    AnyBuffer h_last_ct, AnyBuffer c_last_ct, AnyBuffer lengths, AnyBuffer begins,
+                    Result delta, Result h_ct, Result c_ct, Result h_fresh_ct,
+                    Result c_fresh_ct) {
+  Checker check(w_h.element_type());
+  check.require(cell >= 0 && cell < kCells, "no such cell");
+  check.require(w_h.dimensions().size() == 2, "w_h is not [H, G H]");
+  check.require(ys_ct.dimensions().size() == 3, "ys_ct is not [T, B, H]");
+  if (!check.ok()) return check.error();
+  const int64_t T = ys_ct.dimensions()[0], B = ys_ct.dimensions()[1], H = w_h.dimensions()[0];
+  const bool has_c = kHasC[cell];
+  Backward f{};
+  f.steps = T, f.batch = B, f.hidden = H, f.reverse = reverse;
+  f.lengths = check.flags<int32_t>("lengths", lengths, {B}, ffi::S32);
+  f.begins = check.flags<uint8_t>("begins", begins, {T, B}, ffi::PRED);
+  f.w_h = check.input("w_h", w_h, {H, kGates[cell] * H});
+  f.tape = check.input("tape", tape, {T, B, kTape[cell] * H});
+  f.h_tm1 = check.input("h_tm1", h_tm1, {T, B, H});
+  f.c_tm1 = check.input("c_tm1", c_tm1, {has_c ? T : 0, B, H});
+  f.ys_ct = check.input("ys_ct", ys_ct, {T, B, H});
+  f.h_last_ct = check.input("h_last_ct", h_last_ct, {B, H});
+  f.c_last_ct = check.input("c_last_ct", c_last_ct, {has_c ? B : 0, H});
+  f.delta = check.output("delta", delta, {T, B, kTape[cell] * H});
+  f.h_ct = check.output("h_ct", h_ct, {B, H});
+  f.c_ct = check.output("c_ct", c_ct, {has_c ? B : 0, H});
+  f.h_fresh_ct = check.optional_output("h_fresh_ct", h_fresh_ct, {B, H});
+  f.c_fresh_ct = check.optional_output("c_fresh_ct", c_fresh_ct, {B, H});
+  check.require(!f.begins || (f.h_fresh_ct && (f.c_fresh_ct || !has_c)),
+                "no place for the gradient of the fresh carry");
+  if (!check.ok()) return check.error();
+  return run(kernels().backward[cell][w_h.element_type() == ffi::F64], f, pool);
+}
+
+}  // namespace
+}  // namespace rnnjax
+
+#define RNNJAX_ARG4 .Arg<AnyBuffer>().Arg<AnyBuffer>().Arg<AnyBuffer>().Arg<AnyBuffer>()
+#define RNNJAX_RET2 .Ret<AnyBuffer>().Ret<AnyBuffer>()
+
+using xla::ffi::AnyBuffer;
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    rnnjax_forward, rnnjax::forward,
+    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Attr<int64_t>("cell").Attr<bool>(
+        "reverse") RNNJAX_ARG4 RNNJAX_ARG4 .Arg<AnyBuffer>().Arg<AnyBuffer>().Arg<AnyBuffer>()
+        RNNJAX_RET2 RNNJAX_RET2 RNNJAX_RET2);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    rnnjax_backward, rnnjax::backward,
+    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Attr<int64_t>("cell").Attr<bool>(
+        "reverse") RNNJAX_ARG4 RNNJAX_ARG4 .Arg<AnyBuffer>() RNNJAX_RET2 RNNJAX_RET2
+        .Ret<AnyBuffer>());

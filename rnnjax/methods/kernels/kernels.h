@@ -1,0 +1,57 @@
+// What passes between the FFI boundary and the kernels of each instruction set: plain pointers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace rnnjax {
+
+// Threads and memory for one call.
+class Context {
+ public:
+  virtual ~Context() = default;
+  virtual int64_t threads() const = 0;
+  // body(data, phase, unit) once for every unit of every phase; a phase begins when the one
+  // before it has ended.
+  virtual void run(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64_t),
+                   void* data) = 0;
+  // Memory aligned to a cache line, until the call ends.
+  virtual void* allocate(size_t bytes) = 0;
+};
+
+// Arrays are row-major with time first; nullptr where absent. `gates` is kTape of the cell.
+struct Sizes {
+  int64_t steps, batch, inputs, hidden;
+  bool reverse;
+  const int32_t* lengths;  // [B]: row b is frozen from step lengths[b] on
+  const uint8_t* begins;   // [T, B]: the state restarts from `fresh` before this step
+};
+
+struct Forward : Sizes {
+  const void *xs, *w_x, *w_h, *b, *b_hn;      // [T, B, D], [D, GH], [H, GH], [GH], [H]
+  const void *h, *c, *h_fresh, *c_fresh;      // [B, H]
+  void *ys, *h_last, *c_last;                 // [T, B, H], [B, H], [B, H]
+  void *tape, *h_tm1, *c_tm1;                 // [T, B, gates H], [T, B, H], [T, B, H]
+};
+
+struct Backward : Sizes {
+  const void *w_h, *tape, *h_tm1, *c_tm1;
+  const void *ys_ct, *h_last_ct, *c_last_ct;
+  void *delta;                                // [T, B, gates H]; may be `tape`
+  void *h_ct, *c_ct, *h_fresh_ct, *c_fresh_ct;
+};
+
+constexpr int kCells = 5;
+
+// By cell (the order of `_CELLS` in Python) and by whether numbers are doubles.
+struct Kernels {
+  const char* name;
+  void (*forward[kCells][2])(const Forward&, Context&);
+  void (*backward[kCells][2])(const Backward&, Context&);
+};
+
+const Kernels* kernels_portable();
+const Kernels* kernels_avx2();
+const Kernels* kernels_avx512();
+
+}  // namespace rnnjax

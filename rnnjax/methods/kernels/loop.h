@@ -1,0 +1,94 @@
+// What the forward and the backward loop share: who works on what, and the product of many rows.
+#pragma once
+
+#include "cells.h"
+#include "gemm.h"
+#include "kernels.h"
+
+namespace rnnjax::RNNJAX_ISA {
+
+struct Range {
+  int64_t from, to;
+  int64_t size() const { return to - from; }
+};
+
+inline Range share(int64_t size, int64_t part, int64_t parts) {
+  return {size * part / parts, size * (part + 1) / parts};
+}
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <typename T>
+T* allocate(Context& context, int64_t size) {
+  return static_cast<T*>(context.allocate(sizeof(T) * size));
+}
+
+// Which step of the sequence is the s-th to be run, and which rows take part in it.
+struct Clock : Sizes {
+  explicit Clock(const Sizes& sizes) : Sizes(sizes) {}
+  int64_t time(int64_t s) const { return reverse ? steps - 1 - s : s; }
+  bool valid(int64_t t, int64_t b) const { return !lengths || t < lengths[b]; }
+  bool restarts(int64_t t, int64_t b) const { return begins && begins[t * batch + b]; }
+};
+
+// Rows are split among threads where each gets enough of them: every thread then runs the whole
+// sequence on its own. Else the hidden units are, and threads meet after every step.
+enum class Split { kNone, kRows, kHidden };
+
+inline Split choose_split(int64_t threads, const Sizes& p, int64_t recurrent_bytes,
+                          int64_t panels) {
+  const double work = double(recurrent_bytes) * p.batch;
+  if (threads < 2 || work * p.steps < 4e6) return Split::kNone;
+  if (p.batch >= 12 * threads || (p.batch >= threads && recurrent_bytes <= 1 << 20))
+    return Split::kRows;
+  if (panels >= 2 * threads && work >= 1e6) return Split::kHidden;
+  return p.batch >= threads ? Split::kRows : Split::kNone;
+}
+
+constexpr int64_t kGroup = 24;      // rows whose sums are held in a buffer on the stack
+constexpr int64_t kDepthBlock = 512;  // weights of a panel that stay in the second-level cache
+
+// out[i] = init[i] + a[i] panel for up to kGroup rows, in equal tiles.
+template <typename T, int NV>
+inline void product(int64_t rows, const T* const* a, const T* panel, int64_t k_size,
+                    const T* init, int64_t init_stride, T* out, int64_t out_stride) {
+  constexpr int64_t W = NV * kLanes<T>;
+  const int64_t tiles = ceil_div(rows, kMaxRows<NV>);
+  const T* shifted[kGroup];
+  for (int64_t k = 0; k == 0 || k < k_size; k += kDepthBlock) {
+    const int64_t depth = least(kDepthBlock, k_size - k);
+    for (int64_t i = 0; i < rows; ++i) shifted[i] = a[i] + k;
+    for (int64_t j = 0; j < tiles; ++j) {
+      const Range r = share(rows, j, tiles);
+      T* o = out + r.from * out_stride;
+      if (k == 0)
+        tile_of<T, NV>(r.size(), shifted + r.from, panel, depth,
+                       init ? init + r.from * init_stride : nullptr, init_stride, o, out_stride);
+      else
+        tile_of<T, NV>(r.size(), shifted + r.from, panel + k * W, depth, o, out_stride, o,
+                       out_stride);
+    }
+  }
+}
+
+// body(first row, rows) in groups of up to kGroup, equal in size.
+template <typename Body>
+inline void in_groups(int64_t rows, const Body& body) {
+  const int64_t groups = ceil_div(rows, kGroup);
+  for (int64_t g = 0; g < groups; ++g) {
+    const Range r = share(rows, g, groups);
+    body(r.from, r.size());
+  }
+}
+
+// Call `body` (a lambda) on the context's threads.
+template <typename Body>
+inline void run(Context& context, int64_t phases, int64_t units, Body& body) {
+  context.run(
+      phases, units,
+      [](void* data, int64_t phase, int64_t unit) { (*static_cast<Body*>(data))(phase, unit); },
+      &body);
+}
+
+}  // namespace rnnjax::RNNJAX_ISA

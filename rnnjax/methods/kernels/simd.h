@@ -1,0 +1,124 @@
+// Vectors of kLanes numbers, in GCC's and Clang's own vector types, and the activations on them.
+// Everything here lives in a namespace named after the instruction set that it is compiled for.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace rnnjax::RNNJAX_ISA {
+
+constexpr int kVectorBytes = RNNJAX_VECTOR_BYTES;
+constexpr int kRegisters = RNNJAX_VECTOR_REGISTERS;
+
+template <typename T>
+struct Simd;
+
+template <>
+struct Simd<float> {
+  typedef float Vec __attribute__((vector_size(kVectorBytes)));
+  typedef int32_t Bits __attribute__((vector_size(kVectorBytes)));
+  static constexpr int kMantissa = 23, kBias = 127, kDegree = 7;
+  static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  static constexpr float kLn2High = 0.693145751953125f, kLn2Low = 1.42860677e-06f;
+  static constexpr float kTanhLimit = 20.0f, kSigmoidLimit = 87.0f;
+};
+
+template <>
+struct Simd<double> {
+  typedef double Vec __attribute__((vector_size(kVectorBytes)));
+  typedef int64_t Bits __attribute__((vector_size(kVectorBytes)));
+  static constexpr int kMantissa = 52, kBias = 1023, kDegree = 13;
+  static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double kLn2High = 0.69314718055994529, kLn2Low = 2.3190468138462996e-17;
+  static constexpr double kTanhLimit = 44.0, kSigmoidLimit = 708.0;
+};
+
+template <typename T>
+using Vec = typename Simd<T>::Vec;
+
+template <typename T>
+constexpr int64_t kLanes = kVectorBytes / sizeof(T);
+
+template <typename T>
+inline Vec<T> splat(T x) {
+  return x - Vec<T>{};
+}
+
+template <typename T>
+inline Vec<T> load(const T* p) {
+  Vec<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <typename T>
+inline void store(T* p, Vec<T> v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+// The first n lanes only; the rest are zero.
+template <typename T>
+inline Vec<T> load(const T* p, int64_t n) {
+  if (n >= kLanes<T>) return load(p);
+  Vec<T> v{};
+  for (int64_t i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+}
+
+template <typename T>
+inline void store(T* p, Vec<T> v, int64_t n) {
+  if (n >= kLanes<T>) return store(p, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+}
+
+// e^y - 1 for y in [-limit, 0], as scale = 2^n and reduced = e^r - 1 with y = n ln 2 + r:
+// e^y = scale (1 + reduced). The Taylor series converges to the last bit for |r| <= ln 2 / 2.
+template <typename T>
+inline void exponential(Vec<T> y, Vec<T>& scale, Vec<T>& reduced) {
+  using S = Simd<T>;
+  using Bits = typename S::Bits;
+  const Vec<T> shifted = y * T(1.44269504088896340736) + S::kRound;
+  const Vec<T> n = shifted - S::kRound;
+  const Vec<T> r = (y - n * S::kLn2High) - n * S::kLn2Low;
+  T factor = 1;
+  for (int k = 2; k <= S::kDegree; ++k) factor *= k;
+  Vec<T> p = splat<T>(1 / factor);
+#pragma GCC unroll 16
+  for (int k = S::kDegree; k > 1; --k) p = p * r + splat<T>(1 / (factor /= k));
+  reduced = p * r;
+  Bits bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits + S::kBias) << S::kMantissa;  // the low bits of `shifted` hold n
+  std::memcpy(&scale, &bits, sizeof scale);
+}
+
+template <typename T>
+inline Vec<T> absolute(Vec<T> x) {
+  return x < T(0) ? -x : x;
+}
+
+// tanh|x| = -m / (m + 2) with m = e^(-2|x|) - 1: no cancellation near zero.
+template <typename T>
+inline Vec<T> tanh(Vec<T> x) {
+  const Vec<T> a = absolute<T>(x) * T(2);
+  const Vec<T> y = a > Simd<T>::kTanhLimit ? splat<T>(Simd<T>::kTanhLimit) : a;  // NaN stays
+  Vec<T> scale, reduced;
+  exponential<T>(-y, scale, reduced);
+  const Vec<T> m = scale * reduced + (scale - T(1));
+  const Vec<T> t = m / (m + T(2));
+  return x < T(0) ? t : T(0) - t;
+}
+
+// σ(x) = 1 / (1 + e^-|x|) for x >= 0, and e^-|x| times that below.
+template <typename T>
+inline Vec<T> sigmoid(Vec<T> x) {
+  const Vec<T> a = absolute<T>(x);
+  const Vec<T> y = a > Simd<T>::kSigmoidLimit ? splat<T>(Simd<T>::kSigmoidLimit) : a;
+  Vec<T> scale, reduced;
+  exponential<T>(-y, scale, reduced);
+  Vec<T> e = scale * reduced + scale;
+  e = a > Simd<T>::kSigmoidLimit ? Vec<T>{} : e;
+  return (x < T(0) ? e : splat<T>(1)) / (e + T(1));
+}
+
+}  // namespace rnnjax::RNNJAX_ISA

@@ -1,0 +1,130 @@
+#include "team.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <thread>
+
+namespace rnnjax {
+namespace {
+
+constexpr size_t kLine = 64;
+constexpr size_t kHugePage = size_t{1} << 21;
+constexpr size_t kKept = size_t{256} << 20;  // bytes of scratch memory that outlive their call
+
+// Units of work, claimed one by one. A helper that the pool starts too late finds nothing to claim
+// and must touch nothing but this.
+struct Job {
+  Job(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64_t), void* data)
+      : units(units), total(phases * units), body(body), data(data), claimed(units) {
+    for (Claim& c : claimed) c.next.store(0, std::memory_order_relaxed);
+  }
+
+  // `first` is the unit that this thread tries first in every phase: its data is in this cache.
+  void work(int64_t first) {
+    for (int idle = 0;;) {
+      const int64_t ended = done.load(std::memory_order_acquire);
+      if (ended == total) return;
+      if (claim_one(first, ended / units)) {
+        idle = 0;
+      } else if (++idle > 4096) {
+        std::this_thread::yield();
+      } else {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+      }
+    }
+  }
+
+  bool claim_one(int64_t first, int64_t phase) {
+    for (int64_t i = 0; i < units; ++i) {
+      const int64_t unit = (first + i) % units;
+      int64_t expected = phase;
+      std::atomic<int64_t>& next = claimed[unit].next;
+      if (next.load(std::memory_order_relaxed) != phase ||
+          !next.compare_exchange_strong(expected, phase + 1, std::memory_order_acq_rel))
+        continue;
+      body(data, phase, unit);
+      done.fetch_add(1, std::memory_order_acq_rel);
+      return true;
+    }
+    return false;
+  }
+
+  struct alignas(kLine) Claim {
+    std::atomic<int64_t> next;  // the first phase that nobody has claimed this unit of
+  };
+  const int64_t units, total;
+  void (*const body)(void*, int64_t, int64_t);
+  void* const data;
+  std::vector<Claim> claimed;
+  alignas(kLine) std::atomic<int64_t> done{0};
+};
+
+std::mutex kept_mutex;
+
+// Blocks of memory waiting for the next call, whose pages need not be faulted in again.
+std::vector<std::pair<size_t, void*>>& kept() {
+  static auto* blocks = new std::vector<std::pair<size_t, void*>>;
+  return *blocks;
+}
+
+}  // namespace
+
+Team::Team(xla::ffi::ThreadPool pool)
+    : pool_(pool), threads_(std::max<int64_t>(1, pool.num_threads())) {}
+
+Team::~Team() {
+  std::lock_guard<std::mutex> lock(kept_mutex);
+  size_t total = 0;
+  for (const auto& [bytes, memory] : kept()) total += bytes;
+  for (const Block& block : blocks_) {
+    if (total + block.bytes <= kKept) {
+      kept().emplace_back(block.bytes, block.memory);
+      total += block.bytes;
+    } else {
+      std::free(block.memory);
+    }
+  }
+}
+
+void Team::run(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64_t), void* data) {
+  if (units == 1) {
+    for (int64_t phase = 0; phase < phases; ++phase) body(data, phase, 0);
+    return;
+  }
+  auto job = std::make_shared<Job>(phases, units, body, data);
+  for (int64_t helper = 1; helper < std::min(units, threads_); ++helper)
+    pool_.Schedule([job, helper] { job->work(helper); });
+  job->work(0);
+}
+
+void* Team::allocate(size_t bytes) {
+  bytes = std::max(kLine, (bytes + kLine - 1) / kLine * kLine);
+  if (bytes >= kHugePage) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  {
+    std::lock_guard<std::mutex> lock(kept_mutex);
+    auto best = kept().end();
+    for (auto it = kept().begin(); it != kept().end(); ++it)
+      if (it->first >= bytes && it->first <= 2 * bytes && (best == kept().end() || it->first < best->first))
+        best = it;
+    if (best != kept().end()) {
+      blocks_.push_back({best->first, best->second});
+      kept().erase(best);
+      return blocks_.back().memory;
+    }
+  }
+  void* memory = std::aligned_alloc(bytes >= kHugePage ? kHugePage : kLine, bytes);
+  if (!memory) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+  if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+  blocks_.push_back({bytes, memory});
+  return memory;
+}
+
+}  // namespace rnnjax

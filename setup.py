@@ -1,0 +1,69 @@
+"""Builds the optional extension behind `method=native()`; everything else is in pyproject.toml.
+
+Each instruction set is the same source compiled with its own flags; which one runs is decided when
+a kernel is first called. Without a compiler the package installs all the same. The environment
+variable RNNJAX_NATIVE=0 leaves the extension out on purpose.
+"""
+
+import os
+import platform
+import shutil
+import tempfile
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SOURCES = "rnnjax/methods/kernels"
+COMMON = ["-std=c++17", "-O3", "-ffp-contract=fast", "-Wall", "-Wextra", "-g0"]
+AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]
+X86 = {
+    "avx2": ["-mavx2", "-mfma", "-DRNNJAX_VECTOR_BYTES=32", "-DRNNJAX_VECTOR_REGISTERS=16"],
+    "avx512": [*AVX512, "-DRNNJAX_VECTOR_BYTES=64", "-DRNNJAX_VECTOR_REGISTERS=32"],
+}
+
+
+class BuildKernels(build_ext):
+    """Compile `kernels.cc` once for every instruction set, then link all of them."""
+
+    def build_extension(self, ext):
+        """The steps of the usual build, with flags of their own for some objects."""
+        import jax  # needed only here: the headers of XLA's FFI
+
+        x86 = platform.machine().lower() in ("x86_64", "amd64")
+        extra = os.environ.get("RNNJAX_NATIVE_FLAGS", "").split()
+        common = [
+            *COMMON,
+            f"-isystem{jax.ffi.include_dir()}",
+            *extra,
+            *(["-DRNNJAX_X86"] if x86 else []),
+        ]
+        include = [SOURCES]
+
+        def compile(name, flags, stem):
+            # The object's place follows the source's name: a copy for each instruction set.
+            with tempfile.TemporaryDirectory() as folder:
+                source = shutil.copy(f"{SOURCES}/{name}.cc", f"{folder}/{stem}.cc")
+                return self.compiler.compile(
+                    [source],
+                    output_dir=self.build_temp,
+                    include_dirs=include,
+                    extra_postargs=[*common, *flags],
+                )
+
+        objects = compile("ffi", [], "ffi") + compile("team", [], "team")
+        objects += compile("kernels", [], "kernels_portable")
+        for name, flags in X86.items() if x86 else ():
+            objects += compile("kernels", [*flags, f"-DRNNJAX_ISA={name}"], f"kernels_{name}")
+        path = self.get_ext_fullpath(ext.name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self.compiler.link_shared_object(
+            objects, path, extra_postargs=extra, target_lang="c++", libraries=["pthread"]
+        )
+
+
+extensions = []
+if os.environ.get("RNNJAX_NATIVE", "1") != "0":
+    # Its sources are found by `BuildKernels`; `optional` turns a failure into a warning.
+    extensions = [Extension("rnnjax.methods._kernels", sources=[], optional=True)]
+
+setup(ext_modules=extensions, cmdclass={"build_ext": BuildKernels})

@@ -1,0 +1,337 @@
+"""`cudnn()` without a GPU: all around cuDNN's two calls, which JAX's own reference stands in for.
+
+The stand-in reads the same flat weights. Where cuDNN promises nothing, it answers NaN: past the
+lengths, and everywhere if one of the lengths is not in 1..T.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import rnn
+from jax.lax import Precision
+
+import rnnjax
+from rnnjax import lstm, stack
+from rnnjax.methods import _cudnn
+from rnnjax.methods._cudnn import cudnn, why_not
+
+T, B, D, H = 6, 4, 3, 5
+RAGGED = jnp.array([T, 0, 1, 4])
+CELLS = {
+    "one": lstm(H),
+    "mixed": stack(lstm(H), lstm(H), lstm(2), lstm(4)),
+    "nested": stack(stack(lstm(H), lstm(2)), lstm(2)),
+}
+
+
+def reference(xs, h_0, c_0, weights, lengths, sizes):
+    shape = (sizes["input_size"], sizes["hidden_size"], sizes["num_layers"])
+    assert weights.shape == (rnn.get_num_params_in_lstm(*shape, False),)
+    assert sizes["dropout"] == 0.0
+    assert not sizes["bidirectional"]
+    unpacked = rnn.unpack_lstm_weights(weights, *shape, False)
+    ys, h_T, c_T = rnn.lstm_ref(xs, h_0, c_0, *unpacked, lengths, *shape, 0.0, False)
+    spoil = jnp.where(jnp.all((lengths > 0) & (lengths <= xs.shape[1])), 0.0, jnp.nan)
+    return poisoned(ys, lengths) + spoil, h_T + spoil, c_T + spoil
+
+
+def poisoned(xs, lengths):
+    """[B, T, D] with NaN past the lengths."""
+    valid = jnp.arange(xs.shape[1])[None] < lengths[:, None]
+    return jnp.where(valid[..., None], xs, jnp.nan)
+
+
+def unbatchable(call):
+    """As JAX's own operations, which have no batching rule."""
+
+    def refuse(*_):
+        raise NotImplementedError("no batching rule")
+
+    call = jax.custom_batching.custom_vmap(call)
+    call.def_vmap(refuse)
+    return call
+
+
+def reference_fwd(*arrays, precision, **sizes):
+    return unbatchable(lambda *a: (reference(*a, sizes), a))(*arrays)
+
+
+def reference_bwd(*, residuals, gradients, precision, **sizes):
+    @unbatchable
+    def backward(residuals, gradients):
+        *arrays, lengths = residuals
+        dxs, *rest = jax.vjp(lambda *a: reference(*a, lengths, sizes), *arrays)[1](gradients)
+        return poisoned(dxs, lengths), *rest
+
+    return *backward(residuals, gradients), None
+
+
+class StandIn(_cudnn.Cudnn):
+    """`cudnn()` on any machine and in float64."""
+
+    def refusal(self, *_):
+        return None
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    monkeypatch.setattr(rnn, "lstm_fwd", reference_fwd)
+    monkeypatch.setattr(rnn, "lstm_bwd", reference_bwd)
+    return StandIn()
+
+
+def problem(cell, batch=(B,), steps=T, dtype=float):
+    rng = np.random.default_rng(4)
+
+    def drawn(leaf):
+        return jnp.asarray(leaf + 0.4 * rng.standard_normal(leaf.shape), dtype)
+
+    params = jax.tree.map(drawn, cell.init(jax.random.key(0), D))
+    carry = jax.tree.map(drawn, cell.initial_carry(params, batch))
+    return params, carry, jnp.asarray(rng.standard_normal((steps, *batch, D)), dtype)
+
+
+def cost(carry, ys):
+    leaves = jax.tree.leaves((carry, ys))
+    return sum(
+        jnp.sum(jnp.sin(leaf + jnp.arange(leaf.size).reshape(leaf.shape))) for leaf in leaves
+    )
+
+
+def value_and_gradients(cell, point, method, **options):
+    def value(params, carry, xs):
+        last, ys = rnnjax.unroll(cell, params, xs, carry=carry, method=method, **options)
+        return cost(last, ys), (last, ys)
+
+    return jax.jit(jax.grad(value, (0, 1, 2), has_aux=True))(*point)
+
+
+def assert_close(got, want):
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def assert_same(method, cell, point, **options):
+    got = value_and_gradients(cell, point, method, **options)
+    assert_close(got, value_and_gradients(cell, point, rnnjax.sequential(), **options))
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
+@pytest.mark.parametrize("name", ["one", "mixed"])
+def test_values_and_gradients(stand_in, name, reverse, lengths):
+    point = problem(CELLS[name])
+    assert_same(stand_in, CELLS[name], point, reverse=reverse, lengths=lengths)
+
+
+def test_stack_in_a_stack(stand_in):
+    assert_same(stand_in, CELLS["nested"], problem(CELLS["nested"]), lengths=RAGGED)
+
+
+@pytest.mark.parametrize(
+    ("batch", "lengths"), [((), 4), ((2, 2), [[T, 0], [1, 4]]), ((0,), [])], ids=["0", "2", "empty"]
+)
+def test_batch_dimensions(stand_in, batch, lengths):
+    lengths = jnp.array(lengths, int)
+    point = problem(CELLS["one"], batch)
+    assert_same(stand_in, CELLS["one"], point, reverse=True, lengths=lengths)
+
+
+def test_no_steps(stand_in):
+    assert_same(stand_in, CELLS["mixed"], problem(CELLS["mixed"], steps=0))
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_nan_in_the_padding_is_never_seen(stand_in, reverse):
+    params, carry, xs = problem(CELLS["one"])
+    valid = (jnp.arange(T)[:, None] < RAGGED[None])[..., None]
+    point = params, carry, jnp.where(valid, xs, jnp.nan)
+    assert_same(stand_in, CELLS["one"], point, reverse=reverse, lengths=RAGGED)
+
+
+def test_traced_lengths_beyond_the_end(stand_in):
+    params, carry, xs = problem(CELLS["one"])
+
+    def last(lengths):
+        return rnnjax.unroll(
+            CELLS["one"], params, xs, carry=carry, lengths=lengths, reverse=True, method=stand_in
+        )
+
+    assert_close(jax.jit(last)(RAGGED + jnp.array([2, 0, 0, 0])), last(RAGGED))
+
+
+def test_bidirectional(stand_in):
+    layer = rnnjax.bidirectional(lstm(H), lstm(2))
+    params, xs = layer.init(jax.random.key(1), D), problem(CELLS["one"])[2]
+    got, want = (layer.apply(params, xs, method=m) for m in (stand_in, rnnjax.sequential()))
+    assert_close(got, want)
+
+
+def over_data(f):
+    return lambda p, x: jnp.sum(jax.vmap(f, (None, 0))(p, jnp.stack([x, -x])))
+
+
+def over_params(f):
+    return lambda p, x: jnp.sum(
+        jax.vmap(f, (0, None))(jax.tree.map(lambda w: jnp.stack([w, 2 * w]), p), x)
+    )
+
+
+def each_example(f):
+    return lambda p, x: jax.vmap(jax.grad(f, (0, 1)), (None, 0))(p, jnp.stack([x, -x]))
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f: jax.grad(jax.checkpoint(f), (0, 1)),
+        lambda f: jax.grad(over_data(f), (0, 1)),
+        lambda f: jax.grad(over_params(f), (0, 1)),
+        each_example,
+    ],
+    ids=["checkpoint", "vmap over data", "vmap over params", "vmap of grad"],
+)
+def test_transformations(stand_in, transform):
+    cell = CELLS["one"]
+    params, _, xs = problem(cell)
+
+    def by(method):
+        def f(params, xs):
+            return cost(*rnnjax.unroll(cell, params, xs, lengths=RAGGED, method=method))
+
+        return jax.jit(transform(f))(params, xs)
+
+    assert_close(by(stand_in), by(rnnjax.sequential()))
+
+
+ONCE = r"cudnn\(\) can be differentiated once, in reverse: use method=rnnjax.sequential\(\)"
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
+def test_second_derivatives_and_forward_mode_are_refused(stand_in, compiled):
+    cell = CELLS["one"]
+    params, _, xs = problem(cell)
+    compile_ = jax.jit if compiled else lambda f: f
+
+    def f(p):
+        return cost(*rnnjax.unroll(cell, p, xs, method=stand_in))
+
+    def squares(p):
+        return sum(jnp.sum(g**2) for g in jax.tree.leaves(jax.grad(f)(p)))
+
+    with pytest.raises(TypeError, match=ONCE):
+        compile_(jax.grad(squares))(params)
+    with pytest.raises(TypeError, match=ONCE):
+        compile_(lambda p: jax.jvp(jax.grad(f), (p,), (p,)))(params)
+    with pytest.raises(TypeError, match="reverse-mode rule"):
+        compile_(lambda p: jax.jvp(f, (p,), (p,)))(params)
+    with pytest.raises(TypeError, match="reverse-mode rule"):
+        compile_(jax.jacfwd(f))(params)
+
+
+@pytest.mark.parametrize("precision", [Precision.HIGHEST, Precision.HIGH])
+def test_what_cudnn_is_asked_for(precision, monkeypatch):
+    """JAX's own operation takes our arguments; TF32 is allowed only where it was asked for."""
+    monkeypatch.setattr(_cudnn, "why_not", lambda: None)
+    workspace = "compute_rnn_workspace_reserve_space_sizes"
+    monkeypatch.setattr(rnn.gpu_rnn, workspace, lambda *_: (1, 1), raising=False)
+    cell, method = CELLS["mixed"], cudnn(precision=precision)
+    params, carry, xs = problem(cell, dtype=jnp.float32)
+
+    def value(params, carry, xs):
+        return cost(*rnnjax.unroll(cell, params, xs, carry=carry, lengths=RAGGED, method=method))
+
+    program, shapes = jax.make_jaxpr(jax.grad(value, (0, 1, 2)), return_shape=True)(
+        params, carry, xs
+    )
+    text = str(program)
+    assert jax.tree.leaves(shapes) == jax.tree.leaves(jax.eval_shape(lambda: (params, carry, xs)))
+    assert text.count("rnn_fwd[") == text.count("rnn_bwd[") == 3
+    assert text.count(f"cudnn_allow_tf32={precision is Precision.HIGH}") == 6
+    assert text.count("num_layers=2") == 2
+    assert text.count("dropout=0.0") == text.count("bidirectional=False") == 6
+
+
+class TestRefusals:
+    def refusal(self, cell=CELLS["mixed"], dtype=jnp.float32, **options):
+        point = problem(cell, dtype=dtype)
+
+        def traced(params, carry, xs):  # so that no array is on a CPU
+            return rnnjax.unroll(cell, params, xs, carry=carry, method=cudnn(), **options)
+
+        with pytest.raises(ValueError, match=r"cudnn\(\) cannot run this: .*rnnjax.auto") as error:
+            jax.eval_shape(traced, *point)
+        return str(error.value)
+
+    def test_no_gpu(self):
+        reason = why_not()
+        assert reason is not None
+        assert reason in self.refusal()
+
+    @pytest.mark.parametrize(
+        ("what", "options"),
+        [
+            ("lstm cells", {"cell": rnnjax.gru(H)}),
+            ("lstm cells", {"cell": stack(lstm(H), rnnjax.gru(H))}),
+            ("lstm cells", {"cell": stack(lstm(H), rnnjax.residual(lstm(H)))}),
+            ("lstm cells", {"cell": rnnjax.zoneout(lstm(H), h=0.1)}),
+            ("float32 params, these have float64", {"dtype": jnp.float64}),
+            ("float32 params, these have bfloat16", {"dtype": jnp.bfloat16}),
+            ("cannot clip", {"gradient": rnnjax.bptt(rnnjax.gradients.clip_by_value(1.0))}),
+            ("resets=", {"resets": jnp.zeros((T, B), bool)}),
+        ],
+    )
+    def test_names_what_cudnn_does_not_do(self, what, options, monkeypatch):
+        monkeypatch.setattr(_cudnn, "why_not", lambda: None)
+        assert what in self.refusal(**options)
+
+    def test_arrays_elsewhere(self, monkeypatch):
+        monkeypatch.setattr(_cudnn, "why_not", lambda: None)
+        params, _, xs = problem(CELLS["one"], dtype=jnp.float32)
+        with pytest.raises(ValueError, match=r"arrays are on cpu: .*device_put"):
+            rnnjax.unroll(CELLS["one"], params, xs, method=cudnn())
+
+    def test_autodiff(self):
+        params, _, xs = problem(CELLS["one"])
+        with pytest.raises(ValueError, match=r"cudnn\(\) cannot be differentiated by.*autodiff"):
+            rnnjax.unroll(CELLS["one"], params, xs, gradient=rnnjax.autodiff(), method=cudnn())
+
+    @pytest.mark.parametrize("precision", [Precision.DEFAULT, "highest", None])
+    def test_other_precisions(self, precision):
+        with pytest.raises(ValueError, match=r"Precision\.HIGHEST"):
+            cudnn(precision=precision)
+
+
+def test_wrong_number_of_features(stand_in):
+    params, _, xs = problem(CELLS["one"])
+    with pytest.raises(ValueError, match="3 features last"):
+        rnnjax.unroll(CELLS["one"], params, xs[..., :2], method=stand_in)
+
+
+class TestWhyNot:
+    """Each machine that is not one with an NVIDIA GPU, and one that is."""
+
+    @pytest.fixture(autouse=True)
+    def with_cuda(self, monkeypatch):
+        workspace = "compute_rnn_workspace_reserve_space_sizes"
+        monkeypatch.setattr(rnn.gpu_rnn, workspace, None, raising=False)
+
+    def test_jaxlib_without_cuda(self, monkeypatch):
+        monkeypatch.delattr(rnn.gpu_rnn, "compute_rnn_workspace_reserve_space_sizes")
+        assert "pip install 'jax[cuda12]'" in why_not()
+
+    @pytest.mark.skipif(jax.default_backend() != "cpu", reason="this machine has an accelerator")
+    def test_cuda_without_a_gpu(self):
+        assert why_not() == "JAX finds no NVIDIA GPU, only cpu devices"
+
+    def test_gpu_that_is_not_the_default(self, monkeypatch):
+        monkeypatch.setattr(jax, "devices", lambda platform: [platform])
+        monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+        assert "runs on cpu by default" in why_not()
+
+    def test_gpu(self, monkeypatch):
+        monkeypatch.setattr(jax, "devices", lambda platform: [platform])
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        assert why_not() is None
