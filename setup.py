@@ -39,7 +39,7 @@ class BuildKernels(build_ext):
         ]
         include = [SOURCES]
 
-        def compile(name, flags, stem):
+        def compile_to_object(name, flags, stem):
             # The object's place follows the source's name: a copy for each instruction set.
             with tempfile.TemporaryDirectory() as folder:
                 source = shutil.copy(f"{SOURCES}/{name}.cc", f"{folder}/{stem}.cc")
@@ -50,10 +50,12 @@ class BuildKernels(build_ext):
                     extra_postargs=[*common, *flags],
                 )
 
-        objects = compile("ffi", [], "ffi") + compile("team", [], "team")
-        objects += compile("kernels", [], "kernels_portable")
+        objects = compile_to_object("ffi", [], "ffi") + compile_to_object("team", [], "team")
+        objects += compile_to_object("kernels", [], "kernels_portable")
         for name, flags in X86.items() if x86 else ():
-            objects += compile("kernels", [*flags, f"-DRNNJAX_ISA={name}"], f"kernels_{name}")
+            objects += compile_to_object(
+                "kernels", [*flags, f"-DRNNJAX_ISA={name}"], f"kernels_{name}"
+            )
         path = self.get_ext_fullpath(ext.name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.compiler.link_shared_object(

@@ -19,7 +19,7 @@ from rnnjax.cells import (
     zoneout,
 )
 from rnnjax.gradients import autodiff, bptt
-from rnnjax.methods import native, sequential
+from rnnjax.methods import auto, cudnn, native, sequential
 from rnnjax.unrolling import Layer, bidirectional, recurrent, serial, unroll
 
 __all__ = [
@@ -29,10 +29,12 @@ __all__ = [
     "Method",
     "Rule",
     "__version__",
+    "auto",
     "autodiff",
     "bidirectional",
     "bptt",
     "cells",
+    "cudnn",
     "flow",
     "gradients",
     "gru",

@@ -146,9 +146,12 @@ class _Method(Protocol):
         ...
 
     def refusal(
-        self, cell: Cell, gradient: "Gradient", params: Params, sequence: Sequence, /
+        self, cell: Cell, gradient: "Gradient | None", params: Params, sequence: Sequence, /
     ) -> str | None:
-        """Why this cannot be run here, as a sentence to show; None if it can."""
+        """Why this cannot be run here, as a sentence to show; None if it can.
+
+        No gradient means the one that is used when none is asked for.
+        """
         ...
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from rnnjax._types import Array, Carry, Cell, Clip, Gradient, Params, PyTree, Rule, Step, Stepwise
 from rnnjax._reverse_only import reverse_only
+from rnnjax._types import Array, Carry, Cell, Clip, Gradient, Params, PyTree, Rule, Step, Stepwise
 
 
 def _no_clip(delta: Array) -> Array:

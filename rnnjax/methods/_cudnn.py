@@ -13,11 +13,11 @@ from jax.core import Tracer
 from jax.experimental import rnn
 from jax.lax import Precision
 
+from rnnjax._reverse_only import reverse_only
 from rnnjax._types import Array, Carry, Cell, Fused, Gradient, Params, PyTree, Sequence
 from rnnjax.cells._flagged import select
 from rnnjax.cells._linear import check_features
 from rnnjax.cells._lstm import LSTMCarry, LSTMParams
-from rnnjax._reverse_only import reverse_only
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,13 @@ class Cudnn:
     """The value made by `cudnn()`."""
 
     precision: Precision = Precision.HIGHEST
-    name: str = field(default="cudnn", init=False)
-    gradients: tuple[str, ...] = field(default=("bptt",), init=False)
+    name: str = field(default="cudnn", init=False, repr=False)
+    gradients: tuple[str, ...] = field(default=("bptt",), init=False, repr=False)
 
     def refusal(
-        self, cell: Cell, gradient: Gradient, params: Params, sequence: Sequence
+        self, cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequence
     ) -> str | None:
-        reason = why_not() or _unfit(cell, gradient, params, sequence)
-        return reason and f"{reason}. Use method=rnnjax.sequential() or method=rnnjax.auto()"
+        return why_not() or _unfit(cell, gradient, params, sequence)
 
     def run(
         self, cell: Cell, params: Params, sequence: Sequence, reverse: bool
@@ -107,14 +106,14 @@ def why_not() -> str | None:
     return None
 
 
-def _unfit(cell: Cell, gradient: Gradient, params: Params, sequence: Sequence) -> str | None:
+def _unfit(cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequence) -> str | None:
     """What of this problem cuDNN does not do."""
     if not _is_lstm(cell):
         return "cuDNN runs lstm cells and stacks of them here, and this cell is another"
     dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)} - {"float32"})
     if dtypes:
         return f"cuDNN's LSTM needs float32 params, these have {', '.join(dtypes)}"
-    if gradient.clip is not None:
+    if gradient is not None and gradient.clip is not None:
         return "cuDNN's backward pass cannot clip δ_t inside the loop, as bptt(clip=...) asks"
     if sequence.resets is not None:
         return "cuDNN cannot restart a carry inside a sequence, as resets= asks"

@@ -1,5 +1,6 @@
 """CPU kernels that run a whole sequence in one call, forward and backward."""
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -31,30 +32,27 @@ from rnnjax.methods._native_calls import (
 class Native:
     """The value made by `native()`."""
 
-    name: str = field(default="native", init=False)
-    gradients: tuple[str, ...] = field(default=("bptt",), init=False)
+    name: str = field(default="native", init=False, repr=False)
+    gradients: tuple[str, ...] = field(default=("bptt",), init=False, repr=False)
 
     def refusal(
-        self, cell: Cell, gradient: Gradient, params: Params, sequence: Sequence
+        self, cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequence
     ) -> str | None:
         missing = why_not()
         if missing is not None:
-            return f"{missing}. Use method=sequential() or auto()"
-        if gradient.clip is not None:
-            return (
-                "its kernels do not clip inside the loop. Use method=sequential() with "
-                "bptt(clip=…), or auto()"
-            )
+            return missing
+        if gradient is not None and gradient.clip is not None:
+            return "its kernels do not clip δ_t inside the loop, as bptt(clip=...) asks"
         dtypes = {jnp.result_type(leaf) for leaf in jax.tree.leaves(params)}
         if len(dtypes) != 1 or not dtypes <= {jnp.dtype("float32"), jnp.dtype("float64")}:
             found = ", ".join(sorted(map(str, dtypes)))
             return f"its kernels are for float32 or float64 weights, and these are {found}"
         for layer in _layers(cell):
-            if layer.rule is None or layer.rule.kernel not in KERNELS:
+            if _kernel(layer) not in KERNELS:
                 return (
                     "there is no kernel for this cell: they are for lstm, lstm_1997 (not "
                     "truncated), gru with reset='after', vanilla with tanh or relu, and stacks of "
-                    "these. Use method=sequential() or auto()"
+                    "these"
                 )
         return None
 
@@ -141,9 +139,9 @@ _unroll.defvjp(_unroll_forward, _unroll_backward)
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _forward(cell: Cell, reverse: bool, save: bool, params: Params, arrays: Any, flags: Any):
     inputs = _inputs(cell, reverse, params, arrays, flags)
-    state, ys, tape = forward(_spec(cell, reverse), save, _weights(params), inputs)
+    state, ys, tape = forward(Spec(_kernel(cell), reverse), save, _weights(params), inputs)
     batch = arrays[0].shape[1:-1]
-    return _carry(arrays[1], state, batch), ys.reshape(-1, *batch, ys.shape[-1]), tape
+    return _carry(arrays[1], state, batch), ys.reshape(ys.shape[0], *batch, ys.shape[-1]), tape
 
 
 @_forward.defjvp
@@ -161,7 +159,7 @@ def _backward(
 ):
     """The cotangents of params and arrays."""
     inputs = _inputs(cell, reverse, params, arrays, flags)
-    spec, weights = _spec(cell, reverse), _weights(params)
+    spec, weights = Spec(_kernel(cell), reverse), _weights(params)
     carry_ct, ys_ct = cotangents
     batch = arrays[0].shape[1:-1]
     given = Cotangents(_flat(ys_ct, 1, batch), _state(carry_ct, batch))
@@ -196,9 +194,8 @@ def _portable(
     return final_carry(carry), ys
 
 
-def _spec(cell: Cell, reverse: bool) -> Spec:
-    assert cell.rule is not None and cell.rule.kernel is not None
-    return Spec(cell.rule.kernel, reverse)
+def _kernel(cell: Cell) -> str:
+    return (cell.rule and cell.rule.kernel) or ""
 
 
 def _weights(params: Params) -> Weights:
@@ -207,7 +204,7 @@ def _weights(params: Params) -> Weights:
 
 def _flat(x: Array, axis: int, batch: tuple[int, ...]) -> Array:
     """[..., *batch, ...] -> [..., B, ...], the batch starting at `axis`."""
-    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + len(batch) :])
+    return x.reshape(*x.shape[:axis], math.prod(batch), *x.shape[axis + len(batch) :])
 
 
 def _state(carry: Carry, batch: tuple[int, ...]) -> State:

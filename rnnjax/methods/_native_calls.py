@@ -166,7 +166,7 @@ def backward(spec: Spec, w_h: Array, tape: Tape, cotangents: Cotangents, flags: 
 
     def run(w_h: Array, data: tuple[Tape, Cotangents, Flags]) -> Errors:
         tape, (ys_ct, carry_ct), flags = data
-        T, B, H = ys_ct.shape
+        _, B, H = ys_ct.shape
         c_shape = (B if spec.has_c else 0, H)
         restarts = flags.begins is not None
         shapes = [tape.gates.shape, (B, H), c_shape, (B, H) if restarts else (0,)]
@@ -228,12 +228,13 @@ def _batched(
 def _in(x: Array, axis: int) -> Array:
     """Axis 0, that of a vmap, to the front of the batch axis, and both into one."""
     x = jnp.moveaxis(x, 0, axis)
-    return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    size = x.shape[axis] * x.shape[axis + 1]
+    return x.reshape(*x.shape[:axis], size, *x.shape[axis + 2 :])
 
 
 def _out(x: Array, axis: int, size: int) -> Array:
     """The other way round."""
-    x = x.reshape(*x.shape[:axis], size, -1, *x.shape[axis + 1 :])
+    x = x.reshape(*x.shape[:axis], size, x.shape[axis] // size, *x.shape[axis + 1 :])
     return jnp.moveaxis(x, axis, 0)
 
 

@@ -16,11 +16,11 @@ class Sequential:
 
     unroll: int = 1
     hoist: bool = False
-    name: str = field(default="sequential", init=False)
-    gradients: tuple[str, ...] = field(default=("autodiff", "bptt"), init=False)
+    name: str = field(default="sequential", init=False, repr=False)
+    gradients: tuple[str, ...] = field(default=("autodiff", "bptt"), init=False, repr=False)
 
     def refusal(
-        self, cell: Cell, gradient: Gradient, params: Params, sequence: Sequence
+        self, cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequence
     ) -> str | None:
         return None
 

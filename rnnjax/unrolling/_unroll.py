@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 
+from rnnjax._reverse_only import named_refusal
 from rnnjax._types import (
     Array,
     Carry,
@@ -17,8 +18,8 @@ from rnnjax._types import (
 )
 from rnnjax.cells._sequence import checked_sequence, final_carry, prepare
 from rnnjax.gradients import autodiff, bptt
-from rnnjax._reverse_only import named_refusal
-from rnnjax.methods import sequential
+from rnnjax.methods import Auto, auto
+from rnnjax.methods._auto import resolve
 
 
 def unroll(
@@ -32,7 +33,7 @@ def unroll(
     resets: Array | None = None,
     reverse: bool = False,
     gradient: Gradient | None = None,
-    method: Method | None = None,
+    method: Method | Auto | None = None,
 ) -> tuple[Carry, PyTree]:
     """Run a cell over a sequence, as `jax.lax.scan` does, with variable lengths and episodes.
 
@@ -60,7 +61,8 @@ def unroll(
         still on the right.
       gradient: how to differentiate: `autodiff()`, `bptt()`. None means `bptt()` for a cell
         with a hand-derived rule and `autodiff()` for others.
-      method: how to execute: `sequential()`, the default.
+      method: how to execute: `sequential()`, `native()`, `cudnn()`, or `auto()`, the default,
+        which takes the fastest of them that can run this; `methods.explain` says which.
 
     Returns:
       `(carry, ys)`: the carry after the last step (each sequence's own last), and the outputs
@@ -81,16 +83,8 @@ def unroll(
       ((2, 4), (10, 2, 4), 0.0)
     """
     gradient = gradient or (autodiff() if cell.rule is None else bptt())
-    method = method or sequential()
-    if gradient.name not in method.gradients:
-        raise ValueError(
-            f"method={method.name}() cannot be differentiated by gradient={gradient.name}(): it "
-            f"supports {', '.join(name + '()' for name in method.gradients)}"
-        )
     sequence = checked_sequence(cell, params, xs, carry, key, lengths, resets)
-    refusal = method.refusal(cell, gradient, params, sequence)
-    if refusal is not None:
-        raise ValueError(f"method={method.name}() cannot run this: {refusal}")
+    method = resolve(method or auto(), cell, gradient, params, sequence)
     with named_refusal():
         return _run(cell, gradient, method, reverse, params, sequence)
 

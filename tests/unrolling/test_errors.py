@@ -26,6 +26,9 @@ class ForwardOnly:
     gradients: tuple[str, ...] = ("autodiff",)
     hoist: bool = False
 
+    def refusal(self, cell, gradient, params, sequence):
+        return None
+
     def scan(self, body, carry, xs, reverse):
         return jax.lax.scan(body, carry, xs, reverse=reverse)
 

@@ -1,0 +1,379 @@
+"""The compiled kernels: equal to the portable loop, whatever the shape, and safe if misused."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+import rnnjax
+from rnnjax import autodiff, bptt, native, sequential, unroll
+from rnnjax.methods import AVAILABILITY, _native_calls, explain
+
+CELLS = {
+    "vanilla_tanh": rnnjax.vanilla,
+    "vanilla_relu": functools.partial(rnnjax.vanilla, activation="relu"),
+    "lstm": rnnjax.lstm,
+    "lstm_1997": rnnjax.lstm_1997,
+    "gru": rnnjax.gru,
+}
+# T, B, D, H: no step, no example, no input; one; odd; several row groups; several panels.
+SHAPES = [
+    (0, 2, 3, 4),
+    (3, 0, 2, 3),
+    (4, 2, 0, 3),
+    (1, 1, 1, 1),
+    (7, 3, 17, 5),
+    (5, 1, 3, 255),
+    (6, 50, 1, 17),
+    (3, 33, 9, 65),
+    (2, 255, 3, 2),
+    (70, 5, 3, 16),
+]
+LARGE = {"split by rows": (12, 40, 8, 96), "split by hidden units": (3, 5, 7, 300)}
+
+needs_kernels = pytest.mark.skipif(
+    AVAILABILITY["native"]() is not None, reason=str(AVAILABILITY["native"]())
+)
+
+
+def problem(name, shape, dtype=np.float64, seed=0):
+    """A cell, its params with no bias at zero, and everything that can come with xs."""
+    T, B, D, H = shape
+    cell, rng = CELLS[name](H, dtype=dtype), np.random.default_rng(seed)
+
+    def noisy(leaf, scale):
+        return jnp.asarray(leaf + scale * rng.standard_normal(leaf.shape), dtype)
+
+    params = cell.init(jax.random.key(seed), max(D, 1))
+    params = params._replace(w_x=params.w_x[:D])
+    params = jax.tree.map(lambda leaf: noisy(leaf, 0.1), params)
+    xs = noisy(np.zeros((T, B, D)), 1.0)
+    carry = jax.tree.map(lambda leaf: noisy(leaf, 0.5), cell.initial_carry(params, (B,)))
+    flags = {
+        "lengths": jnp.asarray(rng.integers(0, T + 1, B)),
+        "resets": jnp.asarray(rng.random((T, B)) < 0.2),
+    }
+    return cell, params, xs, carry, flags
+
+
+def value_and_gradients(cell, params, xs, carry, method, reverse=False, **flags):
+    rng = np.random.default_rng(9)
+
+    def weights(leaf):
+        return jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype)
+
+    shapes = jax.eval_shape(lambda: unroll(cell, params, xs, carry=carry, method=sequential()))
+    directions = jax.tree.map(weights, shapes)
+
+    @jax.jit
+    def run(params, xs, carry, directions, flags):
+        def cost(params, xs, carry):
+            out = unroll(cell, params, xs, carry=carry, method=method, reverse=reverse, **flags)
+            return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, out, directions))), out
+
+        return jax.grad(cost, (0, 1, 2), has_aux=True)(params, xs, carry)
+
+    return run(params, xs, carry, directions, flags)
+
+
+def worst(got, want):
+    """The largest relative difference of any leaf."""
+    errors = [0.0]
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert a.shape == b.shape
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        if a.size:
+            assert np.isfinite(a).all()
+            errors.append(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
+    return max(errors)
+
+
+@needs_kernels
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", CELLS)
+def test_equals_the_portable_loop(name, shape):
+    cell, params, xs, carry, flags = problem(name, shape, seed=sum(shape))
+    rng = np.random.default_rng(sum(shape) + len(name))
+    chosen = {key: flags[key] for key in flags if rng.random() < 0.7}
+    options = {"reverse": bool(rng.integers(2)), **chosen}
+    by_kernel, by_loop = (
+        value_and_gradients(cell, params, xs, carry, method, **options)
+        for method in (native(), sequential())
+    )
+    assert worst(by_kernel, by_loop) < 1e-12
+
+
+@needs_kernels
+@pytest.mark.parametrize("flagged", [False, True], ids=["plain", "lengths and resets"])
+@pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE.keys())
+@pytest.mark.parametrize("name", CELLS)
+def test_equals_the_portable_loop_when_threads_share_the_work(name, shape, flagged):
+    cell, params, xs, carry, flags = problem(name, shape)
+    flags = flags if flagged else {}
+    by_kernel, by_loop = (
+        value_and_gradients(cell, params, xs, carry, method, **flags)
+        for method in (native(), sequential())
+    )
+    assert worst(by_kernel, by_loop) < 1e-12
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", CELLS)
+def test_float32_is_within_2e_6_of_float64(name):
+    cell, _, xs, carry, _ = problem(name, (16, 9, 40, 256), np.float32)
+    params = cell.init(jax.random.key(0), 40)
+    wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, xs, carry))
+    got = value_and_gradients(cell, params, xs, carry, native())
+    want = value_and_gradients(cell, *wide, sequential())
+    assert jax.tree.leaves(got)[0].dtype == jnp.float32
+    assert worst(got, want) < 2e-6
+
+
+def everywhere(dtype):
+    """Numbers over the whole range, dense where the functions bend."""
+    exponents = np.finfo(dtype).minexp, np.finfo(dtype).maxexp - 0.01
+    logs = np.exp2(np.linspace(*exponents, 2001, dtype=np.longdouble))
+    return np.concatenate([[0.0], logs, -logs, np.linspace(-50, 50, 20001)]).astype(dtype)
+
+
+def through_tanh(x):
+    """tanh(x) [N], by a vanilla net without recurrence."""
+    cell = rnnjax.vanilla(1, dtype=x.dtype)
+    one, zero = jnp.ones((1, 1), x.dtype), jnp.zeros((1, 1), x.dtype)
+    params = rnnjax.cells.VanillaParams(one, zero, zero[0])
+    return unroll(cell, params, x[None, :, None], method=native())[1][0, :, 0]
+
+
+def through_sigmoid(x):
+    """σ(x) [N]: what N examples of a GRU keep of h = 1 when its candidate is zero."""
+    cell = rnnjax.gru(1, dtype=x.dtype)
+    w_x = jnp.asarray([[0, 1, 0]], x.dtype)
+    params = rnnjax.cells.GRUParams(w_x, 0 * w_x, 0 * w_x[0], 0 * w_x[0, :1])
+    carry = rnnjax.cells.GRUCarry(jnp.ones((x.size, 1), x.dtype))
+    return unroll(cell, params, x[None, :, None], carry=carry, method=native())[1][0, :, 0]
+
+
+def sigmoid_of_bias(x):
+    """The same by N hidden units and their bias, since 0 * Inf in a product would be NaN."""
+    cell, zeros = rnnjax.gru(x.size, dtype=x.dtype), jnp.zeros_like(x)
+    weights = jnp.zeros((x.size, 3 * x.size), x.dtype)
+    bias = jnp.concatenate([zeros, x, zeros])
+    params = rnnjax.cells.GRUParams(weights[:1], weights, bias, zeros)
+    carry = rnnjax.cells.GRUCarry(jnp.ones_like(x))
+    return unroll(cell, params, zeros[None, :1], carry=carry, method=native())[1][0]
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+def test_activations_over_the_whole_range(dtype):
+    x = everywhere(dtype)
+    wide = x.astype(np.longdouble)
+    with np.errstate(over="ignore"):
+        sigmoid = 1 / (1 + np.exp(-wide))
+    tolerance = 4 * np.finfo(dtype).eps
+    got = np.asarray(through_tanh(jnp.asarray(x)))
+    np.testing.assert_allclose(got, np.tanh(wide), rtol=float(tolerance))
+    got = np.asarray(through_sigmoid(jnp.asarray(x)))
+    np.testing.assert_allclose(got, sigmoid, rtol=float(tolerance), atol=np.finfo(dtype).tiny * 4)
+    special = jnp.asarray([np.inf, -np.inf, np.nan], dtype)
+    np.testing.assert_array_equal(through_tanh(special[:2]), [1, -1])
+    np.testing.assert_array_equal(sigmoid_of_bias(special[:2]), [1, 0])
+    assert np.isnan(through_tanh(special)[2])
+    assert np.isnan(sigmoid_of_bias(special)[2])
+
+
+@needs_kernels
+@pytest.mark.parametrize("bad", [np.nan, np.inf], ids=["NaN", "Inf"])
+@pytest.mark.parametrize("name", CELLS)
+def test_nan_and_inf_spread_as_in_the_portable_loop(name, bad):
+    cell, params, xs, carry, _ = problem(name, (4, 3, 2, 5))
+    xs = xs.at[1, 1, 0].set(bad)
+    got, want = (
+        unroll(cell, params, xs, carry=carry, method=m)[1] for m in (native(), sequential())
+    )
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+    np.testing.assert_allclose(got, want, rtol=1e-11)
+
+
+def cost(cell, method, params, xs, carry, lengths, resets):
+    carry, ys = unroll(cell, params, xs, carry=carry, lengths=lengths, resets=resets, method=method)
+    return jnp.sum(ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(carry))
+
+
+IN_AXES = {
+    "data": (None, 0, 0, 0, 0),
+    "xs alone": (None, 0, None, None, None),
+    "params": (0, None, None, None, None),
+    "both": (0, 1, 0, None, 1),
+}
+
+
+@needs_kernels
+@pytest.mark.parametrize("axes", IN_AXES.values(), ids=IN_AXES.keys())
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_vmap(name, axes):
+    many = [problem(name, (4, 3, 2, 5), seed=seed) for seed in range(3)]
+    cell = many[0][0]
+    each = [(params, xs, carry, *flags.values()) for _, params, xs, carry, flags in many]
+    arguments = tuple(
+        each[0][i]
+        if axis is None
+        else jax.tree.map(lambda *leaves, axis=axis: jnp.stack(leaves, axis), *[e[i] for e in each])
+        for i, axis in enumerate(axes)
+    )
+
+    def gradients(method):
+        grad = jax.value_and_grad(functools.partial(cost, cell, method), (0, 1, 2))
+        return jax.jit(jax.vmap(grad, axes))(*arguments)
+
+    assert worst(gradients(native()), gradients(sequential())) < 1e-12
+
+
+@needs_kernels
+def test_vmap_of_vmap_over_data_and_params():
+    cell, params, xs, carry, flags = problem("lstm", (4, 3, 2, 5))
+    params = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
+    xs = jnp.stack([xs, 3 * xs, -xs])
+
+    def run(method):
+        def one(params, xs):
+            return cost(cell, method, params, xs, carry, **flags)
+
+        return jax.vmap(jax.vmap(jax.grad(one), (0, None)), (None, 0))(params, xs)
+
+    assert worst(run(native()), run(sequential())) < 1e-12
+
+
+@needs_kernels
+def test_inside_scan_and_checkpoint_and_with_donated_buffers():
+    cell, params, xs, carry, _ = problem("gru", (6, 3, 5, 5))
+
+    def twice(method, params, carry, xs):
+        def body(carry, xs):
+            return unroll(cell, params, xs, carry=carry, method=method)
+
+        carry, ys = jax.lax.scan(jax.checkpoint(body), carry, xs.reshape(2, 3, 3, 5))
+        return jnp.sum(ys**2) + carry.h.sum()
+
+    wants, gots = (
+        jax.jit(jax.grad(functools.partial(twice, method), (0, 1, 2)))(params, carry, xs)
+        for method in (sequential(), native())
+    )
+    assert worst(gots, wants) < 1e-12
+    run = jax.jit(
+        lambda params, carry, xs: unroll(cell, params, xs, carry=carry, method=native()),
+        donate_argnums=(1, 2),
+    )
+    want = unroll(cell, params, xs, carry=carry, method=sequential())
+    assert worst(run(params, jax.tree.map(jnp.copy, carry), jnp.copy(xs)), want) < 1e-12
+
+
+@needs_kernels
+def test_shard_map():
+    cell, params, xs, carry, _ = problem("lstm", (4, 6, 2, 5))
+    mesh, split = Mesh(jax.devices()[:1], ("data",)), PartitionSpec(None, "data")
+    by_example = PartitionSpec("data")
+
+    def mean_gradient(params, xs, carry):
+        def cost(params):
+            return jnp.sum(unroll(cell, params, xs, carry=carry, method=native())[1] ** 2)
+
+        return jax.lax.psum(jax.grad(cost)(params), "data")
+
+    sharded = jax.shard_map(
+        mean_gradient,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), split, by_example),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    want = jax.grad(lambda p: jnp.sum(unroll(cell, p, xs, carry=carry)[1] ** 2))(params)
+    assert worst(jax.jit(sharded)(params, xs, carry), want) < 1e-12
+
+
+@needs_kernels
+def test_forward_mode_names_the_way_out():
+    cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
+    with pytest.raises(TypeError, match=r"autodiff\(\)"):
+        jax.jvp(lambda xs: unroll(cell, params, xs, method=native())[1], (xs,), (xs,))
+
+
+@needs_kernels
+def test_what_it_refuses():
+    cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
+    with pytest.raises(ValueError, match=r"cannot be differentiated by gradient=autodiff\(\)"):
+        unroll(cell, params, xs, method=native(), gradient=autodiff())
+    clipped = bptt(clip=rnnjax.gradients.clip_by_value(1.0))
+    with pytest.raises(ValueError, match=r"do not clip δ_t inside the loop.*auto\(\)"):
+        unroll(cell, params, xs, method=native(), gradient=clipped)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    with pytest.raises(ValueError, match="float32 or float64 weights, and these are bfloat16"):
+        unroll(cell, half, xs, method=native())
+    for other in (
+        rnnjax.gru(3, reset="before"),
+        rnnjax.identity_rnn(3),
+        rnnjax.vanilla(3, "sigmoid"),
+        rnnjax.lstm_1997(3, truncate=True),
+        rnnjax.residual(rnnjax.lstm(2)),
+        rnnjax.stack(rnnjax.lstm(3), rnnjax.identity_rnn(3)),
+    ):
+        with pytest.raises(ValueError, match="no kernel for this cell"):
+            unroll(other, other.init(jax.random.key(0), 2), xs, method=native())
+        assert explain(other, other.init(jax.random.key(0), 2), xs).method == sequential()
+
+
+def test_without_the_extension(monkeypatch):
+    cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
+    monkeypatch.setattr(_native_calls, "_MODULE", "rnnjax.methods._not_compiled")
+    _native_calls._load.cache_clear()
+    try:
+        with pytest.raises(ValueError, match=r"not installed: they need a C\+\+17 compiler"):
+            unroll(cell, params, xs, method=native())
+        assert "C++17 compiler" in str(explain(cell, params, xs))
+        want = unroll(cell, params, xs, method=sequential())[1]
+        np.testing.assert_array_equal(unroll(cell, params, xs)[1], want)
+    finally:
+        _native_calls._load.cache_clear()
+
+
+@needs_kernels
+def test_the_boundary_checks_every_shape_and_dtype():
+    cell, params, xs, carry, _ = problem("lstm", (3, 2, 2, 3))
+    assert cell.rule is not None
+    spec = _native_calls.Spec("lstm", False)
+    weights = _native_calls.Weights(*params)
+    none = _native_calls.Flags(None, None)
+    inputs = _native_calls.Inputs(xs, _native_calls.State(*carry), None, none)
+
+    def refused(message, weights=weights, **changes):
+        with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+            jax.block_until_ready(
+                _native_calls.forward(spec, True, weights, inputs._replace(**changes))
+            )
+
+    refused(r"w_x has shape \[1, 12\], expected \[2, 12\]", weights._replace(w_x=params.w_x[:1]))
+    refused(r"w_h has shape", weights._replace(w_h=params.w_h[:, :9]))
+    refused(r"b has shape \[11\], expected \[12\]", weights._replace(b=params.b[:-1]))
+    refused(r"w_h has the wrong dtype", weights._replace(w_h=params.w_h.astype(jnp.float32)))
+    refused(r"c has shape", carry=_native_calls.State(carry.h, carry.c[:1]))
+    refused(r"lengths has the wrong dtype", flags=none._replace(lengths=jnp.zeros(2)))
+    refused(r"lengths has shape", flags=none._replace(lengths=jnp.zeros(3, jnp.int32)))
+    refused(r"no carry to restart from", flags=none._replace(begins=jnp.zeros((3, 2), bool)))
+    refused(r"expected float32 or float64", xs=xs.astype(jnp.float16))
+
+
+@needs_kernels
+def test_auto_takes_it_by_default():
+    cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
+    explanation = explain(cell, params, xs)
+    assert explanation.method == native()
+    assert [verdict.method.name for verdict in explanation.considered] == ["cudnn", "native"]
+    assert explain(cell, params, xs, gradient=autodiff()).method == sequential()
+    deep = rnnjax.stack(rnnjax.lstm(3), rnnjax.stack(rnnjax.gru(2), rnnjax.vanilla(4)))
+    assert explain(deep, deep.init(jax.random.key(0), 2), xs).method == native()
+    np.testing.assert_array_equal(
+        unroll(cell, params, xs)[1], unroll(cell, params, xs, method=native())[1]
+    )
