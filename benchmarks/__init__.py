@@ -1,1 +1,1 @@
-"""Benchmarks of rnnjax against its peers: run `python -m benchmarks.train_step`."""
+"""Benchmarks of rnnjax against its peers: `python -m benchmarks --help`."""

@@ -1,0 +1,214 @@
+"""The command line: what is measured, on which sizes, and where the results go."""
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks import options
+from benchmarks.compare import Task, finish, means, measure
+from benchmarks.compile_time import cases, compile_table, measure_compile
+from benchmarks.console import printer, progress, say_absent, usage_errors, writable
+from benchmarks.contestants import contestants
+from benchmarks.environment import environment, matmul_rate
+from benchmarks.markdown import markdown
+from benchmarks.memory import measure_memory, memory_table
+from benchmarks.ours import variants
+from benchmarks.plots import draw_compile, draw_scaling
+from benchmarks.scaling import AXES, Point, lines, measure_point, sweep
+from benchmarks.tables import means_table, row_table, untimed
+from rnnjax.report import write_json
+
+app = typer.Typer(
+    help="rnnjax beside its peers, with the same weights, checked before it is timed. "
+    "Leave the machine alone while it measures.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+RUNS = Path("runs/benchmarks")
+
+
+@app.command()
+def compare(
+    size: options.Sizes = None,
+    grid: Annotated[
+        str, typer.Option(help="Without --size: main, extra, quick or all, comma-separated.")
+    ] = "all",
+    cells: options.Cells = "rnn,lstm,gru",
+    passes: options.Passes = "forward,train",
+    peers: options.Peers = "all",
+    methods: options.Methods = "all",
+    seconds: Annotated[float, typer.Option(help="Time for each row's rounds.")] = 6.0,
+    quick: options.Quick = False,
+    out: options.Out = RUNS / "compare.json",
+) -> None:
+    """Time forward passes and train steps, in turns (A B C A B C ...).
+
+    A train step is Σ weights·ys with the gradients of params and inputs. Every answer is first
+    held to float64; who is wrong is shown, not timed. Speed-ups are medians over rounds.
+    """
+    with usage_errors():
+        sizes = options.chosen_sizes(size, "quick" if quick else grid)
+        todo = product(options.chosen_cells(cells), sizes, options.chosen_passes(passes))
+        tasks = [Task(*task) for task in todo]
+        found, absent = contestants(options.chosen_or_all(methods), options.chosen_or_all(peers))
+        writable(out)
+        console, rows = printer(), []
+        say_absent(console, absent)
+        first = matmul_rate()
+        for task in progress(tasks):
+            rows.append(measure(task, found, min(seconds, 1.0) if quick else seconds))
+            console.print(row_table(finish(rows[-1:], first)[0]))
+            for line in untimed(rows[-1]):
+                console.print(f"  {line}", style="yellow", markup=False)
+            console.print()
+            _write_compare(out, rows, absent, {"start": first, "rate": first})
+        last = matmul_rate()
+        rate = {"start": first, "end": last, "rate": max(first, last)}
+        results = _write_compare(out, rows, absent, rate)
+        console.print(means_table(results["means"]))
+        console.print(f"floors: matrix products at {rate['rate'] / 1e9:.0f} GFLOP/s; see {out}")
+
+
+def _write_compare(
+    out: Path, rows: list[dict[str, Any]], absent: dict[str, str], rate: dict[str, float]
+) -> dict[str, Any]:
+    results = {
+        "environment": environment(),
+        "matmul": rate,
+        "absent": absent,
+        "rows": finish(rows, rate["rate"]),
+        "means": means(rows),
+    }
+    write_json(out, results)
+    return results
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="What `compare` wrote.")] = RUNS / "compare.json",
+) -> None:
+    """Print the Markdown tables of a comparison, for docs/performance.md."""
+    with usage_errors():
+        typer.echo(markdown(json.loads(results.read_text(encoding="utf-8"))), nl=False)
+
+
+@app.command()
+def scaling(
+    axes: Annotated[str, typer.Option(help="Comma-separated: T, B, H.")] = "T,B,H",
+    cells: options.Cells = "lstm",
+    passes: options.Passes = "train",
+    peers: options.Peers = "nnx,torch",
+    methods: options.Methods = "all",
+    seconds: Annotated[float, typer.Option(help="Time for each point's rounds.")] = 2.0,
+    quick: options.Quick = False,
+    out: options.Out = RUNS / "scaling.json",
+) -> None:
+    """Fit how time and memory grow with T (to 10^5), B and H.
+
+    Exponents are fitted over the larger half of the points. Memory is XLA's own plan: arguments,
+    outputs and temporaries; PyTorch has none. A figure for each cell and pass is written as PNG.
+    """
+    with usage_errors():
+        named = options.chosen("--axes", axes, AXES)
+        pairs = product(options.chosen_cells(cells), options.chosen_passes(passes))
+        todo = [
+            Point(axis, cell, which, size)
+            for cell, which in pairs
+            for axis in named
+            for size in sweep(axis, quick=quick)
+        ]
+        found, absent = contestants(options.chosen_or_all(methods), options.chosen_or_all(peers))
+        writable(out)
+        console, groups = printer(), {}
+        say_absent(console, absent)
+        for point in progress(todo):
+            points = groups.setdefault((point.cell, point.which), [])
+            first = all(earlier["axis"] != point.axis for earlier in points)
+            points.append(measure_point(point, found, seconds, check=first))
+        labels = {contestant.name: contestant.label for contestant in found}
+        sections = [_scaling_section(out, key, group, labels) for key, group in groups.items()]
+        write_json(out, {"environment": environment(), "absent": absent, "sections": sections})
+        for section in sections:
+            for axis, name, quantity, fit in section["fits"]:
+                text = f"{axis}^{fit.exponent:.2f}"
+                console.print(f"{section['cell']:5} {labels[name]:26} {quantity:10} ~ {text}")
+            for line in sorted({line for p in section["points"] for line in p["reasons"].items()}):
+                console.print("  " + ": ".join(line), style="yellow", markup=False)
+        console.print(f"figures are beside {out}")
+
+
+def _scaling_section(
+    out: Path, key: tuple[str, str], points: list[dict[str, Any]], labels: dict[str, str]
+) -> dict[str, Any]:
+    cell, which = key
+    figure = out.with_name(f"{out.stem}_{cell}_{which}.png")
+    draw_scaling(points, labels, f"{cell.upper()}, {which}: growth of time and memory", figure)
+    fits = [
+        (axis, name, quantity, line["fit"])
+        for quantity in ("median_ms", "bytes")
+        for axis in dict.fromkeys(point["axis"] for point in points)
+        for name, line in lines(points, axis, quantity).items()
+    ]
+    return {"cell": cell, "pass": which, "figure": figure.name, "points": points, "fits": fits}
+
+
+@app.command(name="compile")
+def compile_command(
+    cells: options.Cells = "lstm",
+    methods: options.Methods = "all",
+    quick: options.Quick = False,
+    out: options.Out = RUNS / "compile.json",
+) -> None:
+    """Time tracing and compiling a train step, along T and along depth.
+
+    Beside rnnjax stands a loop over the steps that Python unrolls. Every run is cold: caches are
+    cleared first. Written as JSON and PNG.
+    """
+    with usage_errors():
+        found, absent = variants(options.chosen_or_all(methods))
+        todo = [
+            case for cell in options.chosen_cells(cells) for case in cases(cell, found, quick=quick)
+        ]
+        writable(out)
+        console = printer()
+        say_absent(console, absent)
+        rows = [measure_compile(case) for case in progress(todo)]
+        write_json(out, {"environment": environment(), "absent": absent, "rows": rows})
+        for cell in dict.fromkeys(row["cell"] for row in rows):
+            mine = [row for row in rows if row["cell"] == cell and "compile_s" in row]
+            figure = out.with_name(f"{out.stem}_{cell}.png")
+            draw_compile(mine, f"{cell.upper()}: before the first train step", figure)
+        console.print(compile_table(rows))
+        console.print(f"figures are beside {out}")
+
+
+@app.command()
+def memory(
+    size: options.Sizes = None,
+    cells: options.Cells = "rnn,lstm,gru",
+    peers: options.Peers = "all",
+    methods: options.Methods = "all",
+    quick: options.Quick = False,
+    out: options.Out = RUNS / "memory.json",
+) -> None:
+    """Show the memory of compiled train steps, as XLA plans it.
+
+    Temporaries hold what the backward pass keeps of the forward pass. Nothing is run.
+    """
+    with usage_errors():
+        sizes = options.chosen_sizes(size, "quick" if quick else "main")
+        todo = product(options.chosen_cells(cells), sizes)
+        found, absent = contestants(options.chosen_or_all(methods), options.chosen_or_all(peers))
+        writable(out)
+        console, rows = printer(), []
+        say_absent(console, absent)
+        for task in progress([Task(cell, size, "train") for cell, size in todo]):
+            rows.append(measure_memory(task, found))
+            console.print(memory_table(rows[-1]))
+            console.print()
+            write_json(out, {"environment": environment(), "absent": absent, "rows": rows})
