@@ -65,7 +65,10 @@ class ForwardLoop {
   }
 
  private:
-  static constexpr int64_t kChunkRows = 192;
+  #ifndef CR
+#define CR 96
+#endif
+  static constexpr int64_t kChunkRows = CR;
 
   static const T* in(const void* p) { return static_cast<const T*>(p); }
   static T* out(void* p) { return static_cast<T*>(p); }

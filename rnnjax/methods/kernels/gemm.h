@@ -41,7 +41,12 @@ inline void tile(const T* const* a, const T* panel, int64_t k_size, const T* ini
     for (int u = 0; u < KU; ++u) {
       Vec<T> w[NV];
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) w[v] = load(panel + (u * NV + v) * L);
+      for (int v = 0; v < NV; ++v) {
+        w[v] = load(panel + (u * NV + v) * L);
+#ifdef PF
+        __builtin_prefetch(panel + ((u + PF) * NV + v) * L);
+#endif
+      }
 #pragma GCC unroll 8
       for (int i = 0; i < MR; ++i) {
         const Vec<T> x = splat<T>(row[i][k + u]);

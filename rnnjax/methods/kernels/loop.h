@@ -46,8 +46,14 @@ inline Split choose_split(int64_t threads, const Sizes& p, int64_t recurrent_byt
   return p.batch >= threads ? Split::kRows : Split::kNone;
 }
 
-constexpr int64_t kGroup = 24;      // rows whose sums are held in a buffer on the stack
-constexpr int64_t kDepthBlock = 512;  // weights of a panel that stay in the second-level cache
+#ifndef KG
+#define KG 48
+#endif
+constexpr int64_t kGroup = KG;      // rows whose sums are held in a buffer on the stack
+#ifndef KD
+#define KD 512
+#endif
+constexpr int64_t kDepthBlock = KD;  // weights of a panel that stay in the second-level cache
 
 // out[i] = init[i] + a[i] panel for up to kGroup rows, in equal tiles.
 template <typename T, int NV>

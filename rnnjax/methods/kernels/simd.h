@@ -20,7 +20,7 @@ struct Simd<float> {
   static constexpr int kMantissa = 23, kBias = 127, kDegree = 7;
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   static constexpr float kLn2High = 0.693145751953125f, kLn2Low = 1.42860677e-06f;
-  static constexpr float kTanhLimit = 20.0f, kSigmoidLimit = 87.0f;
+  static constexpr float kTanhLimit = 10.0f, kSigmoidLimit = 88.0f;
 };
 
 template <>
@@ -30,7 +30,7 @@ struct Simd<double> {
   static constexpr int kMantissa = 52, kBias = 1023, kDegree = 13;
   static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kLn2High = 0.69314718055994529, kLn2Low = 2.3190468138462996e-17;
-  static constexpr double kTanhLimit = 44.0, kSigmoidLimit = 708.0;
+  static constexpr double kTanhLimit = 22.0, kSigmoidLimit = 709.0;
 };
 
 template <typename T>
@@ -71,8 +71,16 @@ inline void store(T* p, Vec<T> v, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = v[i];
 }
 
-// e^y - 1 for y in [-limit, 0], as scale = 2^n and reduced = e^r - 1 with y = n ln 2 + r:
-// e^y = scale (1 + reduced). The Taylor series converges to the last bit for |r| <= ln 2 / 2.
+// x within [-limit, limit]; NaN stays NaN.
+template <typename T>
+inline Vec<T> clamp(Vec<T> x, T limit) {
+  const Vec<T> low = splat<T>(-limit), high = splat<T>(limit);
+  x = low > x ? low : x;
+  return high < x ? high : x;
+}
+
+// e^y as scale = 2^n and reduced = e^r - 1 with y = n ln 2 + r: e^y = scale (1 + reduced). The
+// Taylor series converges to the last bit for |r| <= ln 2 / 2.
 template <typename T>
 inline void exponential(Vec<T> y, Vec<T>& scale, Vec<T>& reduced) {
   using S = Simd<T>;
@@ -92,33 +100,21 @@ inline void exponential(Vec<T> y, Vec<T>& scale, Vec<T>& reduced) {
   std::memcpy(&scale, &bits, sizeof scale);
 }
 
-template <typename T>
-inline Vec<T> absolute(Vec<T> x) {
-  return x < T(0) ? -x : x;
-}
-
-// tanh|x| = -m / (m + 2) with m = e^(-2|x|) - 1: no cancellation near zero.
+// tanh(x) = m / (m + 2) with m = e^2x - 1: no cancellation near zero.
 template <typename T>
 inline Vec<T> tanh(Vec<T> x) {
-  const Vec<T> a = absolute<T>(x) * T(2);
-  const Vec<T> y = a > Simd<T>::kTanhLimit ? splat<T>(Simd<T>::kTanhLimit) : a;  // NaN stays
   Vec<T> scale, reduced;
-  exponential<T>(-y, scale, reduced);
+  exponential<T>(clamp<T>(x, Simd<T>::kTanhLimit) * T(2), scale, reduced);
   const Vec<T> m = scale * reduced + (scale - T(1));
-  const Vec<T> t = m / (m + T(2));
-  return x < T(0) ? t : T(0) - t;
+  return m / (m + T(2));
 }
 
-// σ(x) = 1 / (1 + e^-|x|) for x >= 0, and e^-|x| times that below.
+// σ(x) = 1 / (1 + e^-x)
 template <typename T>
 inline Vec<T> sigmoid(Vec<T> x) {
-  const Vec<T> a = absolute<T>(x);
-  const Vec<T> y = a > Simd<T>::kSigmoidLimit ? splat<T>(Simd<T>::kSigmoidLimit) : a;
   Vec<T> scale, reduced;
-  exponential<T>(-y, scale, reduced);
-  Vec<T> e = scale * reduced + scale;
-  e = a > Simd<T>::kSigmoidLimit ? Vec<T>{} : e;
-  return (x < T(0) ? e : splat<T>(1)) / (e + T(1));
+  exponential<T>(-clamp<T>(x, Simd<T>::kSigmoidLimit), scale, reduced);
+  return T(1) / (scale * reduced + (scale + T(1)));
 }
 
 }  // namespace rnnjax::RNNJAX_ISA

@@ -1,8 +1,10 @@
 #include "team.h"
 
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -25,11 +27,14 @@ struct Job {
 
   // `first` is the unit that this thread tries first in every phase: its data is in this cache.
   void work(int64_t first) {
+    started.fetch_add(1, std::memory_order_relaxed);
+    bool alone = first == 0;
     for (int idle = 0;;) {
       const int64_t ended = done.load(std::memory_order_acquire);
       if (ended == total) return;
       if (claim_one(first, ended / units)) {
         idle = 0;
+        if (alone) alone = make_room();
       } else if (++idle > 4096) {
         std::this_thread::yield();
       } else {
@@ -38,6 +43,26 @@ struct Job {
 #endif
       }
     }
+  }
+
+  // Linux may wake a helper on the core of the thread that called it, to begin when that one
+  // ends, and leave other cores idle until its next tick. A moment's sleep lets the helper begin
+  // now, and `step_aside` lets it leave.
+  bool make_room() {
+    if (started.load(std::memory_order_relaxed) < units)
+      std::this_thread::sleep_for(std::chrono::microseconds(1));
+    return false;
+  }
+
+  void step_aside() {
+#ifdef __linux__
+    cpu_set_t allowed, others;
+    if (sched_getcpu() != leader_core || sched_getaffinity(0, sizeof allowed, &allowed)) return;
+    others = allowed;
+    CPU_CLR(leader_core, &others);
+    if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others)) return;
+    sched_setaffinity(0, sizeof allowed, &allowed);
+#endif
   }
 
   bool claim_one(int64_t first, int64_t phase) {
@@ -61,8 +86,12 @@ struct Job {
   const int64_t units, total;
   void (*const body)(void*, int64_t, int64_t);
   void* const data;
+#ifdef __linux__
+  const int leader_core = sched_getcpu();
+#endif
   std::vector<Claim> claimed;
   alignas(kLine) std::atomic<int64_t> done{0};
+  alignas(kLine) std::atomic<int64_t> started{0};
 };
 
 std::mutex kept_mutex;
@@ -99,7 +128,10 @@ void Team::run(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64
   }
   auto job = std::make_shared<Job>(phases, units, body, data);
   for (int64_t helper = 1; helper < std::min(units, threads_); ++helper)
-    pool_.Schedule([job, helper] { job->work(helper); });
+    pool_.Schedule([job, helper] {
+      job->step_aside();
+      job->work(helper);
+    });
   job->work(0);
 }
 
