@@ -10,12 +10,11 @@ import jax.numpy as jnp
 
 from rnnjax._reverse_only import reverse_only
 from rnnjax._types import Array, Carry, Cell, Fused, Gradient, Params, PyTree, Sequence
-from rnnjax.cells._linear import check_features, sum_bias, sum_outer
+from rnnjax.cells._linear import check_features
 from rnnjax.cells._sequence import final_carry, mask, prepare
 from rnnjax.methods._native_calls import (
     KERNELS,
     Cotangents,
-    Errors,
     Flags,
     Inputs,
     Spec,
@@ -24,6 +23,8 @@ from rnnjax.methods._native_calls import (
     Weights,
     backward,
     forward,
+    input_gradients,
+    weight_gradients,
     why_not,
 )
 
@@ -164,7 +165,9 @@ def _backward(
     batch = arrays[0].shape[1:-1]
     given = Cotangents(_flat(ys_ct, 1, batch), _state(carry_ct, batch))
     errors = backward(spec, weights.w_h, tape, given, inputs.flags)
-    weights_ct, xs_ct = _weight_gradients(spec, weights, inputs.xs, tape, errors)
+    xs, h_tm1, delta = (_rows(x) for x in (inputs.xs, tape.h_tm1, errors.delta))
+    weights_ct = weight_gradients(spec, xs, h_tm1, delta)
+    xs_ct = input_gradients(spec, weights.w_x, delta)
     fresh_ct = jax.tree.map(jnp.zeros_like, arrays[2])
     if errors.fresh is not None:
         fresh_ct = _carry(arrays[2], errors.fresh, batch)
@@ -207,6 +210,11 @@ def _flat(x: Array, axis: int, batch: tuple[int, ...]) -> Array:
     return x.reshape(*x.shape[:axis], math.prod(batch), *x.shape[axis + len(batch) :])
 
 
+def _rows(x: Array) -> Array:
+    """[T, B, ...] -> [T B, ...]"""
+    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
+
+
 def _state(carry: Carry, batch: tuple[int, ...]) -> State:
     c = getattr(carry, "c", None)
     return State(_flat(carry.h, 0, batch), None if c is None else _flat(c, 0, batch))
@@ -226,24 +234,3 @@ def _inputs(cell: Cell, reverse: bool, params: Params, arrays: Any, flags: Any) 
     begins = None if masked.begins is None else _flat(masked.begins, 1, batch)
     restart = None if begins is None else _state(fresh, batch)
     return Inputs(_flat(masked.xs, 1, batch), _state(carry, batch), restart, Flags(lengths, begins))
-
-
-def _weight_gradients(
-    spec: Spec, weights: Weights, xs: Array, tape: Tape, errors: Errors
-) -> tuple[Weights, Array]:
-    # dW_x = Σ_t x_tᵀ δ_t,   dW_h = Σ_t h_{t-1}ᵀ δ_t,   db = Σ_t δ_t,   dx_t = δ_t W_xᵀ
-    delta = errors.delta
-    if spec.kernel != "gru":
-        outer = (sum_outer(xs, delta), sum_outer(tape.h_tm1, delta), sum_bias(delta))
-        return Weights(*outer), delta @ weights.w_x.T
-    # The kernel leaves δ_n, δ_r, δ_z, δ_n r: the input meets the first three, h_{t-1} the last.
-    hidden = tape.h_tm1.shape[-1]
-    at_x, at_h = delta[..., : 3 * hidden], delta[..., hidden:]
-    w_x = jnp.roll(weights.w_x, hidden, axis=1)  # r, z, n -> n, r, z
-    weights_ct = Weights(
-        jnp.roll(sum_outer(xs, at_x), -hidden, axis=1),
-        sum_outer(tape.h_tm1, at_h),
-        jnp.roll(sum_bias(at_x), -hidden),
-        sum_bias(delta[..., 3 * hidden :]),
-    )
-    return weights_ct, at_x @ w_x.T

@@ -1,4 +1,4 @@
-"""The two calls into the compiled kernels, `forward` and `backward`, as JAX functions.
+"""The calls into the compiled kernels as JAX functions.
 
 Arrays that a call does not have are None here and empty on the other side. Data that is mapped
 over by `vmap` folds into the batch; mapped weights run one after the other.
@@ -15,9 +15,16 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array
+from rnnjax.cells._linear import sum_bias, sum_outer
 
 KERNELS = ("vanilla_tanh", "vanilla_relu", "lstm", "lstm_1997", "gru")  # the order of kCells
 _MODULE = "rnnjax.methods._kernels"
+_TARGETS = (
+    "rnnjax_forward",
+    "rnnjax_backward",
+    "rnnjax_weight_gradients",
+    "rnnjax_input_gradients",
+)
 
 
 class Spec(NamedTuple):
@@ -29,6 +36,11 @@ class Spec(NamedTuple):
     @property
     def has_c(self) -> bool:
         return self.kernel.startswith("lstm")
+
+    @property
+    def gates(self) -> int:
+        """Blocks of H columns in the weights."""
+        return {"lstm": 4, "lstm_1997": 3, "gru": 3}.get(self.kernel, 1)
 
     @property
     def tape(self) -> int:
@@ -93,7 +105,7 @@ def _load() -> str | None:
         )
     try:
         library = ctypes.CDLL(spec.origin)
-        for name in ("rnnjax_forward", "rnnjax_backward"):
+        for name in _TARGETS:
             capsule = jax.ffi.pycapsule(getattr(library, name))
             jax.ffi.register_ffi_target(name, capsule, platform="cpu")
     except (OSError, AttributeError) as error:
@@ -119,10 +131,10 @@ def _or_empty(x: Array | None, like: Array, *shape: int) -> Array:
 
 
 def _call(
-    name: str, outputs: tuple[Any, ...], aliases: dict[int, int], spec: Spec, *operands: Array
+    name: str, outputs: Any, aliases: dict[int, int], kernel: str, *operands: Array, **options: Any
 ) -> Any:
     call = jax.ffi.ffi_call(name, outputs, input_output_aliases=aliases)
-    return call(*operands, cell=KERNELS.index(spec.kernel), reverse=spec.reverse)
+    return call(*operands, cell=KERNELS.index(kernel), **options)
 
 
 def _flag_operands(flags: Flags) -> tuple[Array, Array]:
@@ -149,11 +161,12 @@ def forward(
             "rnnjax_forward",
             tuple(_struct(xs, *shape) for shape in shapes),
             {},
-            spec,
+            spec.kernel,
             xs,
             *weights[:3],
             _or_empty(weights.b_hn, xs, 0),
             *states,
+            reverse=spec.reverse,
         )
         tape = Tape(gates, h_tm1, c_tm1 if has_c else None) if save else None
         return State(h, c if has_c else None), ys, tape
@@ -175,7 +188,7 @@ def backward(spec: Spec, w_h: Array, tape: Tape, cotangents: Cotangents, flags: 
             "rnnjax_backward",
             tuple(_struct(ys_ct, *shape) for shape in shapes),
             {1: 0},
-            spec,
+            spec.kernel,
             w_h,
             tape.gates,
             tape.h_tm1,
@@ -184,6 +197,7 @@ def backward(spec: Spec, w_h: Array, tape: Tape, cotangents: Cotangents, flags: 
             carry_ct.h,
             _or_empty(carry_ct.c, ys_ct, 0, H),
             *_flag_operands(flags),
+            reverse=spec.reverse,
         )
 
         def state(h: Array, c: Array) -> State:
@@ -192,6 +206,63 @@ def backward(spec: Spec, w_h: Array, tape: Tape, cotangents: Cotangents, flags: 
         return Errors(delta, state(h, c), state(h_fresh, c_fresh) if restarts else None)
 
     return _batched(run, _fold_errors, _unfold_errors)(w_h, (tape, cotangents, flags))
+
+
+def weight_gradients(spec: Spec, xs: Array, h_tm1: Array, delta: Array) -> Weights:
+    """∂C/∂weights from xs [N, D], h_tm1 [N, H] and the errors [N, tape H] of N = T B steps."""
+
+    @jax.custom_batching.custom_vmap
+    def call(xs: Array, h_tm1: Array, delta: Array) -> Weights:
+        (_, D), H = xs.shape, h_tm1.shape[1]
+        G = spec.gates
+        shapes = [(D, G * H), (H, G * H), (G * H,), (H if spec.kernel == "gru" else 0,)]
+        outputs = tuple(_struct(xs, *shape) for shape in shapes)
+        weights = _call("rnnjax_weight_gradients", outputs, {}, spec.kernel, xs, h_tm1, delta)
+        return Weights(*weights[:3], weights[3] if spec.kernel == "gru" else None)
+
+    def portable(xs: Array, h_tm1: Array, delta: Array) -> Weights:
+        # dW_x = Σ_n x_nᵀ δ_n,   dW_h = Σ_n h_{n-1}ᵀ δ_n,   db = Σ_n δ_n
+        if spec.kernel != "gru":
+            return Weights(sum_outer(xs, delta), sum_outer(h_tm1, delta), sum_bias(delta))
+        # The GRU's δ_n, δ_r, δ_z, δ_n r: the input meets the first three, h_{t-1} the last.
+        H = h_tm1.shape[1]
+        at_x, at_h = _gru_at_x(delta, H), delta[..., H:]
+        b_hn = sum_bias(delta[..., 3 * H :])
+        return Weights(sum_outer(xs, at_x), sum_outer(h_tm1, at_h), sum_bias(at_x), b_hn)
+
+    return _mapped_by(call, portable)(xs, h_tm1, delta)
+
+
+def input_gradients(spec: Spec, w_x: Array, delta: Array) -> Array:
+    """∂C/∂x [N, D] = δ W_xᵀ, from the errors [N, tape H]."""
+
+    @jax.custom_batching.custom_vmap
+    def call(w_x: Array, delta: Array) -> Array:
+        outputs = _struct(delta, delta.shape[0], w_x.shape[0])
+        return _call("rnnjax_input_gradients", outputs, {}, spec.kernel, w_x, delta)
+
+    def portable(w_x: Array, delta: Array) -> Array:
+        at_x = _gru_at_x(delta, delta.shape[-1] // 4) if spec.kernel == "gru" else delta
+        return at_x @ w_x.T
+
+    return _mapped_by(call, portable)(w_x, delta)
+
+
+def _gru_at_x(delta: Array, hidden: int) -> Array:
+    """δ_r, δ_z, δ_n from δ_n, δ_r, δ_z, δ_n r."""
+    return jnp.roll(delta[..., : 3 * hidden], -hidden, axis=-1)
+
+
+def _mapped_by(call: Any, portable: Callable[..., Any]) -> Callable[..., Any]:
+    """`call`, except under `vmap`: one XLA product for all is then better than one call each."""
+
+    @call.def_vmap
+    def rule(size: int, mapped: Any, *operands: Array) -> tuple[Any, Any]:
+        del size
+        out = jax.vmap(portable, [0 if m else None for m in mapped])(*operands)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return call
 
 
 def _batched(

@@ -51,18 +51,7 @@ class BackwardLoop {
   static T* out(void* p) { return static_cast<T*>(p); }
   int64_t lanes(int64_t j) const { return least(L, H_ - j); }
 
-  // W_hᵀ: [H, G H] -> [panels][G H][NV L], H last.
-  void pack(Range panels) {
-    const T* w = in(p_.w_h);
-    for (int64_t p = panels.from; p < panels.to; ++p) {
-      T* packed = w_ht_ + p * K_ * W;
-      const int64_t columns = least(W, H_ - p * W);
-      for (int64_t k0 = 0; k0 < K_; k0 += L)
-        for (int64_t j = 0; j < W; ++j)
-          for (int64_t k = k0; k < least(k0 + L, K_); ++k)
-            packed[k * W + j] = j < columns ? w[(p * W + j) * K_ + k] : T(0);
-    }
-  }
+  void pack(Range panels) { pack_transposed(in(p_.w_h), H_, K_, 0, W, w_ht_, panels); }
 
   void start(Range rows, Range panels) {
     for (int64_t b = rows.from; b < rows.to; ++b)

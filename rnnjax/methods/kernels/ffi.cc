@@ -38,6 +38,9 @@ const Kernels& kernels() {
   return *best;
 }
 
+// Arrays of this size come from the system anew at every call; smaller ones are used again.
+constexpr size_t kFreshMemory = size_t{32} << 20;
+
 // Collects the first thing that is wrong with the arguments of a call.
 class Checker {
  public:
@@ -60,10 +63,14 @@ class Checker {
     return static_cast<const N*>(check(name, x, dims, dtype));
   }
 
-  void* output(const char* name, Result& x, Dims dims) { return check(name, *x, dims, dtype_); }
+  void* output(const char* name, Result& x, Dims dims) {
+    void* memory = check(name, *x, dims, dtype_);
+    if (ok() && x->size_bytes() >= kFreshMemory) use_huge_pages(memory, x->size_bytes());
+    return memory;
+  }
 
   void* optional_output(const char* name, Result& x, Dims dims) {
-    return x->element_count() == 0 ? nullptr : check(name, *x, dims, dtype_);
+    return x->element_count() == 0 ? nullptr : output(name, x, dims);
   }
 
   void require(bool condition, const char* what) {
@@ -181,6 +188,47 @@ ffi::Error backward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer 
   return run(kernels().backward[cell][w_h.element_type() == ffi::F64], f, pool);
 }
 
+ffi::Error weight_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer xs, AnyBuffer h_tm1,
+                            AnyBuffer delta, Result w_x_ct, Result w_h_ct, Result b_ct,
+                            Result b_hn_ct) {
+  Checker check(xs.element_type());
+  check.require(cell >= 0 && cell < kCells, "no such cell");
+  check.require(xs.dimensions().size() == 2, "xs is not [N, D]");
+  check.require(h_tm1.dimensions().size() == 2, "h_tm1 is not [N, H]");
+  if (!check.ok()) return check.error();
+  const int64_t N = xs.dimensions()[0], D = xs.dimensions()[1], H = h_tm1.dimensions()[1];
+  const int64_t GH = kGates[cell] * H;
+  WeightGradients g{};
+  g.examples = N, g.inputs = D, g.hidden = H;
+  g.xs = check.input("xs", xs, {N, D});
+  g.h_tm1 = check.input("h_tm1", h_tm1, {N, H});
+  g.delta = check.input("delta", delta, {N, kTape[cell] * H});
+  g.w_x_ct = check.output("w_x_ct", w_x_ct, {D, GH});
+  g.w_h_ct = check.output("w_h_ct", w_h_ct, {H, GH});
+  g.b_ct = check.output("b_ct", b_ct, {GH});
+  g.b_hn_ct = check.output("b_hn_ct", b_hn_ct, {cell == kGru ? H : 0});
+  if (!check.ok()) return check.error();
+  return run(kernels().weights[cell][xs.element_type() == ffi::F64], g, pool);
+}
+
+ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, AnyBuffer delta,
+                           Result xs_ct) {
+  Checker check(w_x.element_type());
+  check.require(cell >= 0 && cell < kCells, "no such cell");
+  check.require(w_x.dimensions().size() == 2, "w_x is not [D, G H]");
+  check.require(delta.dimensions().size() == 2, "delta is not [N, gates H]");
+  if (!check.ok()) return check.error();
+  InputGradients g{};
+  g.examples = delta.dimensions()[0];
+  g.inputs = w_x.dimensions()[0];
+  g.hidden = w_x.dimensions()[1] / kGates[cell];
+  g.w_x = check.input("w_x", w_x, {g.inputs, kGates[cell] * g.hidden});
+  g.delta = check.input("delta", delta, {g.examples, kTape[cell] * g.hidden});
+  g.xs_ct = check.output("xs_ct", xs_ct, {g.examples, g.inputs});
+  if (!check.ok()) return check.error();
+  return run(kernels().inputs[cell][w_x.element_type() == ffi::F64], g, pool);
+}
+
 }  // namespace
 }  // namespace rnnjax
 
@@ -200,3 +248,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
     xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Attr<int64_t>("cell").Attr<bool>(
         "reverse") RNNJAX_ARG4 RNNJAX_ARG4 .Arg<AnyBuffer>() RNNJAX_RET2 RNNJAX_RET2
         .Ret<AnyBuffer>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    rnnjax_weight_gradients, rnnjax::weight_gradients,
+    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Attr<int64_t>("cell").Arg<AnyBuffer>()
+        .Arg<AnyBuffer>().Arg<AnyBuffer>() RNNJAX_RET2 RNNJAX_RET2);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    rnnjax_input_gradients, rnnjax::input_gradients,
+    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Attr<int64_t>("cell").Arg<AnyBuffer>()
+        .Arg<AnyBuffer>().Ret<AnyBuffer>());

@@ -65,10 +65,7 @@ class ForwardLoop {
   }
 
  private:
-  #ifndef CR
-#define CR 96
-#endif
-  static constexpr int64_t kChunkRows = CR;
+    static constexpr int64_t kChunkRows = 96;
 
   static const T* in(const void* p) { return static_cast<const T*>(p); }
   static T* out(void* p) { return static_cast<T*>(p); }

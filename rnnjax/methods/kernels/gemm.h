@@ -16,9 +16,9 @@ constexpr int kMaxRows = (kRegisters >= 32 ? (kRegisters - NV - 1) / NV : (kRegi
                              : (kRegisters >= 32 ? (kRegisters - NV - 1) / NV
                                                  : (kRegisters - 2) / NV);
 
-// out[i] = init[i] + Σ_k a[i][k] panel[k], rows of NV vectors.
+// out[i] = init[i] + Σ_k a[i][k step] panel[k], rows of NV vectors.
 template <typename T, int MR, int NV>
-inline void tile(const T* const* a, const T* panel, int64_t k_size, const T* init,
+inline void tile(const T* const* a, int64_t step, const T* panel, int64_t k_size, const T* init,
                  int64_t init_stride, T* out, int64_t out_stride) {
   constexpr int64_t L = kLanes<T>;
   // Enough independent sums to hide the latency of a multiply-add.
@@ -41,15 +41,10 @@ inline void tile(const T* const* a, const T* panel, int64_t k_size, const T* ini
     for (int u = 0; u < KU; ++u) {
       Vec<T> w[NV];
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) {
-        w[v] = load(panel + (u * NV + v) * L);
-#ifdef PF
-        __builtin_prefetch(panel + ((u + PF) * NV + v) * L);
-#endif
-      }
+      for (int v = 0; v < NV; ++v) w[v] = load(panel + (u * NV + v) * L);
 #pragma GCC unroll 8
       for (int i = 0; i < MR; ++i) {
-        const Vec<T> x = splat<T>(row[i][k + u]);
+        const Vec<T> x = splat<T>(row[i][(k + u) * step]);
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) sum[u][i][v] += x * w[v];
       }
@@ -60,7 +55,7 @@ inline void tile(const T* const* a, const T* panel, int64_t k_size, const T* ini
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) sum[0][i][v] += splat<T>(row[i][k]) * load(panel + v * L);
+      for (int v = 0; v < NV; ++v) sum[0][i][v] += splat<T>(row[i][k * step]) * load(panel + v * L);
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
@@ -73,13 +68,13 @@ inline void tile(const T* const* a, const T* panel, int64_t k_size, const T* ini
 
 // `rows` of them, 1 to kMaxRows<NV>.
 template <typename T, int NV>
-inline void tile_of(int64_t rows, const T* const* a, const T* panel, int64_t k_size, const T* init,
-                    int64_t init_stride, T* out, int64_t out_stride) {
+inline void tile_of(int64_t rows, const T* const* a, int64_t step, const T* panel, int64_t k_size,
+                    const T* init, int64_t init_stride, T* out, int64_t out_stride) {
   switch (rows) {
 #define RNNJAX_ROWS(MR)                                                                      \
   case MR:                                                                                   \
     if constexpr (MR <= kMaxRows<NV>)                                                        \
-      tile<T, MR, NV>(a, panel, k_size, init, init_stride, out, out_stride);                 \
+      tile<T, MR, NV>(a, step, panel, k_size, init, init_stride, out, out_stride);           \
     break;
     RNNJAX_ROWS(1) RNNJAX_ROWS(2) RNNJAX_ROWS(3) RNNJAX_ROWS(4)
     RNNJAX_ROWS(5) RNNJAX_ROWS(6) RNNJAX_ROWS(7) RNNJAX_ROWS(8)

@@ -10,6 +10,7 @@
 
 #include "backward.h"
 #include "forward.h"
+#include "gradients.h"
 
 #define RNNJAX_JOIN_(a, b) a##b
 #define RNNJAX_JOIN(a, b) RNNJAX_JOIN_(a, b)
@@ -35,6 +36,16 @@ void backward(const Backward& call, Context& context) {
   BackwardLoop<Cell, T>(call, context).run_all();
 }
 
+template <template <typename> class Cell, typename T>
+void weights(const WeightGradients& call, Context& context) {
+  WeightSums<Cell, T>(call, context).run_all();
+}
+
+template <template <typename> class Cell, typename T>
+void inputs(const InputGradients& call, Context& context) {
+  input_gradients<Cell, T>(call, context);
+}
+
 #define RNNJAX_BOTH(f, Cell) {f<Cell, float>, f<Cell, double>}
 #define RNNJAX_CELLS(f)                                                                 \
   {RNNJAX_BOTH(f, Tanh), RNNJAX_BOTH(f, Relu), RNNJAX_BOTH(f, Lstm), RNNJAX_BOTH(f, Lstm1997), \
@@ -44,6 +55,8 @@ const Kernels kTable = {
     RNNJAX_TEXT(RNNJAX_ISA),
     RNNJAX_CELLS(forward),
     RNNJAX_CELLS(backward),
+    RNNJAX_CELLS(weights),
+    RNNJAX_CELLS(inputs),
 };
 
 }  // namespace

@@ -41,6 +41,19 @@ struct Backward : Sizes {
   void *h_ct, *c_ct, *h_fresh_ct, *c_fresh_ct;
 };
 
+// What follows the backward loop, with N = T B examples of one step.
+struct WeightGradients {
+  int64_t examples, inputs, hidden;
+  const void *xs, *h_tm1, *delta;        // [N, D], [N, H], [N, gates H]
+  void *w_x_ct, *w_h_ct, *b_ct, *b_hn_ct;
+};
+
+struct InputGradients {
+  int64_t examples, inputs, hidden;
+  const void *w_x, *delta;
+  void* xs_ct;                           // [N, D]
+};
+
 constexpr int kCells = 5;
 
 // By cell (the order of `_CELLS` in Python) and by whether numbers are doubles.
@@ -48,6 +61,8 @@ struct Kernels {
   const char* name;
   void (*forward[kCells][2])(const Forward&, Context&);
   void (*backward[kCells][2])(const Backward&, Context&);
+  void (*weights[kCells][2])(const WeightGradients&, Context&);
+  void (*inputs[kCells][2])(const InputGradients&, Context&);
 };
 
 const Kernels* kernels_portable();

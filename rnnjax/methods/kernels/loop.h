@@ -46,14 +46,8 @@ inline Split choose_split(int64_t threads, const Sizes& p, int64_t recurrent_byt
   return p.batch >= threads ? Split::kRows : Split::kNone;
 }
 
-#ifndef KG
-#define KG 48
-#endif
-constexpr int64_t kGroup = KG;      // rows whose sums are held in a buffer on the stack
-#ifndef KD
-#define KD 512
-#endif
-constexpr int64_t kDepthBlock = KD;  // weights of a panel that stay in the second-level cache
+constexpr int64_t kGroup = 48;      // rows whose sums are held in a buffer on the stack
+constexpr int64_t kDepthBlock = 512;  // weights of a panel that stay in the second-level cache
 
 // out[i] = init[i] + a[i] panel for up to kGroup rows, in equal tiles.
 template <typename T, int NV>
@@ -69,10 +63,10 @@ inline void product(int64_t rows, const T* const* a, const T* panel, int64_t k_s
       const Range r = share(rows, j, tiles);
       T* o = out + r.from * out_stride;
       if (k == 0)
-        tile_of<T, NV>(r.size(), shifted + r.from, panel, depth,
+        tile_of<T, NV>(r.size(), shifted + r.from, 1, panel, depth,
                        init ? init + r.from * init_stride : nullptr, init_stride, o, out_stride);
       else
-        tile_of<T, NV>(r.size(), shifted + r.from, panel + k * W, depth, o, out_stride, o,
+        tile_of<T, NV>(r.size(), shifted + r.from, 1, panel + k * W, depth, o, out_stride, o,
                        out_stride);
     }
   }
@@ -86,6 +80,22 @@ inline void in_groups(int64_t rows, const Body& body) {
     const Range r = share(rows, g, groups);
     body(r.from, r.size());
   }
+}
+
+// wᵀ [columns, K] -> [panels][K][width], the rows of w side by side. Column k of the result's K
+// is column (k + turn) mod K of w.
+template <typename T>
+inline void pack_transposed(const T* w, int64_t columns, int64_t k_size, int64_t turn,
+                            int64_t width, T* packed, Range panels) {
+  constexpr int64_t kBlock = 16;  // a cache line of w at a time
+  for (int64_t p = panels.from; p < panels.to; ++p)
+    for (int64_t k0 = 0; k0 < k_size; k0 += kBlock)
+      for (int64_t j = 0; j < width; ++j)
+        for (int64_t k = k0; k < least(k0 + kBlock, k_size); ++k) {
+          const int64_t from = k + turn < k_size ? k + turn : k + turn - k_size;
+          packed[(p * k_size + k) * width + j] =
+              p * width + j < columns ? w[(p * width + j) * k_size + from] : T(0);
+        }
 }
 
 // Call `body` (a lambda) on the context's threads.

@@ -104,6 +104,15 @@ std::vector<std::pair<size_t, void*>>& kept() {
 
 }  // namespace
 
+void use_huge_pages(void* memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(memory), end = begin + bytes;
+  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t last = end / kHugePage * kHugePage;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
+
 Team::Team(xla::ffi::ThreadPool pool)
     : pool_(pool), threads_(std::max<int64_t>(1, pool.num_threads())) {}
 
@@ -152,9 +161,7 @@ void* Team::allocate(size_t bytes) {
   }
   void* memory = std::aligned_alloc(bytes >= kHugePage ? kHugePage : kLine, bytes);
   if (!memory) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-  if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
-#endif
+  if (bytes >= kHugePage) use_huge_pages(memory, bytes);
   blocks_.push_back({bytes, memory});
   return memory;
 }

@@ -10,6 +10,10 @@
 
 namespace rnnjax {
 
+// Asks for large pages behind memory that is about to be written for the first time, so that it is
+// faulted in with a few hundred times fewer interruptions.
+void use_huge_pages(void* memory, size_t bytes);
+
 // The thread that runs the handler does whatever nobody else has begun, so a call ends even if
 // the pool has no thread to spare, and nothing waits for work that is not already running.
 class Team final : public Context {

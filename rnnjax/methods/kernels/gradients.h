@@ -1,0 +1,162 @@
+// The products that follow the backward loop, over all steps and examples at once.
+#pragma once
+
+#include "loop.h"
+
+namespace rnnjax::RNNJAX_ISA {
+
+// Σ_n a_nᵀ δ_n for a = x (W_x), h_{t-1} (W_h) and 1 (the biases).
+template <template <typename> class CellOf, typename T>
+class WeightSums {
+  using Cell = CellOf<T>;
+  static constexpr int64_t L = kLanes<T>, NV = 4, W = NV * L, G = Cell::kGates;
+  static constexpr int64_t kDepth = 256;  // examples whose errors are packed together
+
+  // Rows of a result: row r sums a[r stride + n step] times the errors of example n.
+  struct Rows {
+    const T* a;
+    int64_t stride, step, size;
+    T* out;
+    int64_t out_stride;
+  };
+
+ public:
+  WeightSums(const WeightGradients& call, Context& context)
+      : p_(call), context_(context), D_(call.inputs), H_(call.hidden) {}
+
+  void run_all() {
+    const double work = double(p_.examples) * (D_ + H_) * G * H_;
+    const int64_t units = work < 1e5 ? 1 : context_.threads();
+    T* packed = allocate<T>(context_, units * kDepth * W);
+    auto body = [&](int64_t, int64_t unit) {
+      if constexpr (Cell::kApart) {  // r and z meet x and h alike; δ_n meets x and δ_n r meets h
+        columns(packed + unit * kDepth * W, unit, units, H_, 2 * H_,
+                {bias(0), inputs(0), hidden(0)});
+        columns(packed + unit * kDepth * W, unit, units, 0, H_, {bias(2 * H_), inputs(2 * H_)});
+        columns(packed + unit * kDepth * W, unit, units, 3 * H_, H_,
+                {ones(out(p_.b_hn_ct)), hidden(2 * H_)});
+      } else {
+        columns(packed + unit * kDepth * W, unit, units, 0, G * H_,
+                {bias(0), inputs(0), hidden(0)});
+      }
+    };
+    run(context_, 1, units, body);
+  }
+
+ private:
+  static const T* in(const void* p) { return static_cast<const T*>(p); }
+  static T* out(void* p) { return static_cast<T*>(p); }
+
+  Rows ones(T* sums) const {
+    static const T one = 1;
+    return {&one, 0, 0, 1, sums, 0};
+  }
+  Rows bias(int64_t column) const { return ones(out(p_.b_ct) + column); }
+  Rows inputs(int64_t column) const {
+    return {in(p_.xs), 1, D_, D_, out(p_.w_x_ct) + column, G * H_};
+  }
+  Rows hidden(int64_t column) const {
+    return {in(p_.h_tm1), 1, H_, H_, out(p_.w_h_ct) + column, G * H_};
+  }
+
+  // This thread's part of all `rows`, for `size` columns of the errors from `first` on.
+  template <size_t kRows>
+  void columns(T* packed, int64_t unit, int64_t units, int64_t first, int64_t size,
+               const Rows (&rows)[kRows]) const {
+    int64_t total = 0;
+    for (const Rows& r : rows) total += r.size;
+    const Range mine = share(total, unit, units);
+    for (int64_t n = 0; n == 0 || n < p_.examples; n += kDepth) {
+      const int64_t depth = least(kDepth, p_.examples - n);
+      for (int64_t j = 0; j < size; j += W) {
+        const int64_t width = least(W, size - j);
+        pack(packed, n, depth, first + j, width);
+        int64_t before = 0;
+        for (const Rows& r : rows) {
+          const int64_t from = mine.from - before < 0 ? 0 : mine.from - before;
+          const int64_t to = least(r.size, mine.to - before);
+          if (from < to) add(r, {from, to}, packed, n, depth, j, width);
+          before += r.size;
+        }
+      }
+    }
+  }
+
+  void pack(T* packed, int64_t n, int64_t depth, int64_t column, int64_t width) const {
+    const T* delta = in(p_.delta) + n * Cell::kTape * H_ + column;
+    for (int64_t i = 0; i < depth; ++i, delta += Cell::kTape * H_)
+      for (int64_t v = 0; v < NV; ++v)
+        store(packed + (i * NV + v) * L,
+              v * L < width ? load(delta + v * L, width - v * L) : Vec<T>{});
+  }
+
+  void add(const Rows& r, Range part, const T* packed, int64_t n, int64_t depth, int64_t column,
+           int64_t width) const {
+    const int64_t tiles = ceil_div(part.size(), kMaxRows<NV>);
+    for (int64_t t = 0; t < tiles; ++t) {
+      const Range rows = share(part.size(), t, tiles);
+      const int64_t row = part.from + rows.from, count = rows.size();
+      const T* a[8];
+      for (int64_t i = 0; i < count; ++i) a[i] = r.a + (row + i) * r.stride + n * r.step;
+      T* sums = r.out + row * r.out_stride + column;
+      if (width == W) {
+        tile_of<T, NV>(count, a, r.step, packed, depth, n ? sums : nullptr, r.out_stride, sums,
+                       r.out_stride);
+      } else {
+        alignas(64) T part_sums[8 * W];
+        tile_of<T, NV>(count, a, r.step, packed, depth, nullptr, 0, part_sums, W);
+        for (int64_t i = 0; i < count; ++i)
+          for (int64_t j = 0; j < width; ++j) {
+            T& sum = sums[i * r.out_stride + j];
+            sum = (n ? sum : T(0)) + part_sums[i * W + j];
+          }
+      }
+    }
+  }
+
+  const WeightGradients& p_;
+  Context& context_;
+  const int64_t D_, H_;
+};
+
+// dx = δ W_xᵀ with NV vectors of inputs at a time.
+template <template <typename> class CellOf, typename T, int NV>
+void input_gradients_by(const InputGradients& p, Context& context) {
+  using Cell = CellOf<T>;
+  constexpr int64_t L = kLanes<T>, W = NV * L;
+  const int64_t H = p.hidden, D = p.inputs, K = Cell::kGates * H, panels = ceil_div(D, W);
+  const int64_t turn = Cell::kApart ? 2 * H : 0;  // the GRU's errors begin with the candidate's
+  const int64_t units = double(p.examples) * D * K < 1e5 ? 1 : context.threads();
+  T* w = allocate<T>(context, panels * K * W);
+  const T* delta = static_cast<const T*>(p.delta);
+  T* out = static_cast<T*>(p.xs_ct);
+  auto body = [&](int64_t phase, int64_t unit) {
+    if (phase == 0)
+      return pack_transposed(static_cast<const T*>(p.w_x), D, K, turn, W, w,
+                             share(panels, unit, units));
+    const Range mine = share(p.examples, unit, units);
+    in_groups(mine.size(), [&](int64_t first, int64_t count) {
+      alignas(64) T sums[kGroup * W];
+      const T* a[kGroup];
+      const int64_t n = mine.from + first;
+      for (int64_t i = 0; i < count; ++i) a[i] = delta + (n + i) * Cell::kTape * H;
+      for (int64_t j = 0; j < panels; ++j) {
+        product<T, NV>(count, a, w + j * K * W, K, nullptr, 0, sums, W);
+        for (int64_t i = 0; i < count; ++i)
+          for (int64_t v = 0; v < NV && j * W + v * L < D; ++v)
+            store(out + (n + i) * D + j * W + v * L, load(sums + i * W + v * L),
+                  D - j * W - v * L);
+      }
+    });
+  };
+  run(context, 2, units, body);
+}
+
+template <template <typename> class Cell, typename T>
+void input_gradients(const InputGradients& p, Context& context) {
+  if (p.inputs <= kLanes<T>) return input_gradients_by<Cell, T, 1>(p, context);
+  if (p.inputs <= 2 * kLanes<T>) return input_gradients_by<Cell, T, 2>(p, context);
+  return input_gradients_by<Cell, T, 4>(p, context);
+}
+
+}  // namespace rnnjax::RNNJAX_ISA
