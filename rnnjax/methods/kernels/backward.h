@@ -5,11 +5,11 @@
 
 namespace rnnjax::RNNJAX_ISA {
 
-template <template <typename> class CellOf, typename T>
+template <template <typename> class CellOf, typename T, int NV>
 class BackwardLoop {
   using Cell = CellOf<T>;
   using V = Vec<T>;
-  static constexpr int64_t L = kLanes<T>, NV = 4, W = NV * L;
+  static constexpr int64_t L = kLanes<T>, W = NV * L;
 
  public:
   BackwardLoop(const Backward& call, Context& context)
@@ -51,7 +51,7 @@ class BackwardLoop {
   static T* out(void* p) { return static_cast<T*>(p); }
   int64_t lanes(int64_t j) const { return least(L, H_ - j); }
 
-  void pack(Range panels) { pack_transposed(in(p_.w_h), H_, K_, 0, W, w_ht_, panels); }
+  void pack(Range panels) { pack_transposed(in(p_.w_h), H_, K_, K_, W, K_, w_ht_, panels); }
 
   void start(Range rows, Range panels) {
     for (int64_t b = rows.from; b < rows.to; ++b)

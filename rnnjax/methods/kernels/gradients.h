@@ -125,15 +125,18 @@ void input_gradients_by(const InputGradients& p, Context& context) {
   using Cell = CellOf<T>;
   constexpr int64_t L = kLanes<T>, W = NV * L;
   const int64_t H = p.hidden, D = p.inputs, K = Cell::kGates * H, panels = ceil_div(D, W);
-  const int64_t turn = Cell::kApart ? 2 * H : 0;  // the GRU's errors begin with the candidate's
+  const int64_t first = Cell::kApart ? H : 0;  // the GRU's errors begin with the last gate's
   const int64_t units = double(p.examples) * D * K < 1e5 ? 1 : context.threads();
   T* w = allocate<T>(context, panels * K * W);
   const T* delta = static_cast<const T*>(p.delta);
   T* out = static_cast<T*>(p.xs_ct);
   auto body = [&](int64_t phase, int64_t unit) {
-    if (phase == 0)
-      return pack_transposed(static_cast<const T*>(p.w_x), D, K, turn, W, w,
-                             share(panels, unit, units));
+    if (phase == 0) {
+      const T* w_x = static_cast<const T*>(p.w_x);
+      const Range part = share(panels, unit, units);
+      pack_transposed(w_x + K - first, D, K, first, W, K, w, part);
+      return pack_transposed(w_x, D, K, K - first, W, K, w + first * W, part);
+    }
     const Range mine = share(p.examples, unit, units);
     in_groups(mine.size(), [&](int64_t first, int64_t count) {
       alignas(64) T sums[kGroup * W];
@@ -156,6 +159,7 @@ template <template <typename> class Cell, typename T>
 void input_gradients(const InputGradients& p, Context& context) {
   if (p.inputs <= kLanes<T>) return input_gradients_by<Cell, T, 1>(p, context);
   if (p.inputs <= 2 * kLanes<T>) return input_gradients_by<Cell, T, 2>(p, context);
+  if (panel_vectors<T>(p.inputs) == 3) return input_gradients_by<Cell, T, 3>(p, context);
   return input_gradients_by<Cell, T, 4>(p, context);
 }
 

@@ -33,7 +33,8 @@ void forward(const Forward& call, Context& context) {
 
 template <template <typename> class Cell, typename T>
 void backward(const Backward& call, Context& context) {
-  BackwardLoop<Cell, T>(call, context).run_all();
+  if (panel_vectors<T>(call.hidden) == 3) return BackwardLoop<Cell, T, 3>(call, context).run_all();
+  BackwardLoop<Cell, T, 4>(call, context).run_all();
 }
 
 template <template <typename> class Cell, typename T>

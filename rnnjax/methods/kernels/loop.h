@@ -82,20 +82,32 @@ inline void in_groups(int64_t rows, const Body& body) {
   }
 }
 
-// wᵀ [columns, K] -> [panels][K][width], the rows of w side by side. Column k of the result's K
-// is column (k + turn) mod K of w.
+// wᵀ, for w [rows, stride] of which k_size columns are wanted -> [panels][depth][width], the rows
+// of w side by side; `depth` is k_size unless panels are filled by several calls.
 template <typename T>
-inline void pack_transposed(const T* w, int64_t columns, int64_t k_size, int64_t turn,
-                            int64_t width, T* packed, Range panels) {
-  constexpr int64_t kBlock = 16;  // a cache line of w at a time
+inline void pack_transposed(const T* w, int64_t rows, int64_t stride, int64_t k_size,
+                            int64_t width, int64_t depth, T* packed, Range panels) {
+  constexpr int64_t L = kLanes<T>, kRun = 8 * L;  // numbers of a row of w that are read together
   for (int64_t p = panels.from; p < panels.to; ++p)
-    for (int64_t k0 = 0; k0 < k_size; k0 += kBlock)
-      for (int64_t j = 0; j < width; ++j)
-        for (int64_t k = k0; k < least(k0 + kBlock, k_size); ++k) {
-          const int64_t from = k + turn < k_size ? k + turn : k + turn - k_size;
-          packed[(p * k_size + k) * width + j] =
-              p * width + j < columns ? w[(p * width + j) * k_size + from] : T(0);
-        }
+    for (int64_t k = 0; k < k_size; k += kRun)
+      for (int64_t j = 0; j < width; j += L) {
+        alignas(64) T block[L][kRun];
+        const int64_t size = least(kRun, k_size - k), row = p * width + j;
+        for (int64_t i = 0; i < L; ++i)
+          for (int64_t n = 0; n < size; n += L)
+            store(block[i] + n,
+                  row + i < rows ? load(w + (row + i) * stride + k + n, size - n) : Vec<T>{});
+        for (int64_t n = 0; n < size; ++n)
+          for (int64_t i = 0; i < L; ++i)
+            packed[(p * depth + k + n) * width + j + i] = block[i][n];
+      }
+}
+
+// How many vectors wide the panels of `size` columns are: 4, or 3 where that wastes less.
+template <typename T>
+inline int panel_vectors(int64_t size) {
+  const int64_t vectors = ceil_div(size, kLanes<T>);
+  return ceil_div(vectors, 3) * 3 < ceil_div(vectors, 4) * 4 ? 3 : 4;
 }
 
 // Call `body` (a lambda) on the context's threads.
