@@ -16,7 +16,8 @@ constexpr int kMaxRows = (kRegisters >= 32 ? (kRegisters - NV - 1) / NV : (kRegi
                              : (kRegisters >= 32 ? (kRegisters - NV - 1) / NV
                                                  : (kRegisters - 2) / NV);
 
-// out[i] = init[i] + Σ_k a[i][k step] panel[k], rows of NV vectors.
+// out[i] = init[i] + Σ_k a[i][k step] panel[k], rows of NV vectors. The sum starts from zero, so that
+// what is added up in blocks of K is rounded as often as there are terms in a block.
 template <typename T, int MR, int NV>
 inline void tile(const T* const* a, int64_t step, const T* panel, int64_t k_size, const T* init,
                  int64_t init_stride, T* out, int64_t out_stride) {
@@ -29,11 +30,9 @@ inline void tile(const T* const* a, int64_t step, const T* panel, int64_t k_size
   for (int i = 0; i < MR; ++i) {
     row[i] = a[i];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) {
-      sum[0][i][v] = init ? load(init + i * init_stride + v * L) : Vec<T>{};
+    for (int v = 0; v < NV; ++v)
 #pragma GCC unroll 4
-      for (int u = 1; u < KU; ++u) sum[u][i][v] = Vec<T>{};
-    }
+      for (int u = 0; u < KU; ++u) sum[u][i][v] = Vec<T>{};
   }
   int64_t k = 0;
   for (; k + KU <= k_size; k += KU) {
@@ -62,6 +61,7 @@ inline void tile(const T* const* a, int64_t step, const T* panel, int64_t k_size
     for (int v = 0; v < NV; ++v) {
 #pragma GCC unroll 4
       for (int u = 1; u < KU; ++u) sum[0][i][v] += sum[u][i][v];
+      if (init) sum[0][i][v] += load(init + i * init_stride + v * L);
       store(out + i * out_stride + v * L, sum[0][i][v]);
     }
 }
