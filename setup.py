@@ -2,7 +2,8 @@
 
 Each instruction set is the same source compiled with its own flags; which one runs is decided when
 a kernel is first called. Without a compiler the package installs all the same. The environment
-variable RNNJAX_NATIVE=0 leaves the extension out on purpose.
+variable RNNJAX_NATIVE=0 leaves the extension out on purpose (and switches it off when it is there);
+RNNJAX_NATIVE_FLAGS adds flags for the compiler, such as those of a sanitizer.
 """
 
 import os

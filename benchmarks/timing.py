@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-PAUSE = 0.005
+PAUSE = 0.01
 """Seconds before each turn, in which the last program's worker threads stop spinning."""
 SHORT = 0.05
 """A program shorter than this runs once untimed in each turn, so that its own data are in the

@@ -7,6 +7,7 @@ over by `vmap` folds into the batch; mapped weights run one after the other.
 import ctypes
 import functools
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -96,12 +97,14 @@ class Errors(NamedTuple):
 @functools.cache
 def _load() -> str | None:
     """Register the kernels with XLA; why that is impossible, or None."""
+    if os.environ.get("RNNJAX_NATIVE") == "0":
+        return "the environment variable RNNJAX_NATIVE=0 switches the compiled kernels off"
     spec = importlib.util.find_spec(_MODULE)
     if spec is None or spec.origin is None:
         return (
             "the compiled kernels are not installed: they need a C++17 compiler (g++ or clang++) "
-            "when rnnjax is installed, and RNNJAX_NATIVE not set to 0. Reinstall with `pip install "
-            "--force-reinstall --no-deps -v` to see what the compiler says"
+            "when rnnjax is installed. Install it again with `pip install -v` to see what the "
+            "compiler says"
         )
     try:
         library = ctypes.CDLL(spec.origin)

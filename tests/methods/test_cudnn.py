@@ -295,7 +295,7 @@ class TestRefusals:
 
     def test_autodiff(self):
         params, _, xs = problem(CELLS["one"])
-        with pytest.raises(ValueError, match=r"cudnn\(\) cannot be differentiated by.*autodiff"):
+        with pytest.raises(ValueError, match=r"cudnn\(\).*cannot be differentiated by.*autodiff"):
             rnnjax.unroll(CELLS["one"], params, xs, gradient=rnnjax.autodiff(), method=cudnn())
 
     @pytest.mark.parametrize("precision", [Precision.DEFAULT, "highest", None])

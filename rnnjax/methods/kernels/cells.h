@@ -76,7 +76,7 @@ struct Gru {
   static void forward(const V* z, const V* s, V h_tm1, V* tape, V& h, V&) {
     const V r = sigmoid<T>(z[0] + s[0]), u = sigmoid<T>(z[1] + s[1]);
     const V n = tanh<T>(z[2] + r * s[2]);
-    h = n + u * (h_tm1 - n);
+    h = (T(1) - u) * n + u * h_tm1;  // u = 1 keeps h to the last bit
     tape[0] = n, tape[1] = r, tape[2] = u, tape[3] = s[2];
   }
 
