@@ -9,10 +9,10 @@ RNNJAX_NATIVE_FLAGS adds flags for the compiler, such as those of a sanitizer.
 import os
 import platform
 import shutil
-import tempfile
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 SOURCES = "rnnjax/methods/kernels"
 COMMON = ["-std=c++17", "-O3", "-ffp-contract=fast", "-Wall", "-Wextra", "-g0"]
@@ -28,7 +28,10 @@ class BuildKernels(build_ext):
 
     def build_extension(self, ext):
         """The steps of the usual build, with flags of their own for some objects."""
-        import jax  # needed only here: the headers of XLA's FFI
+        try:
+            import jax  # needed only here: the headers of XLA's FFI
+        except ImportError as error:
+            raise CompileError(f"the headers of XLA's FFI come with jax: {error}") from error
 
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         extra = os.environ.get("RNNJAX_NATIVE_FLAGS", "").split()
@@ -42,14 +45,11 @@ class BuildKernels(build_ext):
 
         def compile_to_object(name, flags, stem):
             # The object's place follows the source's name: a copy for each instruction set.
-            with tempfile.TemporaryDirectory() as folder:
-                source = shutil.copy(f"{SOURCES}/{name}.cc", f"{folder}/{stem}.cc")
-                return self.compiler.compile(
-                    [source],
-                    output_dir=self.build_temp,
-                    include_dirs=include,
-                    extra_postargs=[*common, *flags],
-                )
+            os.makedirs(self.build_temp, exist_ok=True)
+            source = shutil.copy(f"{SOURCES}/{name}.cc", f"{self.build_temp}/{stem}.cc")
+            return self.compiler.compile(
+                [source], include_dirs=include, extra_postargs=[*common, *flags]
+            )
 
         objects = compile_to_object("ffi", [], "ffi") + compile_to_object("team", [], "team")
         objects += compile_to_object("kernels", [], "kernels_portable")

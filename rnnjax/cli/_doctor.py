@@ -9,7 +9,7 @@ from rich.table import Table
 
 from rnnjax._extras import EXTRAS, missing
 from rnnjax._version import __version__
-from rnnjax.methods import AVAILABILITY
+from rnnjax.methods import AVAILABILITY, instruction_set
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy")
 
@@ -26,7 +26,10 @@ def run_doctor() -> None:
     table.add_row("x64", f"{x64}: the default float is {jax.numpy.result_type(float)}")
     for name, why_not in AVAILABILITY.items():
         reason = why_not()
-        table.add_row(f"method {name}()", "available" if reason is None else f"no: {reason}")
+        state = "available" if reason is None else f"no: {reason}"
+        if name == "native" and reason is None:
+            state += f", for {instruction_set()}"
+        table.add_row(f"method {name}()", state)
     for extra in EXTRAS:
         lacking = missing(extra)
         state = "installed"

@@ -6,6 +6,7 @@ from rnnjax.methods._auto import Auto, Explanation, auto, explain
 from rnnjax.methods._cudnn import cudnn
 from rnnjax.methods._cudnn import why_not as _why_not_cudnn
 from rnnjax.methods._native import native
+from rnnjax.methods._native_calls import instruction_set
 from rnnjax.methods._native_calls import why_not as _why_not_native
 from rnnjax.methods._sequential import sequential
 
@@ -23,6 +24,7 @@ __all__ = [
     "auto",
     "cudnn",
     "explain",
+    "instruction_set",
     "native",
     "sequential",
 ]

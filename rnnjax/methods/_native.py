@@ -85,10 +85,11 @@ def native() -> Fused:
     applied where the product leaves its sums, and the batch or the hidden units are split over
     XLA's threads. Outputs and gradients are those of `sequential()` up to rounding.
 
-    `jit`, `grad`, `scan`, `shard_map` and `vmap` work around it: a `vmap` over data folds into the
-    batch, one over params runs the kernels one after the other. Derivatives of the gradient are
-    those of the portable path. Forward mode directly (`jvp`, `jacfwd`) raises TypeError, as for
-    `bptt()`.
+    `jit`, `grad`, `scan` and `vmap` work around it, and `shard_map` with check_vma=False. A `vmap`
+    over data folds into the batch, one over params runs the kernels one after the other.
+    Derivatives of the gradient are those of the portable path. Forward mode directly (`jvp`,
+    `jacfwd`) raises TypeError, as for `bptt()`. A compiled call belongs to this machine: use
+    `sequential()` in what `jax.export` is to write to a file or to lower for another platform.
 
     Raises:
       ValueError: (in `unroll`) the kernels were not compiled when rnnjax was installed
@@ -151,6 +152,7 @@ def _forward_jvp(cell: Cell, reverse: bool, save: bool, primals: Any, tangents: 
     out = _forward(cell, reverse, save, *primals)
     portable = partial(_portable, cell, reverse, flags)
     _, (carry_t, ys_t) = jax.jvp(portable, (params, arrays), tangents[:2])
+    # The tape's tangent is never read: `_backward_jvp` differentiates the portable path instead.
     return out, (carry_t, ys_t, jax.tree.map(jnp.zeros_like, out[2]))
 
 

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from rnnjax._types import Array
 from rnnjax.cells._linear import sum_bias, sum_outer
 
-KERNELS = ("vanilla_tanh", "vanilla_relu", "lstm", "lstm_1997", "gru")  # the order of kCells
+KERNELS = ("vanilla_tanh", "vanilla_relu", "lstm", "lstm_1997", "gru")  # the order of RNNJAX_CELLS
 _MODULE = "rnnjax.methods._kernels"
+_VERSION = 1  # rnnjax_version() of kernels/ffi.cc
 _TARGETS = (
     "rnnjax_forward",
     "rnnjax_backward",
@@ -94,26 +95,46 @@ class Errors(NamedTuple):
     fresh: State | None
 
 
+def _library() -> ctypes.CDLL:
+    spec = importlib.util.find_spec(_MODULE)
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(_MODULE)
+    return ctypes.CDLL(spec.origin)
+
+
 @functools.cache
 def _load() -> str | None:
     """Register the kernels with XLA; why that is impossible, or None."""
     if os.environ.get("RNNJAX_NATIVE") == "0":
         return "the environment variable RNNJAX_NATIVE=0 switches the compiled kernels off"
-    spec = importlib.util.find_spec(_MODULE)
-    if spec is None or spec.origin is None:
+    try:
+        library = _library()
+        if library.rnnjax_version() != _VERSION:
+            return "the compiled kernels are of another version. Install rnnjax again"
+        for name in _TARGETS:
+            capsule = jax.ffi.pycapsule(getattr(library, name))
+            jax.ffi.register_ffi_target(name, capsule, platform="cpu")
+    except FileNotFoundError:
         return (
             "the compiled kernels are not installed: they need a C++17 compiler (g++ or clang++) "
             "when rnnjax is installed. Install it again with `pip install -v` to see what the "
             "compiler says"
         )
-    try:
-        library = ctypes.CDLL(spec.origin)
-        for name in _TARGETS:
-            capsule = jax.ffi.pycapsule(getattr(library, name))
-            jax.ffi.register_ffi_target(name, capsule, platform="cpu")
-    except (OSError, AttributeError) as error:
+    except (OSError, AttributeError, RuntimeError) as error:
         return f"the compiled kernels could not be loaded: {error}. Reinstall rnnjax"
     return None
+
+
+def instruction_set() -> str | None:
+    """Which of its builds `native()` runs here: "avx512", "avx2" or "portable"; None without them.
+
+    The environment variable RNNJAX_NATIVE_ISA asks for a lesser one than the machine's best.
+    """
+    if why_not() is not None:
+        return None
+    library = _library()
+    library.rnnjax_instruction_set.restype = ctypes.c_char_p
+    return library.rnnjax_instruction_set().decode()
 
 
 def why_not() -> str | None:
@@ -280,7 +301,7 @@ def _batched(
     @call.def_vmap
     def rule(size: int, mapped: Any, weights: Any, data: Any) -> tuple[Any, Any]:
         weights_mapped, data_mapped = mapped
-        if any(jax.tree.leaves(weights_mapped)):
+        if size == 0 or any(jax.tree.leaves(weights_mapped)):
             leaves, structure = jax.tree.flatten((weights, data))
             flags = jax.tree.leaves(mapped)
 

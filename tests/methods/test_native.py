@@ -1,6 +1,10 @@
 """The compiled kernels: equal to the portable loop, whatever the shape, and safe if misused."""
 
 import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +14,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 import rnnjax
 from rnnjax import autodiff, bptt, native, sequential, unroll
-from rnnjax.methods import AVAILABILITY, _native_calls, explain
+from rnnjax.methods import AVAILABILITY, _native_calls, explain, instruction_set
 
 CELLS = {
     "vanilla_tanh": rnnjax.vanilla,
@@ -32,7 +36,11 @@ SHAPES = [
     (2, 255, 3, 2),
     (70, 5, 3, 16),
 ]
-LARGE = {"split by rows": (12, 40, 8, 96), "split by hidden units": (3, 5, 7, 300)}
+LARGE = {
+    "split by rows": (12, 40, 8, 96),
+    "split by hidden units": (3, 5, 7, 300),
+    "several chunks and blocks": (45, 5, 530, 400),
+}
 
 needs_kernels = pytest.mark.skipif(
     AVAILABILITY["native"]() is not None, reason=str(AVAILABILITY["native"]())
@@ -107,12 +115,13 @@ def test_equals_the_portable_loop(name, shape):
 
 
 @needs_kernels
-@pytest.mark.parametrize("flagged", [False, True], ids=["plain", "lengths and resets"])
+@pytest.mark.parametrize("flagged", [False, True], ids=["reverse", "lengths and resets"])
 @pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE.keys())
 @pytest.mark.parametrize("name", CELLS)
 def test_equals_the_portable_loop_when_threads_share_the_work(name, shape, flagged):
     cell, params, xs, carry, flags = problem(name, shape)
-    flags = flags if flagged else {}
+    params = jax.tree.map(lambda leaf: leaf / shape[-1] ** 0.5, params)  # away from chaos
+    flags = flags if flagged else {"reverse": True}
     by_kernel, by_loop = (
         value_and_gradients(cell, params, xs, carry, method, **flags)
         for method in (native(), sequential())
@@ -233,6 +242,14 @@ def test_vmap(name, axes):
 
 
 @needs_kernels
+def test_vmap_over_nothing():
+    cell, params, xs, *_ = problem("lstm", (4, 3, 2, 5))
+    none = jnp.zeros((0, *xs.shape))
+    ys = jax.vmap(lambda xs: unroll(cell, params, xs, method=native())[1])(none)
+    assert ys.shape == (0, 4, 3, 5)
+
+
+@needs_kernels
 def test_vmap_of_vmap_over_data_and_params():
     cell, params, xs, carry, flags = problem("lstm", (4, 3, 2, 5))
     params = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
@@ -327,6 +344,7 @@ def test_what_it_refuses():
 
 def test_without_the_extension(monkeypatch):
     cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
+    monkeypatch.delenv("RNNJAX_NATIVE", raising=False)
     monkeypatch.setattr(_native_calls, "_MODULE", "rnnjax.methods._not_compiled")
     _native_calls._load.cache_clear()
     try:
@@ -337,6 +355,42 @@ def test_without_the_extension(monkeypatch):
         np.testing.assert_array_equal(unroll(cell, params, xs)[1], want)
     finally:
         _native_calls._load.cache_clear()
+
+
+def test_switched_off(monkeypatch):
+    monkeypatch.setenv("RNNJAX_NATIVE", "0")
+    _native_calls._load.cache_clear()
+    try:
+        assert "RNNJAX_NATIVE=0" in (AVAILABILITY["native"]() or "")
+        assert instruction_set() is None
+    finally:
+        monkeypatch.undo()
+        _native_calls._load.cache_clear()
+
+
+EVERY_CELL = """
+import sys
+import jax
+import pytest
+jax.config.update("jax_enable_x64", True)
+import rnnjax, test_native
+assert rnnjax.methods.instruction_set() == sys.argv[1]
+for name in test_native.CELLS:
+    for shape in test_native.SHAPES[4:8]:
+        test_native.test_equals_the_portable_loop(name, shape)
+for dtype in ("float32", "float64"):
+    test_native.test_activations_over_the_whole_range(test_native.np.dtype(dtype).type)
+"""
+
+
+@needs_kernels
+@pytest.mark.parametrize("wanted", ["portable", "avx2"])
+def test_every_instruction_set(wanted):
+    if wanted == "avx2" and instruction_set() == "portable":
+        pytest.skip("this machine has no AVX2")
+    environment = {**os.environ, "RNNJAX_NATIVE_ISA": wanted}
+    command = [sys.executable, "-c", EVERY_CELL, wanted]
+    subprocess.run(command, env=environment, cwd=Path(__file__).parent, check=True)
 
 
 @needs_kernels

@@ -27,7 +27,7 @@ class BackwardLoop {
     const int64_t units = split == Split::kNone ? 1 : context_.threads();
     w_ht_ = allocate<T>(context_, panels_ * K_ * W);
     dh_ = allocate<T>(context_, B_ * width_);
-    dc_ = allocate<T>(context_, B_ * width_);
+    if (Cell::kHasC) dc_ = allocate<T>(context_, B_ * width_);
     if (split != Split::kHidden) {
       auto body = [&](int64_t phase, int64_t unit) {
         if (phase == 0) return pack(share(panels_, unit, units));

@@ -1,6 +1,8 @@
 // The boundary to XLA: every shape and dtype is checked here, then plain pointers go on.
 
 #include <algorithm>
+#include <cstdlib>
+#include <exception>
 #include <initializer_list>
 #include <new>
 #include <string>
@@ -17,21 +19,19 @@ using ffi::AnyBuffer;
 using Result = ffi::Result<AnyBuffer>;
 using Dims = std::initializer_list<int64_t>;
 
-// Blocks of H numbers that each cell saves, in the order of `_CELLS` in Python; those of its
-// weights; and whether it has a cell state.
-constexpr int64_t kTape[kCells] = {1, 1, 4, 3, 4};
-constexpr int64_t kGates[kCells] = {1, 1, 4, 3, 3};
-constexpr bool kHasC[kCells] = {false, false, true, true, false};
-constexpr int64_t kGru = 4;
-
+// The best instruction set of this machine, or the one that RNNJAX_NATIVE_ISA asks for.
 const Kernels& kernels() {
   static const Kernels* const best = [] {
+    const char* wanted = std::getenv("RNNJAX_NATIVE_ISA");
+    const std::string isa = wanted ? wanted : "";
 #ifdef RNNJAX_X86
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
-      return kernels_avx512();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kernels_avx2();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512bw");
+    if (avx512 && isa != "avx2" && isa != "portable") return kernels_avx512();
+    if (avx2 && isa != "portable") return kernels_avx2();
 #endif
     return kernels_portable();
   }();
@@ -45,7 +45,7 @@ constexpr size_t kFreshMemory = size_t{32} << 20;
 class Checker {
  public:
   explicit Checker(ffi::DataType dtype) : dtype_(dtype) {
-    if (dtype != ffi::F32 && dtype != ffi::F64) fail("xs: expected float32 or float64");
+    if (dtype != ffi::F32 && dtype != ffi::F64) fail("expected float32 or float64");
   }
 
   const void* input(const char* name, const AnyBuffer& x, Dims dims) {
@@ -112,6 +112,8 @@ ffi::Error run(Kernel kernel, const Call& call, ffi::ThreadPool pool) {
     kernel(call, team);
   } catch (const std::bad_alloc&) {
     return ffi::Error(ffi::ErrorCode::kResourceExhausted, "rnnjax native: out of memory");
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string("rnnjax native: ") + error.what());
   }
   return ffi::Error::Success();
 }
@@ -126,9 +128,10 @@ ffi::Error forward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer x
   check.require(xs.dimensions().size() == 3, "xs is not [T, B, D]");
   check.require(w_h.dimensions().size() == 2, "w_h is not [H, G H]");
   if (!check.ok()) return check.error();
+  const CellTraits& traits = kernels().traits[cell];
   const int64_t T = xs.dimensions()[0], B = xs.dimensions()[1], D = xs.dimensions()[2];
-  const int64_t H = w_h.dimensions()[0], GH = kGates[cell] * H;
-  const bool has_c = kHasC[cell];
+  const int64_t H = w_h.dimensions()[0], GH = traits.gates * H;
+  const bool has_c = traits.has_c;
   Forward f{};
   f.steps = T, f.batch = B, f.inputs = D, f.hidden = H, f.reverse = reverse;
   f.lengths = check.flags<int32_t>("lengths", lengths, {B}, ffi::S32);
@@ -137,7 +140,7 @@ ffi::Error forward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer x
   f.w_x = check.input("w_x", w_x, {D, GH});
   f.w_h = check.input("w_h", w_h, {H, GH});
   f.b = check.input("b", b, {GH});
-  f.b_hn = check.input("b_hn", b_hn, {cell == kGru ? H : 0});
+  f.b_hn = check.input("b_hn", b_hn, {traits.has_b_hn ? H : 0});
   f.h = check.input("h", h, {B, H});
   f.c = check.input("c", c, {has_c ? B : 0, H});
   f.h_fresh = check.optional("h_fresh", h_fresh, {B, H});
@@ -145,7 +148,7 @@ ffi::Error forward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer x
   f.ys = check.output("ys", ys, {T, B, H});
   f.h_last = check.output("h_last", h_last, {B, H});
   f.c_last = check.output("c_last", c_last, {has_c ? B : 0, H});
-  f.tape = check.optional_output("tape", tape, {T, B, kTape[cell] * H});
+  f.tape = check.optional_output("tape", tape, {T, B, traits.tape * H});
   f.h_tm1 = check.optional_output("h_tm1", h_tm1, {T, B, H});
   f.c_tm1 = check.optional_output("c_tm1", c_tm1, {T, B, H});
   check.require(!f.tape || (f.h_tm1 && (f.c_tm1 || !has_c)), "half of the tape is missing");
@@ -164,20 +167,21 @@ ffi::Error backward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer 
   check.require(w_h.dimensions().size() == 2, "w_h is not [H, G H]");
   check.require(ys_ct.dimensions().size() == 3, "ys_ct is not [T, B, H]");
   if (!check.ok()) return check.error();
+  const CellTraits& traits = kernels().traits[cell];
   const int64_t T = ys_ct.dimensions()[0], B = ys_ct.dimensions()[1], H = w_h.dimensions()[0];
-  const bool has_c = kHasC[cell];
+  const bool has_c = traits.has_c;
   Backward f{};
   f.steps = T, f.batch = B, f.hidden = H, f.reverse = reverse;
   f.lengths = check.flags<int32_t>("lengths", lengths, {B}, ffi::S32);
   f.begins = check.flags<uint8_t>("begins", begins, {T, B}, ffi::PRED);
-  f.w_h = check.input("w_h", w_h, {H, kGates[cell] * H});
-  f.tape = check.input("tape", tape, {T, B, kTape[cell] * H});
+  f.w_h = check.input("w_h", w_h, {H, traits.gates * H});
+  f.tape = check.input("tape", tape, {T, B, traits.tape * H});
   f.h_tm1 = check.input("h_tm1", h_tm1, {T, B, H});
   f.c_tm1 = check.input("c_tm1", c_tm1, {has_c ? T : 0, B, H});
   f.ys_ct = check.input("ys_ct", ys_ct, {T, B, H});
   f.h_last_ct = check.input("h_last_ct", h_last_ct, {B, H});
   f.c_last_ct = check.input("c_last_ct", c_last_ct, {has_c ? B : 0, H});
-  f.delta = check.output("delta", delta, {T, B, kTape[cell] * H});
+  f.delta = check.output("delta", delta, {T, B, traits.tape * H});
   f.h_ct = check.output("h_ct", h_ct, {B, H});
   f.c_ct = check.output("c_ct", c_ct, {has_c ? B : 0, H});
   f.h_fresh_ct = check.optional_output("h_fresh_ct", h_fresh_ct, {B, H});
@@ -196,17 +200,18 @@ ffi::Error weight_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer xs, An
   check.require(xs.dimensions().size() == 2, "xs is not [N, D]");
   check.require(h_tm1.dimensions().size() == 2, "h_tm1 is not [N, H]");
   if (!check.ok()) return check.error();
+  const CellTraits& traits = kernels().traits[cell];
   const int64_t N = xs.dimensions()[0], D = xs.dimensions()[1], H = h_tm1.dimensions()[1];
-  const int64_t GH = kGates[cell] * H;
+  const int64_t GH = traits.gates * H;
   WeightGradients g{};
   g.examples = N, g.inputs = D, g.hidden = H;
   g.xs = check.input("xs", xs, {N, D});
   g.h_tm1 = check.input("h_tm1", h_tm1, {N, H});
-  g.delta = check.input("delta", delta, {N, kTape[cell] * H});
+  g.delta = check.input("delta", delta, {N, traits.tape * H});
   g.w_x_ct = check.output("w_x_ct", w_x_ct, {D, GH});
   g.w_h_ct = check.output("w_h_ct", w_h_ct, {H, GH});
   g.b_ct = check.output("b_ct", b_ct, {GH});
-  g.b_hn_ct = check.output("b_hn_ct", b_hn_ct, {cell == kGru ? H : 0});
+  g.b_hn_ct = check.output("b_hn_ct", b_hn_ct, {traits.has_b_hn ? H : 0});
   if (!check.ok()) return check.error();
   return run(kernels().weights[cell][xs.element_type() == ffi::F64], g, pool);
 }
@@ -218,12 +223,13 @@ ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, An
   check.require(w_x.dimensions().size() == 2, "w_x is not [D, G H]");
   check.require(delta.dimensions().size() == 2, "delta is not [N, gates H]");
   if (!check.ok()) return check.error();
+  const CellTraits& traits = kernels().traits[cell];
   InputGradients g{};
   g.examples = delta.dimensions()[0];
   g.inputs = w_x.dimensions()[0];
-  g.hidden = w_x.dimensions()[1] / kGates[cell];
-  g.w_x = check.input("w_x", w_x, {g.inputs, kGates[cell] * g.hidden});
-  g.delta = check.input("delta", delta, {g.examples, kTape[cell] * g.hidden});
+  g.hidden = w_x.dimensions()[1] / traits.gates;
+  g.w_x = check.input("w_x", w_x, {g.inputs, traits.gates * g.hidden});
+  g.delta = check.input("delta", delta, {g.examples, traits.tape * g.hidden});
   g.xs_ct = check.output("xs_ct", xs_ct, {g.examples, g.inputs});
   if (!check.ok()) return check.error();
   return run(kernels().inputs[cell][w_x.element_type() == ffi::F64], g, pool);
@@ -236,6 +242,13 @@ ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, An
 #define RNNJAX_RET2 .Ret<AnyBuffer>().Ret<AnyBuffer>()
 
 using xla::ffi::AnyBuffer;
+
+// Changes with every change of what passes between the kernels and Python.
+extern "C" int64_t rnnjax_version() { return 1; }
+
+extern "C" const char* rnnjax_instruction_set() {
+  return rnnjax::kernels().instruction_set;
+}
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     rnnjax_forward, rnnjax::forward,

@@ -36,7 +36,7 @@ class ForwardLoop {
     w_h_ = allocate<T>(context_, panels_ * H_ * W);
     bias_ = allocate<T>(context_, 2 * panels_ * W);
     for (T*& h : h_) h = allocate<T>(context_, B_ * width_);
-    c_ = allocate<T>(context_, B_ * width_);
+    if (Cell::kHasC) c_ = allocate<T>(context_, B_ * width_);
     z_size_ = panels_ * chunk_ * rows_ * W;
     z_ = allocate<T>(context_, z_size_ * (by_rows ? units : 1));
     if (by_rows) {
@@ -58,7 +58,10 @@ class ForwardLoop {
         if (phase == 0) return pack(mine), start(rows, mine);
         const int64_t at = (phase - 1) % (chunk_ + 1);
         const int64_t s = (phase - 1) / (chunk_ + 1) * chunk_ + (at ? at - 1 : 0);
-        at ? step(z_, s, rows, mine) : project(z_, s, rows, mine);
+        if (at)
+          step(z_, s, rows, mine);
+        else
+          project(z_, s, rows, mine);
       };
       run(context_, 1 + p_.steps + ceil_div(p_.steps, chunk_), units, body);
     }

@@ -125,7 +125,7 @@ void input_gradients_by(const InputGradients& p, Context& context) {
   using Cell = CellOf<T>;
   constexpr int64_t L = kLanes<T>, W = NV * L;
   const int64_t H = p.hidden, D = p.inputs, K = Cell::kGates * H, panels = ceil_div(D, W);
-  const int64_t first = Cell::kApart ? H : 0;  // the GRU's errors begin with the last gate's
+  const int64_t last_gate = Cell::kApart ? H : 0;  // the GRU's errors begin with the last gate's
   const int64_t units = double(p.examples) * D * K < 1e5 ? 1 : context.threads();
   T* w = allocate<T>(context, panels * K * W);
   const T* delta = static_cast<const T*>(p.delta);
@@ -134,8 +134,8 @@ void input_gradients_by(const InputGradients& p, Context& context) {
     if (phase == 0) {
       const T* w_x = static_cast<const T*>(p.w_x);
       const Range part = share(panels, unit, units);
-      pack_transposed(w_x + K - first, D, K, first, W, K, w, part);
-      return pack_transposed(w_x, D, K, K - first, W, K, w + first * W, part);
+      pack_transposed(w_x + K - last_gate, D, K, last_gate, W, K, w, part);
+      return pack_transposed(w_x, D, K, K - last_gate, W, K, w + last_gate * W, part);
     }
     const Range mine = share(p.examples, unit, units);
     in_groups(mine.size(), [&](int64_t first, int64_t count) {

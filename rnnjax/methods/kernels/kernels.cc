@@ -47,6 +47,9 @@ void inputs(const InputGradients& call, Context& context) {
   input_gradients<Cell, T>(call, context);
 }
 
+template <template <typename> class Cell, typename T>
+constexpr CellTraits traits = {Cell<T>::kGates, Cell<T>::kTape, Cell<T>::kHasC, Cell<T>::kApart};
+
 #define RNNJAX_BOTH(f, Cell) {f<Cell, float>, f<Cell, double>}
 #define RNNJAX_CELLS(f)                                                                 \
   {RNNJAX_BOTH(f, Tanh), RNNJAX_BOTH(f, Relu), RNNJAX_BOTH(f, Lstm), RNNJAX_BOTH(f, Lstm1997), \
@@ -54,6 +57,8 @@ void inputs(const InputGradients& call, Context& context) {
 
 const Kernels kTable = {
     RNNJAX_TEXT(RNNJAX_ISA),
+    {traits<Tanh, float>, traits<Relu, float>, traits<Lstm, float>, traits<Lstm1997, float>,
+     traits<Gru, float>},
     RNNJAX_CELLS(forward),
     RNNJAX_CELLS(backward),
     RNNJAX_CELLS(weights),

@@ -56,9 +56,16 @@ struct InputGradients {
 
 constexpr int kCells = 5;
 
-// By cell (the order of `_CELLS` in Python) and by whether numbers are doubles.
+// What the boundary must know of a cell; see cells.h.
+struct CellTraits {
+  int64_t gates, tape;
+  bool has_c, has_b_hn;
+};
+
+// By cell (the order of RNNJAX_CELLS and of KERNELS in Python) and by whether numbers are doubles.
 struct Kernels {
-  const char* name;
+  const char* instruction_set;
+  CellTraits traits[kCells];
   void (*forward[kCells][2])(const Forward&, Context&);
   void (*backward[kCells][2])(const Backward&, Context&);
   void (*weights[kCells][2])(const WeightGradients&, Context&);

@@ -29,7 +29,7 @@ struct Simd<double> {
   typedef int64_t Bits __attribute__((vector_size(kVectorBytes)));
   static constexpr int kMantissa = 52, kBias = 1023, kDegree = 13;
   static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
-  static constexpr double kLn2High = 0.69314718055994529, kLn2Low = 2.3190468138462996e-17;
+  static constexpr double kLn2High = 0x1.62e42feep-1, kLn2Low = 1.90821492927058770002e-10;
   static constexpr double kTanhLimit = 22.0, kSigmoidLimit = 709.0;
 };
 

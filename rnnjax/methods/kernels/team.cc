@@ -26,15 +26,20 @@ struct Job {
   }
 
   // `first` is the unit that this thread tries first in every phase: its data is in this cache.
+  // The leader is the thread that called, and tries unit 0.
   void work(int64_t first) {
     started.fetch_add(1, std::memory_order_relaxed);
-    bool alone = first == 0;
+    const bool leader = first == 0;
+    bool made_room = !leader;
     for (int idle = 0;;) {
-      const int64_t ended = done.load(std::memory_order_acquire);
+      const int64_t ended = done.load(std::memory_order_acquire), phase = ended / units;
       if (ended == total) return;
-      if (claim_one(first, ended / units)) {
+      if (claim_one(first, phase)) {
         idle = 0;
-        if (alone) alone = make_room();
+        if (!made_room) make_room();
+        made_room = true;
+      } else if (!leader && (phase + 1) * units == total) {
+        return;  // all of the last phase is in other hands
       } else if (++idle > 4096) {
         std::this_thread::yield();
       } else {
@@ -48,10 +53,9 @@ struct Job {
   // Linux may wake a helper on the core of the thread that called it, to begin when that one
   // ends, and leave other cores idle until its next tick. A moment's sleep lets the helper begin
   // now, and `step_aside` lets it leave.
-  bool make_room() {
+  void make_room() {
     if (started.load(std::memory_order_relaxed) < units)
       std::this_thread::sleep_for(std::chrono::microseconds(1));
-    return false;
   }
 
   void step_aside() {
@@ -97,8 +101,8 @@ struct Job {
 std::mutex kept_mutex;
 
 // Blocks of memory waiting for the next call, whose pages need not be faulted in again.
-std::vector<std::pair<size_t, void*>>& kept() {
-  static auto* blocks = new std::vector<std::pair<size_t, void*>>;
+std::vector<Block>& kept() {
+  static auto* blocks = new std::vector<Block>;
   return *blocks;
 }
 
@@ -118,16 +122,22 @@ Team::Team(xla::ffi::ThreadPool pool)
 
 Team::~Team() {
   std::lock_guard<std::mutex> lock(kept_mutex);
-  size_t total = 0;
-  for (const auto& [bytes, memory] : kept()) total += bytes;
+  auto& blocks = kept();
   for (const Block& block : blocks_) {
-    if (total + block.bytes <= kKept) {
-      kept().emplace_back(block.bytes, block.memory);
-      total += block.bytes;
-    } else {
+    try {
+      blocks.push_back(block);
+    } catch (const std::bad_alloc&) {
       std::free(block.memory);
     }
   }
+  size_t total = 0;
+  for (const Block& block : blocks) total += block.bytes;
+  auto first = blocks.begin();  // the oldest go first
+  for (; total > kKept; ++first) {
+    total -= first->bytes;
+    std::free(first->memory);
+  }
+  blocks.erase(blocks.begin(), first);
 }
 
 void Team::run(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64_t), void* data) {
@@ -136,25 +146,31 @@ void Team::run(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64
     return;
   }
   auto job = std::make_shared<Job>(phases, units, body, data);
-  for (int64_t helper = 1; helper < std::min(units, threads_); ++helper)
-    pool_.Schedule([job, helper] {
-      job->step_aside();
-      job->work(helper);
-    });
+  try {
+    for (int64_t helper = 1; helper < std::min(units, threads_); ++helper)
+      pool_.Schedule([job, helper] {
+        job->step_aside();
+        job->work(helper);
+      });
+  } catch (const std::bad_alloc&) {
+    // Those that were scheduled need this thread to go on; it can do all of the work alone.
+  }
   job->work(0);
 }
 
 void* Team::allocate(size_t bytes) {
   bytes = std::max(kLine, (bytes + kLine - 1) / kLine * kLine);
   if (bytes >= kHugePage) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+  blocks_.reserve(blocks_.size() + 1);
   {
     std::lock_guard<std::mutex> lock(kept_mutex);
     auto best = kept().end();
     for (auto it = kept().begin(); it != kept().end(); ++it)
-      if (it->first >= bytes && it->first <= 2 * bytes && (best == kept().end() || it->first < best->first))
+      if (it->bytes >= bytes && it->bytes <= 2 * bytes &&
+          (best == kept().end() || it->bytes < best->bytes))
         best = it;
     if (best != kept().end()) {
-      blocks_.push_back({best->first, best->second});
+      blocks_.push_back(*best);
       kept().erase(best);
       return blocks_.back().memory;
     }

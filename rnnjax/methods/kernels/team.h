@@ -14,6 +14,11 @@ namespace rnnjax {
 // faulted in with a few hundred times fewer interruptions.
 void use_huge_pages(void* memory, size_t bytes);
 
+struct Block {
+  size_t bytes;
+  void* memory;
+};
+
 // The thread that runs the handler does whatever nobody else has begun, so a call ends even if
 // the pool has no thread to spare, and nothing waits for work that is not already running.
 class Team final : public Context {
@@ -26,10 +31,6 @@ class Team final : public Context {
   void* allocate(size_t bytes) override;
 
  private:
-  struct Block {
-    size_t bytes;
-    void* memory;
-  };
   xla::ffi::ThreadPool pool_;
   int64_t threads_;
   std::vector<Block> blocks_;
