@@ -301,15 +301,17 @@ def _batched(
     @call.def_vmap
     def rule(size: int, mapped: Any, weights: Any, data: Any) -> tuple[Any, Any]:
         weights_mapped, data_mapped = mapped
-        if size == 0 or any(jax.tree.leaves(weights_mapped)):
-            leaves, structure = jax.tree.flatten((weights, data))
-            flags = jax.tree.leaves(mapped)
+        given, flags = (weights, data), (weights_mapped, data_mapped)
+        if size == 0:
+            one = jax.tree.map(lambda x, m: _struct(x, *x.shape[int(m) :]), given, flags)
+            shapes = jax.eval_shape(lambda pair: run(*pair), one)
+            out = jax.tree.map(lambda s: jnp.zeros((0, *s.shape), s.dtype), shapes)
+        elif any(jax.tree.leaves(weights_mapped)):
 
-            def one(index: Array) -> Any:
-                own = [x[index] if m else x for x, m in zip(leaves, flags, strict=True)]
-                return call(*jax.tree.unflatten(structure, own))
+            def at(index: Array) -> Any:
+                return call(*jax.tree.map(lambda x, m: x[index] if m else x, given, flags))
 
-            out = jax.lax.map(one, jnp.arange(size))
+            out = jax.lax.map(at, jnp.arange(size))
         else:
             spread = jax.tree.map(
                 lambda x, m: x if m else jnp.broadcast_to(x, (size, *x.shape)), data, data_mapped

@@ -39,7 +39,7 @@ SHAPES = [
 LARGE = {
     "split by rows": (12, 40, 8, 96),
     "split by hidden units": (3, 5, 7, 300),
-    "several chunks and blocks": (45, 5, 530, 400),
+    "several chunks and blocks": (25, 5, 530, 400),
 }
 
 needs_kernels = pytest.mark.skipif(
