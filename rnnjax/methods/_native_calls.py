@@ -241,8 +241,10 @@ def weight_gradients(spec: Spec, xs: Array, h_tm1: Array, delta: Array) -> Weigh
         G = spec.gates
         shapes = [(D, G * H), (H, G * H), (G * H,), (H if spec.kernel == "gru" else 0,)]
         outputs = tuple(_struct(xs, *shape) for shape in shapes)
-        weights = _call("rnnjax_weight_gradients", outputs, {}, spec.kernel, xs, h_tm1, delta)
-        return Weights(*weights[:3], weights[3] if spec.kernel == "gru" else None)
+        w_x, w_h, b, b_hn = _call(
+            "rnnjax_weight_gradients", outputs, {}, spec.kernel, xs, h_tm1, delta
+        )
+        return Weights(w_x, w_h, b, b_hn if spec.kernel == "gru" else None)
 
     def portable(xs: Array, h_tm1: Array, delta: Array) -> Weights:
         # dW_x = Σ_n x_nᵀ δ_n,   dW_h = Σ_n h_{n-1}ᵀ δ_n,   db = Σ_n δ_n
