@@ -48,7 +48,10 @@ class BuildKernels(build_ext):
             os.makedirs(self.build_temp, exist_ok=True)
             source = shutil.copy(f"{SOURCES}/{name}.cc", f"{self.build_temp}/{stem}.cc")
             return self.compiler.compile(
-                [source], include_dirs=include, extra_postargs=[*common, *flags]
+                [source],
+                output_dir=self.build_temp,
+                include_dirs=include,
+                extra_postargs=[*common, *flags],
             )
 
         objects = compile_to_object("ffi", [], "ffi") + compile_to_object("team", [], "team")
