@@ -6,7 +6,8 @@ from typing import Any
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "cli": ("typer", "rich", "matplotlib"),
-    "tasks": ("sklearn",),
+    "tasks": ("datasets", "grain", "PIL", "sacrebleu", "sklearn", "tokenizers"),
+    "training": ("orbax", "rich", "tensorboardX"),
 }
 
 
