@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 
-Batch = Any  # a NamedTuple of arrays, time first
+Batch = PyTree  # a NamedTuple of arrays, time first
 
 
 class Batches(Protocol):
