@@ -11,11 +11,10 @@ import numpy as np
 import optax
 
 from rnnjax._types import Array, Cell, Gradient
-from rnnjax.cells import gru, identity_rnn, initializers, irnn, lstm, lstm_1997, vanilla
 from rnnjax.cells._activations import ActivationName
 from rnnjax.flow import pascanu_bound
 from rnnjax.gradients import autodiff, bptt
-from rnnjax.tasks import Digits
+from rnnjax.tasks import CELLS, CellFactory, Digits
 from rnnjax.training._classifier import Classifier, ClassifierParams, classifier, cross_entropy
 from rnnjax.training._flow import FlowMeasures, measure_flow
 from rnnjax.training._step import TrainState, start_training, train_step
@@ -27,25 +26,20 @@ Progress = Callable[[int], None]  # called with the number of steps just finishe
 
 
 class Contender(NamedTuple):
-    make: Callable[[int], Cell]  # hidden -> cell
+    make: CellFactory
     activation: ActivationName | None = None  # of a vanilla cell, for Pascanu's bound
     learning_rate: float = 1e-2  # at its peak: 5 % warm-up, then a cosine to zero
     start: str = "orthogonal"  # recurrent weights before training, in words
 
 
-def _common_vanilla(hidden: int) -> Cell:
-    """The tanh net as it is most often met: PyTorch's initialisation."""
-    return vanilla(hidden, w_h_init=initializers.uniform())
-
-
 CONTENDERS: dict[str, Contender] = {
-    "vanilla": Contender(_common_vanilla, "tanh", start="uniform on ±1/√H"),
+    "vanilla": Contender(CELLS["vanilla"], "tanh", start="uniform on ±1/√H"),
     # At the others' rate all of its ReLU units die (accuracy 10 %, no gradient, on three seeds).
-    "irnn": Contender(irnn, "relu", learning_rate=1e-3, start="identity"),
-    "identity": Contender(identity_rnn, start="identity, fixed"),
-    "lstm_1997": Contender(lstm_1997),
-    "lstm": Contender(lstm),
-    "gru": Contender(gru),
+    "irnn": Contender(CELLS["irnn"], "relu", learning_rate=1e-3, start="identity"),
+    "identity": Contender(CELLS["identity"], start="identity, fixed"),
+    "lstm_1997": Contender(CELLS["lstm_1997"]),
+    "lstm": Contender(CELLS["lstm"]),
+    "gru": Contender(CELLS["gru"]),
 }
 
 GRADIENTS: dict[str, Callable[[], Gradient]] = {"bptt": bptt, "autodiff": autodiff}

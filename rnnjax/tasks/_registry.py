@@ -1,0 +1,13 @@
+"""What is known about a task before it is made."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from rnnjax.tasks._task import Task
+
+
+class TaskEntry(NamedTuple):
+    make: Callable[..., Task]  # keyword-only options, each annotated with its help text
+    summary: str  # one line
+    kind: Literal["synthetic", "real"]
+    source: str  # the paper or the data that it comes from
