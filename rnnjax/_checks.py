@@ -38,9 +38,16 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     choices = list(choices)
     if value in choices:
         return value
-    near = get_close_matches(str(value), choices, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}{hint}")
+    raise ValueError(
+        f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"
+        f"{nearest(value, choices)}"
+    )
+
+
+def nearest(value: str, choices: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the nearest of `choices`, if one is near."""
+    near = get_close_matches(str(value), list(choices), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def check_sequence(xs: PyTree) -> tuple[int, tuple[int, ...]]:
