@@ -1,0 +1,100 @@
+"""Attention over a memory, as a combinator: a cell that looks at the memory at every step."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._checks import check_choice
+from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.cells._compose import start
+from rnnjax.scenarios._modules import dense
+from rnnjax.scenarios._pooling import masked_softmax
+
+KINDS = ("dot", "additive")
+
+
+class Memory(NamedTuple):
+    """What a decoder can look at, batch first, so that a beam can be gathered."""
+
+    keys: Array  # [B, S, A] the positions as scores see them
+    values: Array  # [B, S, M]
+    valid: Array | None  # [B, S] False in the padding
+
+
+class AttentionParams(NamedTuple):
+    keys: Params  # of flax.linen.Dense, M -> A
+    query: Params  # H -> A; None for dot
+    score: Params  # A -> 1; None for dot
+
+
+class AttentiveParams(NamedTuple):
+    cell: Params
+    attention: AttentionParams
+    memory: Memory
+
+
+class AttentiveCarry(NamedTuple):
+    cell: Carry
+    context: Array  # [B, M] what was read from the memory at the last step
+
+
+class Attended(NamedTuple):
+    features: Array  # [B, H + M] y_t beside its context
+    weights: Array  # [B, S] where it looked
+
+
+def init_attention(kind: str, key: Array, y: Array, value: Array) -> AttentionParams:
+    """Params for outputs y [..., H] and memories [..., M]; A = H."""
+    check_choice("attention", kind, KINDS)
+    keys = jax.random.split(key, 3)
+    size = y.shape[-1]
+    if kind == "dot":
+        return AttentionParams(dense(size, bias=False).init(keys[0], value), None, None)
+    return AttentionParams(
+        dense(size).init(keys[0], value),
+        dense(size, bias=False).init(keys[1], y),
+        dense(1, bias=False).init(keys[2], y),
+    )
+
+
+def remember(kind: str, params: AttentionParams, values: Array, valid: Array | None) -> Memory:
+    """A memory of values [B, S, M]; what does not depend on the step is computed here, once."""
+    size = params.keys["params"]["kernel"].shape[-1]
+    return Memory(dense(size, bias=kind == "additive").apply(params.keys, values), values, valid)
+
+
+def _scores(kind: str, params: AttentionParams, keys: Array, y: Array) -> Array:
+    if kind == "dot":
+        return jnp.einsum("bsa,ba->bs", keys, y) / jnp.sqrt(y.shape[-1]).astype(y.dtype)
+    query = dense(keys.shape[-1], bias=False).apply(params.query, y)
+    return dense(1, bias=False).apply(params.score, jnp.tanh(keys + query[:, None]))[..., 0]
+
+
+def attentive(cell: Cell, kind: str) -> Cell:
+    """A cell that reads beside its input what it last looked at, and then looks again.
+
+        y_t = step(carry_{t-1}, [x_t, c_{t-1}])
+        a_ts = softmax_s(score(y_t, m_s));   c_t = Σ_s a_ts m_s
+
+    The memory is among its params, so that a scan holds it once. Its output is an `Attended`.
+    """
+
+    def initial_carry(
+        params: AttentiveParams, batch_shape: tuple[int, ...] = (), key: Array | None = None
+    ) -> AttentiveCarry:
+        values = params.memory.values
+        context = jnp.zeros((*batch_shape, values.shape[-1]), values.dtype)
+        return AttentiveCarry(start(cell, params.cell, batch_shape, key), context)
+
+    def step(params: AttentiveParams, carry: AttentiveCarry, x_t: Array) -> tuple[Carry, Any]:
+        memory = params.memory
+        seen = jnp.concatenate([x_t, carry.context], axis=-1)
+        inner, y_t = cell.step(params.cell, carry.cell, seen)
+        scores = _scores(kind, params.attention, memory.keys, y_t)
+        weights = masked_softmax(scores, memory.valid, axis=-1)
+        context = jnp.einsum("bs,bsm->bm", weights, memory.values)
+        features = jnp.concatenate([y_t, context], axis=-1)
+        return AttentiveCarry(inner, context), Attended(features, weights)
+
+    return Cell(cell.init, initial_carry, step)

@@ -1,0 +1,195 @@
+"""Beam search, batched."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from rnnjax._checks import check_positive_int
+from rnnjax._types import Array, PyTree
+from rnnjax.cells._flagged import select
+from rnnjax.scenarios._decoding import Decoded, DecodingStep, wide
+from rnnjax.scenarios._modules import check_tokens
+
+
+class _Best(NamedTuple):
+    """The best ended sequence of each example so far."""
+
+    score: Array  # [B]
+    tokens: Array  # [steps, B]
+    length: Array  # [B]
+    log_prob: Array  # [B]
+    state: PyTree  # [B, ...]
+
+
+class _Search(NamedTuple):
+    t: Array  # []
+    state: PyTree  # [B * K, ...]
+    token: Array  # [B * K] the last word of each beam
+    tokens: Array  # [steps, B, K]
+    log_probs: Array  # [B, K], of beams in descending order; -inf where there is none
+    best: _Best
+
+
+def beam_search(
+    step: DecodingStep,
+    state: PyTree,
+    first: Array,
+    steps: int,
+    *,
+    end: int,
+    beams: int = 4,
+    length_penalty: float | Array = 0.0,
+) -> Decoded:
+    """Look for the sequence with the best score, keeping the best few beginnings of it.
+
+        score(w_1 … w_n) = ln p(w_1 … w_n) / ((5 + n) / 6)^α
+
+    over the sequences that end with `end` after n ≤ steps words, and those that have not ended
+    after `steps`. At every step each of the `beams` beginnings is continued by every word. Of
+    these, those that end and are among the `beams` most probable compete by score; the `beams`
+    most probable of the others go on. A search is over when nothing that goes on can beat the
+    best that has ended. With one beam and α = 0 this is `greedy`; with enough beams to keep
+    everything it is exact.
+
+    Args:
+      step, state, first, steps: as for `greedy`; every leaf of the state is `[B, ...]`, and so
+        is what `step` does with each of them.
+      end: the word that ends a sequence.
+      beams: how many beginnings are kept.
+      length_penalty: α ≥ 0. At 0 the most probable sequence wins; larger values favour longer
+        ones.
+
+    Returns:
+      A `Decoded` of the best sequence of each example.
+
+    Raises:
+      TypeError: first, steps or beams not integers.
+      ValueError: beams < 1, length_penalty < 0, a leaf of the state that is not batch first.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from rnnjax import scenarios
+      >>> def step(state, token):                          # after word k comes k + 1
+      ...     return state, 5.0 * jax.nn.one_hot(token + 1, 6)
+      >>> found = scenarios.beam_search(step, None, jnp.array([0, 3]), 6, end=5, beams=3)
+      >>> found.tokens.T.tolist(), found.lengths.tolist()
+      ([[1, 2, 3, 4, 5, 5], [4, 5, 5, 5, 5, 5]], [5, 2])
+
+    References:
+      Graves (2012), Sequence transduction with recurrent neural networks, arXiv 1211.3711.
+      Wu et al. (2016), Google's neural machine translation system, arXiv 1609.08144 (the
+      penalty).
+    """
+    first = check_tokens("first", first, 1)
+    steps, beams = check_positive_int("steps", steps), check_positive_int("beams", beams)
+    if not isinstance(length_penalty, Tracer) and not float(length_penalty) >= 0:
+        raise ValueError(f"length_penalty must be at least 0, got {length_penalty}")
+    _check_batch_first(state, len(first))
+    dtype = wide(jax.eval_shape(step, state, first)[1].dtype)
+
+    def penalty(length: Any) -> Array:
+        return jnp.asarray((5.0 + length) / 6.0, dtype) ** length_penalty
+
+    def extend(now: _Search) -> _Search:
+        return _extend(now, step, end, beams, penalty)
+
+    def going_on(now: _Search) -> Array:
+        bound = now.log_probs[:, 0] / penalty(steps)  # log-probabilities only fall
+        return (now.t < steps) & jnp.any(~(bound <= now.best.score))  # NaN goes on
+
+    found = jax.lax.while_loop(going_on, extend, _begin(state, first, steps, end, beams, dtype))
+    unended = _Best(
+        found.log_probs[:, 0] / penalty(steps),
+        found.tokens[:, :, 0],
+        jnp.full(first.shape, steps, jnp.int32),
+        found.log_probs[:, 0],
+        jax.tree.map(lambda leaf: leaf[::beams], found.state),
+    )
+    best = _better(found.best, unended)  # after an early stop, no unended one is
+    return Decoded(best.tokens, best.length, best.log_prob, best.state)
+
+
+def _begin(
+    state: PyTree, first: Array, steps: int, end: int, beams: int, dtype: jnp.dtype
+) -> _Search:
+    batch = len(first)
+    log_probs = jnp.full((batch, beams), -jnp.inf, dtype).at[:, 0].set(0)  # one beginning so far
+    filler = jnp.full((steps, batch, beams), end, first.dtype)
+    score = jnp.full(batch, -jnp.inf, dtype)
+    best = _Best(score, filler[:, :, 0], jnp.zeros(batch, jnp.int32), score, state)
+    token, states = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), (first, state))
+    return _Search(jnp.zeros((), jnp.int32), states, token, filler, log_probs, best)
+
+
+def _extend(
+    now: _Search,
+    step: DecodingStep,
+    end: int,
+    beams: int,
+    penalty: Callable[[Any], Array],
+) -> _Search:
+    new, logits = step(now.state, now.token)
+    batch, size = len(now.log_probs), logits.shape[-1]
+    gains = jax.nn.log_softmax(logits.astype(now.log_probs.dtype)).reshape(batch, beams, size)
+    scores = (now.log_probs[:, :, None] + gains).reshape(batch, beams * size)
+    # Each beam ends in one way only, so that the best 2K hold K that go on.
+    scores, index = jax.lax.top_k(scores, min(2 * beams, beams * size))
+    parent, word = index // size, (index % size).astype(now.token.dtype)
+    ends = word == end
+
+    def chosen(rows: Array) -> tuple[Array, Array, PyTree]:
+        """Log-probabilities, tokens and states of candidates rows [B, k] of the 2K."""
+        above, last, values = (jnp.take_along_axis(a, rows, axis=1) for a in (parent, word, scores))
+        tokens = jnp.take_along_axis(now.tokens, above[None], axis=2).at[now.t].set(last)
+        flat = (jnp.arange(batch)[:, None] * beams + above).reshape(-1)
+        return values, tokens, flat
+
+    may_end = ends & (jnp.arange(ends.shape[1]) < beams)[None]
+    row = jnp.argmax(jnp.where(may_end, scores, -jnp.inf), axis=1)[:, None]
+    log_prob, tokens, flat = chosen(row)
+    log_prob = jnp.where(jnp.any(may_end, axis=1), log_prob[:, 0], -jnp.inf)
+    ended = _Best(
+        log_prob / penalty(now.t + 1),
+        tokens[:, :, 0],
+        jnp.full(batch, now.t + 1),
+        log_prob,
+        _rows(flat, now.state, new, now.best.state),
+    )
+    live, rows = jax.lax.top_k(jnp.where(ends, -jnp.inf, scores), beams)
+    _, tokens, flat = chosen(rows)
+    state = _rows(flat, now.state, new, now.state)
+    return _Search(
+        now.t + 1, state, tokens[now.t].reshape(-1), tokens, live, _better(now.best, ended)
+    )
+
+
+def _rows(flat: Array, old: PyTree, new: PyTree, unchanged: PyTree) -> PyTree:
+    """Rows of the new state; what the step left as it was is the same for all beams."""
+    return jax.tree.map(lambda a, b, c: c if a is b else b[flat], old, new, unchanged)
+
+
+def _better(best: _Best, other: _Best) -> _Best:
+    """The one with the higher score, example by example; NaN is not hidden."""
+    wins = ~(other.score <= best.score)
+
+    def pick(a: Array, b: Array) -> Array:
+        return a if a is b else select(wins, b, a)
+
+    tokens = jnp.where(wins[None], other.tokens, best.tokens)
+    state = jax.tree.map(pick, best.state, other.state)
+    score, length, log_prob = (
+        pick(getattr(best, name), getattr(other, name)) for name in ("score", "length", "log_prob")
+    )
+    return _Best(score, tokens, length, log_prob, state)
+
+
+def _check_batch_first(state: PyTree, batch: int) -> None:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        if jnp.shape(leaf)[:1] != (batch,):
+            raise ValueError(
+                f"state{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: beam_search "
+                f"gathers the states of its beams and expects [{batch}, ...], batch first"
+            )

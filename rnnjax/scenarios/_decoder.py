@@ -1,0 +1,267 @@
+"""Words out, one after the other, given a source: what captioning and translation share."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.scenarios._attention import (
+    AttentionParams,
+    AttentiveCarry,
+    AttentiveParams,
+    Memory,
+    attentive,
+    init_attention,
+    remember,
+)
+from rnnjax.scenarios._bridge import bridge, init_bridge
+from rnnjax.scenarios._modules import Module, apply_module, check_tokens, drop, split_key
+from rnnjax.scenarios._reading import blank, in_dtype_of, one_step, read, without_padding
+from rnnjax.unrolling import recurrent, unroll
+
+
+class Encoded(NamedTuple):
+    summary: Array  # [B, F] sets the decoder's initial carry
+    memory: Array | None  # [S, B, M] what attention looks at
+    valid: Array | None  # [S, B]
+
+
+class Encoder(NamedTuple):
+    """How a decoder reads its source."""
+
+    init: Callable[[Array, Array], Params]  # (key, source) -> params
+    apply: Callable[..., Encoded]  # (params, source, lengths, key) -> Encoded
+
+
+class DecoderParams(NamedTuple):
+    encoder: Params
+    bridge: dict[str, Params]  # dense maps from the summary, by the path of a leaf of the carry
+    embed: Params
+    cell: Params
+    attention: AttentionParams | None
+    head: Params
+
+
+class DecoderState(NamedTuple):
+    """Between two words; every leaf is batch first."""
+
+    carry: Carry
+    memory: Memory | None
+    weights: Array | None  # [B, S] where attention looked for the last word
+
+
+class Decoder(NamedTuple):
+    """Pure functions over `DecoderParams`; made by `one_to_many` and `encoder_decoder`."""
+
+    init: Callable[[Array, Any, Array], DecoderParams]  # (key, source, tokens) -> params
+    apply: Callable[..., Array]  # (params, source, tokens, *, …) -> logits [T, B, V]
+    begin: Callable[..., DecoderState]  # (params, source, *, source_lengths, key) -> state
+    step: Callable[..., tuple[DecoderState, Array]]  # (params, state, token) -> (state, logits)
+    attention: Callable[..., Array] | None  # (params, source, tokens, *, …) -> [T, B, S]
+
+
+class _Parts(NamedTuple):
+    encoder: Encoder
+    cell: Cell
+    core: Cell  # the cell, with attention if there is any
+    head: Module
+    embed: Module
+    kind: str | None  # of attention
+    dropout: float
+
+
+def decoder(
+    encoder: Encoder,
+    cell: Cell,
+    head: Module,
+    embed: Module,
+    kind: str | None = None,
+    dropout: float = 0.0,
+) -> Decoder:
+    """The functions of a `Decoder` over any way to read the source."""
+    core = cell if kind is None else attentive(cell, kind)
+    parts = _Parts(encoder, cell, core, head, embed, kind, dropout)
+
+    def init(key: Array, source: Any, tokens: Array) -> DecoderParams:
+        return _init(parts, key, source, check_tokens("tokens", tokens, 2))
+
+    def begin(
+        params: DecoderParams,
+        source: Any,
+        *,
+        source_lengths: Array | None = None,
+        key: Array | None = None,
+    ) -> DecoderState:
+        return _begin(parts, params, source, source_lengths, key)
+
+    def step(
+        params: DecoderParams, state: DecoderState, token: Array
+    ) -> tuple[DecoderState, Array]:
+        return _step(parts, params, state, check_tokens("token", token, 1))
+
+    def apply(
+        params: DecoderParams,
+        source: Any,
+        tokens: Array,
+        *,
+        source_lengths: Array | None = None,
+        lengths: Array | None = None,
+        key: Array | None = None,
+        sampling: float | Array = 0.0,
+        **options: Any,
+    ) -> Array:
+        tokens = check_tokens("tokens", tokens, 2)
+        keys = split_key(key, 2)
+        state = _begin(parts, params, source, source_lengths, keys[0])
+        _check_batch(state, tokens)
+        if not isinstance(sampling, Tracer) and float(sampling) == 0.0:
+            return _forced(parts, params, state, tokens, lengths, keys[1], options)[0]
+        _check_sampling(sampling, options)
+        if keys[1] is None:
+            raise ValueError("sampling= draws words from the net's own predictions: pass key=")
+        return _sampled(parts, params, state, tokens, lengths, keys[1], jnp.asarray(sampling))
+
+    def attention(
+        params: DecoderParams,
+        source: Any,
+        tokens: Array,
+        *,
+        source_lengths: Array | None = None,
+        lengths: Array | None = None,
+    ) -> Array:
+        tokens = check_tokens("tokens", tokens, 2)
+        state = _begin(parts, params, source, source_lengths, None)
+        _check_batch(state, tokens)
+        return _forced(parts, params, state, tokens, lengths, None, {})[1].weights
+
+    return Decoder(init, apply, begin, step, None if kind is None else attention)
+
+
+def _init(parts: _Parts, key: Array, source: Any, tokens: Array) -> DecoderParams:
+    keys = jax.random.split(key, 6)
+    encoder = parts.encoder.init(keys[0], source)
+    encoded = jax.eval_shape(parts.encoder.apply, encoder, source, None, None)
+    embed = parts.embed.init(keys[1], tokens)
+    xs = jax.eval_shape(parts.embed.apply, embed, tokens)
+    width = 0 if parts.kind is None else encoded.memory.shape[-1]
+    cell = parts.cell.init(keys[2], xs.shape[-1] + width)
+    seen = jax.ShapeDtypeStruct((*xs.shape[:-1], xs.shape[-1] + width), xs.dtype)
+    y = one_step(recurrent(parts.cell), cell, seen)
+    maps = init_bridge(parts.cell, cell, keys[3], jnp.zeros((1, encoded.summary.shape[-1])))
+    attention, features = None, y
+    if parts.kind is not None:
+        value = jnp.zeros((1, width))
+        attention = init_attention(parts.kind, keys[4], y, value)
+        features = jnp.concatenate([y, value], axis=-1)
+    return DecoderParams(encoder, maps, embed, cell, attention, parts.head.init(keys[5], features))
+
+
+def _begin(
+    parts: _Parts, params: DecoderParams, source: Any, lengths: Array | None, key: Array | None
+) -> DecoderState:
+    keys = split_key(key, 2)
+    encoded = parts.encoder.apply(params.encoder, source, lengths, keys[0])
+    summary = in_dtype_of(params.cell, encoded.summary)
+    carry = bridge(parts.cell, params.cell, params.bridge, summary, keys[1])
+    if parts.kind is None or encoded.memory is None or params.attention is None:
+        return DecoderState(carry, None, None)
+    values = in_dtype_of(params.cell, encoded.memory).swapaxes(0, 1)
+    valid = None if encoded.valid is None else encoded.valid.T
+    memory = remember(parts.kind, params.attention, values, valid)
+    context = jnp.zeros((len(values), values.shape[-1]), values.dtype)
+    weights = jnp.zeros(values.shape[:2], values.dtype)
+    return DecoderState(AttentiveCarry(carry, context), memory, weights)
+
+
+def _core_params(parts: _Parts, params: DecoderParams, memory: Memory | None) -> Params:
+    if memory is None or params.attention is None:
+        return params.cell
+    return AttentiveParams(params.cell, params.attention, memory)
+
+
+def _step(
+    parts: _Parts,
+    params: DecoderParams,
+    state: DecoderState,
+    token: Array,
+    key: Array | None = None,
+) -> tuple[DecoderState, Array]:
+    keys = split_key(key, 4)
+    x_t = drop(apply_module(parts.embed, params.embed, token, keys[0]), parts.dropout, keys[1])
+    core = _core_params(parts, params, state.memory)
+    carry, out = parts.core.step(core, state.carry, in_dtype_of(params.cell, x_t))
+    features, weights = (out, None) if parts.kind is None else out
+    features = drop(features, parts.dropout, keys[2])
+    logits = apply_module(parts.head, params.head, features, keys[3])
+    return DecoderState(carry, state.memory, weights), logits
+
+
+def _forced(
+    parts: _Parts,
+    params: DecoderParams,
+    state: DecoderState,
+    tokens: Array,
+    lengths: Array | None,
+    key: Array | None,
+    options: dict[str, Any],
+) -> tuple[Array, Any]:
+    """Logits under teacher forcing, and the outputs they were made of."""
+    keys = split_key(key, 4)
+    xs, lengths, valid = read(parts.embed, params.embed, tokens, lengths, keys[0])
+    xs = in_dtype_of(params.cell, drop(xs, parts.dropout, keys[1]))
+    core = _core_params(parts, params, state.memory)
+    _, out = unroll(parts.core, core, xs, carry=state.carry, lengths=lengths, **options)
+    features = out if parts.kind is None else out.features
+    features = drop(features, parts.dropout, keys[2])
+    return blank(valid, apply_module(parts.head, params.head, features, keys[3])), out
+
+
+def _sampled(
+    parts: _Parts,
+    params: DecoderParams,
+    state: DecoderState,
+    tokens: Array,
+    lengths: Array | None,
+    key: Array,
+    rate: Array,
+) -> Array:
+    """Logits where each word after the first is, at this rate, the net's own guess."""
+    ids, _, valid = without_padding(tokens, lengths)
+    steps = ids.shape[0]
+    first = jnp.arange(steps) == 0
+
+    def body(held: tuple[Carry, Array], now: tuple[Array, Array, Array]):
+        carry, guess = held
+        token, first, key = now
+        key_coin, key_guess, key_drop = jax.random.split(key, 3)
+        own = jax.random.bernoulli(key_coin, rate, token.shape) & ~first
+        before = state._replace(carry=carry)
+        after, logits = _step(parts, params, before, jnp.where(own, guess, token), key_drop)
+        guess = jax.random.categorical(key_guess, logits).astype(token.dtype)
+        return (after.carry, guess), logits
+
+    start = (state.carry, jnp.zeros_like(ids[0]))
+    _, logits = jax.lax.scan(body, start, (ids, first, jax.random.split(key, steps)))
+    return blank(valid, logits)
+
+
+def _check_batch(state: DecoderState, tokens: Array) -> None:
+    batch = jax.tree.leaves(state)[0].shape[0]
+    if tokens.shape[1] != batch:
+        raise ValueError(
+            f"tokens have shape {tokens.shape} but the source has a batch of {batch}: expected "
+            f"[T, {batch}], time first"
+        )
+
+
+def _check_sampling(sampling: Any, options: dict[str, Any]) -> None:
+    if options:
+        raise ValueError(
+            f"{', '.join(sorted(options))} cannot be given with sampling=, where each step waits "
+            "for the one before: leave sampling out for teacher forcing"
+        )
+    if not isinstance(sampling, Tracer) and not 0.0 <= float(sampling) <= 1.0:
+        raise ValueError(f"sampling is a probability in [0, 1], got {sampling}")

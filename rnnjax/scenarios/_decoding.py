@@ -1,0 +1,199 @@
+"""Words out of any step function: greedily, or drawn at random."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from rnnjax._checks import check_positive_int
+from rnnjax._types import Array, PyTree
+from rnnjax.cells._flagged import select
+from rnnjax.scenarios._modules import check_tokens
+
+
+class DecodingStep(Protocol):
+    """`(state, token [B]) -> (state, logits [B, V])`: read a word, predict the next."""
+
+    def __call__(self, state: Any, token: Array, /) -> tuple[Any, Array]: ...
+
+
+class Decoded(NamedTuple):
+    tokens: Array  # [steps, B] from a sequence's length on, `end`
+    lengths: Array  # [B] words written, the end included
+    log_probs: Array  # [B] ln of the net's probability of those words
+    state: PyTree  # after the step that wrote the last word, which has not been read yet
+
+
+def greedy(
+    step: DecodingStep, state: PyTree, first: Array, steps: int, *, end: int | None = None
+) -> Decoded:
+    """Write the most probable word at every step.
+
+        state_t, logits_t = step(state_{t-1}, w_{t-1});   w_t = argmax logits_t
+
+    Args:
+      step: `(state, token [B]) -> (state, logits [B, V])`, such as
+        `functools.partial(model.step, params)` of a `many_to_many` or a `Decoder`.
+      state: what it starts from: a carry, or `model.begin(params, source)`.
+      first: `[B]` the word to begin with, w_0; it is not among the tokens that come back.
+      steps: the largest number of words.
+      end: the word that ends a sequence. It stops when all sequences have ended; None: never.
+
+    Returns:
+      A `Decoded`.
+
+    Raises:
+      TypeError: first or steps not integers.
+      ValueError: first without a batch axis, or steps < 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from rnnjax import scenarios
+      >>> def step(state, token):                          # after word k comes k + 1
+      ...     return state, 5.0 * jax.nn.one_hot(token + 1, 6)
+      >>> written = scenarios.greedy(step, None, jnp.array([0, 3]), 4, end=5)
+      >>> written.tokens.T.tolist(), written.lengths.tolist()
+      ([[1, 2, 3, 4], [4, 5, 5, 5]], [4, 2])
+    """
+
+    def choose(t: Array, logits: Array) -> Array:
+        return jnp.argmax(logits, axis=-1)
+
+    return _write(step, state, first, steps, end, choose)
+
+
+def sample(
+    step: DecodingStep,
+    state: PyTree,
+    first: Array,
+    steps: int,
+    key: Array,
+    *,
+    temperature: float | Array = 1.0,
+    top_k: int | None = None,
+    top_p: float | Array | None = None,
+    end: int | None = None,
+) -> Decoded:
+    """Draw every word from the net's predictions.
+
+        w_t ~ softmax(logits_t / temperature), restricted to
+              the top_k most probable words, then to
+              the fewest most probable words that together reach top_p (the nucleus)
+
+    Args:
+      step, state, first, steps, end: as for `greedy`.
+      key: PRNG key.
+      temperature: above 1 for more variety, towards 0 for `greedy`.
+      top_k: how many words may be drawn; None for all.
+      top_p: the probability that the nucleus has to reach, in (0, 1]; None for all.
+
+    Returns:
+      A `Decoded`, with the log-probabilities of the net itself: at temperature 1, unrestricted.
+
+    Raises:
+      TypeError: as `greedy`.
+      ValueError: a temperature not above 0, top_k < 1, top_p outside (0, 1], and as `greedy`.
+
+    References:
+      Fan, Lewis & Dauphin (2018), Hierarchical neural story generation, ACL (top-k).
+      Holtzman et al. (2020), The curious case of neural text degeneration, ICLR (nucleus).
+    """
+    if not isinstance(temperature, Tracer) and not float(temperature) > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}: use greedy() for 0")
+    if top_k is not None:
+        check_positive_int("top_k", top_k)
+    if top_p is not None and not isinstance(top_p, Tracer) and not 0 < float(top_p) <= 1:
+        raise ValueError(f"top_p is a probability in (0, 1], got {top_p}")
+
+    def choose(t: Array, logits: Array) -> Array:
+        restricted = _restrict(logits / temperature, top_k, top_p)
+        return jax.random.categorical(jax.random.fold_in(key, t), restricted)
+
+    return _write(step, state, first, steps, end, choose)
+
+
+def _restrict(logits: Array, top_k: int | None, top_p: float | Array | None) -> Array:
+    """Logits [B, V] with -inf for the words that may not be drawn."""
+    size = logits.shape[-1]
+    if top_k is None and top_p is None:
+        return logits
+    ranked, words = jax.lax.top_k(logits, size if top_k is None else min(top_k, size))
+    if top_p is not None:
+        probabilities = jax.nn.softmax(ranked, axis=-1)
+        before = jnp.cumsum(probabilities, axis=-1) - probabilities
+        ranked = jnp.where(before < top_p, ranked, -jnp.inf)
+    rows = jnp.arange(len(logits))[:, None]
+    return jnp.full_like(logits, -jnp.inf).at[rows, words].set(ranked)
+
+
+class _Writing(NamedTuple):
+    t: Array  # [] words written so far
+    state: PyTree
+    token: Array  # [B] the last word
+    done: Array  # [B] bool
+    tokens: Array  # [steps, B]
+    lengths: Array  # [B]
+    log_probs: Array  # [B]
+
+
+def _write(
+    step: DecodingStep,
+    state: PyTree,
+    first: Array,
+    steps: int,
+    end: int | None,
+    choose: Callable[[Array, Array], Array],
+) -> Decoded:
+    first = check_tokens("first", first, 1)
+    steps = check_positive_int("steps", steps)
+    batch = first.shape
+    dtype = wide(jax.eval_shape(step, state, first)[1].dtype)
+
+    def write(now: _Writing) -> _Writing:
+        new, logits = step(now.state, now.token)
+        logits = logits.astype(dtype)
+        token = choose(now.t, logits).astype(first.dtype)
+        gain = jnp.take_along_axis(jax.nn.log_softmax(logits), token[:, None], axis=-1)[:, 0]
+        if end is None:
+            done = now.done
+        else:
+            new = _held(now.done, now.state, new)
+            token = jnp.where(now.done, end, token).astype(first.dtype)
+            done = now.done | (token == end)
+        return _Writing(
+            now.t + 1,
+            new,
+            token,
+            done,
+            now.tokens.at[now.t].set(token),
+            now.lengths + ~now.done,
+            now.log_probs + jnp.where(now.done, 0, gain),
+        )
+
+    def going_on(now: _Writing) -> Array:
+        return (now.t < steps) & ~jnp.all(now.done)
+
+    filler = jnp.full((steps, *batch), 0 if end is None else end, first.dtype)
+    begin = _Writing(
+        jnp.zeros((), jnp.int32),
+        state,
+        first,
+        jnp.zeros(batch, bool),
+        filler,
+        jnp.zeros(batch, jnp.int32),
+        jnp.zeros(batch, dtype),
+    )
+    last = jax.lax.while_loop(going_on, write, begin)
+    return Decoded(last.tokens, last.lengths, last.log_probs, last.state)
+
+
+def _held(done: Array, old: PyTree, new: PyTree) -> PyTree:
+    """The new state, and the old one of the sequences that have ended."""
+    return jax.tree.map(lambda a, b: b if a is b else select(done, a, b), old, new)
+
+
+def wide(dtype: jnp.dtype) -> jnp.dtype:
+    """The dtype that log-probabilities are added up in: float32 at least."""
+    return jnp.promote_types(dtype, jnp.float32)

@@ -1,0 +1,197 @@
+"""Losses masked by lengths: optax's, with padding that no value and no gradient ever sees."""
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._checks import check_lengths, is_float
+from rnnjax._types import Array
+from rnnjax.cells._flagged import select, zeros_like
+
+
+def valid_steps(lengths: Array, steps: int) -> Array:
+    """Which steps of right-padded sequences are not padding.
+
+        valid_t = t < length        t = 0 … T - 1
+
+    Args:
+      lengths: `[...]` integers.
+      steps: T.
+
+    Returns:
+      `[T, ...]` booleans.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from rnnjax import scenarios
+      >>> scenarios.valid_steps(jnp.array([2, 3]), 3).astype(int).tolist()
+      [[1, 1], [1, 1], [0, 1]]
+    """
+    lengths = jnp.asarray(lengths)
+    return jnp.arange(steps).reshape((steps,) + (1,) * lengths.ndim) < lengths[None]
+
+
+def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> Array:
+    """The mean of -ln p(label), in nats, over all that is valid.
+
+        C = -1/N Σ ln softmax(logits)[label]
+
+    Args:
+      logits: `[..., K]`.
+      labels: `[...]` integers in 0..K-1.
+      valid: `[...]` booleans; what is not valid has no influence, whatever it holds. All is
+        valid if None.
+
+    Returns:
+      A scalar; 0 where nothing is valid.
+
+    Raises:
+      TypeError: labels that are not integers, or a mask that is not boolean.
+      ValueError: shapes that do not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from rnnjax import scenarios
+      >>> cost = scenarios.cross_entropy(jnp.zeros((3, 2, 4)), jnp.ones((3, 2), int))
+      >>> round(float(cost), 4)                          # ln 4
+      1.3863
+    """
+    import optax
+
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels have dtype {labels.dtype}: expected the integer ids of classes")
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"labels have shape {labels.shape}, expected {logits.shape[:-1]}: that of the logits "
+            f"{logits.shape} without the classes"
+        )
+    logits = _at_least_float32(logits)
+    if valid is not None:
+        valid = _checked_mask(valid, labels.shape)
+        logits = select(valid, logits, zeros_like(logits))
+        labels = jnp.where(valid, labels, 0)
+    return _mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels), valid)
+
+
+def squared_error(outputs: Array, targets: Array, valid: Array | None = None) -> Array:
+    """The mean squared error over all that is valid, and over the features.
+
+        C = 1/(N D) Σ (outputs - targets)²
+
+    Args:
+      outputs: `[..., D]`.
+      targets: of the same shape.
+      valid: `[...]` booleans, as for `cross_entropy`.
+
+    Returns:
+      A scalar; 0 where nothing is valid.
+
+    Raises:
+      TypeError: a mask that is not boolean.
+      ValueError: shapes that do not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from rnnjax import scenarios
+      >>> float(scenarios.squared_error(jnp.ones((5, 2, 1)), jnp.zeros((5, 2, 1))))
+      1.0
+    """
+    import optax
+
+    outputs, targets = jnp.asarray(outputs), jnp.asarray(targets)
+    if outputs.shape != targets.shape:
+        raise ValueError(
+            f"outputs have shape {outputs.shape} but the targets {targets.shape}: expected one "
+            "target for each output"
+        )
+    outputs, targets = _at_least_float32(outputs), _at_least_float32(targets)
+    if valid is not None:
+        valid = _checked_mask(valid, outputs.shape[:-1])
+        outputs = select(valid, outputs, zeros_like(outputs))
+        targets = select(valid, targets, zeros_like(targets))
+    return _mean(jnp.mean(optax.squared_error(outputs, targets), axis=-1), valid)
+
+
+def ctc(
+    logits: Array, lengths: Array, labels: Array, label_lengths: Array, *, blank: int = 0
+) -> Array:
+    """Connectionist temporal classification: labels whose place in time is not known.
+
+        C = -1/B Σ_b ln Σ_π Π_t softmax(logits_t)[π_t]
+
+    summed over all alignments π of each sequence's T_b steps that become its labels when
+    repeated symbols are merged and then blanks are dropped.
+
+    Args:
+      logits: `[T, B, K]`, with the blank among the K classes.
+      lengths: `[B]` the steps of each sequence.
+      labels: `[L, B]` integers, none of them the blank.
+      label_lengths: `[B]` the labels of each sequence. Labels that need more steps than there
+        are (one each, and one more between two that are equal) have probability zero: their
+        cost is very large, about 1e5, not infinite.
+      blank: which class is the blank.
+
+    Returns:
+      A scalar, the mean over sequences.
+
+    Raises:
+      TypeError: labels or lengths that are not integers.
+      ValueError: shapes that do not fit, or lengths outside 0..T and 0..L.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from rnnjax import scenarios
+      >>> logits = jnp.zeros((2, 1, 3))                    # T = 2: 9 paths, all as likely
+      >>> labels = jnp.array([[1]])                        # 1 1, 0 1 and 1 0 spell it
+      >>> cost = scenarios.ctc(logits, jnp.array([2]), labels, jnp.array([1]))
+      >>> round(float(jnp.exp(-cost)), 4)
+      0.3333
+
+    References:
+      Graves, Fernández, Gomez & Schmidhuber (2006), Connectionist temporal classification:
+      labelling unsegmented sequence data with recurrent neural networks, ICML.
+    """
+    import optax
+
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    if logits.ndim != 3 or labels.ndim != 2 or logits.shape[1] != labels.shape[1]:
+        raise ValueError(
+            f"logits have shape {logits.shape} and labels {labels.shape}: expected [T, B, K] and "
+            "[L, B], time first"
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels have dtype {labels.dtype}: expected the integer ids of classes")
+    if not 0 <= blank < logits.shape[-1]:
+        raise ValueError(f"blank must be one of the {logits.shape[-1]} classes, got {blank}")
+    valid = valid_steps(check_lengths(lengths, len(logits), logits.shape[1:2]), len(logits))
+    labelled = valid_steps(check_lengths(label_lengths, len(labels), labels.shape[1:]), len(labels))
+    logits = _at_least_float32(logits)
+    logits = select(valid, logits, zeros_like(logits))
+    labels = jnp.where(labelled, labels, 0)
+    paddings = [(~mask).T.astype(logits.dtype) for mask in (valid, labelled)]
+    costs = optax.ctc_loss(
+        logits.transpose(1, 0, 2), paddings[0], labels.T, paddings[1], blank_id=blank
+    )
+    return jnp.mean(costs)
+
+
+def _at_least_float32(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if is_float(x) else x.astype(float)
+
+
+def _checked_mask(valid: Array, shape: tuple[int, ...]) -> Array:
+    if jnp.result_type(valid) != jnp.bool_:
+        raise TypeError(
+            f"valid has dtype {jnp.result_type(valid)}: expected booleans, such as "
+            "valid_steps(lengths, T)"
+        )
+    if jnp.shape(valid) != shape:
+        raise ValueError(f"valid has shape {jnp.shape(valid)}, expected {shape}")
+    return jnp.asarray(valid)
+
+
+def _mean(costs: Array, valid: Array | None) -> Array:
+    if valid is None:
+        return jnp.sum(costs) / max(costs.size, 1)
+    costs = jnp.where(valid, costs, jax.lax.stop_gradient(jnp.zeros_like(costs)))
+    return jnp.sum(costs) / jnp.maximum(jnp.sum(valid), 1)

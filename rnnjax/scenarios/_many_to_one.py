@@ -1,0 +1,109 @@
+"""A sequence in, one output: sentiment, digits read pixel by pixel."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from rnnjax._types import Array, Cell, Params
+from rnnjax.scenarios._modules import Module, apply_module, check_module, split_key
+from rnnjax.scenarios._pooling import pooled
+from rnnjax.scenarios._reading import as_layer, init_reading, read
+from rnnjax.unrolling import Layer
+
+
+class ManyToOneParams(NamedTuple):
+    embed: Params  # None without an embedding
+    layer: Params
+    pooling: Params  # None unless it is attention
+    head: Params
+
+
+class ManyToOne(NamedTuple):
+    init: Callable[[Array, Array], ManyToOneParams]  # (key, xs) -> params
+    apply: Callable[..., Array]  # (params, xs, *, lengths, key, **options) -> outputs [B, K]
+    weights: Callable[..., Array] | None  # (params, xs, *, lengths, **options) -> [T, B]
+
+
+def many_to_one(
+    layer: Layer | Cell, head: Module, *, embed: Module | None = None, pooling: str = "last"
+) -> ManyToOne:
+    """Read a whole sequence, then say one thing about it.
+
+        y_1 … y_T = layer(embed(x_1) … embed(x_T));   output = head(pool(y_1 … y_T))
+
+        last:       y_n, the last valid output, n the sequence's own length
+        mean, sum:  Σ_t y_t / n, Σ_t y_t              over valid t
+        max:        max_t y_t                         feature by feature, over valid t
+        attention:  Σ_t a_t y_t,   a = softmax_t(vᵀ tanh(W y_t + b))
+
+    A sequence of length zero pools to zeros. For a bidirectional layer take another pooling
+    than `last`: there its backward half has read one step only.
+
+    Args:
+      layer: a cell, or a layer made by `bidirectional` or `serial`.
+      head: a module from the pooled `[B, H]` to the output, such as `flax.linen.Dense(10)`.
+      embed: a module for inputs that are not features yet: `flax.linen.Embed` for token ids.
+      pooling: last, mean, sum, max or attention.
+
+    Returns:
+      A `ManyToOne` of
+      `init(key, xs) -> params`, with xs `[T, B, D]`, or `[T, B]` ids;
+      `apply(params, xs, *, lengths=None, key=None, **options) -> outputs [B, K]`, where a key
+      turns on all dropout, and the options are those of `unroll`;
+      `weights(params, xs, *, lengths=None, **options) -> a [T, B]`, for attention, else None.
+
+    Raises:
+      TypeError: integer xs without an embedding; a head without init and apply.
+      ValueError: an unknown pooling, and as `unroll`.
+
+    Example:
+      >>> import flax.linen as nn, jax, rnnjax
+      >>> from rnnjax import scenarios
+      >>> embed = nn.Embed(100, 8)                         # 100 words
+      >>> model = scenarios.many_to_one(rnnjax.lstm(8), nn.Dense(2), embed=embed, pooling="mean")
+      >>> words = jax.numpy.ones((10, 4), int)             # T = 10, B = 4
+      >>> params = model.init(jax.random.key(0), words)
+      >>> model.apply(params, words, lengths=jax.numpy.array([10, 7, 3, 1])).shape
+      (4, 2)
+
+    References:
+      Yang et al. (2016), Hierarchical attention networks for document classification, NAACL
+      (attention over the outputs).
+    """
+    whole = as_layer("layer", layer)
+    check_module("head", head)
+    pool = pooled(pooling)
+
+    def init(key: Array, xs: Array) -> ManyToOneParams:
+        key_read, key_pool, key_head = jax.random.split(key, 3)
+        embed_params, params, y = init_reading(embed, whole, key_read, xs)
+        return ManyToOneParams(embed_params, params, pool.init(key_pool, y), head.init(key_head, y))
+
+    def outputs_of(params: ManyToOneParams, xs: Array, lengths, keys, options):
+        features = read(embed, params.embed, xs, lengths, keys[0])
+        _, ys = whole.apply(
+            params.layer, features.xs, lengths=features.lengths, key=keys[1], **options
+        )
+        return ys, features
+
+    def apply(
+        params: ManyToOneParams,
+        xs: Array,
+        *,
+        lengths: Array | None = None,
+        key: Array | None = None,
+        **options: Any,
+    ) -> Array:
+        keys = split_key(key, 3)
+        ys, features = outputs_of(params, xs, lengths, keys, options)
+        summary = pool.apply(params.pooling, ys, features.lengths)
+        return apply_module(head, params.head, summary, keys[2])
+
+    def weights(
+        params: ManyToOneParams, xs: Array, *, lengths: Array | None = None, **options: Any
+    ) -> Array:
+        ys, features = outputs_of(params, xs, lengths, split_key(None, 3), options)
+        return pool.weights(params.pooling, ys, features.lengths)
+
+    return ManyToOne(init, apply, weights if pooling == "attention" else None)

@@ -1,0 +1,90 @@
+"""One feature in, a sequence of words out: captioning."""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from rnnjax._checks import check_rate
+from rnnjax._types import Array, Cell, Params
+from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
+from rnnjax.scenarios._modules import Module, apply_module, check_module
+from rnnjax.scenarios._reading import check_cell
+
+
+def one_to_many(
+    cell: Cell, head: Module, *, embed: Module, context: Module | None = None, dropout: float = 0.0
+) -> Decoder:
+    """From one source to a sequence of words: a feature of an image in, its caption out.
+
+        f = context(source);   carry_0 = tanh(f W + b), a map for each leaf of the carry
+        carry_t, y_t = step(carry_{t-1}, embed(w_{t-1}));   logits_t = head(y_t)      t = 1 … T
+
+    with w_0 the mark of a beginning. Under teacher forcing, where the words before are given,
+    this is `many_to_many` on those words from the initial carry that `begin` makes.
+
+    Args:
+      cell: any cell, stacks included.
+      head: a module from `[T, B, H]`, or one step of it, to logits over the V words.
+      embed: `flax.linen.Embed(V, E)`.
+      context: a module from the source to a feature `[B, F]`, such as a CNN trained along with
+        the decoder; None where the source is that feature.
+      dropout: rate at which features of the embedded words and of y_t are dropped in training.
+
+    Returns:
+      A `Decoder` of
+      `init(key, source, tokens) -> params`;
+      `apply(params, source, tokens, *, lengths=None, key=None, sampling=0.0, **options)
+      -> logits [T, B, V]`: tokens `[T, B]` are the words before, so that logits_t predicts what
+      follows tokens_t; zero in the padding; the options are those of `unroll`. With `sampling`
+      each word after the first is, at this rate, drawn from the net's own prediction instead:
+      scheduled sampling if the rate grows during training, free running at 1;
+      `begin(params, source, *, key=None) -> state` and `step(params, state, token [B]) ->
+      (state, logits [B, V])`, for `greedy`, `sample` and `beam_search`;
+      `attention`: None.
+      A key turns on all dropout.
+
+    Raises:
+      TypeError: tokens that are not integers; something else than a cell or a module.
+      ValueError: shapes that do not fit, sampling without a key, and as `unroll`.
+
+    Example:
+      >>> import flax.linen as nn, jax, rnnjax
+      >>> from functools import partial
+      >>> from rnnjax import scenarios
+      >>> model = scenarios.one_to_many(rnnjax.lstm(8), nn.Dense(20), embed=nn.Embed(20, 6))
+      >>> feature, words = jax.numpy.ones((3, 5)), jax.numpy.ones((7, 3), int)
+      >>> params = model.init(jax.random.key(0), feature, words)
+      >>> model.apply(params, feature, words).shape        # teacher forced
+      (7, 3, 20)
+      >>> step, state = partial(model.step, params), model.begin(params, feature)
+      >>> scenarios.greedy(step, state, words[0], 7, end=0).tokens.shape
+      (7, 3)
+
+    References:
+      Vinyals et al. (2015), Show and tell: a neural image caption generator, CVPR.
+      Xu et al. (2015), Show, attend and tell, ICML (the initial carry from the image).
+      Bengio, Vinyals, Jaitly & Shazeer (2015), Scheduled sampling for sequence prediction with
+      recurrent neural networks, NeurIPS.
+    """
+    check_cell("cell", cell)
+    for name, module in (("head", head), ("embed", embed)):
+        check_module(name, module)
+    if context is not None:
+        check_module("context", context)
+    check_rate("dropout", dropout)
+
+    def init(key: Array, source: Any) -> Params:
+        return None if context is None else context.init(key, source)
+
+    def encode(params: Params, source: Any, lengths: Array | None, key: Array | None) -> Encoded:
+        if lengths is not None:
+            raise ValueError("source_lengths is for sequences: one_to_many reads one feature")
+        feature = source if context is None else apply_module(context, params, source, key)
+        if jnp.ndim(feature) != 2:
+            raise ValueError(
+                f"the source's feature has shape {jnp.shape(feature)}: expected [B, F]; pass "
+                "context= to make one of it, or use encoder_decoder for a sequence of them"
+            )
+        return Encoded(feature, None, None)
+
+    return decoder(Encoder(init, encode), cell, head, embed, None, dropout)

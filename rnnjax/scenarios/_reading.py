@@ -1,0 +1,117 @@
+"""How a scenario reads its inputs: padding blanked, tokens embedded, the layer run, the head."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._checks import check_lengths
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.cells._flagged import select, zeros_like
+from rnnjax.scenarios._carries import drawn, state_of
+from rnnjax.scenarios._losses import valid_steps
+from rnnjax.scenarios._modules import Module, apply_module, check_readable
+from rnnjax.unrolling import Layer, recurrent, unroll
+
+
+class Features(NamedTuple):
+    xs: Array  # [T, ..., D], or ids [T, ...] before they are embedded
+    lengths: Array | None  # [...]
+    valid: Array | None  # [T, ...] False in the padding
+
+
+def as_layer(name: str, layer: Layer | Cell) -> Layer:
+    """The layer, or the cell as one."""
+    if isinstance(layer, Layer):
+        return layer
+    if not isinstance(layer, Cell):
+        raise TypeError(
+            f"{name} must be a cell such as rnnjax.lstm(64) or a layer such as "
+            f"rnnjax.bidirectional(...), got {layer!r}"
+        )
+    return recurrent(layer)
+
+
+def check_cell(name: str, cell: Any) -> None:
+    """Raise TypeError unless `cell` is a Cell, which can be run step by step."""
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            f"{name} must be a cell such as rnnjax.lstm(64), since it runs step by step, got "
+            f"{cell!r}"
+        )
+
+
+def without_padding(xs: Array, lengths: Array | None) -> Features:
+    """Inputs whose padding is zero, so that nothing in it is ever seen."""
+    xs = jnp.asarray(xs)
+    if lengths is None:
+        return Features(xs, None, None)
+    lengths = check_lengths(lengths, xs.shape[0], xs.shape[1 : 1 + jnp.ndim(lengths)])
+    valid = valid_steps(lengths, xs.shape[0])
+    return Features(select(valid, xs, zeros_like(xs)), lengths, valid)
+
+
+def read(
+    embed: Module | None, params: Params, xs: Array, lengths: Array | None, key: Array | None
+) -> Features:
+    """What the layer reads: inputs without their padding, embedded."""
+    check_readable("xs", xs, embed)
+    inputs = without_padding(xs, lengths)
+    if embed is None:
+        return inputs
+    return inputs._replace(xs=apply_module(embed, params, inputs.xs, key))
+
+
+def init_reading(
+    embed: Module | None, layer: Layer, key: Array, xs: Array
+) -> tuple[Params, Params, Array]:
+    """Params of the embedding and of the layer, and one step of the layer's outputs, zero."""
+    check_readable("xs", xs, embed)
+    key_embed, key_layer = jax.random.split(key)
+    embed_params = None
+    if embed is not None:
+        embed_params = embed.init(key_embed, xs)
+        xs = jax.eval_shape(embed.apply, embed_params, xs)
+    params = layer.init(key_layer, xs.shape[-1])
+    return embed_params, params, one_step(layer, params, xs)
+
+
+def one_step(layer: Layer, params: Params, xs: Any) -> Array:
+    """Zeros in the form of the layer's output for one sequence at one time, `[1, H]`."""
+    one = jax.ShapeDtypeStruct((1, xs.shape[-1]), jnp.result_type(float))
+    ys = jax.eval_shape(layer.apply, params, one)[1]
+    return jnp.zeros(ys.shape, ys.dtype)
+
+
+def run_cell(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry | None,
+    key: Array | None,
+    **options: Any,
+) -> tuple[Carry, PyTree]:
+    """`unroll`, where a key draws the randomness of this run alone.
+
+    With a key the carries in and out are the state alone, so that one batch can hand its carry
+    to the next and each draws its own masks.
+    """
+    if key is None:
+        return unroll(cell, params, xs, carry=carry, **options)
+    batch_shape = xs.shape[1:-1]
+    if carry is None:
+        carry, ys = unroll(cell, params, xs, key=key, **options)
+    else:
+        carry = drawn(cell, params, carry, batch_shape, key)
+        carry, ys = unroll(cell, params, xs, carry=carry, **options)
+    return state_of(cell, params, carry, batch_shape), ys
+
+
+def in_dtype_of(params: Params, x: Array) -> Array:
+    """`x` in the params' dtype, which rules."""
+    return jnp.asarray(x, jnp.result_type(*jax.tree.leaves(params)))
+
+
+def blank(valid: Array | None, outputs: Array) -> Array:
+    """Outputs with zeros in the padding."""
+    return outputs if valid is None else select(valid, outputs, zeros_like(outputs))
