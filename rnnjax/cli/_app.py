@@ -68,9 +68,9 @@ def compare(
     Results are written as each cell finishes; Ctrl-C keeps those that are there.
     """
     from rnnjax.cli._compare import run_compare
-    from rnnjax.training import Settings
+    from rnnjax.training import ComparisonSettings
 
-    settings = Settings(seeds=seeds, seed=seed, gradient=gradient)
+    settings = ComparisonSettings(seeds=seeds, seed=seed, gradient=gradient)
     if quick:
         settings = settings._replace(hidden=16, steps=100, flow_examples=8)
     run_compare(

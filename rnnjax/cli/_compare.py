@@ -1,11 +1,8 @@
 """`rnnjax compare`: train, measure, print, write."""
 
 import platform
-import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,12 +18,19 @@ from rnnjax._version import __version__
 from rnnjax.report import comparison_table, write_figures, write_json
 from rnnjax.report._style import LOOKS
 from rnnjax.tasks import digits
-from rnnjax.training import CONTENDERS, GRADIENTS, CellResult, Settings, train_and_measure
+from rnnjax.training import (
+    CONTENDERS,
+    GRADIENTS,
+    CellResult,
+    ComparisonSettings,
+    train_and_measure,
+)
+from rnnjax.training._interrupt import orderly_interrupt
 
 _TABLE_WIDTH = 106  # columns of a terminal for the roomy table
 
 
-def run_compare(cells: str, settings: Settings, out: Path) -> None:
+def run_compare(cells: str, settings: ComparisonSettings, out: Path) -> None:
     """Run the comparison; exits with 2 on wrong options and with 130 on Ctrl-C."""
     try:
         names = [check_choice("--cells", name.strip(), CONTENDERS) for name in cells.split(",")]
@@ -42,12 +46,13 @@ def run_compare(cells: str, settings: Settings, out: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     results: dict[str, CellResult] = {}
     interrupted = False
-    with _progress() as bar, _orderly_interrupt() as check_interrupt:
+    with _progress() as bar, orderly_interrupt() as interrupted_by_user:
         task = bar.add_task("", total=settings.steps * len(names))
 
         def advance(steps: int) -> None:
             bar.advance(task, steps)
-            check_interrupt()
+            if interrupted_by_user():
+                raise KeyboardInterrupt
 
         try:
             for name in names:
@@ -64,31 +69,6 @@ def run_compare(cells: str, settings: Settings, out: Path) -> None:
         left = ", ".join(name for name in names if name not in results)
         typer.secho(f"interrupted; not finished: {left}", err=True, fg="yellow")
         raise typer.Exit(130)
-
-
-@contextmanager
-def _orderly_interrupt() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C wait for the end of a chunk of steps; a second one ends the program at once.
-
-    A KeyboardInterrupt that is raised while JAX collects garbage is swallowed there, so it is
-    raised by the function that this yields, between chunks.
-    """
-    pressed = False
-
-    def on_interrupt(*_: object) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    def check() -> None:
-        if pressed:
-            raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _progress() -> Progress:
@@ -121,7 +101,7 @@ def _check_writable(out: Path) -> None:
 
 
 def _write_metrics(
-    out: Path, settings: Settings, names: list[str], results: dict[str, CellResult]
+    out: Path, settings: ComparisonSettings, names: list[str], results: dict[str, CellResult]
 ) -> None:
     content: dict[str, Any] = {
         "rnnjax": __version__,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnnjax._extras import optional
-from rnnjax.report._files import replace_file
+from rnnjax._files import replace_file
 from rnnjax.report._style import LOOKS, new_figure, style
 from rnnjax.training import CellResult, FlowMeasures
 

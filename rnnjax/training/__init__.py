@@ -1,29 +1,45 @@
-"""Training: one pure step, a many-to-one classifier, and the comparison of cells."""
+"""Training: `fit` for any task, the one pure step under it, and the comparison of cells."""
 
+from rnnjax.training._callbacks import Callback
 from rnnjax.training._classifier import Classifier, ClassifierParams, classifier, cross_entropy
 from rnnjax.training._comparison import (
     CONTENDERS,
     GRADIENTS,
     CellResult,
-    Settings,
+    ComparisonSettings,
     train_and_measure,
 )
+from rnnjax.training._config import read_config
+from rnnjax.training._fit import fit
 from rnnjax.training._flow import FlowMeasures, measure_flow
+from rnnjax.training._log import read_metrics
+from rnnjax.training._loop import Interrupted, Result
+from rnnjax.training._settings import OPTIMIZERS, SCHEDULES, Settings, resolved
 from rnnjax.training._step import Metrics, TrainState, start_training, train_step
 
 __all__ = [
     "CONTENDERS",
     "GRADIENTS",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Callback",
     "CellResult",
     "Classifier",
     "ClassifierParams",
+    "ComparisonSettings",
     "FlowMeasures",
+    "Interrupted",
     "Metrics",
+    "Result",
     "Settings",
     "TrainState",
     "classifier",
     "cross_entropy",
+    "fit",
     "measure_flow",
+    "read_config",
+    "read_metrics",
+    "resolved",
     "start_training",
     "train_and_measure",
     "train_step",

@@ -45,7 +45,7 @@ CONTENDERS: dict[str, Contender] = {
 GRADIENTS: dict[str, Callable[[], Gradient]] = {"bptt": bptt, "autodiff": autodiff}
 
 
-class Settings(NamedTuple):
+class ComparisonSettings(NamedTuple):
     hidden: int = 64
     steps: int = 1500
     batch_size: int = 64
@@ -68,7 +68,7 @@ class CellResult(NamedTuple):
 
 
 def train_and_measure(
-    name: str, data: Digits, settings: Settings, progress: Progress = lambda steps: None
+    name: str, data: Digits, settings: ComparisonSettings, progress: Progress = lambda steps: None
 ) -> CellResult:
     """Train the contender `name` and measure its gradient flow before and after.
 
@@ -124,7 +124,7 @@ def _schedule(peak: float, steps: int) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(0.0, peak, warm_up, max(steps, warm_up + 1))
 
 
-def _data_order(seed: int, data: Digits, settings: Settings) -> np.ndarray:
+def _data_order(seed: int, data: Digits, settings: ComparisonSettings) -> np.ndarray:
     """Rows of the training images for every step, [steps, batch]: shuffled epochs."""
     rng = np.random.default_rng(seed)
     size = min(settings.batch_size, data.train_labels.size)
@@ -140,10 +140,13 @@ def _fit(
     """`(states, rows [steps, seeds, batch]) -> (states, cost [steps, seeds])`."""
     xs, labels = jnp.asarray(data.train_xs), jnp.asarray(data.train_labels)
 
-    def cost(params: ClassifierParams, rows: Array) -> Array:
-        return jnp.mean(cross_entropy(net.logits(params, xs[:, rows]), labels[rows]))
+    def loss(
+        params: ClassifierParams, carry: None, rows: Array, key: None
+    ) -> tuple[Array, tuple[None, dict[str, Array]]]:
+        cost = jnp.mean(cross_entropy(net.logits(params, xs[:, rows]), labels[rows]))
+        return cost, (None, {})
 
-    step = jax.vmap(train_step(cost, optimizer))
+    step = jax.vmap(train_step(loss, optimizer))
 
     def fit(states: TrainState, rows: Array) -> tuple[TrainState, Array]:
         def body(states: TrainState, rows: Array) -> tuple[TrainState, Array]:
@@ -161,7 +164,11 @@ def _accuracy(net: Classifier, data: Digits, params: ClassifierParams) -> Array:
 
 
 def _measure(
-    cell: Cell, net: Classifier, data: Digits, settings: Settings, params: ClassifierParams
+    cell: Cell,
+    net: Classifier,
+    data: Digits,
+    settings: ComparisonSettings,
+    params: ClassifierParams,
 ) -> FlowMeasures:
     first = jax.tree.map(lambda leaf: leaf[0], params)
     xs = jnp.asarray(data.test_xs[:, : settings.flow_examples])

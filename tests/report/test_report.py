@@ -8,7 +8,7 @@ import pytest
 from rnnjax.report import write_figures, write_json
 from rnnjax.report._style import LOOKS
 from rnnjax.tasks import digits
-from rnnjax.training import CONTENDERS, Settings, train_and_measure
+from rnnjax.training import CONTENDERS, ComparisonSettings, train_and_measure
 
 
 class Point(NamedTuple):
@@ -48,7 +48,7 @@ def test_every_contender_has_a_look_of_its_own():
 
 
 def test_figures_of_any_number_of_cells(tmp_path):
-    settings = Settings(hidden=4, steps=3, batch_size=8, flow_examples=2)
+    settings = ComparisonSettings(hidden=4, steps=3, batch_size=8, flow_examples=2)
     result = train_and_measure("irnn", digits(0), settings)
     write_figures({"irnn": result}, tmp_path)
     stems = ("gradient_norms", "learning_curves", "sensitivity", "singular_values")

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from rnnjax.tasks import digits
-from rnnjax.training import CONTENDERS, Settings, train_and_measure
+from rnnjax.training import CONTENDERS, ComparisonSettings, train_and_measure
 
-TINY = Settings(hidden=5, steps=60, batch_size=16, flow_examples=4)
+TINY = ComparisonSettings(hidden=5, steps=60, batch_size=16, flow_examples=4)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ def write_json(path: Path, content: Any) -> None:
     NamedTuples become objects and arrays lists. NaN becomes null; infinities, for which JSON has
     no number, become the strings "inf" and "-inf".
     """
-    text = json.dumps(_plain(content), indent=1, allow_nan=False)
+    text = json.dumps(plain(content), indent=1, allow_nan=False)
     replace_file(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
 
 
@@ -30,17 +30,18 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """`value` out of what JSON has, by the rules of `write_json`."""
     if hasattr(value, "_asdict"):
-        return _plain(value._asdict())
-    if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return plain(value._asdict())
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value

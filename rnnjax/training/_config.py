@@ -1,0 +1,83 @@
+"""config.toml in a run's folder: what the run can be repeated from."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rnnjax._extras import optional
+from rnnjax._files import replace_file
+
+CONFIG = "config.toml"
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write `config` as TOML, whole or not at all. Entries that are None are left out."""
+    text = optional("tomli_w").dumps(_plain(config))
+    replace_file(folder / CONFIG, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `write_config` wrote.
+
+    Raises:
+      FileNotFoundError: no run in the folder.
+      ValueError: the file is not TOML.
+    """
+    path = Path(folder) / CONFIG
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} holds no run: there is no {CONFIG} in it")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not TOML: {error}") from None
+
+
+def open_run(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
+    """Make a run's folder, or see that the run in it may go on.
+
+    Raises:
+      ValueError: a run is there and is not to be resumed, or was made with another config.
+      OSError: the folder cannot be written.
+    """
+    if not (folder / CONFIG).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_config(folder, config)
+    elif resume:
+        _check_same_config(folder, config)
+    else:
+        raise ValueError(
+            f"{folder} holds a run already: go on with it by resume=True, or train in another folder"
+        )
+
+
+def _check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming every entry that differs, unless the folder's run has this config."""
+    old, new = (dict(_entries(found)) for found in (read_config(folder), _plain(config)))
+    if old == new:
+        return
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    differences = "; ".join(
+        f"{name} was {old.get(name, 'not given')!r}, is {new.get(name, 'not given')!r}"
+        for name in names
+    )
+    raise ValueError(
+        f"the run in {folder} was made with another config: {differences}. Resume it with the "
+        "same one, or train in another folder"
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _entries(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _entries(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

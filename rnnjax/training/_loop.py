@@ -1,0 +1,296 @@
+"""The loop of a training run: steps without a pause, and a look at them now and then."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._files import plain
+from rnnjax._types import Array, Params
+from rnnjax.tasks import Batch, Task
+from rnnjax.training._callbacks import Callback
+from rnnjax.training._checkpoints import Checkpoints
+from rnnjax.training._log import Log
+from rnnjax.training._progress import Show
+from rnnjax.training._settings import Settings, known, learning_rates, make_optimizer
+from rnnjax.training._step import (
+    ALL_FINITE,
+    Metrics,
+    TrainState,
+    TrainStep,
+    leaf_path,
+    start_training,
+    train_step,
+)
+
+# Folded into the seed's key; tasks fold the step, which stays far below.
+_INIT, _DROPOUT = 2**31 - 1, 2**31 - 2
+_IN_FLIGHT = 4  # steps that the device is given before one is waited for
+
+
+class Result(NamedTuple):
+    """What `fit` returns. With several seeds, params and state have a leading axis of them."""
+
+    params: Params  # what is evaluated: the running average where one is kept
+    metrics: dict[str, Any]  # of the last evaluation: floats, or lists with one for each seed
+    best: dict[str, Any]  # "step" and "value" of the best evaluation, by the task's metric
+    history: list[dict[str, Any]]  # the lines of metrics.jsonl
+    state: TrainState
+    seconds: float  # of training and evaluating, over all resumptions
+    folder: Path | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C: the run has ended between two steps, its checkpoint written."""
+
+    def __init__(self, message: str, result: Result) -> None:
+        """Keep the result of the steps taken."""
+        super().__init__(message)
+        self.result = result
+
+
+def initial_state(task: Task, settings: Settings) -> TrainState:
+    """The state before the first step, from resolved settings; [seeds, ...] if they are several."""
+    optimizer = make_optimizer(settings)
+
+    def start(seed: Array) -> TrainState:
+        key = jax.random.key(seed)
+        return start_training(
+            task.init(jax.random.fold_in(key, _INIT)),
+            optimizer,
+            carry=task.initial_carry(),
+            key=jax.random.fold_in(key, _DROPOUT),
+            average=bool(settings.average),
+        )
+
+    seeds = jnp.arange(settings.seed, settings.seed + settings.seeds)
+    state = start(seeds[0]) if settings.seeds == 1 else jax.vmap(start)(seeds)
+    return jax.tree.map(jnp.copy, state)  # no array twice: each is handed to the first step
+
+
+def compiled_step(task: Task, settings: Settings) -> TrainStep:
+    """`train_step` by resolved settings, vmapped over seeds and jitted; it consumes its state."""
+    step = train_step(
+        task.loss,
+        make_optimizer(settings),
+        accumulate=settings.accumulate,
+        compute_dtype=settings.compute_dtype,
+        average=known(settings.average),
+        skip_nonfinite=settings.skip_nonfinite,
+    )
+    return jax.jit(step if settings.seeds == 1 else jax.vmap(step), donate_argnums=0)
+
+
+class Run:
+    """One run's loop, and what it tells on the way."""
+
+    def __init__(
+        self,
+        task: Task,
+        settings: Settings,
+        callbacks: Sequence[Callback] = (),
+        checkpoints: Checkpoints | None = None,
+        log: Log | None = None,
+        history: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Take resolved settings, and the history of the steps already taken."""
+        self.task = task
+        self.settings = settings
+        self.history = list(history)
+        self._callbacks = callbacks
+        self._checkpoints = checkpoints
+        self._log = log
+        self._saved = None if checkpoints is None else checkpoints.latest()
+        self._earlier = self.history[-1]["seconds"] if self.history else 0.0
+        self._begin = time.perf_counter()
+        self._step = compiled_step(task, settings)
+        self._rate = jax.jit(learning_rates(settings))
+
+    def train(
+        self, state: TrainState, batches: Iterator[Batch], pressed: Callable[[], bool], show: Show
+    ) -> Result:
+        """Take the steps that are left."""
+        step, steps = steps_taken(state), known(self.settings.steps)
+        while step < steps and not pressed():
+            began, end = time.perf_counter(), self._next_stop(step)
+            state, batch, metrics = self._advance(state, batches, end - step, pressed)
+            self._check_finite(step, metrics, state)
+            entry = self._entry(step, metrics)
+            step += len(metrics)
+            entry["steps_per_second"] = len(metrics) / (time.perf_counter() - began)
+            self._look(step, state, batch, entry)
+            show(entry)
+        if step < steps:
+            self._save(step, state, None)
+            raise Interrupted(self._farewell(step), self.result(state))
+        return self.result(state)
+
+    def result(self, state: TrainState) -> Result:
+        """What there is to tell about the steps taken."""
+        evaluations = [entry for entry in self.history if "evaluation" in entry]
+        best = max(evaluations, key=self._score, default=None)
+        name = self.task.metric.name
+        return Result(
+            evaluated(state),
+            evaluations[-1]["evaluation"] if evaluations else {},
+            {"step": best["step"], "value": best["evaluation"][name]} if best else {},
+            self.history,
+            state,
+            self._seconds(),
+        )
+
+    def _next_stop(self, step: int) -> int:
+        """The step after which to look up next."""
+        settings = self.settings
+        intervals = [
+            settings.log_every,
+            settings.evaluate_every,
+            *(c.every for c in self._callbacks),
+        ]
+        if self._checkpoints is not None:
+            intervals.append(settings.checkpoint_every)
+        stops = ((step // known(every) + 1) * known(every) for every in intervals)
+        return min(known(settings.steps), *stops)
+
+    def _advance(
+        self, state: TrainState, batches: Iterator[Batch], count: int, pressed: Callable[[], bool]
+    ) -> tuple[TrainState, Batch, list[Metrics]]:
+        """Take `count` steps, or fewer at Ctrl-C, without waiting for their results."""
+        pending: list[Metrics] = []
+        batch: Batch = None
+        for _ in range(count):
+            batch = next(batches)
+            state, metrics = self._step(state, batch)
+            pending.append(metrics)
+            if len(pending) > _IN_FLIGHT:
+                pending[-1 - _IN_FLIGHT].cost.block_until_ready()
+            if pressed():
+                break
+        return state, batch, jax.device_get(pending)
+
+    def _entry(self, step: int, metrics: list[Metrics]) -> dict[str, Any]:
+        """The means over some steps' metrics, as a line of the log."""
+        table = jax.tree.map(lambda *values: np.stack(values), *metrics)
+        finite = table.bad_leaf == ALL_FINITE
+        count = np.maximum(finite.sum(axis=0), 1)
+
+        def mean(values: np.ndarray) -> np.ndarray:
+            total = np.where(finite, values, 0.0).sum(axis=0)
+            return np.where(finite.any(axis=0), total / count, np.nan)
+
+        return {
+            "step": step + len(metrics),
+            "cost": mean(table.cost),
+            "gradient_norm": mean(table.gradient_norm),
+            "clip_rate": (table.gradient_norm > self.settings.clip_norm).mean(axis=0),
+            "learning_rate": self._rate(step + len(metrics) - 1),
+            "training": {name: mean(values) for name, values in table.task.items()},
+        }
+
+    def _look(self, step: int, state: TrainState, batch: Batch, entry: dict[str, Any]) -> None:
+        """Evaluate, call back, log and save, each where it is due."""
+        settings, last = self.settings, step == self.settings.steps
+        if settings.skip_nonfinite:
+            entry["skipped"] = state.skipped
+        score = None
+        if last or step % known(settings.evaluate_every) == 0:
+            entry["evaluation"] = self._evaluate(evaluated(state))
+            score = self._score(entry)
+        found: dict[str, float] = {}
+        for callback in self._callbacks:
+            if step % callback.every == 0:
+                found.update(callback(step, *self._first(state, batch), self.task))
+        if found:
+            entry["callbacks"] = found
+        entry["seconds"] = self._seconds()
+        entry.update(plain(jax.tree.map(np.asarray, entry)))
+        self.history.append(entry)
+        if self._log is not None:
+            self._log.write(entry)
+        if last or step % known(settings.checkpoint_every) == 0:
+            self._save(step, state, score)
+
+    def _evaluate(self, params: Params) -> dict[str, Any]:
+        if self.settings.seeds == 1:
+            return {name: float(value) for name, value in self.task.evaluate(params).items()}
+        each = [
+            self.task.evaluate(jax.tree.map(lambda x, n=n: x[n], params))
+            for n in range(self.settings.seeds)
+        ]
+        return {name: [float(found[name]) for found in each] for name in each[0]}
+
+    def _score(self, entry: dict[str, Any]) -> float:
+        """More is better; of several seeds the mean; NaN counts as the worst."""
+        value = np.mean([_number(x) for x in np.ravel(entry["evaluation"][self.task.metric.name])])
+        if np.isnan(value):
+            return -math.inf
+        return float(value) if self.task.metric.goal == "max" else -float(value)
+
+    def _first(self, state: TrainState, batch: Batch) -> tuple[TrainState, Batch]:
+        """The state and batch of the first seed, and of its first accumulated batch."""
+        if self.settings.seeds > 1:
+            state, batch = jax.tree.map(lambda x: x[0], (state, batch))
+        if self.settings.accumulate > 1:
+            batch = jax.tree.map(lambda x: x[0], batch)
+        return state, batch
+
+    def _save(self, step: int, state: TrainState, score: float | None) -> None:
+        if self._checkpoints is None or self._saved == step:
+            return
+        if not all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(state.params)):
+            raise FloatingPointError(f"step {step}: the params hold NaN or Inf. {self._advice()}")
+        self._checkpoints.save(step, state, score)
+        self._saved = step
+
+    def _check_finite(self, step: int, metrics: list[Metrics], state: TrainState) -> None:
+        """Stop at the first step whose cost or gradient is not finite."""
+        if self.settings.skip_nonfinite:
+            return
+        for offset, found in enumerate(metrics):
+            bad = np.atleast_1d(found.bad_leaf)
+            if (bad == ALL_FINITE).all():
+                continue
+            seed = int(np.argmax(bad != ALL_FINITE))
+            path = leaf_path(state.params, bad[seed])
+            where = "the cost" if path is None else f"the gradient of params{path}"
+            of_seed = f" of seed {self.settings.seed + seed}" if bad.size > 1 else ""
+            raise FloatingPointError(
+                f"step {step + offset + 1}{of_seed}: {where} holds NaN or Inf (cost "
+                f"{np.atleast_1d(found.cost)[seed]:.4g}). {self._advice()}"
+            )
+
+    def _advice(self) -> str:
+        return (
+            f"{self._last_checkpoint()}. Lower learning_rate or clip_norm, or leave such updates "
+            "out with skip_nonfinite"
+        )
+
+    def _last_checkpoint(self) -> str:
+        if self._checkpoints is None or self._saved is None:
+            return "There is no checkpoint"
+        return f"The last checkpoint is {self._checkpoints.folder / str(self._saved)}"
+
+    def _farewell(self, step: int) -> str:
+        message = f"interrupted after step {step} of {self.settings.steps}"
+        return message if self._checkpoints is None else f"{message}. {self._last_checkpoint()}"
+
+    def _seconds(self) -> float:
+        return self._earlier + time.perf_counter() - self._begin
+
+
+def evaluated(state: TrainState) -> Params:
+    """The params to evaluate: the running average where one is kept."""
+    return state.params if state.average is None else state.average
+
+
+def steps_taken(state: TrainState) -> int:
+    return int(np.max(state.step))
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,94 @@
+"""Batches drawn ahead of time, in a thread of their own."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.tasks import Batch, Task
+from rnnjax.training._settings import Settings
+
+_AHEAD = 4  # batches ready at most
+
+
+def batch_source(task: Task, settings: Settings) -> Callable[[int], Batch]:
+    """`step -> batch` as `train_step` takes it, from resolved settings.
+
+    Accumulated batches lie along a leading axis, and before it the seeds, where there are several
+    of them. The n-th seed's batches are those of a run with that seed alone.
+    """
+    streams = [task.batches(settings.seed + n) for n in range(settings.seeds)]
+    count = settings.accumulate
+
+    def draw(step: int) -> Batch:
+        parts = [
+            [stream[step * count + n] for n in range(count)] if count > 1 else [stream[step]]
+            for stream in streams
+        ]
+        each = [_stacked(part) if count > 1 else part[0] for part in parts]
+        return _stacked(each) if len(each) > 1 else each[0]
+
+    return draw
+
+
+def _stacked(batches: list[Batch]) -> Batch:
+    try:
+        return jax.tree.map(_stack, *batches)
+    except ValueError:
+        shapes = [str(jax.tree.map(np.shape, batch)) for batch in batches]
+        raise ValueError(
+            "accumulate and seeds above 1 need batches of one shape, got "
+            f"{' and '.join(dict.fromkeys(shapes))}: set both to 1, or pad to one length"
+        ) from None
+
+
+def _stack(*leaves: Any) -> Any:
+    if any(isinstance(leaf, jax.Array) for leaf in leaves):
+        return jnp.stack(leaves)
+    return np.stack(leaves)
+
+
+@contextmanager
+def prefetched(draw: Callable[[int], Batch], steps: range) -> Iterator[Iterator[Batch]]:
+    """Yield an iterator of `draw(step)` on the device, for the steps of a range in order.
+
+    What `draw` raises is raised where the batch is taken.
+    """
+    ready: queue.Queue[tuple[Batch, BaseException | None]] = queue.Queue(_AHEAD)
+    stop = threading.Event()
+
+    def put(item: tuple[Batch, BaseException | None]) -> None:
+        while not stop.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                pass
+
+    def work() -> None:
+        try:
+            for step in steps:
+                if stop.is_set():
+                    return
+                put((jax.device_put(draw(step)), None))
+        except BaseException as error:
+            put((None, error))
+
+    def taken() -> Iterator[Batch]:
+        for _ in steps:
+            batch, error = ready.get()
+            if error is not None:
+                raise error
+            yield batch
+
+    thread = threading.Thread(target=work, name="rnnjax-batches", daemon=True)
+    thread.start()
+    try:
+        yield taken()
+    finally:
+        stop.set()
+        thread.join()
