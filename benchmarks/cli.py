@@ -13,9 +13,10 @@ from benchmarks.compile_time import cases, compile_table, measure_compile
 from benchmarks.console import printer, progress, say_absent, usage_errors, writable
 from benchmarks.contestants import contestants
 from benchmarks.environment import environment, matmul_rate
-from benchmarks.markdown import markdown
 from benchmarks.memory import measure_memory, memory_table
 from benchmarks.ours import variants
+from benchmarks.pages import page
+from benchmarks.parts import measure_parts, parts_table
 from benchmarks.plots import draw_compile, draw_scaling
 from benchmarks.scaling import AXES, Point, lines, measure_point, sweep
 from benchmarks.tables import means_table, row_table, untimed
@@ -78,23 +79,29 @@ def _write_compare(
     out: Path, rows: list[dict[str, Any]], absent: dict[str, str], rate: dict[str, float]
 ) -> dict[str, Any]:
     results = {
-        "environment": environment(),
         "matmul": rate,
         "absent": absent,
         "rows": finish(rows, rate["rate"]),
         "means": means(rows),
     }
-    write_json(out, results)
-    return results
+    return _write(out, "compare", results)
+
+
+def _write(out: Path, what: str, results: dict[str, Any]) -> dict[str, Any]:
+    """Write results with the command that made them and where; `report` reads both."""
+    whole = {"what": what, "environment": environment(), **results}
+    write_json(out, whole)
+    return whole
 
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="What `compare` wrote.")] = RUNS / "compare.json",
+    results: Annotated[Path, typer.Argument(help="What any command wrote.")] = RUNS
+    / "compare.json",
 ) -> None:
-    """Print the Markdown tables of a comparison, for docs/performance.md."""
+    """Print a command's results as the Markdown tables of docs/performance.md."""
     with usage_errors():
-        typer.echo(markdown(json.loads(results.read_text(encoding="utf-8"))), nl=False)
+        typer.echo(page(json.loads(results.read_text(encoding="utf-8"))), nl=False)
 
 
 @app.command()
@@ -132,7 +139,7 @@ def scaling(
             points.append(measure_point(point, found, seconds, check=first))
         labels = {contestant.name: contestant.label for contestant in found}
         sections = [_scaling_section(out, key, group, labels) for key, group in groups.items()]
-        write_json(out, {"environment": environment(), "absent": absent, "sections": sections})
+        _write(out, "scaling", {"absent": absent, "sections": sections})
         for section in sections:
             for axis, name, quantity, fit in section["fits"]:
                 text = f"{axis}^{fit.exponent:.2f}"
@@ -178,7 +185,7 @@ def compile_command(
         console = printer()
         say_absent(console, absent)
         rows = [measure_compile(case) for case in progress(todo)]
-        write_json(out, {"environment": environment(), "absent": absent, "rows": rows})
+        _write(out, "compile", {"absent": absent, "rows": rows})
         for cell in dict.fromkeys(row["cell"] for row in rows):
             mine = [row for row in rows if row["cell"] == cell and "compile_s" in row]
             figure = out.with_name(f"{out.stem}_{cell}.png")
@@ -211,4 +218,28 @@ def memory(
             rows.append(measure_memory(task, found))
             console.print(memory_table(rows[-1]))
             console.print()
-            write_json(out, {"environment": environment(), "absent": absent, "rows": rows})
+            _write(out, "memory", {"absent": absent, "rows": rows})
+
+
+@app.command()
+def parts(
+    size: options.Sizes = None,
+    cells: options.Cells = "rnn,lstm,gru",
+    seconds: Annotated[float, typer.Option(help="Time for each row's rounds.")] = 3.0,
+    quick: options.Quick = False,
+    out: options.Out = RUNS / "parts.json",
+) -> None:
+    """Take the portable train step apart: its loops and contractions, each timed by itself.
+
+    Beside each part stands the floor of its matrix products. The parts together take longer than
+    the whole, in which XLA frees what one part hands to the next.
+    """
+    with usage_errors():
+        sizes = options.chosen_sizes(size, "quick" if quick else "main")
+        todo = list(product(options.chosen_cells(cells), sizes))
+        writable(out)
+        rate = matmul_rate()
+        tasks = [Task(cell, size, "train") for cell, size in todo]
+        rows = [measure_parts(t.cell, t.size, seconds) for t in progress(tasks)]
+        _write(out, "parts", {"matmul": {"rate": rate}, "rows": rows})
+        printer().print(parts_table(rows, rate))

@@ -1,9 +1,10 @@
-"""The tables of a page, from the JSON of `compare`."""
+"""The tables of `compare` for a page, and what the other tables share with them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.compare import RIVALS
+from benchmarks.statistics import geometric_mean
 from benchmarks.tables import RIVAL_LABELS, milliseconds, times, untimed
 
 Results = Mapping[str, Any]
@@ -22,14 +23,22 @@ def markdown(results: Results) -> str:
 
 
 def _where(results: Results) -> str:
-    place, rate = results["environment"], results["matmul"]["rate"] / 1e9
-    versions = ", ".join(f"{name} {v}" for name, v in place["versions"].items() if v)
+    rate = results["matmul"]["rate"] / 1e9
     return (
-        f"{place['date'][:10]}, {place['cpu']}, {place['cores']} cores, JAX on {place['device']}, "
-        f"float32; a 2048³ matrix product reaches {rate:.0f} GFLOP/s. {versions}.\n\n"
+        f"{place(results)} A 2048³ matrix product reaches {rate:.0f} GFLOP/s.\n\n"
         "Median milliseconds of interleaved rounds, the fastest in bold. Speed-ups are medians of "
         "the ratio within a round. A floor is the time that the matrix products alone would take "
         "at that rate."
+    )
+
+
+def place(results: Results) -> str:
+    """When and where something was measured, with which versions."""
+    found = results["environment"]
+    versions = ", ".join(f"{name} {v}" for name, v in found["versions"].items() if v)
+    return (
+        f"{found['date'][:10]}, {found['cpu']}, {found['cores']} cores, JAX on {found['device']}, "
+        f"float32; {versions}."
     )
 
 
@@ -47,9 +56,7 @@ def _table(rows: list[Mapping[str, Any]]) -> str:
     heads = ["T,B,I,H", *labels.values()]
     if headline:
         heads += [f"{headline} {RIVAL_LABELS[r]}" for r in RIVALS] + [f"{headline}, floors"]
-    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1)]
-    lines += [list(_cells(row, list(labels), headline)) for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return grid(heads, [list(_cells(row, list(labels), headline)) for row in rows])
 
 
 def _cells(row: Mapping[str, Any], names: list[str], headline: str | None) -> Iterator[str]:
@@ -67,14 +74,32 @@ def _cells(row: Mapping[str, Any], names: list[str], headline: str | None) -> It
 
 
 def _means(results: Results) -> str:
-    lines = [
-        ["cell", "pass", "rnnjax", *(RIVAL_LABELS[rival] for rival in RIVALS), "rows"],
-        ["---"] * 3 + ["---:"] * (len(RIVALS) + 1),
-    ]
+    heads = ["cell", "pass", "rnnjax", *(RIVAL_LABELS[r] for r in RIVALS), "at the floor", "rows"]
+    lines: list[list[str]] = []
     for mean in results["means"]:
-        ratios = [times(mean[rival]) for rival in RIVALS]
+        ratios = [times(mean[rival]) for rival in RIVALS] + [times(_ceiling(results, mean))]
         lines.append([mean["cell"], mean["pass"], mean["name"], *ratios, str(mean["rows"])])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    note = (
+        "*At the floor*: what the speed-up over the fastest JAX library would be if every row took "
+        "exactly one floor, its matrix products and nothing else."
+    )
+    return f"{grid(heads, lines, left=3)}\n\n{note}"
+
+
+def _ceiling(results: Results, mean: Mapping[str, Any]) -> float:
+    """The geometric mean of the fastest JAX library's floors, over the rows of `mean`."""
+    floors: list[float] = []
+    for row in results["rows"]:
+        if (row["cell"], row["pass"]) == (mean["cell"], mean["pass"]):
+            timed = [e for e in row["entries"] if e["status"] == "timed" and e["family"] == "jax"]
+            floors += [min(entry["floors"] for entry in timed)] if timed else []
+    return geometric_mean(floors)
+
+
+def grid(heads: Sequence[str], lines: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table; the columns after the first `left` are aligned to the right."""
+    rule = ["---"] * left + ["---:"] * (len(heads) - left)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *lines))
 
 
 def _not_timed(results: Results) -> str:
