@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax._types import Array, Cell, Gradient
+from rnnjax._types import Array, Carry, Cell, Gradient
 from rnnjax.cells._activations import ActivationName
 from rnnjax.flow import pascanu_bound
 from rnnjax.gradients import autodiff, bptt
@@ -141,10 +141,10 @@ def _fit(
     xs, labels = jnp.asarray(data.train_xs), jnp.asarray(data.train_labels)
 
     def loss(
-        params: ClassifierParams, carry: None, rows: Array, key: None
-    ) -> tuple[Array, tuple[None, dict[str, Array]]]:
+        params: ClassifierParams, carry: Carry, rows: Array, key: Array | None
+    ) -> tuple[Array, tuple[Carry, dict[str, Array]]]:
         cost = jnp.mean(cross_entropy(net.logits(params, xs[:, rows]), labels[rows]))
-        return cost, (None, {})
+        return cost, (carry, {})
 
     step = jax.vmap(train_step(loss, optimizer))
 

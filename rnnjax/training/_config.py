@@ -47,12 +47,12 @@ def open_run(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
         _check_same_config(folder, config)
     else:
         raise ValueError(
-            f"{folder} holds a run already: go on with it by resume=True, or train in another folder"
+            f"{folder} holds a run already: resume it (resume=True), or train in another folder"
         )
 
 
 def _check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise ValueError, naming every entry that differs, unless the folder's run has this config."""
+    """Raise ValueError, naming what differs, unless the folder's run has this config."""
     old, new = (dict(_entries(found)) for found in (read_config(folder), _plain(config)))
     if old == new:
         return

@@ -128,7 +128,7 @@ def _clip_by_global_norm(limit: float) -> optax.GradientTransformation:
         factor = jnp.where(norm > limit, limit / norm, 1.0)
         return jax.tree.map(lambda g: (g * factor).astype(g.dtype), updates), state
 
-    return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def known(value: _T | None) -> _T:

@@ -143,7 +143,7 @@ def _in_dtype(loss: Loss, dtype: Any) -> Loss:
 
 
 def _accumulated(loss: Loss, count: int) -> Callable[..., tuple[Array, dict, Carry, PyTree]]:
-    """`(params, carry, batch, key) -> (cost, metrics, carry, grads)`, means over `count` batches."""
+    """`(params, carry, batch, key) -> (cost, metrics, carry, grads)`, means over the batches."""
     differentiated = jax.value_and_grad(loss, has_aux=True)
 
     def one(
