@@ -4,8 +4,65 @@ from rnnjax.tasks._cells import CELLS, CellFactory, CellOption, make_cell
 from rnnjax.tasks._digits import Digits, digits
 from rnnjax.tasks._registry import TaskEntry
 from rnnjax.tasks._task import Batch, Batches, Loss, Metric, Recipe, Recurrence, Task
+from rnnjax.tasks.synthetic import (
+    Sequences,
+    adding,
+    copying,
+    counting,
+    delayed_xor,
+    dyck,
+    lorenz,
+    match_to_sample,
+    parity,
+    sine,
+    temporal_order,
+)
 
-TASKS: dict[str, TaskEntry] = {}
+TASKS: dict[str, TaskEntry] = {
+    "parity": TaskEntry(
+        parity,
+        "Parity of a bit string far longer than those in training",
+        "synthetic",
+        "Bengio et al. 1994",
+    ),
+    "adding": TaskEntry(
+        adding,
+        "Sum of two marked numbers in a long sequence",
+        "synthetic",
+        "Hochreiter & Schmidhuber 1997, Le et al. 2015",
+    ),
+    "copying": TaskEntry(
+        copying, "Ten symbols, said again after a long pause", "synthetic", "Arjovsky et al. 2016"
+    ),
+    "temporal_order": TaskEntry(
+        temporal_order,
+        "Order of two or three relevant symbols among many others",
+        "synthetic",
+        "Hochreiter & Schmidhuber 1997, Pascanu et al. 2013",
+    ),
+    "delayed_xor": TaskEntry(
+        delayed_xor, "Exclusive or of two marked bits", "synthetic", "Martens & Sutskever 2011"
+    ),
+    "dyck": TaskEntry(
+        dyck, "Which brackets may come next in a balanced string", "synthetic", "Suzgun et al. 2019"
+    ),
+    "counting": TaskEntry(
+        counting,
+        "Which symbols may come next in aⁿbⁿ or aⁿbⁿcⁿ",
+        "synthetic",
+        "Gers & Schmidhuber 2001",
+    ),
+    "sine": TaskEntry(sine, "A sine wave, continued by itself", "synthetic", "made up"),
+    "lorenz": TaskEntry(
+        lorenz, "The Lorenz system, continued by itself", "synthetic", "Lorenz 1963"
+    ),
+    "match_to_sample": TaskEntry(
+        match_to_sample,
+        "Is this the stimulus that was seen before the delay?",
+        "synthetic",
+        "Miller et al. 1996",
+    ),
+}
 
 __all__ = [
     "CELLS",
@@ -19,8 +76,19 @@ __all__ = [
     "Metric",
     "Recipe",
     "Recurrence",
+    "Sequences",
     "Task",
     "TaskEntry",
+    "adding",
+    "copying",
+    "counting",
+    "delayed_xor",
     "digits",
+    "dyck",
+    "lorenz",
     "make_cell",
+    "match_to_sample",
+    "parity",
+    "sine",
+    "temporal_order",
 ]

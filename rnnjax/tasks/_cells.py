@@ -40,7 +40,7 @@ def make_cell(cell: str | CellFactory, hidden: int, layers: int = 1) -> Cell:
 
     Raises:
       ValueError: an unknown name; hidden or layers below 1.
-      TypeError: cell is a finished `Cell`, or neither a name nor a function.
+      TypeError: cell is neither a name nor a function that returns a `Cell`.
 
     Example:
       >>> from rnnjax.tasks import make_cell
@@ -58,4 +58,7 @@ def make_cell(cell: str | CellFactory, hidden: int, layers: int = 1) -> Cell:
             f"cell must be a name ({', '.join(CELLS)}) or a function hidden -> Cell such as "
             f"rnnjax.lstm, got {type(cell).__name__}"
         )
-    return factory(hidden) if layers == 1 else stack(*(factory(hidden) for _ in range(layers)))
+    made = [factory(hidden) for _ in range(layers)]
+    if not all(isinstance(one, Cell) for one in made):
+        raise TypeError(f"cell must return a Cell for hidden = {hidden}, got {made[0]!r}")
+    return made[0] if layers == 1 else stack(*made)

@@ -1,0 +1,27 @@
+"""Synthetic tasks, drawn on the device from a key."""
+
+from rnnjax.tasks.synthetic._adding import adding
+from rnnjax.tasks.synthetic._copying import copying
+from rnnjax.tasks.synthetic._counting import counting
+from rnnjax.tasks.synthetic._delayed_xor import delayed_xor
+from rnnjax.tasks.synthetic._dyck import dyck
+from rnnjax.tasks.synthetic._lorenz import lorenz
+from rnnjax.tasks.synthetic._match_to_sample import match_to_sample
+from rnnjax.tasks.synthetic._parity import parity
+from rnnjax.tasks.synthetic._sequences import Sequences
+from rnnjax.tasks.synthetic._sine import sine
+from rnnjax.tasks.synthetic._temporal_order import temporal_order
+
+__all__ = [
+    "Sequences",
+    "adding",
+    "copying",
+    "counting",
+    "delayed_xor",
+    "dyck",
+    "lorenz",
+    "match_to_sample",
+    "parity",
+    "sine",
+    "temporal_order",
+]
