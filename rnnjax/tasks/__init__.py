@@ -3,9 +3,11 @@
 from rnnjax.tasks._cells import CELLS, CellFactory, CellOption, make_cell
 from rnnjax.tasks._digits import Digits, digits
 from rnnjax.tasks._registry import TaskEntry
+from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Batch, Batches, Loss, Metric, Recipe, Recurrence, Task
+from rnnjax.tasks.forecasting import series
+from rnnjax.tasks.images import Images, mnist, sequential_digits, sequential_mnist
 from rnnjax.tasks.synthetic import (
-    Sequences,
     adding,
     copying,
     counting,
@@ -62,6 +64,21 @@ TASKS: dict[str, TaskEntry] = {
         "synthetic",
         "Miller et al. 1996",
     ),
+    "series": TaskEntry(
+        series, "A column of a CSV file, forecast", "real", "any table; Mackey & Glass 1977 without"
+    ),
+    "digits": TaskEntry(
+        sequential_digits,
+        "Handwritten digits of 8 x 8, read pixel by pixel",
+        "real",
+        "UCI, Alpaydin & Kaynak 1998; comes with scikit-learn",
+    ),
+    "mnist": TaskEntry(
+        sequential_mnist,
+        "Handwritten digits of 28 x 28, read pixel by pixel",
+        "real",
+        "MNIST's four files in a folder (--data)",
+    ),
 }
 
 __all__ = [
@@ -72,6 +89,7 @@ __all__ = [
     "CellFactory",
     "CellOption",
     "Digits",
+    "Images",
     "Loss",
     "Metric",
     "Recipe",
@@ -88,7 +106,11 @@ __all__ = [
     "lorenz",
     "make_cell",
     "match_to_sample",
+    "mnist",
     "parity",
+    "sequential_digits",
+    "sequential_mnist",
+    "series",
     "sine",
     "temporal_order",
 ]
