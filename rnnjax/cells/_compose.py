@@ -1,9 +1,11 @@
 """How one rule runs inside another, where its input is only known step by step."""
 
+from inspect import signature
+
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, Rule, Tape
+from rnnjax._types import Array, Carry, Cell, InitialCarry, Params, PyTree, Rule, Tape
 
 
 def inner_forward(rule: Rule, params: Params, carry: Carry, x_t: Array):
@@ -21,10 +23,19 @@ def inner_input_ct(rule: Rule, params: Params, x_t: Array, tape_t: Tape, delta_t
 
 
 def start(cell: Cell, params: Params, batch_shape: tuple[int, ...], key: Array | None) -> Carry:
-    """The inner cell's initial carry, with a key only if there is one."""
-    if key is None:
+    """The inner cell's initial carry, with a key only if there is one and the cell takes it."""
+    if key is None or not _takes_key(cell.initial_carry):
         return cell.initial_carry(params, batch_shape)
     return cell.initial_carry(params, batch_shape, key)
+
+
+def _takes_key(initial_carry: InitialCarry) -> bool:
+    """Whether it has a third argument: a user's cell without randomness may leave it out."""
+    try:
+        signature(initial_carry).bind(None, (), None)
+    except TypeError:
+        return False
+    return True
 
 
 def output_size(cell: Cell, params: Params, input_size: int) -> int:

@@ -1,0 +1,401 @@
+"""One-to-many and encoder-decoder: the loop written out, with attention, and its own guesses."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scenario_nets import (
+    CELLS,
+    RAGGED,
+    B,
+    D,
+    H,
+    T,
+    V,
+    assert_close,
+    dense,
+    embedding,
+    example,
+    head,
+    noisy,
+    outputs_by_loop,
+    params_of,
+    quick_jit,
+    softmax,
+    stepper,
+    table,
+    words,
+)
+
+import rnnjax
+from rnnjax import scenarios
+
+S, F = 4, 3
+SOURCE_LENGTHS = np.array([S, 1, 3])
+ATTENTIONS = (None, "dot", "additive")
+
+
+def caption(name="lstm", **options):
+    """A one-to-many net with params and data."""
+    model = scenarios.one_to_many(CELLS[name], head(V), embed=embedding(), **options)
+    feature, ids = noisy(1, (B, F)), words(2, (T, B))
+    return model, params_of(model.init, feature, ids), feature, ids
+
+
+def translate(attention, name="lstm", encoder="lstm"):
+    model = scenarios.encoder_decoder(
+        CELLS[encoder], CELLS[name], head(V), embed=embedding(), attention=attention
+    )
+    source, ids = noisy(1, (S, B, D)), words(2, (T, B))
+    return model, params_of(model.init, source, ids), source, ids
+
+
+def initial_carry(name, params, summary):
+    """tanh(summary W + b) for every leaf of the carry of one sequence."""
+    carry = CELLS[name].initial_carry(params.cell, ())
+    paths, tree = jax.tree_util.tree_flatten_with_path(carry)
+    maps = [params.bridge[jax.tree_util.keystr(path)] for path, _ in paths]
+    return jax.tree.unflatten(tree, [jnp.asarray(np.tanh(dense(m, summary))) for m in maps])
+
+
+def attend(kind, params, y, memory):
+    """Weights and context of one query over one memory [S, M]."""
+    keys = dense(params.keys, memory)
+    if kind == "dot":
+        scores = keys @ y / np.sqrt(H)
+    else:
+        scores = dense(params.score, np.tanh(dense(params.query, y) + keys))[:, 0]
+    weights = softmax(scores)
+    return weights, weights @ memory
+
+
+def decoded_by_loop(kind, name, params, carry, memory, ids):
+    """Logits and attention weights of one sequence, word by word."""
+    context, logits, weights = np.zeros(memory.shape[-1]), [], []
+    for token in np.asarray(ids):
+        x_t = table(params.embed)[token]
+        if kind is not None:
+            x_t = np.concatenate([x_t, context])
+        carry, y = stepper(name)(params.cell, carry, jnp.asarray(x_t))
+        y = np.asarray(y)
+        if kind is not None:
+            now, context = attend(kind, params.attention, y, memory)
+            weights.append(now)
+            y = np.concatenate([y, context])
+        logits.append(dense(params.head, y))
+    return np.array(logits), np.array(weights)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_one_to_many_is_the_loop(name):
+    model, params, feature, ids = caption(name)
+    logits = quick_jit(model.apply)(params, feature, ids, lengths=RAGGED)
+    for b, n in enumerate(RAGGED):
+        carry = initial_carry(name, params, feature[b])
+        _, ys = outputs_by_loop(
+            name, params.cell, table(params.embed)[np.asarray(ids[:n, b])], carry
+        )
+        assert_close(logits[:n, b], dense(params.head, ys))
+        assert not np.asarray(logits)[n:, b].any()
+    assert model.attention is None
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("name", ["deep", "own"])
+def test_encoder_decoder_is_the_loop(name, attention):
+    model, params, source, ids = translate(attention, name, encoder="deep")
+    apply = quick_jit(model.apply)
+    logits = apply(params, source, ids, source_lengths=SOURCE_LENGTHS, lengths=RAGGED)
+    for b, (s, n) in enumerate(zip(SOURCE_LENGTHS, RAGGED, strict=True)):
+        last, memory = outputs_by_loop("deep", params.encoder.layer, source[:s, b])
+        carry = initial_carry(name, params, np.concatenate(jax.tree.leaves(last)))
+        want, where = decoded_by_loop(attention, name, params, carry, memory, ids[:n, b])
+        assert_close(logits[:n, b], want)
+        assert not np.asarray(logits)[n:, b].any()
+        if attention is not None:
+            assert where.shape == (n, s)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_memory_without_an_encoder(attention):
+    model = scenarios.encoder_decoder(
+        None, CELLS["lstm"], head(V), embed=embedding(), attention=attention
+    )
+    memory, ids = noisy(1, (S, B, F)), words(2, (T, B))
+    params = params_of(model.init, memory, ids)
+    garbage = memory.at[1:, 1].set(jnp.nan).at[3:, 2].set(1e9)
+    logits = quick_jit(model.apply)(params, garbage, ids, source_lengths=SOURCE_LENGTHS)
+    for b, s in enumerate(SOURCE_LENGTHS):
+        seen = np.asarray(memory[:s, b])
+        carry = initial_carry("lstm", params, seen.mean(axis=0))
+        want, _ = decoded_by_loop(attention, "lstm", params, carry, seen, ids[:, b])
+        assert_close(logits[:, b], want)
+
+
+def test_attention_weights():
+    model, params, source, ids = translate("additive", encoder="own")
+    weights = quick_jit(model.attention)(
+        params, source, ids, source_lengths=SOURCE_LENGTHS, lengths=RAGGED
+    )
+    state = model.begin(params, source, source_lengths=SOURCE_LENGTHS)
+    step = quick_jit(model.step)
+    for t in range(T):
+        state, _ = step(params, state, ids[t])
+        for b, (s, n) in enumerate(zip(SOURCE_LENGTHS, RAGGED, strict=True)):
+            if t < n:
+                assert_close(weights[t, b], state.weights[b])
+                assert_close(jnp.sum(weights[t, b, :s]), 1.0)
+            assert not np.asarray(weights)[t, b, s:].any()
+    for b, (s, n) in enumerate(zip(SOURCE_LENGTHS, RAGGED, strict=True)):
+        last, memory = outputs_by_loop("own", params.encoder.layer, source[:s, b])
+        carry = initial_carry("lstm", params, last)
+        _, where = decoded_by_loop("additive", "lstm", params, carry, memory, ids[:n, b])
+        assert_close(weights[:n, b, :s], where)
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_steps_are_the_whole_sequence(attention):
+    model, params, source, ids = translate(attention, "deep")
+    state = model.begin(params, source, source_lengths=SOURCE_LENGTHS)
+    logits = quick_jit(model.apply)(params, source, ids, source_lengths=SOURCE_LENGTHS)
+    step = quick_jit(model.step)
+    for t in range(T):
+        state, now = step(params, state, ids[t])
+        assert_close(now, logits[t])
+    assert all(leaf.shape[0] == B for leaf in jax.tree.leaves(state))
+
+
+@pytest.mark.parametrize("name", ["lstm", "deep"])
+def test_captioning_as_one_to_many_is_many_to_many_under_teacher_forcing(name):
+    """Given the image and the words before, it is one computation: values and gradients."""
+    forced, params, feature, ids = caption(name)
+    aligned = scenarios.many_to_many(CELLS[name], head(V), embed=embedding())
+    next_words, valid = words(4, (T, B)), scenarios.valid_steps(RAGGED, T)
+
+    def one_to_many(params):
+        return scenarios.cross_entropy(
+            forced.apply(params, feature, ids, lengths=RAGGED), next_words, valid
+        )
+
+    def many_to_many(params):
+        carry = forced.begin(params, feature).carry  # the image; the rest reads previous words
+        same = scenarios.ManyToManyParams(params.embed, params.cell, params.head)
+        _, logits = aligned.apply(same, ids, carry=carry, lengths=RAGGED)
+        return scenarios.cross_entropy(logits, next_words, valid)
+
+    one, many = (quick_jit(jax.value_and_grad(f))(params) for f in (one_to_many, many_to_many))
+    assert_close(one, many)
+    assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(one[1]))
+
+
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_padding_never_changes_loss_or_gradients(attention):
+    model, params, source, ids = translate(attention)
+    labels = words(4, (T, B))
+
+    def cost(params, source, source_lengths, ids, lengths, labels):
+        logits = model.apply(params, source, ids, source_lengths=source_lengths, lengths=lengths)
+        return scenarios.cross_entropy(logits, labels, scenarios.valid_steps(lengths, len(ids)))
+
+    of = quick_jit(jax.value_and_grad(cost))
+    dirty = source.at[1:, 1].set(jnp.nan).at[3:, 2].set(jnp.inf)
+    junk = [a.at[2:, 1].set(-7).at[3:, 2].set(10**6) for a in (ids, labels)]
+    value, grads = of(params, dirty, SOURCE_LENGTHS, junk[0], RAGGED, junk[1])
+    whole = of(params, source, SOURCE_LENGTHS, ids, RAGGED, labels)
+    assert_close((value, grads), whole)
+    if attention != "additive":
+        return  # one compilation for each length costs more than the rest
+    share, alone = RAGGED / RAGGED.sum(), []
+    for b, (s, n) in enumerate(zip(SOURCE_LENGTHS, RAGGED, strict=True)):
+        one = slice(b, b + 1)
+        alone.append(
+            of(
+                params,
+                source[:s, one],
+                SOURCE_LENGTHS[one],
+                ids[:n, one],
+                RAGGED[one],
+                labels[:n, one],
+            )
+        )
+    weighted = [jax.tree.map(lambda g, w=w: w * g, a) for w, a in zip(share, alone, strict=True)]
+    assert_close((value, grads), jax.tree.map(lambda *g: sum(g), *weighted))
+
+
+def test_context_module_and_source_embedding_are_applied_first():
+    cnn = head(F)
+    model = scenarios.one_to_many(CELLS["lstm"], head(V), embed=embedding(), context=cnn)
+    image, ids = noisy(1, (B, 7)), words(2, (T, B))
+    params = params_of(model.init, image, ids)
+    plain = scenarios.one_to_many(CELLS["lstm"], head(V), embed=embedding())
+    feature = jnp.asarray(dense(params.encoder, image))
+    want = plain.apply(params._replace(encoder=None), feature, ids)
+    assert_close(model.apply(params, image, ids), want)
+
+    model = scenarios.encoder_decoder(
+        CELLS["lstm"], CELLS["lstm"], head(V), embed=embedding(), source_embed=embedding()
+    )
+    source = words(5, (S, B))
+    params = params_of(model.init, source, ids)
+    plain, *_ = translate(None)
+    embedded = jnp.asarray(table(params.encoder.embed)[np.asarray(source)])
+    without = params._replace(encoder=params.encoder._replace(embed=None))
+    assert_close(model.apply(params, source, ids), plain.apply(without, embedded, ids))
+
+    model = scenarios.encoder_decoder(
+        None, CELLS["lstm"], head(V), embed=embedding(), source_embed=cnn, attention="dot"
+    )
+    image = noisy(1, (S, B, 7))
+    params = params_of(model.init, image, ids)
+    plain = scenarios.encoder_decoder(
+        None, CELLS["lstm"], head(V), embed=embedding(), attention="dot"
+    )
+    without = params._replace(encoder=params.encoder._replace(embed=None))
+    memory = jnp.asarray(dense(params.encoder.embed, image))
+    assert_close(model.apply(params, image, ids), plain.apply(without, memory, ids))
+
+
+def test_bidirectional_encoder():
+    both = rnnjax.bidirectional(CELLS["lstm"], CELLS["own"])
+    model = scenarios.encoder_decoder(
+        both, CELLS["lstm"], head(V), embed=embedding(), attention="dot"
+    )
+    source, ids = noisy(1, (S, B, D)), words(2, (T, B))
+    params = params_of(model.init, source, ids)
+    logits = quick_jit(model.apply)(params, source, ids, source_lengths=SOURCE_LENGTHS)
+    for b, s in enumerate(SOURCE_LENGTHS):
+        layers = params.encoder.layer
+        first, forward = outputs_by_loop("lstm", layers[0], source[:s, b])
+        last, backward = outputs_by_loop("own", layers[1], source[:s, b][::-1])
+        summary = np.concatenate([*first, last])
+        memory = np.concatenate([forward, backward[::-1]], axis=-1)
+        carry = initial_carry("lstm", params, summary)
+        want, _ = decoded_by_loop("dot", "lstm", params, carry, memory, ids[:, b])
+        assert_close(logits[:, b], want)
+
+
+def test_dropout_and_random_cells_draw_from_the_key_alone():
+    model = scenarios.encoder_decoder(
+        CELLS["random"],
+        CELLS["random"],
+        head(V),
+        embed=embedding(),
+        attention="dot",
+        dropout=0.3,
+    )
+    source, ids = noisy(1, (S, B, D)), words(2, (T, B))
+    params = params_of(model.init, source, ids)
+    apply = quick_jit(model.apply)
+    one, same, other = (apply(params, source, ids, key=jax.random.key(k)) for k in (1, 1, 2))
+    assert_close(one, same)
+    assert np.abs(one - other).max() > 1e-3
+    plain, *_ = translate("dot", "random", encoder="random")
+    assert_close(apply(params, source, ids), plain.apply(params, source, ids))
+    begin = model.begin(params, source, key=jax.random.key(1))
+    keys = [v for v in jax.tree.leaves(begin) if jnp.issubdtype(v.dtype, jax.dtypes.prng_key)]
+    assert len(keys) == 2
+    assert scenarios.greedy(partial(model.step, params), begin, ids[0], 3).tokens.shape == (3, B)
+
+
+def test_dropout_drops_features_at_its_rate():
+    """What the head reads is either gone or scaled up: here the head shows it."""
+    wide = head(H)
+    model = scenarios.one_to_many(CELLS["own"], wide, embed=embedding(), dropout=0.25)
+    feature, ids = noisy(1, (500, F)), words(2, (1, 500))
+    params = params_of(model.init, feature, ids)
+    params = params._replace(head={"params": {"kernel": jnp.eye(H), "bias": jnp.zeros(H)}})
+    silent = params._replace(embed=jax.tree.map(jnp.zeros_like, params.embed))  # nothing to drop
+    kept = np.asarray(model.apply(silent, feature, ids))
+    dropped = np.asarray(model.apply(silent, feature, ids, key=jax.random.key(0)))
+    gone = dropped == 0
+    assert_close(dropped[~gone], kept[~gone] / 0.75)
+    assert abs(gone.mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / gone.size)
+
+
+@pytest.mark.parametrize("attention", [None, "additive"])
+def test_scheduled_sampling_at_rate_zero_is_teacher_forcing(attention):
+    model, params, source, ids = translate(attention)
+    apply = quick_jit(model.apply)
+    forced = apply(params, source, ids, lengths=RAGGED)
+    traced = apply(params, source, ids, lengths=RAGGED, key=jax.random.key(0), sampling=0.0)
+    assert_close(traced, forced)  # under jit the rate is an array, and the other path runs
+    assert_close(model.apply(params, source, ids, lengths=RAGGED, sampling=0.0), forced)
+
+
+def test_free_running_reads_its_own_guesses():
+    """With logits so far apart that a draw is the argmax, it is greedy decoding."""
+    model, params, source, ids = translate("dot")
+    sharp = params._replace(head=jax.tree.map(lambda leaf: 1e4 * leaf, params.head))
+    apply = quick_jit(model.apply)
+    free = apply(sharp, source, ids, key=jax.random.key(0), sampling=1.0)
+    written = scenarios.greedy(partial(model.step, sharp), model.begin(sharp, source), ids[0], T)
+    assert_close(jnp.argmax(free, axis=-1), written.tokens)
+    assert (written.tokens[:-1] != ids[1:]).any()
+    # The words given after the first have no influence at all.
+    assert_close(apply(sharp, source, ids.at[1:].set(0), key=jax.random.key(0), sampling=1.0), free)
+
+
+def test_scheduled_sampling_replaces_words_at_its_rate_and_by_the_nets_distribution():
+    model, params, *_ = caption("own")
+    many, steps, rate = 3000, 4, 0.3
+    feature, ids = jnp.tile(noisy(1, (1, F)), (many, 1)), jnp.full((steps, many), 5)
+    apply = quick_jit(model.apply)
+    logits = np.asarray(apply(params, feature, ids, key=jax.random.key(0), sampling=rate))
+    forced = np.asarray(apply(params, feature[:1], ids[:, :1]))
+    # Step 1 read either word 5 or a draw from step 0: recognise which by its logits.
+    step, begin = quick_jit(model.step), model.begin(params, feature[:V])
+    state, _ = step(params, begin, ids[0, :V])
+    _, each = step(params, state, jnp.arange(V))
+    read = np.abs(logits[1][:, None] - np.asarray(each)[None]).max(axis=-1).argmin(axis=-1)
+    assert_close(logits[1], np.asarray(each)[read])
+    expected = rate * softmax(forced[0, 0]) + (1 - rate) * np.eye(V)[5]
+    seen = np.bincount(read, minlength=V) / many
+    assert (np.abs(seen - expected) < 5 * np.sqrt(expected * (1 - expected) / many)).all()
+    assert_close(logits[0], np.broadcast_to(forced[0], logits[0].shape))
+
+
+def test_gradient_of_scheduled_sampling_passes_by_the_words():
+    """Given the words that were read, it is the gradient of teacher forcing on those words."""
+    model, params, source, ids = translate("dot")
+    labels, key = words(4, (T, B)), jax.random.key(0)
+
+    def sampled(params):
+        logits = model.apply(params, source, ids, key=key, sampling=1.0)
+        return scenarios.cross_entropy(logits, labels), logits
+
+    (_, logits), grads = quick_jit(jax.value_and_grad(sampled, has_aux=True))(params)
+    apply = quick_jit(model.apply)
+    read = ids
+    for t in range(1, T):  # find the drawn words one by one, each by the logits it led to
+        tries = [read.at[t].set(v) for v in range(V)]
+        gaps = [np.abs(apply(params, source, now)[t] - logits[t]).max(axis=-1) for now in tries]
+        read = read.at[t].set(np.argmin(gaps, axis=0))
+    assert_close(apply(params, source, read), logits)
+
+    def forced(params):
+        return scenarios.cross_entropy(model.apply(params, source, read), labels)
+
+    assert_close(grads, quick_jit(jax.grad(forced))(params))
+
+
+def test_state_of_one_example_does_not_see_the_others():
+    model, params, source, ids = translate("additive")
+    state = model.begin(params, source)
+    state, logits = model.step(params, state, ids[0])
+    alone = model.begin(params, source[:, 1:2])
+    alone, own_logits = model.step(params, alone, ids[0, 1:2])
+    assert_close(own_logits[0], logits[1])
+    assert_close(example(alone, 0), example(state, 1))
+
+
+def test_init_draws_what_its_parts_draw():
+    model, _, source, ids = translate("additive")
+    params = quick_jit(model.init)(jax.random.key(0), source, ids)
+    assert params.cell.w_x.shape == (3 + H, 4 * H)  # an embedded word beside a context
+    assert params.head["params"]["kernel"].shape == (2 * H, V)
+    other = quick_jit(model.init)(jax.random.key(1), source, ids)
+    for a, b in zip(*map(jax.tree.leaves, (params, other)), strict=True):
+        assert a.dtype == jnp.float64
+        assert bool((np.asarray(a) != np.asarray(b)).any()) == (a.ndim > 1)

@@ -1,0 +1,214 @@
+"""One output for a sequence: every pooling is the loop written out, over valid steps alone."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scenario_nets import (
+    CELLS,
+    LENGTHS,
+    RAGGED,
+    B,
+    D,
+    H,
+    K,
+    T,
+    assert_close,
+    dense,
+    embedding,
+    head,
+    log_softmax,
+    noisy,
+    outputs_by_loop,
+    params_of,
+    quick_jit,
+    softmax,
+    table,
+    words,
+)
+
+import rnnjax
+from rnnjax import scenarios
+
+POOLINGS = ("last", "mean", "sum", "max", "attention")
+
+
+def attention_weights(params, ys):
+    """softmax_t(vᵀ tanh(W y_t + b)) of one sequence."""
+    return softmax(dense(params.score, np.tanh(dense(params.hidden, ys)))[:, 0])
+
+
+def pooled(pooling, params, ys):
+    if len(ys) == 0:
+        return np.zeros(H)
+    if pooling == "attention":
+        return attention_weights(params, ys) @ ys
+    if pooling == "last":
+        return ys[-1]
+    return {"mean": np.mean, "sum": np.sum, "max": np.max}[pooling](ys, axis=0)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("name", ["deep", "own"])
+def test_is_the_loop(name, pooling):
+    model = scenarios.many_to_one(CELLS[name], head(), pooling=pooling)
+    xs = noisy(1, (T, B, D))
+    params = params_of(model.init, xs)
+    ragged = quick_jit(model.apply)(params, xs, lengths=LENGTHS)
+    whole = quick_jit(model.apply)(params, xs)
+    for b, n in enumerate(LENGTHS):
+        for got, length in ((ragged[b], n), (whole[b], T)):
+            _, ys = outputs_by_loop(name, params.layer, xs[:length, b])
+            assert_close(got, dense(params.head, pooled(pooling, params.pooling, ys)))
+
+
+def test_attention_weights_are_those_of_the_pooling():
+    model = scenarios.many_to_one(CELLS["lstm"], head(), pooling="attention")
+    xs = noisy(1, (T, B, D))
+    params = params_of(model.init, xs)
+    weights = np.asarray(quick_jit(model.weights)(params, xs, lengths=LENGTHS))
+    for b, n in enumerate(LENGTHS):
+        _, ys = outputs_by_loop("lstm", params.layer, xs[:n, b])
+        if n:
+            assert_close(weights[:n, b], attention_weights(params.pooling, ys))
+        assert not weights[n:, b].any()
+    assert scenarios.many_to_one(CELLS["lstm"], head()).weights is None
+
+
+def test_reads_words_with_both_directions():
+    layer = rnnjax.bidirectional(CELLS["lstm"], CELLS["lstm"])
+    model = scenarios.many_to_one(layer, head(), embed=embedding(), pooling="mean")
+    ids = words(2, (T, B))
+    params = params_of(model.init, ids)
+    got = quick_jit(model.apply)(params, ids, lengths=RAGGED)
+    for b, n in enumerate(RAGGED):
+        xs = table(params.embed)[np.asarray(ids[:n, b])]
+        _, forward = outputs_by_loop("lstm", params.layer[0], xs)
+        _, backward = outputs_by_loop("lstm", params.layer[1], xs[::-1])
+        ys = np.concatenate([forward, backward[::-1]], axis=-1)
+        assert_close(got[b], dense(params.head, ys.mean(axis=0)))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_padding_never_changes_loss_or_gradients(pooling):
+    model = scenarios.many_to_one(CELLS["own"], head(), pooling=pooling)
+    xs, labels = noisy(1, (T, B, D)), jnp.array([0, 1, 1])
+    params = params_of(model.init, xs)
+
+    def cost(params, xs, lengths, labels):
+        return scenarios.cross_entropy(model.apply(params, xs, lengths=lengths), labels)
+
+    of = quick_jit(jax.value_and_grad(cost, argnums=(0, 1)))
+    padded = xs.at[2:, 1].set(jnp.nan).at[3:, 2].set(jnp.inf)
+    value, (grads, xs_grad) = of(params, padded, RAGGED, labels)
+    assert_close((value, (grads, xs_grad)), of(params, xs, RAGGED, labels))
+    if pooling not in ("last", "attention"):
+        return  # one compilation for each length costs more than the rest
+    alone = [
+        of(params, xs[:n, b : b + 1], RAGGED[b : b + 1], labels[b : b + 1])
+        for b, n in enumerate(RAGGED)
+    ]
+    assert_close(value, sum(v for v, _ in alone) / B)
+    assert_close(grads, jax.tree.map(lambda *g: sum(g) / B, *[g for _, (g, _) in alone]))
+    for b, n in enumerate(RAGGED):
+        assert_close(xs_grad[:n, b], alone[b][1][1][:, 0] / B)
+        assert not np.asarray(xs_grad)[n:, b].any()
+
+
+def test_garbage_ids_in_padding_are_never_looked_up():
+    model = scenarios.many_to_one(CELLS["lstm"], head(), embed=embedding(), pooling="attention")
+    ids = words(2, (T, B))
+    params = params_of(model.init, ids)
+    of = quick_jit(
+        jax.value_and_grad(
+            lambda params, ids: jnp.sum(model.apply(params, ids, lengths=RAGGED) ** 2)
+        )
+    )
+    padded = ids.at[2:, 1].set(-7).at[3:, 2].set(10**6)
+    assert_close(of(params, padded), of(params, ids))
+    assert np.isfinite(of(params, padded)[0])
+
+
+def test_empty_sequences_pool_to_zeros_with_finite_gradients():
+    for pooling in POOLINGS:
+        model = scenarios.many_to_one(CELLS["own"], head(), pooling=pooling)
+        xs = noisy(1, (0, B, D))
+        params = params_of(model.init, noisy(1, (T, B, D)))
+        got = model.apply(params, xs)
+        assert_close(got, np.broadcast_to(params.head["params"]["bias"], (B, K)))
+
+
+def test_options_of_unroll_pass_through():
+    xs = noisy(1, (T, B, D))
+    model = scenarios.many_to_one(CELLS["lstm"], head())
+    params = params_of(model.init, xs)
+
+    def gradient(**options):
+        return quick_jit(jax.grad(lambda p: jnp.sum(model.apply(p, xs, **options))))(params)
+
+    clipped = rnnjax.bptt(clip=lambda delta: 0 * delta)
+    assert not np.asarray(gradient(gradient=clipped).layer.w_x).any()
+    assert_close(gradient(gradient=rnnjax.bptt()), gradient(gradient=rnnjax.autodiff()))
+
+
+def test_key_turns_on_dropout_of_cell_and_head():
+    identity = head(H)
+    model = scenarios.many_to_one(CELLS["lstm"], scenarios.dropout(identity, 0.25))
+    xs = noisy(1, (T, 400, D))
+    params = params_of(model.init, xs)
+    params = params._replace(head={"params": {"kernel": jnp.eye(H), "bias": jnp.zeros(H)}})
+    apply = quick_jit(model.apply)
+    kept = apply(params, xs)
+    dropped = np.asarray(apply(params, xs, key=jax.random.key(1)))
+    zero = dropped == 0
+    assert_close(dropped[~zero], np.asarray(kept)[~zero] / 0.75)
+    assert abs(zero.mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / zero.size)
+    assert (apply(params, xs, key=jax.random.key(2)) != dropped).any()
+
+    random = scenarios.many_to_one(CELLS["random"], head())
+    params = params_of(random.init, xs)
+    apply = quick_jit(random.apply)
+    one, other = (apply(params, xs, key=jax.random.key(seed)) for seed in (1, 2))
+    assert_close(apply(params, xs, key=jax.random.key(1)), one)
+    assert np.abs(one - other).max() > 1e-3
+    for b in range(2):
+        _, ys = outputs_by_loop("random", params.layer, xs[:, b])
+        assert_close(apply(params, xs)[b], dense(params.head, ys[-1]))
+
+
+def test_modules_ask_for_dropout_as_flax_does():
+    class Head(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dropout(0.5, deterministic=not self.has_rng("dropout"))(x)
+            return nn.Dense(K, param_dtype=float)(x)
+
+    model = scenarios.many_to_one(CELLS["lstm"], Head())
+    xs = noisy(1, (T, B, D))
+    params = params_of(model.init, xs)
+    evaluated = model.apply(params, xs)
+    inner = scenarios.many_to_one(CELLS["lstm"], head())
+    same = params._replace(head={"params": params.head["params"]["Dense_0"]})
+    assert_close(evaluated, inner.apply(same, xs))
+    assert np.abs(model.apply(params, xs, key=jax.random.key(0)) - evaluated).max() > 1e-3
+
+
+def test_one_to_one_is_its_head():
+    model = scenarios.one_to_one(head())
+    x = noisy(3, (B, D))
+    params = params_of(model.init, x)
+    assert_close(quick_jit(model.apply)(params, x), dense(params, x))
+    assert_close(log_softmax(model.apply(params, x)), log_softmax(dense(params, x)))
+
+
+def test_init_draws_what_its_parts_draw():
+    model = scenarios.many_to_one(CELLS["lstm"], head(), embed=embedding(), pooling="attention")
+    ids = words(2, (T, B))
+    params = quick_jit(model.init)(jax.random.key(0), ids)
+    other = quick_jit(model.init)(jax.random.key(1), ids)
+    assert params.layer.w_x.shape == (3, 4 * H)
+    for a, b in zip(*map(jax.tree.leaves, (params, other)), strict=True):
+        assert a.dtype == jnp.float64
+        drawn = a.ndim > 1  # biases are constants
+        assert bool((np.asarray(a) != np.asarray(b)).any()) == drawn
