@@ -1,6 +1,7 @@
 """Training: `fit` for any task, the one pure step under it, and the comparison of cells."""
 
 from rnnjax.training._callbacks import Callback
+from rnnjax.training._checkpoints import load
 from rnnjax.training._classifier import Classifier, ClassifierParams, classifier, cross_entropy
 from rnnjax.training._comparison import (
     CONTENDERS,
@@ -12,6 +13,7 @@ from rnnjax.training._comparison import (
 from rnnjax.training._config import read_config
 from rnnjax.training._fit import fit
 from rnnjax.training._flow import FlowMeasures, measure_flow
+from rnnjax.training._flow_callback import flow_callback
 from rnnjax.training._log import read_metrics
 from rnnjax.training._loop import Interrupted, Result
 from rnnjax.training._settings import OPTIMIZERS, SCHEDULES, Settings, resolved
@@ -36,6 +38,8 @@ __all__ = [
     "classifier",
     "cross_entropy",
     "fit",
+    "flow_callback",
+    "load",
     "measure_flow",
     "read_config",
     "read_metrics",

@@ -1,28 +1,34 @@
 """Checkpoints by orbax: written whole or not at all, the last few and the best kept."""
 
-import math
+import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import check_choice
 from rnnjax._extras import optional
-from rnnjax._types import PyTree
+from rnnjax._types import Params, PyTree
+from rnnjax.tasks import Task
+from rnnjax.training._config import CONFIG, read_config
 from rnnjax.training._step import TrainState
 
 CHECKPOINTS = "checkpoints"
 _LATEST = 2  # kept, besides the best
+_WORST = -sys.float_info.max  # the score of what was not evaluated
 
 
 class Checkpoints:
     """The checkpoints of one run: `folder/checkpoints/STEP`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         """Open, or make, those of a run's folder."""
         ocp = optional("orbax.checkpoint")
         policies = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
+            best_fn=_score,  # without which no metrics are written
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(_LATEST),
@@ -31,7 +37,8 @@ class Checkpoints:
                     ),
                 ]
             ),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=not read_only,  # what a killed run has left
+            create=not read_only,
         )
         self._ocp = ocp
         self.folder = (folder / CHECKPOINTS).absolute()
@@ -55,7 +62,7 @@ class Checkpoints:
         self._manager.save(
             step,
             args=self._ocp.args.Composite(**arguments),
-            metrics=None if score is None else {"score": score if score == score else -math.inf},
+            metrics={"score": _WORST if score is None else max(score, _WORST)},
             force=True,
         )
 
@@ -63,15 +70,22 @@ class Checkpoints:
         """The step of the last checkpoint that is whole; None if there is none."""
         return self._manager.latest_step()
 
+    def best(self) -> int | None:
+        """The step of the best checkpoint, the last of several; None if none was evaluated."""
+        scores = {step: _score(self._manager.metrics(step)) for step in self._manager.all_steps()}
+        evaluated = (step for step, score in scores.items() if score > _WORST)
+        return max(evaluated, key=lambda step: (scores[step], step), default=None)
+
     def restore(self, step: int, like: TrainState) -> TrainState:
         """The state saved at a step, in the structure and dtypes of `like`."""
         items = {"params": like.params, "rest": like._replace(params=None, average=None)}
         if like.average is not None:
             items["average"] = like.average
-        found = self._restore(step, items)
+        found = self.restored(step, items)
         return found["rest"]._replace(params=found["params"], average=found.get("average"))
 
-    def _restore(self, step: int, items: dict[str, PyTree]) -> dict[str, PyTree]:
+    def restored(self, step: int, items: dict[str, PyTree]) -> dict[str, PyTree]:
+        """Items by name, each in the structure and dtypes of what is given for it."""
         restore = self._ocp.args.StandardRestore
         abstract = {name: jax.tree.map(_abstract, _raw(item)) for name, item in items.items()}
         arguments = self._ocp.args.Composite(**{name: restore(it) for name, it in abstract.items()})
@@ -112,3 +126,51 @@ def _wrapped(tree: PyTree, like: PyTree) -> PyTree:
 def _abstract(x: Any) -> jax.ShapeDtypeStruct:
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
+
+
+def load(
+    folder: Path | str, task: Task, *, which: Literal["last", "best"] = "last", member: int = 0
+) -> Params:
+    """The trained params of a run, for inference: its running average where it kept one.
+
+    It may be called while the run goes on.
+
+    Args:
+      folder: of the run, as given to `fit`.
+      task: the task that it trained, made with the same options: their structure is the task's.
+      which: the last checkpoint, or the best one by the task's metric.
+      member: which of the run's seeds, counted from 0.
+
+    Returns:
+      Params as `task.init` returns them.
+
+    Raises:
+      FileNotFoundError: no run in the folder, or no checkpoint yet.
+      ValueError: an unknown `which`; a member that there is not; params of another shape than
+        the task's.
+      ImportError: without the packages of `rnnjax[training]`.
+    """
+    check_choice("which", which, ("last", "best"))
+    folder = Path(folder)
+    settings = read_config(folder)["settings"]
+    seeds = settings["seeds"]
+    if not 0 <= member < seeds:
+        raise ValueError(f"member must lie in 0..{seeds - 1}, the run's seeds, got {member}")
+
+    def init() -> Params:
+        key = jax.random.key(0)
+        return task.init(key) if seeds == 1 else jax.vmap(task.init)(jax.random.split(key, seeds))
+
+    item = "average" if settings["average"] else "params"
+    with closing(Checkpoints(folder, read_only=True)) as checkpoints:
+        step = checkpoints.latest() if which == "last" else checkpoints.best()
+        if step is None:
+            raise FileNotFoundError(f"{checkpoints.folder} holds no {which} checkpoint yet")
+        try:
+            params = checkpoints.restored(step, {item: jax.eval_shape(init)})[item]
+        except (ValueError, KeyError) as error:
+            raise ValueError(
+                f"the params in {folder} are not those of task {task.name!r} as it was made here: "
+                f"make it with the options in {folder / CONFIG} ({error})"
+            ) from error
+    return params if seeds == 1 else jax.tree.map(lambda x: x[member], params)

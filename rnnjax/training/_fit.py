@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from rnnjax._extras import optional
 from rnnjax._files import write_json
 from rnnjax._version import __version__
 from rnnjax.tasks import Task
@@ -18,10 +19,11 @@ from rnnjax.training._checkpoints import Checkpoints
 from rnnjax.training._config import open_run
 from rnnjax.training._interrupt import orderly_interrupt
 from rnnjax.training._log import Log, read_metrics
-from rnnjax.training._loop import Result, Run, initial_state, steps_taken
+from rnnjax.training._loop import Result, Run, steps_taken
 from rnnjax.training._prefetch import batch_source, prefetched
 from rnnjax.training._progress import progress
 from rnnjax.training._settings import Settings, known, resolved
+from rnnjax.training._start import initial_state
 from rnnjax.training._step import TrainState
 
 RESULTS = "results.json"
@@ -75,6 +77,7 @@ def fit(
     state = initial_state(task, settings)
     if folder is None:
         return _trained(Run(task, settings, callbacks), state, quiet)
+    optional("orbax.checkpoint")  # before anything is written
     folder = Path(folder)
     full_config = {"task": task.name, **(config or {}), "settings": settings._asdict()}
     open_run(folder, full_config, resume)
@@ -84,8 +87,8 @@ def fit(
             state = checkpoints.restore(latest, state)
         history = [] if latest is None else read_metrics(folder, latest)
         with closing(Log(folder, history, tensorboard)) as log:
-            run = Run(task, settings, callbacks, checkpoints, log, history)
-            result = _trained(run, state, quiet)._replace(folder=folder)
+            run = Run(task, settings, callbacks, checkpoints, log, history, folder)
+            result = _trained(run, state, quiet)
     write_json(folder / RESULTS, _results(run, result))
     return result
 

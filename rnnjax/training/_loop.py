@@ -2,7 +2,9 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,20 +19,17 @@ from rnnjax.training._callbacks import Callback
 from rnnjax.training._checkpoints import Checkpoints
 from rnnjax.training._log import Log
 from rnnjax.training._progress import Show
-from rnnjax.training._settings import Settings, known, learning_rates, make_optimizer
+from rnnjax.training._settings import Settings, known, learning_rates
+from rnnjax.training._start import task_step
 from rnnjax.training._step import (
-    ALL_FINITE,
-    Metrics,
     TrainState,
-    TrainStep,
     leaf_path,
-    start_training,
-    train_step,
+    slow_in_loops,
 )
+from rnnjax.training._watch import Totals, figures, grouped, no_steps, watched
 
-# Folded into the seed's key; tasks fold the step, which stays far below.
-_INIT, _DROPOUT = 2**31 - 1, 2**31 - 2
-_IN_FLIGHT = 4  # steps that the device is given before one is waited for
+_GROUP = 10  # steps that are handed to the device at once
+_IN_FLIGHT = 2  # of these, before one is waited for
 
 
 class Result(NamedTuple):
@@ -42,7 +41,7 @@ class Result(NamedTuple):
     history: list[dict[str, Any]]  # the lines of metrics.jsonl
     state: TrainState
     seconds: float  # of training and evaluating, over all resumptions
-    folder: Path | None = None
+    folder: Path | None
 
 
 class Interrupted(KeyboardInterrupt):
@@ -52,38 +51,6 @@ class Interrupted(KeyboardInterrupt):
         """Keep the result of the steps taken."""
         super().__init__(message)
         self.result = result
-
-
-def initial_state(task: Task, settings: Settings) -> TrainState:
-    """The state before the first step, from resolved settings; [seeds, ...] if they are several."""
-    optimizer = make_optimizer(settings)
-
-    def start(seed: Array) -> TrainState:
-        key = jax.random.key(seed)
-        return start_training(
-            task.init(jax.random.fold_in(key, _INIT)),
-            optimizer,
-            carry=task.initial_carry(),
-            key=jax.random.fold_in(key, _DROPOUT),
-            average=bool(settings.average),
-        )
-
-    seeds = jnp.arange(settings.seed, settings.seed + settings.seeds)
-    state = start(seeds[0]) if settings.seeds == 1 else jax.vmap(start)(seeds)
-    return jax.tree.map(jnp.copy, state)  # no array twice: each is handed to the first step
-
-
-def compiled_step(task: Task, settings: Settings) -> TrainStep:
-    """`train_step` by resolved settings, vmapped over seeds and jitted; it consumes its state."""
-    step = train_step(
-        task.loss,
-        make_optimizer(settings),
-        accumulate=settings.accumulate,
-        compute_dtype=settings.compute_dtype,
-        average=known(settings.average),
-        skip_nonfinite=settings.skip_nonfinite,
-    )
-    return jax.jit(step if settings.seeds == 1 else jax.vmap(step), donate_argnums=0)
 
 
 class Run:
@@ -97,18 +64,22 @@ class Run:
         checkpoints: Checkpoints | None = None,
         log: Log | None = None,
         history: Sequence[dict[str, Any]] = (),
+        folder: Path | None = None,
     ) -> None:
         """Take resolved settings, and the history of the steps already taken."""
         self.task = task
         self.settings = settings
         self.history = list(history)
         self._callbacks = callbacks
+        self._folder = folder
         self._checkpoints = checkpoints
         self._log = log
         self._saved = None if checkpoints is None else checkpoints.latest()
         self._earlier = self.history[-1]["seconds"] if self.history else 0.0
         self._begin = time.perf_counter()
-        self._step = compiled_step(task, settings)
+        self._step = task_step(task, settings)
+        steps = watched(self._step, known(settings.clip_norm))
+        self._watched = jax.jit(steps, donate_argnums=(0, 1))
         self._rate = jax.jit(learning_rates(settings))
 
     def train(
@@ -116,13 +87,18 @@ class Run:
     ) -> Result:
         """Take the steps that are left."""
         step, steps = steps_taken(state), known(self.settings.steps)
+        batches = self._prepared(state, batches) if step < steps else batches
         while step < steps and not pressed():
             began, end = time.perf_counter(), self._next_stop(step)
-            state, batch, metrics = self._advance(state, batches, end - step, pressed)
-            self._check_finite(step, metrics, state)
-            entry = self._entry(step, metrics)
-            step += len(metrics)
-            entry["steps_per_second"] = len(metrics) / (time.perf_counter() - began)
+            state, batch, taken, totals = self._advance(state, batches, end - step, pressed)
+            self._check_finite(totals, state)
+            step += taken
+            entry = {
+                "step": step,
+                **figures(totals, taken),
+                "learning_rate": self._rate(step - 1),
+                "steps_per_second": taken / (time.perf_counter() - began),
+            }
             self._look(step, state, batch, entry)
             show(entry)
         if step < steps:
@@ -130,10 +106,18 @@ class Run:
             raise Interrupted(self._farewell(step), self.result(state))
         return self.result(state)
 
+    def _prepared(self, state: TrainState, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """See from the first batch what the steps return, and how many to take at once."""
+        first = next(batches)
+        traced = self._step.trace(state, first)
+        self._none = no_steps(traced.out_info[1])
+        self._group = self.settings.dispatch or (1 if slow_in_loops(traced.jaxpr) else _GROUP)
+        return chain([first], batches)
+
     def result(self, state: TrainState) -> Result:
         """What there is to tell about the steps taken."""
         evaluations = [entry for entry in self.history if "evaluation" in entry]
-        best = max(evaluations, key=self._score, default=None)
+        best = max(evaluations, key=lambda entry: (self._score(entry), entry["step"]), default=None)
         name = self.task.metric.name
         return Result(
             evaluated(state),
@@ -142,6 +126,7 @@ class Run:
             self.history,
             state,
             self._seconds(),
+            self._folder,
         )
 
     def _next_stop(self, step: int) -> int:
@@ -159,38 +144,21 @@ class Run:
 
     def _advance(
         self, state: TrainState, batches: Iterator[Batch], count: int, pressed: Callable[[], bool]
-    ) -> tuple[TrainState, Batch, list[Metrics]]:
-        """Take `count` steps, or fewer at Ctrl-C, without waiting for their results."""
-        pending: list[Metrics] = []
-        batch: Batch = None
-        for _ in range(count):
-            batch = next(batches)
-            state, metrics = self._step(state, batch)
-            pending.append(metrics)
-            if len(pending) > _IN_FLIGHT:
-                pending[-1 - _IN_FLIGHT].cost.block_until_ready()
+    ) -> tuple[TrainState, Batch, int, Totals]:
+        """Take `count` steps, or fewer at Ctrl-C, without waiting for each; say how many."""
+        totals, batch, taken = self._none, None, 0
+        costs: deque[Array] = deque()
+        for groups in grouped(batches, count, self._group):
+            for group in groups:
+                state, totals, cost = self._watched(state, totals, group)
+                taken += len(group)
+                batch = group[-1]
+                costs.append(cost)
+                if len(costs) > _IN_FLIGHT:
+                    costs.popleft().block_until_ready()
             if pressed():
                 break
-        return state, batch, jax.device_get(pending)
-
-    def _entry(self, step: int, metrics: list[Metrics]) -> dict[str, Any]:
-        """The means over some steps' metrics, as a line of the log."""
-        table = jax.tree.map(lambda *values: np.stack(values), *metrics)
-        finite = table.bad_leaf == ALL_FINITE
-        count = np.maximum(finite.sum(axis=0), 1)
-
-        def mean(values: np.ndarray) -> np.ndarray:
-            total = np.where(finite, values, 0.0).sum(axis=0)
-            return np.where(finite.any(axis=0), total / count, np.nan)
-
-        return {
-            "step": step + len(metrics),
-            "cost": mean(table.cost),
-            "gradient_norm": mean(table.gradient_norm),
-            "clip_rate": (table.gradient_norm > self.settings.clip_norm).mean(axis=0),
-            "learning_rate": self._rate(step + len(metrics) - 1),
-            "training": {name: mean(values) for name, values in table.task.items()},
-        }
+        return state, batch, taken, jax.device_get(totals)
 
     def _look(self, step: int, state: TrainState, batch: Batch, entry: dict[str, Any]) -> None:
         """Evaluate, call back, log and save, each where it is due."""
@@ -247,22 +215,19 @@ class Run:
         self._checkpoints.save(step, state, score)
         self._saved = step
 
-    def _check_finite(self, step: int, metrics: list[Metrics], state: TrainState) -> None:
-        """Stop at the first step whose cost or gradient is not finite."""
-        if self.settings.skip_nonfinite:
+    def _check_finite(self, totals: Totals, state: TrainState) -> None:
+        """Stop at the first step whose cost or gradient was not finite."""
+        steps = np.atleast_1d(totals.bad_step)
+        if self.settings.skip_nonfinite or not steps.any():
             return
-        for offset, found in enumerate(metrics):
-            bad = np.atleast_1d(found.bad_leaf)
-            if (bad == ALL_FINITE).all():
-                continue
-            seed = int(np.argmax(bad != ALL_FINITE))
-            path = leaf_path(state.params, bad[seed])
-            where = "the cost" if path is None else f"the gradient of params{path}"
-            of_seed = f" of seed {self.settings.seed + seed}" if bad.size > 1 else ""
-            raise FloatingPointError(
-                f"step {step + offset + 1}{of_seed}: {where} holds NaN or Inf (cost "
-                f"{np.atleast_1d(found.cost)[seed]:.4g}). {self._advice()}"
-            )
+        seed = int(np.argmin(np.where(steps > 0, steps, np.iinfo(steps.dtype).max)))
+        path = leaf_path(state.params, int(np.atleast_1d(totals.bad_leaf)[seed]))
+        where = "the cost" if path is None else f"the gradient of params{path}"
+        of_seed = f" of seed {self.settings.seed + seed}" if steps.size > 1 else ""
+        raise FloatingPointError(
+            f"step {steps[seed]}{of_seed}: {where} holds NaN or Inf (cost "
+            f"{np.atleast_1d(totals.bad_cost)[seed]:.4g}). {self._advice()}"
+        )
 
     def _advice(self) -> str:
         return (

@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import jax
@@ -57,8 +58,23 @@ def _stack(*leaves: Any) -> Any:
 def prefetched(draw: Callable[[int], Batch], steps: range) -> Iterator[Iterator[Batch]]:
     """Yield an iterator of `draw(step)` on the device, for the steps of a range in order.
 
-    What `draw` raises is raised where the batch is taken.
+    Batches that are made on the device are merely asked for ahead of time by drawing them, as
+    JAX does not wait. Others are drawn in a thread. What `draw` raises is raised where the batch
+    is taken.
     """
+    if not steps:
+        yield iter(())
+        return
+    first, rest = draw(steps[0]), steps[1:]
+    if all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(first)):
+        yield chain([first], map(draw, rest))
+        return
+    with _threaded(draw, rest) as batches:
+        yield chain([jax.device_put(first)], batches)
+
+
+@contextmanager
+def _threaded(draw: Callable[[int], Batch], steps: range) -> Iterator[Iterator[Batch]]:
     ready: queue.Queue[tuple[Batch, BaseException | None]] = queue.Queue(_AHEAD)
     stop = threading.Event()
 

@@ -43,6 +43,7 @@ class Settings(NamedTuple):
     evaluate_every: int | None = None  # steps
     checkpoint_every: int | None = None  # steps; None: wherever there is an evaluation
     log_every: int = 50  # steps that a line of metrics is the mean of
+    dispatch: int | None = None  # steps given to the device at once; None: 10, or 1 (see fit)
     skip_nonfinite: bool = False  # leave out and count an update with NaN or Inf; else stop
 
 
@@ -59,7 +60,7 @@ def resolved(settings: Settings, recipe: Recipe) -> Settings:
     full = Settings(**{**of_recipe, **given})
     full = full._replace(checkpoint_every=full.checkpoint_every or full.evaluate_every)
     counts = ("steps", "accumulate", "seeds", "evaluate_every", "checkpoint_every", "log_every")
-    for name in counts:
+    for name in (*counts, *(["dispatch"] if full.dispatch is not None else [])):
         check_positive_int(name, getattr(full, name))
     for name in ("warmup", "average"):
         check_rate(name, getattr(full, name))

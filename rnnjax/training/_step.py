@@ -119,6 +119,11 @@ def global_norm(tree: PyTree) -> Array:
     return features_norm(jax.tree.leaves(tree), 0)
 
 
+def slow_in_loops(jaxpr: Any) -> bool:
+    """Whether XLA runs this many times slower inside a loop: convolutions' gradients on the CPU."""
+    return jax.default_backend() == "cpu" and "conv_general_dilated" in str(jaxpr)
+
+
 def leaf_path(params: Params, bad_leaf: int) -> str | None:
     """The path of the leaf that Metrics.bad_leaf counts; None if it is the cost alone."""
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
@@ -165,9 +170,11 @@ def _accumulated(loss: Loss, count: int) -> Callable[..., tuple[Array, dict, Car
 
         inputs = (batches, keys)
         first = jax.tree.map(lambda x: x[0], inputs)
-        value, extra, _, grads = jax.eval_shape(one, params, carry, *first)
+        jaxpr, shapes = jax.make_jaxpr(one, return_shape=True)(params, carry, *first)
+        value, extra, _, grads = shapes
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, _wide(x)), (value, extra, grads))
-        (carry, sums), _ = jax.lax.scan(body, (carry, zeros), inputs)
+        unroll = count if slow_in_loops(jaxpr) else 1
+        (carry, sums), _ = jax.lax.scan(body, (carry, zeros), inputs, unroll=unroll)
         value, extra, grads = jax.tree.map(lambda x: x / count, sums)
         return value, extra, carry, jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
 
