@@ -10,7 +10,7 @@ from jax.core import Tracer
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, PyTree
 from rnnjax.cells._flagged import select
-from rnnjax.scenarios._decoding import Decoded, DecodingStep, wide
+from rnnjax.scenarios._decoding import Decoded, DecodingStep, checked_dtype
 from rnnjax.scenarios._modules import check_tokens
 
 
@@ -67,7 +67,8 @@ def beam_search(
 
     Raises:
       TypeError: first, steps or beams not integers.
-      ValueError: beams < 1, length_penalty < 0, a leaf of the state that is not batch first.
+      ValueError: beams < 1, length_penalty < 0, a leaf of the state that is not batch first, and
+        as `greedy`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -88,7 +89,7 @@ def beam_search(
     if not isinstance(length_penalty, Tracer) and not float(length_penalty) >= 0:
         raise ValueError(f"length_penalty must be at least 0, got {length_penalty}")
     _check_batch_first(state, len(first))
-    dtype = wide(jax.eval_shape(step, state, first)[1].dtype)
+    dtype = checked_dtype(step, state, first, end)
 
     def penalty(length: Any) -> Array:
         return jnp.asarray((5.0 + length) / 6.0, dtype) ** length_penalty

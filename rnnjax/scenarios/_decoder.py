@@ -100,7 +100,9 @@ def decoder(
     def step(
         params: DecoderParams, state: DecoderState, token: Array
     ) -> tuple[DecoderState, Array]:
-        return _step(parts, params, state, check_tokens("token", token, 1))
+        token = check_tokens("token", token, 1)
+        _check_batch("token", token, state)
+        return _step(parts, params, state, token)
 
     def apply(
         params: DecoderParams,
@@ -116,7 +118,7 @@ def decoder(
         tokens = check_tokens("tokens", tokens, 2)
         keys = split_key(key, 2)
         state = _begin(parts, params, source, source_lengths, keys[0])
-        _check_batch(state, tokens)
+        _check_batch("tokens", tokens, state)
         if not isinstance(sampling, Tracer) and float(sampling) == 0.0:
             return _forced(parts, params, state, tokens, lengths, keys[1], options)[0]
         _check_sampling(sampling, options)
@@ -134,7 +136,7 @@ def decoder(
     ) -> Array:
         tokens = check_tokens("tokens", tokens, 2)
         state = _begin(parts, params, source, source_lengths, None)
-        _check_batch(state, tokens)
+        _check_batch("tokens", tokens, state)
         return _forced(parts, params, state, tokens, lengths, None, {})[1].weights
 
     return Decoder(init, apply, begin, step, None if kind is None else attention)
@@ -248,12 +250,12 @@ def _sampled(
     return blank(valid, logits)
 
 
-def _check_batch(state: DecoderState, tokens: Array) -> None:
+def _check_batch(name: str, tokens: Array, state: DecoderState) -> None:
     batch = jax.tree.leaves(state)[0].shape[0]
-    if tokens.shape[1] != batch:
+    if tokens.shape[-1] != batch:
         raise ValueError(
-            f"tokens have shape {tokens.shape} but the source has a batch of {batch}: expected "
-            f"[T, {batch}], time first"
+            f"{name} has shape {tokens.shape} but the source has a batch of {batch}: expected "
+            f"{batch} in the last axis"
         )
 
 

@@ -46,7 +46,8 @@ def greedy(
 
     Raises:
       TypeError: first or steps not integers.
-      ValueError: first without a batch axis, or steps < 1.
+      ValueError: first without a batch axis, logits that are not `[B, V]`, an `end` that is not
+        among the V words, or steps < 1.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -149,7 +150,7 @@ def _write(
     first = check_tokens("first", first, 1)
     steps = check_positive_int("steps", steps)
     batch = first.shape
-    dtype = wide(jax.eval_shape(step, state, first)[1].dtype)
+    dtype = checked_dtype(step, state, first, end)
 
     def write(now: _Writing) -> _Writing:
         new, logits = step(now.state, now.token)
@@ -194,6 +195,15 @@ def _held(done: Array, old: PyTree, new: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: b if a is b else select(done, a, b), old, new)
 
 
-def wide(dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype that log-probabilities are added up in: float32 at least."""
-    return jnp.promote_types(dtype, jnp.float32)
+def checked_dtype(step: DecodingStep, state: PyTree, first: Array, end: int | None) -> jnp.dtype:
+    """The dtype of log-probabilities, float32 at least, if the step gives logits over `end`."""
+    logits = jax.eval_shape(step, state, first)[1]
+    batch, *rest = logits.shape or (None,)
+    if batch != len(first) or len(rest) != 1:
+        raise ValueError(
+            f"step gives logits of shape {logits.shape}, expected [{len(first)}, V] for the "
+            f"{len(first)} words of first"
+        )
+    if end is not None and not 0 <= end < rest[0]:
+        raise ValueError(f"end must be one of the {rest[0]} words (0..{rest[0] - 1}), got {end}")
+    return jnp.promote_types(logits.dtype, jnp.float32)

@@ -108,13 +108,13 @@ def encoder_decoder(
 
 def _sequence_reader(layer: Layer, embed: Module | None) -> Encoder:
     def init(key: Array, source: Array) -> EncoderParams:
-        return EncoderParams(*init_reading(embed, layer, key, source)[:2])
+        return EncoderParams(*init_reading(embed, layer, key, source, "source_embed")[:2])
 
     def encode(
         params: EncoderParams, source: Array, lengths: Array | None, key: Array | None
     ) -> Encoded:
         keys = split_key(key, 2)
-        features = read(embed, params.embed, source, lengths, keys[0])
+        features = read(embed, params.embed, source, lengths, keys[0], "source_embed")
         carry, ys = layer.apply(params.layer, features.xs, lengths=features.lengths, key=keys[1])
         plain = carry
         if key is not None:

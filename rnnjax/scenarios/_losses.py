@@ -161,6 +161,10 @@ def ctc(
         )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels have dtype {labels.dtype}: expected the integer ids of classes")
+    if logits.shape[0] == 0:
+        raise ValueError(
+            "logits have no steps (T = 0): ctc needs at least one to align labels with"
+        )
     if not 0 <= blank < logits.shape[-1]:
         raise ValueError(f"blank must be one of the {logits.shape[-1]} classes, got {blank}")
     valid = valid_steps(check_lengths(lengths, len(logits), logits.shape[1:2]), len(logits))
@@ -168,11 +172,13 @@ def ctc(
     logits = _at_least_float32(logits)
     logits = select(valid, logits, zeros_like(logits))
     labels = jnp.where(labelled, labels, 0)
+    if len(labels) == 0:  # one label's worth of padding, which optax needs
+        labels, labelled = labels[:0].sum(0)[None], labelled[:0].any(0)[None]
     paddings = [(~mask).T.astype(logits.dtype) for mask in (valid, labelled)]
     costs = optax.ctc_loss(
         logits.transpose(1, 0, 2), paddings[0], labels.T, paddings[1], blank_id=blank
     )
-    return jnp.mean(costs)
+    return jnp.mean(costs).astype(logits.dtype)
 
 
 def _at_least_float32(x: Array) -> Array:

@@ -109,7 +109,7 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
         return start(cell, params.layer, batch_shape, key)
 
     def step(params: ManyToManyParams, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
-        check_readable("x_t", x_t, embed)
+        check_readable(x_t, embed)
         x_t = x_t if embed is None else apply_module(embed, params.embed, x_t)
         carry, y_t = cell.step(params.layer, carry, in_dtype_of(params.layer, x_t))
         return carry, apply_module(head, params.head, y_t)

@@ -126,10 +126,10 @@ def check_tokens(name: str, tokens: Array, ndim: int) -> Array:
     return jnp.asarray(tokens)
 
 
-def check_readable(name: str, xs: Array, embed: Module | None) -> None:
-    """Raise TypeError if a cell could not read `xs` and nothing embeds them."""
+def check_readable(xs: Array, embed: Module | None, name: str = "embed") -> None:
+    """Raise TypeError if a cell could not read `xs` and no module `name` embeds them."""
     if embed is None and not is_float(xs):
         raise TypeError(
-            f"{name} has dtype {jnp.result_type(xs)} and there is no embed: pass "
-            "embed=flax.linen.Embed(vocabulary, features) for token ids, or cast to floats"
+            f"the inputs have dtype {jnp.result_type(xs)} and there is no {name}: pass "
+            f"{name}=flax.linen.Embed(vocabulary, features) for token ids, or cast to floats"
         )

@@ -52,10 +52,15 @@ def without_padding(xs: Array, lengths: Array | None) -> Features:
 
 
 def read(
-    embed: Module | None, params: Params, xs: Array, lengths: Array | None, key: Array | None
+    embed: Module | None,
+    params: Params,
+    xs: Array,
+    lengths: Array | None,
+    key: Array | None,
+    name: str = "embed",
 ) -> Features:
-    """What the layer reads: inputs without their padding, embedded."""
-    check_readable("xs", xs, embed)
+    """What the layer reads: inputs without their padding, embedded by the module `name`."""
+    check_readable(xs, embed, name)
     inputs = without_padding(xs, lengths)
     if embed is None:
         return inputs
@@ -63,10 +68,10 @@ def read(
 
 
 def init_reading(
-    embed: Module | None, layer: Layer, key: Array, xs: Array
+    embed: Module | None, layer: Layer, key: Array, xs: Array, name: str = "embed"
 ) -> tuple[Params, Params, Array]:
     """Params of the embedding and of the layer, and one step of the layer's outputs, zero."""
-    check_readable("xs", xs, embed)
+    check_readable(xs, embed, name)
     key_embed, key_layer = jax.random.split(key)
     embed_params = None
     if embed is not None:

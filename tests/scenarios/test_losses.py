@@ -1,0 +1,137 @@
+"""Losses by hand, CTC against the sum over all alignments, and padding that changes nothing."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scenario_nets import RAGGED, B, T, assert_close, log_softmax, noisy, quick_jit, words
+
+from rnnjax import scenarios
+
+CLASSES = 3
+
+
+def test_valid_steps():
+    got = scenarios.valid_steps(jnp.array([[2, 0], [3, 1]]), 3)
+    want = np.array([[[1, 0], [1, 1]], [[1, 0], [1, 0]], [[0, 0], [1, 0]]], bool)
+    assert got.dtype == jnp.bool_
+    assert_close(got, want)
+
+
+def test_cross_entropy_by_hand():
+    logits, labels = noisy(1, (T, B, CLASSES)), words(2, (T, B), CLASSES)
+    valid = np.asarray(scenarios.valid_steps(RAGGED, T))
+    gains = np.take_along_axis(log_softmax(logits), np.asarray(labels)[..., None], -1)[..., 0]
+    assert_close(scenarios.cross_entropy(logits, labels), -gains.mean())
+    assert_close(scenarios.cross_entropy(logits, labels, valid), -gains[valid].mean())
+    assert_close(scenarios.cross_entropy(logits[0, 0], labels[0, 0]), -gains[0, 0])
+
+
+def test_squared_error_by_hand():
+    outputs, targets = noisy(1, (T, B, 2)), noisy(2, (T, B, 2))
+    valid = np.asarray(scenarios.valid_steps(RAGGED, T))
+    squares = (np.asarray(outputs) - np.asarray(targets)) ** 2
+    assert_close(scenarios.squared_error(outputs, targets), squares.mean())
+    assert_close(scenarios.squared_error(outputs, targets, valid), squares[valid].mean())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_what_is_not_valid_has_no_influence(bad):
+    logits, labels = noisy(1, (T, B, CLASSES)), words(2, (T, B), CLASSES)
+    valid = scenarios.valid_steps(RAGGED, T)
+    of = quick_jit(jax.value_and_grad(scenarios.cross_entropy))
+    dirty = jnp.where(valid[..., None], logits, bad)
+    value, grad = of(dirty, jnp.where(valid, labels, 10**6), valid)
+    assert_close((value, grad), of(logits, labels, valid))
+    assert not np.asarray(grad)[~np.asarray(valid)].any()
+
+    outputs, targets = noisy(1, (T, B, 2)), noisy(2, (T, B, 2))
+    of = quick_jit(jax.value_and_grad(scenarios.squared_error, argnums=(0, 1)))
+    dirty = [jnp.where(valid[..., None], a, bad) for a in (outputs, targets)]
+    assert_close(of(*dirty, valid), of(outputs, targets, valid))
+
+
+def test_nothing_valid_costs_nothing():
+    none = jnp.zeros((T, B), bool)
+    logits, labels = noisy(1, (T, B, CLASSES)), words(2, (T, B), CLASSES)
+    value, grad = jax.value_and_grad(scenarios.cross_entropy)(logits, labels, none)
+    assert value == 0
+    assert not np.asarray(grad).any()
+    assert scenarios.squared_error(logits, logits + 1, none) == 0
+    assert scenarios.cross_entropy(logits[:0], labels[:0]) == 0
+
+
+def test_losses_are_float32_at_least():
+    logits = noisy(1, (T, B, CLASSES)).astype(jnp.bfloat16)
+    labels = words(2, (T, B), CLASSES)
+    assert scenarios.cross_entropy(logits, labels).dtype == jnp.float32
+    assert scenarios.squared_error(logits, logits).dtype == jnp.float32
+    exact = scenarios.cross_entropy(logits.astype(jnp.float64), labels)
+    assert_close(scenarios.cross_entropy(logits, labels), exact, rtol=1e-6)
+    lengths, counts = jnp.array([T, 2, 3]), jnp.array([2, 1, 0])
+    assert scenarios.ctc(logits, lengths, labels[:2], counts).dtype == jnp.float32
+
+
+def collapsed(path, blank):
+    """Merge what is repeated, then drop blanks."""
+    merged = [symbol for symbol, _ in itertools.groupby(path)]
+    return tuple(symbol for symbol in merged if symbol != blank)
+
+
+def alignments(log_probs, labels, blank):
+    """-ln of the sum over all paths of one sequence that spell its labels."""
+    steps = len(log_probs)
+    total = -np.inf
+    for path in itertools.product(range(CLASSES), repeat=steps):
+        if collapsed(path, blank) == tuple(labels):
+            total = np.logaddexp(total, sum(log_probs[t, k] for t, k in enumerate(path)))
+    return -total
+
+
+@pytest.mark.parametrize("blank", [0, 2])
+def test_ctc_is_the_sum_over_all_alignments(blank):
+    first, second = (k for k in range(CLASSES) if k != blank)
+    spelled = [[first, second], [second, second], [first], [], [first, first, second]]
+    lengths = np.array([5, 4, 1, 3, 5])
+    logits = noisy(1, (5, len(spelled), CLASSES))
+    counts = np.array([len(s) for s in spelled])
+    labels = np.array([s + [-9] * (3 - len(s)) for s in spelled]).T  # garbage in the padding
+    dirty = jnp.where(scenarios.valid_steps(lengths, 5)[..., None], logits, jnp.nan)
+    of = quick_jit(
+        jax.value_and_grad(
+            lambda logits: scenarios.ctc(logits, lengths, labels, counts, blank=blank)
+        )
+    )
+    value, grad = of(dirty)
+    each = [
+        alignments(log_softmax(logits[:n, b]), spelled[b], blank) for b, n in enumerate(lengths)
+    ]
+    assert_close(value, np.mean(each), rtol=1e-10)
+    assert_close((value, grad), of(logits))
+    assert not np.asarray(grad)[1:, 2].any()
+
+    step = 1e-6
+    for t, b, k in ((0, 0, first), (3, 1, blank), (0, 2, second), (4, 4, first)):
+        moved = [np.array(logits[: lengths[b], b]) for _ in range(2)]
+        moved[0][t, k] += step
+        moved[1][t, k] -= step
+        up, down = (alignments(log_softmax(m), spelled[b], blank) for m in moved)
+        assert_close(grad[t, b, k], (up - down) / (2 * step * len(spelled)), rtol=1e-6, atol=1e-9)
+
+
+def test_ctc_of_labels_that_do_not_fit_is_large_and_finite():
+    labels = jnp.array([[1], [1]])  # two that are equal need three steps
+    value, grad = jax.value_and_grad(scenarios.ctc)(
+        noisy(1, (2, 1, CLASSES)), jnp.array([2]), labels, jnp.array([2])
+    )
+    assert 9e4 < value < 2e5
+    assert np.isfinite(grad).all()
+
+
+def test_ctc_without_labels_is_all_blanks():
+    logits = noisy(1, (T, B, CLASSES))
+    got = scenarios.ctc(logits, RAGGED, jnp.zeros((0, B), int), jnp.zeros(B, int))
+    each = [-log_softmax(logits[:n, b])[:, 0].sum() for b, n in enumerate(RAGGED)]
+    assert_close(got, np.mean(each))
