@@ -37,7 +37,7 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
 
     Args:
       logits: `[..., K]`.
-      labels: `[...]` integers in 0..K-1.
+      labels: `[...]` integers in 0..K-1; the cost of any other is NaN.
       valid: `[...]` booleans; what is not valid has no influence, whatever it holds. All is
         valid if None.
 
@@ -58,8 +58,7 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
     import optax
 
     logits, labels = jnp.asarray(logits), jnp.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"labels have dtype {labels.dtype}: expected the integer ids of classes")
+    _check_labels(labels)
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"labels have shape {labels.shape}, expected {logits.shape[:-1]}: that of the logits "
@@ -70,6 +69,7 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
         valid = _checked_mask(valid, labels.shape)
         logits = select(valid, logits, zeros_like(logits))
         labels = jnp.where(valid, labels, 0)
+    labels = jnp.where(labels < 0, logits.shape[-1], labels)  # else they count from the end
     return _mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels), valid)
 
 
@@ -125,7 +125,7 @@ def ctc(
     Args:
       logits: `[T, B, K]`, with the blank among the K classes.
       lengths: `[B]` the steps of each sequence.
-      labels: `[L, B]` integers, none of them the blank.
+      labels: `[L, B]` integers in 0..K-1 without the blank; the cost of any other is NaN.
       label_lengths: `[B]` the labels of each sequence. Labels that need more steps than there
         are (one each, and one more between two that are equal) have probability zero: their
         cost is very large, about 1e5, not infinite.
@@ -153,32 +153,39 @@ def ctc(
     """
     import optax
 
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    logits, labels = _at_least_float32(jnp.asarray(logits)), jnp.asarray(labels)
+    _check_ctc(logits, labels, blank)
+    steps, batch, classes = logits.shape
+    valid = valid_steps(check_lengths(lengths, steps, (batch,)), steps)
+    labelled = valid_steps(check_lengths(label_lengths, len(labels), (batch,)), len(labels))
+    wrong = labelled & ((labels < 0) | (labels >= classes) | (labels == blank))
+    logits = select(valid, logits, zeros_like(logits))
+    labels = jnp.where(labelled, labels, 0)
+    if len(labels) == 0:  # optax needs at least padding
+        labels, labelled = jnp.zeros((1, batch), labels.dtype), jnp.zeros((1, batch), bool)
+    paddings = [(~mask).T.astype(logits.dtype) for mask in (valid, labelled)]
+    costs = optax.ctc_loss(
+        logits.swapaxes(0, 1), paddings[0], labels.T, paddings[1], blank_id=blank
+    )
+    return _mean(jnp.where(jnp.any(wrong, axis=0), jnp.nan, costs).astype(logits.dtype), None)
+
+
+def _check_ctc(logits: Array, labels: Array, blank: int) -> None:
     if logits.ndim != 3 or labels.ndim != 2 or logits.shape[1] != labels.shape[1]:
         raise ValueError(
             f"logits have shape {logits.shape} and labels {labels.shape}: expected [T, B, K] and "
             "[L, B], time first"
         )
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"labels have dtype {labels.dtype}: expected the integer ids of classes")
     if logits.shape[0] == 0:
-        raise ValueError(
-            "logits have no steps (T = 0): ctc needs at least one to align labels with"
-        )
+        raise ValueError("logits have no steps: expected T of at least 1 to align labels with")
+    _check_labels(labels)
     if not 0 <= blank < logits.shape[-1]:
         raise ValueError(f"blank must be one of the {logits.shape[-1]} classes, got {blank}")
-    valid = valid_steps(check_lengths(lengths, len(logits), logits.shape[1:2]), len(logits))
-    labelled = valid_steps(check_lengths(label_lengths, len(labels), labels.shape[1:]), len(labels))
-    logits = _at_least_float32(logits)
-    logits = select(valid, logits, zeros_like(logits))
-    labels = jnp.where(labelled, labels, 0)
-    if len(labels) == 0:  # one label's worth of padding, which optax needs
-        labels, labelled = labels[:0].sum(0)[None], labelled[:0].any(0)[None]
-    paddings = [(~mask).T.astype(logits.dtype) for mask in (valid, labelled)]
-    costs = optax.ctc_loss(
-        logits.transpose(1, 0, 2), paddings[0], labels.T, paddings[1], blank_id=blank
-    )
-    return jnp.mean(costs).astype(logits.dtype)
+
+
+def _check_labels(labels: Array) -> None:
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels have dtype {labels.dtype}: expected the integer ids of classes")
 
 
 def _at_least_float32(x: Array) -> Array:

@@ -135,3 +135,14 @@ def test_ctc_without_labels_is_all_blanks():
     got = scenarios.ctc(logits, RAGGED, jnp.zeros((0, B), int), jnp.zeros(B, int))
     each = [-log_softmax(logits[:n, b])[:, 0].sum() for b, n in enumerate(RAGGED)]
     assert_close(got, np.mean(each))
+
+
+def test_labels_that_are_no_classes_cost_nan():
+    logits = noisy(1, (1, 1, CLASSES))
+    one = jnp.ones(1, int)
+    for label in (-1, -CLASSES, CLASSES):
+        label = jnp.full((1, 1), label)
+        assert np.isnan(scenarios.cross_entropy(logits, label))
+        assert np.isnan(scenarios.ctc(logits, one, label, one))
+        assert np.isfinite(scenarios.ctc(logits, one, label, 0 * one))
+    assert np.isnan(scenarios.ctc(logits, one, jnp.full((1, 1), 2), one, blank=2))
