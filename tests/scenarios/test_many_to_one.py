@@ -130,6 +130,16 @@ def test_garbage_ids_in_padding_are_never_looked_up():
     assert np.isfinite(of(params, padded)[0])
 
 
+def test_nan_in_padding_never_reaches_the_gradients_of_an_embedding():
+    model = scenarios.many_to_one(CELLS["own"], head(), embed=head(2))
+    xs = noisy(1, (T, B, D))
+    params = params_of(model.init, xs)
+    of = quick_jit(
+        jax.value_and_grad(lambda params, xs: jnp.sum(model.apply(params, xs, lengths=RAGGED)))
+    )
+    assert_close(of(params, xs.at[2:, 1].set(jnp.nan)), of(params, xs))
+
+
 def test_empty_sequences_pool_to_zeros_with_finite_gradients():
     for pooling in POOLINGS:
         model = scenarios.many_to_one(CELLS["own"], head(), pooling=pooling)
