@@ -1,6 +1,6 @@
 """rnnjax: recurrent networks in JAX, with every gradient right and shown to be."""
 
-from rnnjax import cells, flow, gradients, interop, methods
+from rnnjax import cells, flow, gradients, interop, methods, scenarios
 from rnnjax._types import Cell, Gradient, Method, Rule
 from rnnjax._version import __version__
 from rnnjax.cells import (
@@ -50,6 +50,7 @@ __all__ = [
     "recurrent",
     "recurrent_dropout",
     "residual",
+    "scenarios",
     "sequential",
     "serial",
     "stack",
