@@ -17,7 +17,7 @@ from rnnjax.training._flow_callback import flow_callback
 from rnnjax.training._log import read_metrics
 from rnnjax.training._loop import Interrupted, Result
 from rnnjax.training._settings import OPTIMIZERS, SCHEDULES, Settings, resolved
-from rnnjax.training._step import Metrics, TrainState, start_training, train_step
+from rnnjax.training._step import Metrics, TrainState, global_norm, start_training, train_step
 
 __all__ = [
     "CONTENDERS",
@@ -39,6 +39,7 @@ __all__ = [
     "cross_entropy",
     "fit",
     "flow_callback",
+    "global_norm",
     "load",
     "measure_flow",
     "read_config",

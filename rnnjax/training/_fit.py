@@ -48,6 +48,10 @@ def fit(
     with the params, bit for bit, of one that was not: all randomness is folded from the seed and
     the step.
 
+    Ten steps are handed to the device at once, in a loop that is compiled; `Settings.dispatch` is
+    their number. It is one on the CPU if the loss has convolutions, whose gradients XLA runs many
+    times slower inside a loop.
+
     Args:
       task: what to train.
       settings: how; what is None in them is taken from the task's recipe.

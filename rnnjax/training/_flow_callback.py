@@ -28,8 +28,10 @@ class _FlowCallback(NamedTuple):
                 f"task {task.name!r} does not say what its recurrence is: flow_callback needs "
                 "Task.recurrence"
             )
-        measured = _measure(task.recurrence, self.examples, self.leaf, state.params, batch)
-        return {name: float(value) for name, value in measured.items()}
+        norms, lyapunov = _measure(task.recurrence, self.examples, self.leaf, state.params, batch)
+        names = [f"log10_gradient_norm_lag_{lag}" for lag in norms]
+        found = dict(zip(names, map(float, norms.values()), strict=True))
+        return {**found, "lyapunov": float(lyapunov)}
 
 
 def flow_callback(every: int = 500, *, examples: int = 8, leaf: str | None = None) -> Callback:
@@ -73,7 +75,7 @@ def _measure(
     leaf: str | None,
     params: Params,
     batch: Batch,
-) -> dict[str, Array]:
+) -> tuple[dict[int, Array], Array]:
     net = recurrence(params, batch)
     recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths)
     norms = flow.gradient_norms(recording.carry_ct, leaf)
@@ -81,12 +83,8 @@ def _measure(
     lengths = jnp.full(norms.shape[1:], norms.shape[0])
     if net.lengths is not None:
         lengths = jnp.asarray(net.lengths).ravel()
-    found = {
-        f"log10_gradient_norm_lag_{lag}": _log10_at(norms, lengths, lag)
-        for lag in _lags(norms.shape[0])
-    }
-    found["lyapunov"] = _lyapunov(net, examples)
-    return found
+    found = {lag: _log10_at(norms, lengths, lag) for lag in _lags(norms.shape[0])}
+    return found, _lyapunov(net, examples)
 
 
 def _lags(steps: int) -> list[int]:

@@ -30,6 +30,7 @@ from rnnjax.training._watch import Totals, figures, grouped, no_steps, watched
 
 _GROUP = 10  # steps that are handed to the device at once
 _IN_FLIGHT = 2  # of these, before one is waited for
+_SAVING_SHARE = 0.05  # of the time, at most, where no interval is asked for
 
 
 class Result(NamedTuple):
@@ -75,6 +76,7 @@ class Run:
         self._checkpoints = checkpoints
         self._log = log
         self._saved = None if checkpoints is None else checkpoints.latest()
+        self._next_save = 0.0  # on the clock, where no interval is asked for
         self._earlier = self.history[-1]["seconds"] if self.history else 0.0
         self._begin = time.perf_counter()
         self._step = task_step(task, settings)
@@ -132,14 +134,9 @@ class Run:
     def _next_stop(self, step: int) -> int:
         """The step after which to look up next."""
         settings = self.settings
-        intervals = [
-            settings.log_every,
-            settings.evaluate_every,
-            *(c.every for c in self._callbacks),
-        ]
-        if self._checkpoints is not None:
-            intervals.append(settings.checkpoint_every)
-        stops = ((step // known(every) + 1) * known(every) for every in intervals)
+        intervals = [settings.log_every, settings.evaluate_every, settings.checkpoint_every]
+        intervals += [callback.every for callback in self._callbacks]
+        stops = ((step // every + 1) * every for every in intervals if every is not None)
         return min(known(settings.steps), *stops)
 
     def _advance(
@@ -180,7 +177,7 @@ class Run:
         self.history.append(entry)
         if self._log is not None:
             self._log.write(entry)
-        if last or step % known(settings.checkpoint_every) == 0:
+        if last or self._is_due(step, score):
             self._save(step, state, score)
 
     def _evaluate(self, params: Params) -> dict[str, Any]:
@@ -207,13 +204,21 @@ class Run:
             batch = jax.tree.map(lambda x: x[0], batch)
         return state, batch
 
+    def _is_due(self, step: int, score: float | None) -> bool:
+        """Whether to save: at the interval asked for, else at evaluations, if it costs little."""
+        if self.settings.checkpoint_every is not None:
+            return step % self.settings.checkpoint_every == 0
+        return score is not None and time.perf_counter() >= self._next_save
+
     def _save(self, step: int, state: TrainState, score: float | None) -> None:
         if self._checkpoints is None or self._saved == step:
             return
-        if not all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(state.params)):
+        if not _all_finite(state.params):
             raise FloatingPointError(f"step {step}: the params hold NaN or Inf. {self._advice()}")
+        began = time.perf_counter()
         self._checkpoints.save(step, state, score)
-        self._saved = step
+        self._saved, ended = step, time.perf_counter()
+        self._next_save = ended + (ended - began) / _SAVING_SHARE
 
     def _check_finite(self, totals: Totals, state: TrainState) -> None:
         """Stop at the first step whose cost or gradient was not finite."""
@@ -255,6 +260,11 @@ def evaluated(state: TrainState) -> Params:
 
 def steps_taken(state: TrainState) -> int:
     return int(np.max(state.step))
+
+
+@jax.jit
+def _all_finite(params: Params) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params)]))
 
 
 def _number(value: Any) -> float:

@@ -41,7 +41,7 @@ class Settings(NamedTuple):
     seed: int = 0
     seeds: int = 1  # trained at once (vmapped): seed, seed + 1, …
     evaluate_every: int | None = None  # steps
-    checkpoint_every: int | None = None  # steps; None: wherever there is an evaluation
+    checkpoint_every: int | None = None  # steps; None: at evaluations, if that costs below 5 %
     log_every: int = 50  # steps that a line of metrics is the mean of
     dispatch: int | None = None  # steps given to the device at once; None: 10, or 1 (see fit)
     skip_nonfinite: bool = False  # leave out and count an update with NaN or Inf; else stop
@@ -58,10 +58,11 @@ def resolved(settings: Settings, recipe: Recipe) -> Settings:
     of_recipe["clip_norm"] = math.inf if recipe.clip_norm is None else recipe.clip_norm
     given = {name: value for name, value in settings._asdict().items() if value is not None}
     full = Settings(**{**of_recipe, **given})
-    full = full._replace(checkpoint_every=full.checkpoint_every or full.evaluate_every)
-    counts = ("steps", "accumulate", "seeds", "evaluate_every", "checkpoint_every", "log_every")
-    for name in (*counts, *(["dispatch"] if full.dispatch is not None else [])):
+    for name in ("steps", "accumulate", "seeds", "evaluate_every", "log_every"):
         check_positive_int(name, getattr(full, name))
+    for name in ("checkpoint_every", "dispatch"):
+        if getattr(full, name) is not None:
+            check_positive_int(name, getattr(full, name))
     for name in ("warmup", "average"):
         check_rate(name, getattr(full, name))
     for name in ("learning_rate", "clip_norm", "clip_value"):
