@@ -7,6 +7,7 @@ from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Batch, Batches, Loss, Metric, Recipe, Recurrence, Task
 from rnnjax.tasks.forecasting import series
 from rnnjax.tasks.images import Images, mnist, sequential_digits, sequential_mnist
+from rnnjax.tasks.spoken import speech
 from rnnjax.tasks.synthetic import (
     adding,
     copying,
@@ -79,6 +80,12 @@ TASKS: dict[str, TaskEntry] = {
         "real",
         "MNIST's four files in a folder (--data)",
     ),
+    "speech": TaskEntry(
+        speech,
+        "Spoken digits, or strings of them, from WAV files",
+        "real",
+        "Jackson et al. 2018 or any such folder; made-up speakers without",
+    ),
 }
 
 __all__ = [
@@ -112,5 +119,6 @@ __all__ = [
     "sequential_mnist",
     "series",
     "sine",
+    "speech",
     "temporal_order",
 ]
