@@ -67,6 +67,11 @@ def remember(kind: str, params: AttentionParams, values: Array, valid: Array | N
 def _scores(kind: str, params: AttentionParams, keys: Array, y: Array) -> Array:
     if kind == "dot":
         return jnp.einsum("bsa,ba->bs", keys, y) / jnp.sqrt(y.shape[-1]).astype(y.dtype)
+    return _additive(params, keys, y)
+
+
+@jax.checkpoint  # or every step would save a [B, S, A], more than all the rest
+def _additive(params: AttentionParams, keys: Array, y: Array) -> Array:
     query = dense(keys.shape[-1], bias=False).apply(params.query, y)
     return dense(1, bias=False).apply(params.score, jnp.tanh(keys + query[:, None]))[..., 0]
 

@@ -74,6 +74,13 @@ def fit(
       Interrupted: Ctrl-C, after a checkpoint; a KeyboardInterrupt whose `result` is that of the
         steps taken.
       ImportError: a folder without the packages of `rnnjax[training]`.
+
+    Example:
+      >>> from rnnjax.tasks import delayed_xor
+      >>> from rnnjax.training import Settings, fit
+      >>> result = fit(delayed_xor(hidden=4), Settings(steps=2, seed=1), quiet=True)
+      >>> result.history[-1]["step"], int(result.state.step)
+      (2, 2)
     """
     settings = resolved(settings, task.recipe)
     if folder is None and (resume or tensorboard):

@@ -81,7 +81,7 @@ def speech(
         options out of range.
 
     Example:
-      >>> from rnnjax.tasks.spoken import speech
+      >>> from rnnjax.tasks import speech
       >>> task = speech(hidden=8)
       >>> batch = task.batches(0)[0]
       >>> batch.xs.shape[1:], batch.labels.shape
