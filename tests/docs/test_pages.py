@@ -61,3 +61,36 @@ def test_stacked_skeleton_respects_lengths(new_cell):
 def test_readme_example_runs():
     namespace = run_page("README.md")
     assert np.isfinite(float(namespace["value"]))
+
+
+@pytest.fixture(scope="module")
+def scenarios_page():
+    return run_page("docs/scenarios.md")
+
+
+def test_forced_captions_are_what_the_steps_predict(scenarios_page):
+    page = scenarios_page
+    model, words = page["captioner"], page["words"]
+    params = model.init(page["key"], page["feature"], words)
+    state = model.begin(params, page["feature"])
+    with jax.numpy_rank_promotion("allow"):
+        for t in range(len(words)):
+            state, logits = model.step(params, state, words[t])
+            np.testing.assert_allclose(logits, page["forced"][t], rtol=1e-10, atol=1e-12)
+
+
+def test_attention_on_the_page_looks_at_valid_words_only(scenarios_page):
+    where, lengths = np.asarray(scenarios_page["where"]), np.asarray(scenarios_page["lengths"])
+    np.testing.assert_allclose(where.sum(-1), 1, rtol=1e-10)
+    for b, length in enumerate(lengths):
+        assert np.all(where[:, b, length:] == 0)
+        assert np.all(where[:, b, :length] > 0)
+
+
+def test_written_words_stop_at_the_end(scenarios_page):
+    written = scenarios_page["written"]
+    tokens, lengths = np.asarray(written.tokens), np.asarray(written.lengths)
+    for b, length in enumerate(lengths):
+        assert np.all(tokens[: length - 1, b] != 0)
+        assert np.all(tokens[length:, b] == 0)
+    assert np.isfinite(float(scenarios_page["nats"]))
