@@ -8,12 +8,10 @@ from rnnjax.tasks.synthetic._dyck import dyck
 from rnnjax.tasks.synthetic._lorenz import lorenz
 from rnnjax.tasks.synthetic._match_to_sample import match_to_sample
 from rnnjax.tasks.synthetic._parity import parity
-from rnnjax.tasks.synthetic._sequences import Sequences
 from rnnjax.tasks.synthetic._sine import sine
 from rnnjax.tasks.synthetic._temporal_order import temporal_order
 
 __all__ = [
-    "Sequences",
     "adding",
     "copying",
     "counting",

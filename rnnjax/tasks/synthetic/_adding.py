@@ -10,11 +10,11 @@ from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array
 from rnnjax.scenarios import valid_steps
 from rnnjax.tasks._cells import CellOption, make_cell
+from rnnjax.tasks._objectives import regression
 from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
-from rnnjax.tasks.synthetic._objectives import regression
-from rnnjax.tasks.synthetic._sequences import Sequences
 
 VARIANTS = ("le_2015", "arjovsky_2016", "hochreiter_1997")
 TOLERANCE = 0.04  # an error above it is wrong (Hochreiter & Schmidhuber 1997)

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
 from rnnjax.tasks._cells import CellOption, make_cell
+from rnnjax.tasks._objectives import Objective, classification
 from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._sequences import Sequences, one_hot
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
-from rnnjax.tasks.synthetic._objectives import Objective, classification
-from rnnjax.tasks.synthetic._sequences import Sequences, one_hot
 
 
 def copying(

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
 from rnnjax.tasks._cells import CellOption, make_cell
+from rnnjax.tasks._objectives import classification
 from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
-from rnnjax.tasks.synthetic._objectives import classification
-from rnnjax.tasks.synthetic._sequences import Sequences
 
 
 def delayed_xor(

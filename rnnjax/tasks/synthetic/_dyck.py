@@ -11,11 +11,11 @@ from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
 from rnnjax.scenarios import valid_steps
 from rnnjax.tasks._cells import CellOption, make_cell
+from rnnjax.tasks._objectives import which_may_follow
 from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._sequences import Sequences, one_hot
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
-from rnnjax.tasks.synthetic._objectives import which_may_follow
-from rnnjax.tasks.synthetic._sequences import Sequences, one_hot
 
 
 def dyck(

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from rnnjax._types import Array, Cell, Params
 from rnnjax.scenarios import closed_loop, many_to_many
+from rnnjax.tasks._objectives import regression
+from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import TEST_SEED, build
-from rnnjax.tasks.synthetic._objectives import regression
-from rnnjax.tasks.synthetic._sequences import Sequences
 
 Series = Callable[[Array, int, int], Array]  # (key, batch, steps) -> [steps, batch, D]
 

@@ -10,11 +10,11 @@ from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array
 from rnnjax.scenarios import valid_steps
 from rnnjax.tasks._cells import CellOption, make_cell
+from rnnjax.tasks._objectives import Objective, classification
 from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
-from rnnjax.tasks.synthetic._objectives import Objective, classification
-from rnnjax.tasks.synthetic._sequences import Sequences
 
 _ALSO_TESTED = (20, 50, 100, 200, 500)  # lengths below the one that the metric is of
 

@@ -8,7 +8,7 @@ import optax
 
 from rnnjax._types import Array
 from rnnjax.scenarios import cross_entropy, squared_error
-from rnnjax.tasks.synthetic._sequences import Sequences
+from rnnjax.tasks._sequences import Sequences
 
 
 class Objective(NamedTuple):
