@@ -9,6 +9,7 @@ from rnnjax._extras import optional
 from rnnjax._files import replace_file
 
 CONFIG = "config.toml"
+VERSIONS = "versions"  # a table that is kept, and not compared when a run is resumed
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
@@ -53,7 +54,7 @@ def open_run(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
 
 def _check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise ValueError, naming what differs, unless the folder's run has this config."""
-    old, new = (dict(_entries(found)) for found in (read_config(folder), _plain(config)))
+    old, new = (_compared(found) for found in (read_config(folder), _plain(config)))
     if old == new:
         return
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
@@ -73,6 +74,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(_entries({name: entry for name, entry in config.items() if name != VERSIONS}))
 
 
 def _entries(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from rnnjax._version import __version__
 from rnnjax.tasks import Task
 from rnnjax.training._callbacks import Callback
 from rnnjax.training._checkpoints import Checkpoints
-from rnnjax.training._config import open_run
+from rnnjax.training._config import VERSIONS, open_run
 from rnnjax.training._interrupt import orderly_interrupt
 from rnnjax.training._log import Log, read_metrics
 from rnnjax.training._loop import Result, Run, steps_taken
@@ -60,7 +60,8 @@ def fit(
       resume: go on with the run in the folder from its last checkpoint. A folder without one
         starts from the beginning, so that one command serves for both.
       config: what else the run is to be repeated from, such as the task's options: written to
-        `config.toml` beside the settings, and compared when the run is resumed.
+        `config.toml` beside the settings and the versions of packages, and compared, as the
+        settings are, when the run is resumed.
       quiet: show nothing. Otherwise a bar on a terminal, and a line for each evaluation elsewhere.
       tensorboard: write TensorBoard's event files as well, into the folder.
 
@@ -90,7 +91,12 @@ def fit(
         return _trained(Run(task, settings, callbacks), state, quiet)
     optional("orbax.checkpoint")  # before anything is written
     folder = Path(folder)
-    full_config = {"task": task.name, **(config or {}), "settings": settings._asdict()}
+    full_config = {
+        "task": task.name,
+        **(config or {}),
+        "settings": settings._asdict(),
+        VERSIONS: _versions(),
+    }
     open_run(folder, full_config, resume)
     with closing(Checkpoints(folder)) as checkpoints:
         latest = checkpoints.latest()
@@ -126,6 +132,12 @@ def _results(run: Run, result: Result) -> dict[str, Any]:
         "skipped": np.asarray(result.state.skipped),
         "seconds": result.seconds,
         "device": str(jax.devices()[0]),
+        **_versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
         "rnnjax": __version__,
         "python": platform.python_version(),
         **{package: version(package) for package in _PACKAGES},

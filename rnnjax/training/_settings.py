@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,24 +27,43 @@ COMPUTE_DTYPES = ("bfloat16", "float16", "float32", "float64")
 class Settings(NamedTuple):
     """How a task is trained. Where a field is None, the task's recipe says."""
 
-    steps: int | None = None
-    learning_rate: float | None = None  # at its peak
-    schedule: str | None = None  # after the warm-up: "cosine" down to zero, or "constant"
-    warmup: float | None = None  # share of the steps in which the rate rises, in [0, 1)
-    optimizer: str | None = None  # one of OPTIMIZERS, optax's names
-    weight_decay: float | None = None  # of the optimisers that have one
-    clip_norm: float | None = None  # of the summed gradient, over all leaves together; inf: none
-    clip_value: float = math.inf  # of each entry of the summed gradient, before clip_norm
-    accumulate: int = 1  # batches that one step averages the gradient over
-    compute_dtype: str | None = None  # inside the loss, such as "bfloat16"; None: the params' own
-    average: float | None = None  # decay of the running average of params; 0: none
-    seed: int = 0
-    seeds: int = 1  # trained at once (vmapped): seed, seed + 1, …
-    evaluate_every: int | None = None  # steps
-    checkpoint_every: int | None = None  # steps; None: at evaluations, if that costs below 5 %
-    log_every: int = 50  # steps that a line of metrics is the mean of
-    dispatch: int | None = None  # steps given to the device at once; None: 10, or 1 (see fit)
-    skip_nonfinite: bool = False  # leave out and count an update with NaN or Inf; else stop
+    steps: Annotated[int | None, "Training steps."] = None
+    learning_rate: Annotated[float | None, "Learning rate at its peak."] = None
+    schedule: Annotated[
+        str | None, "Learning rate after the warm-up: cosine, down to zero, or constant."
+    ] = None
+    warmup: Annotated[
+        float | None, "Share of the steps in which the learning rate rises, in [0, 1)."
+    ] = None
+    optimizer: Annotated[str | None, "One of optax's: adamw, adam, sgd, rmsprop, lion …"] = None
+    weight_decay: Annotated[float | None, "Of the optimisers that have one."] = None
+    clip_norm: Annotated[
+        float | None,
+        "Clip the summed gradient, all leaves together, to this norm; inf: do not.",
+    ] = None
+    clip_value: Annotated[
+        float, "Clip each entry of the summed gradient to ± this, before clip_norm."
+    ] = math.inf
+    accumulate: Annotated[int, "Batches that one step averages the gradient over."] = 1
+    compute_dtype: Annotated[
+        str | None, "Dtype inside the loss, such as bfloat16; by default that of the params."
+    ] = None
+    average: Annotated[
+        float | None, "Decay of a running average of params, which is what is tested; 0: none."
+    ] = None
+    seed: Annotated[int, "Of the initial weights, the order of the data, and dropout."] = 0
+    seeds: Annotated[int, "Nets to train at once (vmapped): seed, seed + 1, …"] = 1
+    evaluate_every: Annotated[int | None, "Steps between two looks at held-out data."] = None
+    checkpoint_every: Annotated[
+        int | None, "Steps between checkpoints; by default at evaluations, if that costs below 5 %."
+    ] = None
+    log_every: Annotated[int, "Steps that a line of metrics.jsonl is the mean of."] = 50
+    dispatch: Annotated[
+        int | None, "Steps given to the device at once; by default 10, or 1 (see training.fit)."
+    ] = None
+    skip_nonfinite: Annotated[
+        bool, "Leave out an update with NaN or Inf, and count it, instead of stopping."
+    ] = False
 
 
 def resolved(settings: Settings, recipe: Recipe) -> Settings:

@@ -120,6 +120,14 @@ def test_another_config_is_refused_and_the_difference_named(tmp_path):
         )
 
 
+def test_another_version_of_a_package_may_resume(tmp_path):
+    run(tmp_path)
+    path = tmp_path / "config.toml"
+    path.write_text(path.read_text("utf-8").replace(jax.__version__, "0.0.1"), "utf-8")
+    assert read_config(tmp_path)["versions"]["jax"] == "0.0.1"
+    assert int(run(tmp_path, resume=True).state.step) == 6
+
+
 def test_resume_and_tensorboard_need_a_folder():
     for option in ("resume", "tensorboard"):
         with pytest.raises(ValueError, match="need a folder"):
