@@ -1,4 +1,4 @@
-"""The command line: `rnnjax compare`, `rnnjax doctor`."""
+"""The command line: `rnnjax train`, `rnnjax compare`, and what else `rnnjax --help` lists."""
 
 import sys
 
@@ -6,9 +6,9 @@ import sys
 def main() -> None:
     """Run the command line."""
     try:
-        from rnnjax.cli._app import app
+        from rnnjax.cli._app import run
 
-        app()
+        sys.exit(run(sys.argv[1:]))
     except ImportError as error:
         package = (error.name or "").split(".")[0]
         if package not in ("typer", "rich"):

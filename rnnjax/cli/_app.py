@@ -1,11 +1,15 @@
 """The commands and their options."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from rnnjax._version import __version__
+
+_UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="rnnjax",
@@ -15,6 +19,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; wrong use gives one line and exit code 2."""
+    try:
+        return app(list(arguments) or ["--help"], prog_name="rnnjax", standalone_mode=False) or 0
+    except _UsageError as error:
+        path = error.ctx.command_path if error.ctx else "rnnjax"
+        message = error.format_message().rstrip(".")
+        typer.secho(f"{path}: {message} (see {path} --help)", err=True, fg="red")
+        return 2
+    except typer.Abort:
+        return 130
 
 
 def _version(wanted: bool) -> None:
@@ -31,6 +48,41 @@ def _root(
     ] = False,
 ) -> None:
     pass
+
+
+class _TaskCommands(TyperGroup):
+    """Looks for the commands of `rnnjax train` when one is asked for: the tasks take a second."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of all tasks."""
+        from rnnjax.cli._train_commands import task_names
+
+        return task_names()
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of one task."""
+        from rnnjax.cli._train_commands import task_command
+
+        return task_command(cmd_name)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in front the task that --config, or the run to resume, speaks of."""
+        from rnnjax.cli._train_commands import with_task
+
+        return super().parse_args(ctx, with_task(args))
+
+
+train = typer.Typer(cls=_TaskCommands, no_args_is_help=True, rich_markup_mode="markdown")
+app.add_typer(train, name="train")
+
+
+@train.callback()
+def _train() -> None:
+    """Train a task: `rnnjax train parity --hidden 64`; the flags are in `rnnjax train TASK --help`.
+
+    A run's folder holds config.toml, from which `rnnjax train --config FOLDER/config.toml` repeats
+    it. After Ctrl-C, or if it was killed, `rnnjax train --out FOLDER --resume` goes on with it.
+    """
 
 
 @app.command()

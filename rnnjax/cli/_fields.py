@@ -1,0 +1,71 @@
+"""The options of a task and of training, read from where they are declared."""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
+
+from rnnjax._checks import check_choice
+
+
+class Field(NamedTuple):
+    name: str
+    kind: type  # int, float, str, bool or Path
+    optional: bool  # whether it may be None
+    help: str
+    default: Any
+
+
+def fields_of(declared: Callable[..., Any]) -> dict[str, Field]:
+    """The keyword options of a function or the fields of a NamedTuple, by name.
+
+    Each is annotated `Annotated[type, "help text"]` and has a default; the type is int, float,
+    str, bool, Path, or one of these or None.
+    """
+    return {
+        parameter.name: _field(parameter)
+        for parameter in inspect.signature(declared).parameters.values()
+    }
+
+
+def _field(parameter: inspect.Parameter) -> Field:
+    if get_origin(parameter.annotation) is not Annotated:
+        raise TypeError(
+            f"option {parameter.name!r} must be annotated Annotated[type, 'help text'], got "
+            f"{parameter.annotation!r}"
+        )
+    declared, text = get_args(parameter.annotation)[:2]
+    if get_origin(declared) not in (types.UnionType, Union):
+        return Field(parameter.name, declared, False, text, parameter.default)
+    (kind,) = (member for member in get_args(declared) if member is not type(None))
+    return Field(parameter.name, kind, True, text, parameter.default)
+
+
+def checked(values: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> dict[str, Any]:
+    """Values from a TOML file, each of its field's type.
+
+    Args:
+      values: name -> value.
+      fields: those that there are.
+      where: what the errors begin with, such as "run.toml, [settings]".
+
+    Raises:
+      ValueError: an unknown name (the nearest is suggested), or a value of another type.
+    """
+    found = {}
+    for name, value in values.items():
+        field = fields[check_choice(f"{where}: a name", name, fields)]
+        found[name] = _as_kind(value, field, f"{where}: {name}")
+    return found
+
+
+def _as_kind(value: Any, field: Field, where: str) -> Any:
+    if field.kind is Path and isinstance(value, str):
+        return Path(value)
+    if field.kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, field.kind) or (isinstance(value, bool) and field.kind is not bool):
+        wanted = "a path in quotes" if field.kind is Path else f"of type {field.kind.__name__}"
+        raise ValueError(f"{where} must be {wanted}, got {value!r}")
+    return value
