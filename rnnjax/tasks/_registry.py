@@ -11,3 +11,4 @@ class TaskEntry(NamedTuple):
     summary: str  # one line
     kind: Literal["synthetic", "real"]
     source: str  # the paper or the data that it comes from
+    metric: str = ""  # what it is judged by, in a few words
