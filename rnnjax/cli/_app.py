@@ -8,11 +8,22 @@ import typer
 from typer.core import TyperGroup
 
 from rnnjax._version import __version__
+from rnnjax.cli._use_commands import COMMANDS
 
 _UsageError: Any = typer.BadParameter.__base__
 
+
+class _Commands(TyperGroup):
+    """All commands in the order in which one needs them: typer puts groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Train before what a trained net is used for."""
+        return sorted(super().list_commands(ctx), key=lambda name: name != "train")
+
+
 app = typer.Typer(
     name="rnnjax",
+    cls=_Commands,
     help="Recurrent networks in JAX, and how their gradients flow.",
     no_args_is_help=True,
     add_completion=False,
@@ -83,6 +94,18 @@ def _train() -> None:
     A run's folder holds config.toml, from which `rnnjax train --config FOLDER/config.toml` repeats
     it. After Ctrl-C, or if it was killed, `rnnjax train --out FOLDER --resume` goes on with it.
     """
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks: what each is, what it is judged by, and where it comes from."""
+    from rnnjax.cli._tasks import show_tasks
+
+    show_tasks()
+
+
+for _command in COMMANDS:
+    app.command()(_command)
 
 
 @app.command()

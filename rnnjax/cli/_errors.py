@@ -27,10 +27,17 @@ def errors_of(command: str) -> Iterator[None]:
         complain(command, error)
         raise typer.Exit(FAILED) from None
     except (ValueError, TypeError, OSError, ImportError) as error:
-        complain(command, error)
+        complain(command, _said(error))
         raise typer.Exit(WRONG_USE) from None
 
 
 def complain(command: str, message: object, color: str = "red") -> None:
     """A line on standard error."""
     typer.secho(f"rnnjax {command}: {message}", err=True, fg=color)
+
+
+def _said(error: Exception) -> str:
+    """The message, without the number that the operating system's errors begin with."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

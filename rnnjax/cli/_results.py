@@ -1,17 +1,17 @@
 """Tables: of a run's figures beside its baselines, and of anything in rows."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rnnjax.tasks import Task
 from rnnjax.training import Result
-
-_PLAIN_WIDTH = 120
 
 
 def show_results(task: Task, result: Result) -> None:
@@ -33,16 +33,34 @@ def show_results(task: Task, result: Result) -> None:
 
 
 def show_rows(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
 ) -> None:
-    """A table on standard output: framed on a terminal, else plain."""
-    terminal = sys.stdout.isatty()
-    table = Table(box=box.ROUNDED if terminal else None, pad_edge=terminal)
+    """A table on standard output: framed on a terminal, elsewhere a plain line for each row.
+
+    Args:
+      columns: their heads.
+      rows: a text for each column.
+      right: numbers of the columns to align on the right.
+    """
+    if not sys.stdout.isatty():
+        _print_lines([columns, *rows], right)
+        return
+    table = Table(box=box.SIMPLE_HEAD)
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
-    Console(width=None if terminal else _PLAIN_WIDTH, markup=False, highlight=False).print(table)
+        table.add_row(*map(Text, row))
+    Console(highlight=False).print(table)
+
+
+def _print_lines(rows: Sequence[Sequence[str]], right: Sequence[int]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        typer.echo("  ".join(cells).rstrip())
 
 
 def _figure(value: float | Sequence[float]) -> str:

@@ -11,7 +11,7 @@ from typer.main import get_command
 from rnnjax._checks import check_choice
 from rnnjax.cli._errors import errors_of
 from rnnjax.cli._fields import Field, fields_of
-from rnnjax.cli._plan import read_toml, task_in
+from rnnjax.cli._plan import CONFIG, read_toml, task_in
 from rnnjax.tasks import TASKS, TaskEntry
 from rnnjax.training import Settings
 
@@ -96,16 +96,27 @@ def with_task(arguments: Sequence[str]) -> list[str]:
     arguments = list(arguments)
     if not arguments or not arguments[0].startswith("-") or "--help" in arguments:
         return arguments
-    path = _value_of("--config", arguments)
-    if path is None and "--resume" in arguments:
-        path = _value_of("--out", arguments)
     with errors_of("train"):
-        if path is None:
-            raise ValueError(
-                f"expected the name of a task before {arguments[0]}, as in rnnjax train parity "
-                f"{arguments[0]} (rnnjax tasks lists them), or a --config that names one"
-            )
-        return [task_in(read_toml(Path(path)), Path(path)), *arguments]
+        path = _file_of(arguments)
+        return [task_in(read_toml(path), path), *arguments]
+
+
+def _file_of(arguments: Sequence[str]) -> Path:
+    """The file that says what to train: of --config, or of the run to resume."""
+    config, out = (_value_of(flag, arguments) for flag in ("--config", "--out"))
+    if config is not None:
+        return Path(config)
+    if "--resume" not in arguments or out is None:
+        raise ValueError(
+            f"expected the name of a task before {arguments[0]}, as in rnnjax train parity "
+            f"{arguments[0]} (rnnjax tasks lists them), or a --config that names one"
+        )
+    if not (Path(out) / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"{out} holds no run to resume: name its task to begin one, as in rnnjax train parity "
+            f"--out {out}"
+        )
+    return Path(out)
 
 
 def _value_of(flag: str, arguments: Sequence[str]) -> str | None:

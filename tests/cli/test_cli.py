@@ -8,21 +8,11 @@ import sys
 
 import jax
 import pytest
+from entry_point import ENVIRONMENT, command, run
 
 import rnnjax
 
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
 TINY = ("--quick", "--steps", 50, "--hidden", 6)
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "rnnjax.cli", *map(str, arguments)]
-
-
-def run(*arguments):
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=300
-    )
 
 
 def metrics(folder):
