@@ -1,0 +1,50 @@
+"""Forecast a series with a cell of your own make, and watch how its error flows back.
+
+    python examples/series.py [--csv FILE --column NAME] [--short]
+
+Without a file the series is that of Mackey and Glass. `rnnjax train series` does the same.
+"""
+
+import argparse
+from pathlib import Path
+
+import rnnjax
+from rnnjax.tasks import series
+from rnnjax.training import Settings, fit, flow_callback
+
+
+def cell(hidden):
+    """Two LSTMs, the second around a shortcut and with zoneout: any `Cell` will do."""
+    regularised = rnnjax.zoneout(rnnjax.lstm(hidden), h=0.05, c=0.05)
+    return rnnjax.stack(rnnjax.lstm(hidden), rnnjax.residual(regularised))
+
+
+def main():
+    """Train, compare with forecasts that need no net, and go on where the series ends."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--csv", type=Path, help="a table with a column of numbers")
+    parser.add_argument("--column", help="its name; the last one with numbers if not given")
+    parser.add_argument("--short", action="store_true", help="a few steps, to see it run")
+    options = parser.parse_args()
+    size = {"hidden": 4, "window": 16, "horizon": 4} if options.short else {}
+    settings = Settings(steps=20, evaluate_every=20) if options.short else Settings()
+
+    task = series(csv=options.csv, column=options.column, cell=cell, **size)
+    every = 20 if options.short else 500
+    result = fit(task, settings, callbacks=[flow_callback(every)])
+
+    name = task.metric.name
+    print(f"mean absolute error: {result.metrics[name]:.4f}")
+    for baseline, value in task.baselines.items():
+        print(f"  {baseline}: {value:.4f}")
+    for entry in result.history:
+        if "callbacks" in entry:
+            flow = entry["callbacks"]
+            change = flow["log10_gradient_norm_lag_8"] - flow["log10_gradient_norm_lag_0"]
+            print(f"step {entry['step']}: 8 steps back ‖∂C/∂h‖ is 10^{change:+.2f} of the last")
+    values = task.infer["forecast"](result.params, steps=5)
+    print("next values:", " ".join(f"{value:.3f}" for value in values))
+
+
+if __name__ == "__main__":
+    main()
