@@ -45,7 +45,8 @@ def accuracy(model, length, params, key):
 
 def main():
     """Train, and test on strings that grow longer and longer."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--cell", choices=list(CELLS), default="lstm")
     parser.add_argument("--short", action="store_true", help="a few steps, to see it run")
     options = parser.parse_args()

@@ -21,12 +21,13 @@ def cell(hidden):
 
 def main():
     """Train, compare with forecasts that need no net, and go on where the series ends."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--csv", type=Path, help="a table with a column of numbers")
     parser.add_argument("--column", help="its name; the last one with numbers if not given")
     parser.add_argument("--short", action="store_true", help="a few steps, to see it run")
     options = parser.parse_args()
-    size = {"hidden": 4, "window": 16, "horizon": 4} if options.short else {}
+    size: dict = {"hidden": 4, "window": 16, "horizon": 4} if options.short else {}
     settings = Settings(steps=20, evaluate_every=20) if options.short else Settings()
 
     task = series(csv=options.csv, column=options.column, cell=cell, **size)

@@ -15,12 +15,13 @@ from rnnjax.training import Settings, fit
 
 def main():
     """Train on strings of words and their spelling, with no alignment between the two."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("recordings", nargs="*", type=Path, help="to write down at the end")
     parser.add_argument("--data", type=Path, help="folder of files such as 7_jackson_0.wav")
     parser.add_argument("--short", action="store_true", help="a few steps, to see it run")
     options = parser.parse_args()
-    size = {"hidden": 64}
+    size: dict = {"hidden": 64}
     settings = Settings()
     if options.short:  # one word at a time, coarser features, forwards only
         size = {"hidden": 8, "words": 1, "filters": 16, "together": 8, "both_ways": False}
