@@ -20,6 +20,7 @@ from rnnjax.tasks.synthetic import (
     sine,
     temporal_order,
 )
+from rnnjax.tasks.text import language, sentiment
 
 TASKS: dict[str, TaskEntry] = {
     "parity": TaskEntry(
@@ -116,6 +117,20 @@ TASKS: dict[str, TaskEntry] = {
         "Jackson et al. 2018 or any such folder; made-up speakers without",
         "accuracy, or label error rate",
     ),
+    "sentiment": TaskEntry(
+        sentiment,
+        "Is a review for or against?",
+        "real",
+        "rt-polarity (Pang & Lee 2005), IMDB, Yelp, or a folder or table of texts",
+        "accuracy",
+    ),
+    "language": TaskEntry(
+        language,
+        "What comes next in a text, by characters or words",
+        "real",
+        "any text file; a folder of train, valid and test files such as the PTB's",
+        "nats a character, or perplexity",
+    ),
 }
 
 __all__ = [
@@ -140,11 +155,13 @@ __all__ = [
     "delayed_xor",
     "digits",
     "dyck",
+    "language",
     "lorenz",
     "make_cell",
     "match_to_sample",
     "mnist",
     "parity",
+    "sentiment",
     "sequential_digits",
     "sequential_mnist",
     "series",
