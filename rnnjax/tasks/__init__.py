@@ -5,6 +5,7 @@ from rnnjax.tasks._digits import Digits, digits
 from rnnjax.tasks._registry import TaskEntry
 from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Batch, Batches, Loss, Metric, Recipe, Recurrence, Task
+from rnnjax.tasks.captions import caption
 from rnnjax.tasks.forecasting import series
 from rnnjax.tasks.images import Images, mnist, sequential_digits, sequential_mnist
 from rnnjax.tasks.spoken import speech
@@ -117,6 +118,13 @@ TASKS: dict[str, TaskEntry] = {
         "Jackson et al. 2018 or any such folder; made-up speakers without",
         "accuracy, or label error rate",
     ),
+    "caption": TaskEntry(
+        caption,
+        "Pictures, and a sentence that says what is in each",
+        "real",
+        "Flickr8k's or COCO's layout; made-up pictures of two things without",
+        "exact match of made-up pictures, or BLEU-4",
+    ),
     "sentiment": TaskEntry(
         sentiment,
         "Is a review for or against?",
@@ -150,6 +158,7 @@ __all__ = [
     "Task",
     "TaskEntry",
     "adding",
+    "caption",
     "copying",
     "counting",
     "delayed_xor",

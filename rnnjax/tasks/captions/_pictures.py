@@ -89,7 +89,7 @@ def picture(index: int, *, part: Part = "train", side: int = 32, seed: int = 0) 
     Example:
       >>> from rnnjax.tasks.captions import picture
       >>> picture(0).scene.sentences[0]
-      'a small blue circle is to the left of a small purple triangle'
+      'a large white square is below a small yellow cross'
       >>> picture(0).image.shape
       (32, 32, 3)
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnjax.tasks._batching import length_sizes, pad
+from rnnjax.tasks._kept import kept
 from rnnjax.tasks.spoken._mel import log_mel, standardised
-from rnnjax.tasks.spoken._recordings import Recordings, kept
+from rnnjax.tasks.spoken._recordings import Recordings
 
 WINDOW, HOP = 0.025, 0.010  # seconds
 _PAUSE = 0.15  # seconds, the longest between two words of a string

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnjax._checks import nearest
+from rnnjax.tasks._kept import kept
 from rnnjax.tasks.spoken._formants import RATE, speak, voice
 from rnnjax.tasks.spoken._wav import read_wav, wav_header
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)\.wav", re.IGNORECASE)  # 7_jackson_0.wav
-_KEPT = 256 << 20  # bytes of samples that stay in memory
 _FIRST_TAKES = 5  # the takes of each speaker and digit that the data set's authors test on
 _TEST_SHARE = 0.2
 
@@ -155,21 +155,3 @@ def parts(recordings: Recordings, held_out: str | None) -> tuple[np.ndarray, np.
     if test.all():
         raise ValueError(f"held_out = {held_out!r} leaves no speaker to train on")
     return np.flatnonzero(~test), np.flatnonzero(test)
-
-
-def kept(function: Callable[[int], np.ndarray], limit: int = _KEPT) -> Callable[[int], np.ndarray]:
-    """`function`, with its results kept in memory until they take up `limit` bytes."""
-    found: dict[int, np.ndarray] = {}
-    room = [limit]
-
-    def remembered(k: int) -> np.ndarray:
-        k = int(k)
-        if k in found:
-            return found[k]
-        value = function(k)
-        if value.nbytes <= room[0]:
-            room[0] -= value.nbytes
-            found[k] = value
-        return value
-
-    return remembered

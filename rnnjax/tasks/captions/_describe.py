@@ -1,0 +1,97 @@
+"""A trained net put to use: captions of pictures, and where it looked."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._checks import check_positive_int
+from rnnjax._types import Array, Params, PyTree
+from rnnjax.scenarios import Decoder, beam_search, greedy
+from rnnjax.tasks.captions._captioned import Captioned
+from rnnjax.tasks.captions._words import BEGIN, END, UNKNOWN, written
+from rnnjax.tasks.text._vocabulary import Vocabulary
+
+_AT_ONCE = 125  # pictures
+
+
+class Described(NamedTuple):
+    """A caption, and where the net looked for each of its words."""
+
+    caption: str
+    looked: np.ndarray  # [words + 1, h, w] attention weights; the last for the end
+
+
+class Describer(NamedTuple):
+    captions: Callable[..., list[str]]  # (params, pictures [B, ...], beams) -> B captions
+    looked: Callable[..., np.ndarray] | None  # (params, picture, caption) -> [words, p, p]
+
+
+def describer(decoder: Decoder, vocabulary: Vocabulary, longest: int) -> Describer:
+    """How a net writes captions of at most `longest` words, the end included."""
+
+    @partial(jax.jit, static_argnames="beams")
+    def write(params: Params, pictures: Array, beams: int) -> Array:
+        def step(state: PyTree, token: Array) -> tuple[PyTree, Array]:
+            state, logits = decoder.step(params, state, token)
+            never = jnp.array([UNKNOWN, BEGIN])
+            return state, logits.at[:, never].set(-jnp.inf)
+
+        first = jnp.full(len(pictures), BEGIN)
+        state = decoder.begin(params, pictures)
+        if beams == 1:
+            return greedy(step, state, first, longest, end=END).tokens
+        return beam_search(step, state, first, longest, end=END, beams=beams).tokens
+
+    def captions(params: Params, pictures: np.ndarray, beams: int = 1) -> list[str]:
+        tokens = np.asarray(write(params, pictures, check_positive_int("beams", beams)))
+        return [written(vocabulary, ids) for ids in tokens.T.tolist()]
+
+    if decoder.attention is None:
+        return Describer(captions, None)
+    attention = jax.jit(decoder.attention)
+
+    def looked(params: Params, picture: np.ndarray, caption: str) -> np.ndarray:
+        words = np.append(BEGIN, vocabulary.encode(caption))[:, None]
+        weights = np.asarray(attention(params, picture[None], words))[:, 0]
+        side = math.isqrt(weights.shape[1])
+        form = (side, side) if side**2 == weights.shape[1] else (1, weights.shape[1])
+        return weights.reshape(-1, *form)
+
+    return Describer(captions, looked)
+
+
+def captions_of(describe: Describer, params: Params, data: Captioned, beams: int = 1) -> list[str]:
+    """A caption of every picture; all batches have one shape."""
+    found: list[str] = []
+    for begin in range(0, len(data.captions), _AT_ONCE):
+        numbers = range(begin, min(begin + _AT_ONCE, len(data.captions)))
+        pictures = [data.read(k) for k in numbers]
+        filled = np.stack(pictures + [pictures[0]] * (_AT_ONCE - len(pictures)))
+        found += describe.captions(params, filled, beams)[: len(pictures)]
+    return found
+
+
+def caption_use(
+    describe: Describer, read: Callable[[Any], np.ndarray]
+) -> Callable[..., str | Described]:
+    """`Task.infer["caption"]`, for what `read` makes a picture of."""
+
+    def caption(
+        params: Params, image: str | Path | np.ndarray, *, beams: int = 3, looked: bool = False
+    ) -> str | Described:
+        """What is in a picture; with `looked`, and attention, as a `Described`."""
+        picture = read(image)
+        found = describe.captions(params, picture[None], beams)[0]
+        if not looked:
+            return found
+        if describe.looked is None:
+            raise ValueError("the net was made with attention='none': it looks at no place")
+        return Described(found, describe.looked(params, picture, found))
+
+    return caption

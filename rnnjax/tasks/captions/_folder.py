@@ -1,0 +1,146 @@
+"""Captioned pictures in a folder: Flickr8k's layout, and COCO's."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from rnnjax.tasks._kept import kept
+from rnnjax.tasks.captions._captioned import Captioned, Source
+from rnnjax.tasks.captions._captions_file import Entry, read_captions
+from rnnjax.tasks.captions._features import Features
+from rnnjax.tasks.captions._images import read_image
+
+_EVERY = 10  # where nothing says which pictures are for testing, each tenth is
+_MISSING = 0.01  # share of pictures that may be missing
+_LAYOUTS = """expected, in it or a folder within,
+  captions.txt (columns image,caption) or *.token.txt (lines of image.jpg#0, a tab, a caption), a
+  folder of pictures, and perhaps *trainImages.txt with *testImages.txt or *devImages.txt, as
+  Flickr8k has it;
+  or captions_train*.json and captions_val*.json with folders of pictures (COCO)"""
+
+
+def in_folder(
+    folder: str | Path,
+    side: int,
+    *,
+    part: str = "test",
+    features: str | Path | None = None,
+    encoding: str = "utf-8",
+) -> Source:
+    """The captioned pictures of a folder. Pictures are read from disk as they are asked for.
+
+    Args:
+      folder: where captions and pictures are; see the error for the layouts.
+      side: height and width that pictures are brought to.
+      part: which list of Flickr8k to test on, "test" or "dev". Without such lists, and with a
+        single file of captions, every tenth picture in the order of names is for testing.
+      features: an npz file of given features, instead of pictures.
+      encoding: of text files.
+
+    Returns:
+      A `Source`.
+
+    Raises:
+      FileNotFoundError: there is no such folder or file.
+      ValueError: neither layout, a bad line (by its number), or pictures that are not there.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder: expected one of captioned pictures")
+    train, test = _entries(folder, part, encoding)
+    if features is not None:
+        given = Features(features)
+        return Source(_given(train, given), {"pictures": _given(test, given)})
+    return Source(_pictures(train, folder, side), {"pictures": _pictures(test, folder, side)})
+
+
+def _entries(folder: Path, part: str, encoding: str) -> tuple[list[Entry], list[Entry]]:
+    jsons = _found(folder, ("captions_train*.json",)), _found(folder, ("captions_val*.json",))
+    if all(jsons):
+        return read_captions(jsons[0][0]), read_captions(jsons[1][0])
+    files = _found(folder, ("captions*.txt", "captions*.csv", "*.token.txt", "captions*.json"))
+    if not files:
+        raise ValueError(f"{folder}: found no captions: {_LAYOUTS}")
+    entries = read_captions(files[0], encoding)
+    lists = [_found(folder, (f"*{name}Images.txt",)) for name in ("train", part)]
+    if lists[0] and not lists[1]:
+        raise ValueError(f"{lists[0][0]} has no *{part}Images.txt beside it")
+    if lists[0]:
+        train, test = (_listed(entries, found[0], files[0], encoding) for found in lists)
+    else:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+        test = ordered[_EVERY - 1 :: _EVERY]
+        train = [entry for k, entry in enumerate(ordered) if k % _EVERY != _EVERY - 1]
+    if not train or not test:
+        raise ValueError(
+            f"{files[0]}: {len(entries)} pictures leave {len(train)} to train on and {len(test)} "
+            f"to test on: expected at least {_EVERY}"
+        )
+    return train, test
+
+
+def _found(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Files of the first pattern that has any, in the folder or one within."""
+    for pattern in patterns:
+        files = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
+        if files := [file for file in files if not file.name.startswith(".")]:
+            return files
+    return []
+
+
+def _listed(entries: list[Entry], names: Path, captions: Path, encoding: str) -> list[Entry]:
+    by_name = {entry.name: entry for entry in entries}
+    chosen = []
+    for number, line in enumerate(names.read_text(encoding).splitlines(), start=1):
+        if name := line.strip():
+            if name not in by_name:
+                raise ValueError(f"{names}, line {number}: {captions} has no captions of {name}")
+            chosen.append(by_name[name])
+    return chosen
+
+
+def _pictures(entries: list[Entry], folder: Path, side: int) -> Captioned:
+    there = _images_folder(folder, entries)
+    present = _present(entries, lambda name: (there / name).is_file(), f"the folder {there}")
+    read = kept(lambda k: read_image(there / present[k].name, side))
+    return Captioned(read, [entry.captions for entry in present])
+
+
+def _images_folder(folder: Path, entries: Sequence[Entry]) -> Path:
+    """The folder with the pictures: the first with any of the first hundred."""
+    names = [entry.name for entry in entries[:100]]
+    for inner in chain([folder], _folders_in(folder)):
+        if any((inner / name).is_file() for name in names):
+            return inner
+    raise ValueError(
+        f"{entries[0].where}: there is no picture {names[0]} in {folder} or the folders within"
+    )
+
+
+def _folders_in(folder: Path, depth: int = 2) -> Iterator[Path]:
+    inner = sorted(path for path in folder.iterdir() if path.is_dir())
+    yield from inner
+    if depth > 1:
+        for path in inner:
+            yield from _folders_in(path, depth - 1)
+
+
+def _given(entries: list[Entry], features: Features) -> Captioned:
+    present = _present(entries, features.__contains__, str(features.path))
+    read = kept(lambda k: features[present[k].name])
+    return Captioned(read, [entry.captions for entry in present])
+
+
+def _present(entries: list[Entry], has: Callable[[str], bool], where: str) -> list[Entry]:
+    """The entries whose picture is there; a few that are not are left out with a warning."""
+    present = [entry for entry in entries if has(entry.name)]
+    missing = len(entries) - len(present)
+    if missing == 0:
+        return entries
+    first = next(entry for entry in entries if not has(entry.name))
+    message = f"{first.where}: {first.name} is not in {where}, nor are {missing - 1} others"
+    if missing > _MISSING * len(entries):
+        raise ValueError(f"{message}, of {len(entries)}")
+    warnings.warn(f"{message}: they are left out", stacklevel=2)
+    return present

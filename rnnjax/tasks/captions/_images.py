@@ -1,0 +1,69 @@
+"""Pictures from files, read as they are asked for."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnjax._extras import optional
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+def read_image(path: str | Path, side: int) -> np.ndarray:
+    """A picture in a given size: its middle square, in RGB.
+
+    Args:
+      path: a file in any format that Pillow reads.
+      side: height and width in pixels.
+
+    Returns:
+      `[side, side, 3]` uint8.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ImportError: Pillow is not installed.
+      ValueError: it is no picture, or it is damaged.
+    """
+    image, operations = optional("PIL.Image"), optional("PIL.ImageOps")
+    try:
+        with image.open(path) as opened:
+            opened.draft("RGB", (2 * side, 2 * side))  # of a JPEG no more is decoded than that
+            upright = operations.exif_transpose(opened).convert("RGB")
+            return np.asarray(operations.fit(upright, (side, side), image.Resampling.BICUBIC))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no picture {path}") from None
+    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a picture that can be read: {error}") from None
+
+
+def as_picture(picture: Any, side: int) -> np.ndarray:
+    """A picture given as a file or as an array, `[side, side, 3]` uint8.
+
+    Args:
+      picture: a path, or an array `[h, w, 3]` or `[h, w]` of uint8, or of floats in [0, 1].
+      side: height and width in pixels.
+
+    Raises:
+      FileNotFoundError, ValueError: as `read_image`.
+      ValueError: an array of another form.
+    """
+    if isinstance(picture, str | Path):
+        return read_image(picture, side)
+    array = np.asarray(picture)
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ValueError(f"expected a picture [height, width, 3] or a file, got {array.shape}")
+    if array.dtype != np.uint8:
+        if not (np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                f"expected uint8 from 0 to 255 or floats from 0 to 1, got {array.dtype} from "
+                f"{array.min()} to {array.max()}"
+            )
+        array = np.round(255 * array).astype(np.uint8)
+    if array.shape[:2] == (side, side):
+        return array
+    image, operations = optional("PIL.Image"), optional("PIL.ImageOps")
+    fitted = operations.fit(image.fromarray(array), (side, side), image.Resampling.BICUBIC)
+    return np.asarray(fitted)
