@@ -167,9 +167,10 @@ def _pieces(blocks: Iterable[str], units: str) -> Iterator[tuple[str, bool]]:
     for block in blocks:
         *lines, rest = (rest + block).split("\n")
         yield from ((line, True) for line in lines)
-        if len(rest) > _BLOCK and len(parts := rest.rsplit(None, 1)) == 2:
-            yield parts[0], False  # one endless line
-            rest = parts[1]
+        if len(rest) > _BLOCK:  # one endless line, cut after its last space
+            begun = "" if rest[-1].isspace() else rest.rsplit(None, 1)[-1]
+            yield rest[: len(rest) - len(begun)], False
+            rest = begun
     if rest:
         yield rest, False
 

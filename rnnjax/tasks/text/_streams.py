@@ -74,15 +74,15 @@ def streams(ids: np.ndarray, batch_size: int, steps: int, seed: int = 0) -> Any:
     return optional("grain").MapDataset.source(_Windows(ids, batch_size, steps, seed))
 
 
-class TestWindow(NamedTuple):
+class HeldOutWindow(NamedTuple):
     tokens: np.ndarray  # [T, B]
     targets: np.ndarray  # [T, B]
     valid: np.ndarray  # [T, B] bool: what is scored
 
 
-def test_windows(
+def held_out_windows(
     train: np.ndarray, held_out: np.ndarray, count: int, steps: int, context: int
-) -> Iterator[TestWindow]:
+) -> Iterator[HeldOutWindow]:
     """The held-out text in `count` streams, every token of it scored exactly once.
 
     So that no stream begins without knowing anything, each first reads the `context` tokens
@@ -97,4 +97,6 @@ def test_windows(
         places = begins + t
         valid = (t + 1 >= context) & (places + 1 < len(text))
         last = len(text) - 1
-        yield TestWindow(text[np.minimum(places, last)], text[np.minimum(places + 1, last)], valid)
+        yield HeldOutWindow(
+            text[np.minimum(places, last)], text[np.minimum(places + 1, last)], valid
+        )
