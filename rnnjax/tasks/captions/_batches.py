@@ -20,7 +20,7 @@ class CaptionBatch(NamedTuple):
 
 
 def caption_batches(train: Captioned, sentences: Sentences, batch_size: int, seed: int) -> Any:
-    """Batches to be had by their step. An epoch holds every caption once, but for what fills no batch.
+    """Batches to be had by their step; an epoch holds every caption that fills one, once.
 
     Pictures are read as the batch is asked for.
 

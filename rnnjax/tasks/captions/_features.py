@@ -21,14 +21,20 @@ class Features:
           ValueError: it is no npz file, or empty.
         """
         self.path = Path(path)
-        try:
-            self._file = np.load(self.path, allow_pickle=False)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: expected an .npz file of arrays: {error}") from None
-        if isinstance(self._file, np.ndarray) or not self._file.files:
+        if not self.path.exists():
+            raise FileNotFoundError(f"there is no file of features {path}")
+        if not zipfile.is_zipfile(self.path):
+            raise ValueError(
+                f"{path}: expected an .npz file of arrays, which this is not, or not all"
+            )
+        self._file = np.load(self.path, allow_pickle=False)
+        if not self._file.files:
             raise ValueError(f"{path}: expected an .npz file with an array for each picture")
         self._names = set(self._file.files)
         self.form = self._read(self._file.files[0]).shape
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     def __contains__(self, name: str) -> bool:
         return self._key(name) in self._names

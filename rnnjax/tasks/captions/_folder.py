@@ -1,9 +1,11 @@
 """Captioned pictures in a folder: Flickr8k's layout, and COCO's."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+
+import numpy as np
 
 from rnnjax.tasks._kept import kept
 from rnnjax.tasks.captions._captioned import Captioned, Source
@@ -49,10 +51,35 @@ def in_folder(
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one of captioned pictures")
     train, test = _entries(folder, part, encoding)
-    if features is not None:
-        given = Features(features)
-        return Source(_given(train, given), {"pictures": _given(test, given)})
-    return Source(_pictures(train, folder, side), {"pictures": _pictures(test, folder, side)})
+    if features is None:
+        reader = _Files([_folder_of(folder, train), _folder_of(folder, test)], side)
+    else:
+        reader = Features(features)
+    missing = _missing([*train, *test], reader)
+    return Source(_part(train, missing, reader), {"pictures": _part(test, missing, reader)})
+
+
+class _Files:
+    """The pictures of some folders by their names."""
+
+    def __init__(self, folders: list[Path], side: int) -> None:
+        self.folders, self._side = list(dict.fromkeys(folders)), side
+
+    def __str__(self) -> str:
+        return " or ".join(str(folder) for folder in self.folders)
+
+    def __contains__(self, name: str) -> bool:
+        return any((folder / name).is_file() for folder in self.folders)
+
+    def __getitem__(self, name: str, /) -> np.ndarray:
+        there = [path for path in (folder / name for folder in self.folders) if path.is_file()]
+        return read_image((there or [self.folders[0] / name])[0], self._side)
+
+
+def _part(entries: list[Entry], missing: set[str], reader: _Files | Features) -> Captioned:
+    present = [entry for entry in entries if entry.name not in missing]
+    captions = [entry.captions for entry in present]
+    return Captioned(kept(lambda k: reader[present[k].name]), captions)
 
 
 def _entries(folder: Path, part: str, encoding: str) -> tuple[list[Entry], list[Entry]]:
@@ -100,14 +127,7 @@ def _listed(entries: list[Entry], names: Path, captions: Path, encoding: str) ->
     return chosen
 
 
-def _pictures(entries: list[Entry], folder: Path, side: int) -> Captioned:
-    there = _images_folder(folder, entries)
-    present = _present(entries, lambda name: (there / name).is_file(), f"the folder {there}")
-    read = kept(lambda k: read_image(there / present[k].name, side))
-    return Captioned(read, [entry.captions for entry in present])
-
-
-def _images_folder(folder: Path, entries: Sequence[Entry]) -> Path:
+def _folder_of(folder: Path, entries: Sequence[Entry]) -> Path:
     """The folder with the pictures: the first with any of the first hundred."""
     names = [entry.name for entry in entries[:100]]
     for inner in chain([folder], _folders_in(folder)):
@@ -126,21 +146,15 @@ def _folders_in(folder: Path, depth: int = 2) -> Iterator[Path]:
             yield from _folders_in(path, depth - 1)
 
 
-def _given(entries: list[Entry], features: Features) -> Captioned:
-    present = _present(entries, features.__contains__, str(features.path))
-    read = kept(lambda k: features[present[k].name])
-    return Captioned(read, [entry.captions for entry in present])
-
-
-def _present(entries: list[Entry], has: Callable[[str], bool], where: str) -> list[Entry]:
-    """The entries whose picture is there; a few that are not are left out with a warning."""
-    present = [entry for entry in entries if has(entry.name)]
-    missing = len(entries) - len(present)
-    if missing == 0:
-        return entries
-    first = next(entry for entry in entries if not has(entry.name))
-    message = f"{first.where}: {first.name} is not in {where}, nor are {missing - 1} others"
-    if missing > _MISSING * len(entries):
-        raise ValueError(f"{message}, of {len(entries)}")
-    warnings.warn(f"{message}: they are left out", stacklevel=2)
-    return present
+def _missing(entries: list[Entry], reader: _Files | Features) -> set[str]:
+    """The names that are not there: a warning if they are few, an error otherwise."""
+    missing = [entry for entry in entries if entry.name not in reader]
+    if missing:
+        first = missing[0]
+        message = (
+            f"{first.where}: {first.name} is not in {reader}, nor are {len(missing) - 1} others"
+        )
+        if len(missing) > _MISSING * len(entries):
+            raise ValueError(f"{message}, of {len(entries)}")
+        warnings.warn(f"{message}: they are left out", stacklevel=2)
+    return {entry.name for entry in missing}

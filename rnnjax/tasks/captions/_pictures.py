@@ -6,7 +6,7 @@ import numpy as np
 
 from rnnjax._checks import check_choice
 
-SIZES: dict[str, float] = {"small": 0.09, "large": 0.17}  # radius, of the picture's side
+SIZES: dict[str, float] = {"small": 0.11, "large": 0.18}  # radius, of the picture's side
 COLORS: dict[str, tuple[float, float, float]] = {
     "red": (0.90, 0.15, 0.15),
     "green": (0.15, 0.75, 0.20),
@@ -30,7 +30,7 @@ PARTS: tuple[Part, ...] = ("train", "pictures", "combinations")
 
 _SEEN = [(color, shape) for color in COLORS for shape in SHAPES if (color, shape) not in HELD_OUT]
 _ALL = [(color, shape) for color in COLORS for shape in SHAPES]
-_MARGIN, _GAP, _SHIFT = 0.19, 0.40, 0.15
+_MARGIN, _GAP, _SHIFT = 0.20, 0.44, 0.15
 
 
 class Thing(NamedTuple):
