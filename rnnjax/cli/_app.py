@@ -110,6 +110,9 @@ for _command in COMMANDS:
 
 @app.command()
 def compare(
+    task: Annotated[
+        str, typer.Option(help="What to train them on: a task of rnnjax tasks.")
+    ] = "digits",
     cells: Annotated[
         str, typer.Option(help="Comma-separated: vanilla, irnn, identity, lstm_1997, lstm, gru.")
     ] = "vanilla,irnn,identity,lstm_1997,lstm,gru",
@@ -124,10 +127,18 @@ def compare(
     gradient: Annotated[
         str, typer.Option(help="How to differentiate: bptt (hand-derived) or autodiff.")
     ] = "bptt",
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json and the figures.")] = Path(
-        "runs/compare"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for metrics.json and the figures.",
+            show_default="runs/compare, or runs/compare_TASK",
+        ),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small run, to see it work.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with options of the task, as for rnnjax train."),
+    ] = None,
 ) -> None:
     """Train cells side by side on real images and compare how their gradients flow.
 
@@ -140,6 +151,9 @@ def compare(
     Recurrent weights start out orthogonal in the gated cells, uniform on ±1/√H (PyTorch's default)
     in the vanilla cell, and as the identity in the IRNN and the identity net.
 
+    With --task the same is done on any task that says what its recurrence is, with one layer that
+    reads forwards: Adam at the peak rate of the task's recipe, a tenth of it for the IRNN.
+
     Results are written as each cell finishes; Ctrl-C keeps those that are there.
     """
     from rnnjax.cli._compare import run_compare
@@ -151,7 +165,9 @@ def compare(
     run_compare(
         cells,
         settings._replace(hidden=hidden or settings.hidden, steps=steps or settings.steps),
-        out,
+        out or Path("runs") / ("compare" if task == "digits" else f"compare_{task}"),
+        task,
+        config,
     )
 
 

@@ -3,62 +3,76 @@
 import platform
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from rnnjax._checks import check_choice
 from rnnjax._extras import missing
 from rnnjax._version import __version__
+from rnnjax.cli._errors import errors_of
+from rnnjax.cli._plan import Plan, full_options, read_plan
 from rnnjax.report import comparison_table, write_figures, write_json
 from rnnjax.report._style import LOOKS
-from rnnjax.tasks import digits
+from rnnjax.tasks import TASKS, digits
 from rnnjax.training import (
     CONTENDERS,
     GRADIENTS,
     CellResult,
     ComparisonSettings,
+    Progress,
+    comparable_task,
     train_and_measure,
+    train_and_measure_on,
 )
 from rnnjax.training._interrupt import orderly_interrupt
 
 _TABLE_WIDTH = 106  # columns of a terminal for the roomy table
 
 
-def run_compare(cells: str, settings: ComparisonSettings, out: Path) -> None:
+class Subject(NamedTuple):
+    """What the cells are compared on."""
+
+    name: str
+    data: str  # in words
+    measure: Callable[[str, Progress], CellResult]  # (cell, progress) -> its result
+
+
+def run_compare(
+    cells: str, settings: ComparisonSettings, out: Path, task: str, config: Path | None
+) -> None:
     """Run the comparison; exits with 2 on wrong options and with 130 on Ctrl-C."""
-    try:
+    with errors_of("compare"):
         names = [check_choice("--cells", name.strip(), CONTENDERS) for name in cells.split(",")]
         names = list(dict.fromkeys(names))
         check_choice("--gradient", settings.gradient, GRADIENTS)
         _check_extras()
+        subject = _subject(task, config, settings, names[0])
         _check_writable(out)
-        data = digits(settings.seed)
-    except (ValueError, ImportError, OSError) as error:
-        typer.secho(f"rnnjax compare: {error}", err=True, fg="red")
-        raise typer.Exit(2) from None
 
     console = Console(width=None if sys.stdout.isatty() else 120)
     results: dict[str, CellResult] = {}
     interrupted = False
     with _progress() as bar, orderly_interrupt() as interrupted_by_user:
-        task = bar.add_task("", total=settings.steps * len(names))
+        shown = bar.add_task("", total=settings.steps * len(names))
 
         def advance(steps: int) -> None:
-            bar.advance(task, steps)
+            bar.advance(shown, steps)
             if interrupted_by_user():
                 raise KeyboardInterrupt
 
         try:
             for name in names:
-                bar.update(task, description=LOOKS[name].label)
-                results[name] = train_and_measure(name, data, settings, advance)
-                _write_metrics(out, settings, names, results)
+                bar.update(shown, description=LOOKS[name].label)
+                results[name] = subject.measure(name, advance)
+                _write_metrics(out, subject, settings, names, results)
         except KeyboardInterrupt:
             interrupted = True
     if results:
@@ -71,8 +85,35 @@ def run_compare(cells: str, settings: ComparisonSettings, out: Path) -> None:
         raise typer.Exit(130)
 
 
-def _progress() -> Progress:
-    return Progress(
+def _subject(task: str, config: Path | None, settings: ComparisonSettings, first: str) -> Subject:
+    """The digits as ever, or any other task."""
+    if task == "digits" and config is None:
+        data = digits(settings.seed)
+        return Subject(
+            task,
+            "UCI handwritten digits, pixel by pixel",
+            lambda name, progress: train_and_measure(name, data, settings, progress),
+        )
+    if settings.gradient != "bptt":
+        raise ValueError("--gradient is for the digits alone: leave it out")
+    plan = Plan(check_choice("--task", task, TASKS), {}, {})
+    if config is not None:
+        plan = read_plan(config)
+        if plan.task != task:
+            raise ValueError(f"{config} is of the task {plan.task!r}: say --task {plan.task}")
+    # What differs between cells is theirs; what is wrong with the rest shows before training.
+    options = {k: v for k, v in full_options(plan).items() if k not in ("cell", "hidden")}
+    comparable_task(task, first, settings.hidden, options)
+
+    def measure(name: str, progress: Progress) -> CellResult:
+        made = comparable_task(task, name, settings.hidden, options)
+        return train_and_measure_on(name, made, settings, progress)
+
+    return Subject(task, TASKS[task].summary, measure)
+
+
+def _progress() -> Bar:
+    return Bar(
         TextColumn("{task.description:>15}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -101,7 +142,11 @@ def _check_writable(out: Path) -> None:
 
 
 def _write_metrics(
-    out: Path, settings: ComparisonSettings, names: list[str], results: dict[str, CellResult]
+    out: Path,
+    subject: Subject,
+    settings: ComparisonSettings,
+    names: list[str],
+    results: dict[str, CellResult],
 ) -> None:
     content: dict[str, Any] = {
         "rnnjax": __version__,
@@ -109,12 +154,19 @@ def _write_metrics(
         **{package: version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "device": str(jax.devices()[0]),
         "notation": 'null is NaN; "inf" and "-inf" are infinities',
-        "data": "UCI handwritten digits, pixel by pixel",
+        "task": subject.name,
+        "data": subject.data,
         "settings": settings,
         "cells": names,
         "peak_learning_rates": {name: CONTENDERS[name].learning_rate for name in names},
         "initial_recurrent_weights": {name: CONTENDERS[name].start for name in names},
         "complete": len(results) == len(names),
-        "results": results,
+        "results": {name: _named(result) for name, result in results.items()},
     }
     write_json(out / "metrics.json", content)
+
+
+def _named(result: CellResult) -> dict[str, Any]:
+    """The result with its scores under the name of the metric, such as accuracy."""
+    content = result._asdict()
+    return {result.metric.name: content.pop("scores"), **content}

@@ -9,6 +9,7 @@ import numpy as np
 from rnnjax._extras import optional
 from rnnjax._files import replace_file
 from rnnjax.report._style import LOOKS, new_figure, style
+from rnnjax.report._table import is_share
 from rnnjax.training import CellResult, FlowMeasures
 
 Results = Mapping[str, CellResult]
@@ -104,9 +105,13 @@ def sensitivity(results: Results) -> Any:
     for column, (name, result) in enumerate(results.items()):
         for row, (when, title) in enumerate(WHEN):
             axis = axes[row, column]
-            image = axis.imshow(_relative_map(getattr(result, when).sensitivity), norm=norm, **_MAP)
+            relative = _relative_map(getattr(result, when).sensitivity)
+            steps = len(relative)
+            edges = (0.5, steps + 0.5) * 2
+            image = axis.imshow(relative, norm=norm, extent=edges, **_MAP)
             axis.grid(visible=False)
-            axis.set(xticks=[1, 32, 64], yticks=[1, 32, 64])
+            ticks = sorted({1, (steps + 1) // 2, steps})
+            axis.set(xticks=ticks, yticks=ticks)
             if column == 0:
                 axis.set_ylabel(f"{title}\noutput step t")
         axes[0, column].set_title(LOOKS[name].label)
@@ -119,7 +124,6 @@ def sensitivity(results: Results) -> Any:
 _MAP = {
     "cmap": "cividis",
     "origin": "lower",
-    "extent": (0.5, 64.5, 0.5, 64.5),
     "interpolation": "nearest",
 }
 
@@ -132,33 +136,44 @@ def _relative_map(sensitivity: np.ndarray) -> np.ndarray:
 
 
 def learning_curves(results: Results) -> Any:
-    """Training cost and test accuracy by step: the mean over seeds, and the range of several."""
+    """Training cost and the metric by step: the mean over seeds, and the range of several."""
     figure, axes = new_figure(1, 2, (7.2, 3.0))
+    starts = []
     for name, result in results.items():
         look = LOOKS[name]
         style = {"color": look.color, "linestyle": look.dashes}
-        costs = _smoothed(result.cost)
-        steps = np.arange(1, costs.shape[1] + 1)
+        costs = _smoothed(result.cost, result.cost_every)
+        starts.append(costs[:, 0].mean())
+        steps = result.cost_every * np.arange(1, costs.shape[1] + 1)
         axes[0, 0].plot(steps, costs.mean(axis=0), **style)
         marks = {"marker": look.marker, "markersize": 3.5, "label": look.label}
-        accuracy = 100 * result.curve
-        axes[0, 1].plot(result.curve_steps, accuracy.mean(axis=0), **style, **marks)
-        if len(accuracy) > 1:
+        curve = (100 if is_share(result.metric) else 1) * result.curve
+        axes[0, 1].plot(result.curve_steps, curve.mean(axis=0), **style, **marks)
+        if len(curve) > 1:
             band = {"color": look.color, "alpha": 0.15, "lw": 0}
             axes[0, 0].fill_between(steps, costs.min(axis=0), costs.max(axis=0), **band)
-            ends = result.curve_steps
-            axes[0, 1].fill_between(ends, accuracy.min(axis=0), accuracy.max(axis=0), **band)
-    axes[0, 0].set(xlabel="training step", ylabel="training cost (nats), smoothed", ylim=(0, 3))
-    axes[0, 1].set(xlabel="training step", ylabel="test accuracy (%)", ylim=(0, 100))
+            axes[0, 1].fill_between(
+                result.curve_steps, curve.min(axis=0), curve.max(axis=0), **band
+            )
+    axes[0, 0].set(xlabel="training step", ylabel="training cost, smoothed")
+    axes[0, 0].set_ylim(0, _TOP * float(np.nanmedian(starts)))
+    metric = next(iter(results.values())).metric
+    unit = "%" if is_share(metric) else metric.unit
+    axes[0, 1].set(xlabel="training step", ylabel=f"test {metric.name}{unit and f' ({unit})'}")
+    if is_share(metric):
+        axes[0, 1].set_ylim(0, 100)
     figure.legend(
         *axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False
     )
     return figure
 
 
-def _smoothed(cost: np.ndarray) -> np.ndarray:
-    """An exponential average over about 20 steps: cost [seeds, steps]."""
-    smooth = cost.astype(np.float64)
+_TOP = 1.3  # of the axis of the cost, in units of the cost before training
+
+
+def _smoothed(cost: np.ndarray, every: int) -> np.ndarray:
+    """An exponential average over about 20 steps: cost [seeds, steps/every]."""
+    smooth, kept = cost.astype(np.float64), 0.95**every
     for step in range(1, cost.shape[1]):
-        smooth[:, step] = 0.95 * smooth[:, step - 1] + 0.05 * cost[:, step]
+        smooth[:, step] = kept * smooth[:, step - 1] + (1 - kept) * cost[:, step]
     return smooth

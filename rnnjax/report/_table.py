@@ -4,10 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from rnnjax._extras import optional
 from rnnjax.report._style import LOOKS
+from rnnjax.tasks import Metric
 from rnnjax.training import CellResult, FlowMeasures
 
 
@@ -19,7 +18,7 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
         padding=(0, 0 if compact else 1),
         pad_edge=not compact,
         show_edge=not compact,
-        title="Gradient flow and accuracy, before → after training",
+        title=f"Gradient flow and {_metric(results).name}, before → after training",
         caption=(
             "half-life: steps back in time over which ‖∂C/∂h‖ halves (∞: constant; ×2: doubles). "
             "−∞: exactly zero, as behind ReLU units that are off (at blank pixels h = 0). "
@@ -31,7 +30,7 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
     for heading, justify in (
         ("cell", "left"),
         ("", "left"),
-        ("test\naccuracy\n%", "right"),
+        (_heading(results), "right"),
         ("half-life\nsteps", "right"),
         ("log₁₀\n‖∂C/∂h₁‖ /\n‖∂C/∂h_T‖", "right"),
         ("λ₁", "right"),
@@ -46,7 +45,7 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
         table.add_row(
             "",
             "after",
-            _accuracy(result.accuracy),
+            _score(result),
             *_flow(result.after),
             _number(bounds[1]),
             f"{result.milliseconds:.1f}",
@@ -55,9 +54,27 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
     return table
 
 
-def _accuracy(values: np.ndarray) -> str:
-    mean = f"{100 * values.mean():.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {100 * values.std(ddof=1):.1f}"
+def _heading(results: Mapping[str, CellResult]) -> str:
+    metric = _metric(results)
+    return f"test\n{metric.name}\n{'%' if is_share(metric) else metric.unit}"
+
+
+def _metric(results: Mapping[str, CellResult]) -> Metric:
+    return next(iter(results.values())).metric
+
+
+def is_share(metric: Metric) -> bool:
+    """Whether a metric is a share, which is shown in per cent."""
+    return metric.name.startswith("accuracy")
+
+
+def _score(result: CellResult) -> str:
+    share = is_share(result.metric)
+    values = (100 if share else 1) * result.scores
+    mean = f"{values.mean():{'.1f' if share else '.4g'}}"
+    return (
+        mean if len(values) == 1 else f"{mean} ± {values.std(ddof=1):{'.1f' if share else '.2g'}}"
+    )
 
 
 def _flow(measures: FlowMeasures) -> tuple[str, str, str, str]:

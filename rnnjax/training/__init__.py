@@ -8,16 +8,18 @@ from rnnjax.training._comparison import (
     GRADIENTS,
     CellResult,
     ComparisonSettings,
+    Progress,
     train_and_measure,
 )
 from rnnjax.training._config import read_config
 from rnnjax.training._fit import fit
-from rnnjax.training._flow import FlowMeasures, measure_flow
+from rnnjax.training._flow import FlowMeasures, measure_flow, measure_recurrence
 from rnnjax.training._flow_callback import flow_callback
 from rnnjax.training._log import read_metrics
 from rnnjax.training._loop import Interrupted, Result
 from rnnjax.training._settings import OPTIMIZERS, SCHEDULES, Settings, resolved
 from rnnjax.training._step import Metrics, TrainState, global_norm, start_training, train_step
+from rnnjax.training._task_comparison import comparable_task, train_and_measure_on
 
 __all__ = [
     "CONTENDERS",
@@ -32,20 +34,24 @@ __all__ = [
     "FlowMeasures",
     "Interrupted",
     "Metrics",
+    "Progress",
     "Result",
     "Settings",
     "TrainState",
     "classifier",
+    "comparable_task",
     "cross_entropy",
     "fit",
     "flow_callback",
     "global_norm",
     "load",
     "measure_flow",
+    "measure_recurrence",
     "read_config",
     "read_metrics",
     "resolved",
     "start_training",
     "train_and_measure",
+    "train_and_measure_on",
     "train_step",
 ]

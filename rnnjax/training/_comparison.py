@@ -14,7 +14,7 @@ from rnnjax._types import Array, Carry, Cell, Gradient
 from rnnjax.cells._activations import ActivationName
 from rnnjax.flow import pascanu_bound
 from rnnjax.gradients import autodiff, bptt
-from rnnjax.tasks import CELLS, CellFactory, Digits
+from rnnjax.tasks import CELLS, CellFactory, Digits, Metric
 from rnnjax.training._classifier import Classifier, ClassifierParams, classifier, cross_entropy
 from rnnjax.training._flow import FlowMeasures, measure_flow
 from rnnjax.training._step import TrainState, start_training, train_step
@@ -57,14 +57,16 @@ class ComparisonSettings(NamedTuple):
 
 
 class CellResult(NamedTuple):
-    accuracy: np.ndarray  # [seeds] on the test images, in [0, 1]
-    cost: np.ndarray  # [seeds, steps] training cost in nats
-    curve_steps: np.ndarray  # [chunks] steps taken when accuracy was measured
-    curve: np.ndarray  # [seeds, chunks] test accuracy
+    scores: np.ndarray  # [seeds] the metric on what is held out: accuracy is in [0, 1]
+    cost: np.ndarray  # [seeds, steps/cost_every] training cost
+    curve_steps: np.ndarray  # [chunks] steps taken when the metric was measured
+    curve: np.ndarray  # [seeds, chunks] the metric
     before: FlowMeasures  # of the first seed
     after: FlowMeasures
     bounds: tuple[float, float] | None  # σ_max(W_h) γ before and after; vanilla cells only
     milliseconds: float  # a training step of all seeds together, median over chunks
+    metric: Metric = Metric("accuracy", "max")
+    cost_every: int = 1  # steps that each entry of cost is the mean of
 
 
 def train_and_measure(

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import flow
-from rnnjax._types import Array, Carry, Cell
+from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.tasks import Recurrence
 from rnnjax.training._classifier import Classifier, ClassifierParams, cross_entropy
+
+_LONGEST = 256  # steps that Jacobians and sensitivity maps are taken over
 
 
 class FlowMeasures(NamedTuple):
@@ -36,16 +39,43 @@ def measure_flow(
     """
     recording = flow.record(cell, params.cell, xs, _sum_of_costs(net, params, labels))
     norms = flow.gradient_norms(recording.carry_ct, "h")
-    exponents = flow.lyapunov_spectrum(cell, params.cell, xs, 1)
-    one = xs[:, 0]
-    values = flow.log_singular_values(flow.jacobians(cell, params.cell, one))
+    return _measures(cell, params.cell, norms, xs, xs[:, 0])
+
+
+def measure_recurrence(net: Recurrence, examples: int) -> FlowMeasures:
+    """Measure the gradient flow of any task's recurrent part.
+
+    Of sequences of several lengths only the longest of the batch are measured, so that the norms
+    at one lag are of one step.
+
+    Args:
+      net: what `Task.recurrence` returns; the carry of its cell has a field `h`.
+      examples: how many at most. The first alone, its first 256 steps, goes into the singular
+        values and the sensitivity map.
+    """
+    recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths)
+    norms = flow.gradient_norms(recording.carry_ct, "h")
+    xs, longest = jnp.asarray(net.xs), norms.shape[0]
+    chosen = np.arange(norms.shape[1])
+    if net.lengths is not None:
+        lengths = np.asarray(net.lengths)
+        longest = int(lengths.max())
+        chosen = np.flatnonzero(lengths == longest)
+    chosen = chosen[:examples]
+    norms, xs = norms[:longest, chosen], xs[:longest, chosen]
+    return _measures(net.cell, net.params, norms, xs, xs[:_LONGEST, 0])
+
+
+def _measures(cell: Cell, params: Params, norms: Array, xs: Array, one: Array) -> FlowMeasures:
+    """Of the norms `[T, B]` and the inputs `[T, B, D]`, and of one example `[t, D]`."""
+    values = flow.log_singular_values(flow.jacobians(cell, params, one))
     return FlowMeasures(
         np.asarray(norms),
         _verdict(norms),
-        float(jnp.mean(exponents)),
+        float(jnp.mean(flow.lyapunov_spectrum(cell, params, xs, 1))),
         np.asarray(values.lags),
         np.asarray(values.logs),
-        np.asarray(flow.sensitivity(cell, params.cell, one)),
+        np.asarray(flow.sensitivity(cell, params, one)),
     )
 
 

@@ -67,6 +67,21 @@ def test_the_same_seed_gives_the_same_numbers(quick_run, tmp_path):
     assert numbers(tmp_path)["gru"] == numbers(first)["gru"]
 
 
+def test_compare_on_another_task(tmp_path):
+    plan = tmp_path / "plan.toml"
+    plan.write_text('task = "adding"\n[options]\nlength = 7\nlayers = 2\ntest_size = 10\n')
+    flags = ("--task", "adding", "--cells", "irnn", "--steps", 20, "--hidden", 4, "--config", plan)
+    done = run("compare", *flags, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "mse" in done.stdout
+    content = metrics(tmp_path / "out")
+    assert content["task"] == "adding"
+    result = content["results"]["irnn"]
+    assert result["mse"] == result["curve"][0][-1:]
+    assert len(result["before"]["sensitivity"]) == 7
+    assert (tmp_path / "out" / "sensitivity.png").exists()
+
+
 def test_ctrl_c_leaves_what_was_finished(tmp_path):
     cells = ("--cells", "identity,lstm", "--quick", "--steps", 5000)
     process = subprocess.Popen(
@@ -106,6 +121,9 @@ def test_ctrl_c_leaves_what_was_finished(tmp_path):
         (("--hidden", "0"), "hidden"),
         (("--steps", "none"), "steps"),
         (("--speed", "9"), "No such option"),
+        (("--task", "digit"), "did you mean 'digits'"),
+        (("--task", "parity", "--gradient", "autodiff"), "--gradient is for the digits"),
+        (("--task", "parity", "--config", "nowhere.toml"), "there is no file nowhere.toml"),
     ],
 )
 def test_wrong_options_say_what_is_right(arguments, message, tmp_path):

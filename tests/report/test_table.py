@@ -6,6 +6,7 @@ import pytest
 
 from rnnjax.flow import Verdict
 from rnnjax.report import comparison_table
+from rnnjax.tasks import Metric
 from rnnjax.training import CellResult, FlowMeasures
 
 
@@ -15,7 +16,7 @@ def measures(verdict, lyapunov):
 
 
 RESULT = CellResult(
-    accuracy=np.array([0.90, 0.94]),
+    scores=np.array([0.90, 0.94]),
     cost=np.zeros((2, 0)),
     curve_steps=np.zeros(0),
     curve=np.zeros((2, 0)),
@@ -53,9 +54,7 @@ def test_two_rows_a_cell_with_every_number():
 
 def test_one_seed_has_no_spread_and_other_cells_no_bound():
     constant = measures(Verdict("constant", math.inf, -0.0, 0.0), -1e-9)
-    result = RESULT._replace(
-        accuracy=np.array([0.136]), before=constant, after=constant, bounds=None
-    )
+    result = RESULT._replace(scores=np.array([0.136]), before=constant, after=constant, bounds=None)
     lines = rows({"identity": result}, 120)
     after = next(line for line in lines if "after" in line and "│" in line)
     assert cells_of(after) == ["", "after", "13.6", "∞", "0.00", "0.000", "constant", "–", "21.3"]
@@ -67,3 +66,14 @@ def test_compact_table_fits_80_columns(number):
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
     assert any(number in line for line in lines)
+
+
+def test_another_metric_has_its_name_and_unit():
+    result = RESULT._replace(scores=np.array([0.01, 0.03]), metric=Metric("loss", "min", "nats"))
+    lines = rows({"lstm": result}, 120)
+    head = " ".join(line for line in lines[:6] if "┃" in line or "test" in line)
+    assert "loss" in head
+    assert "nats" in head
+    assert "%" not in head
+    after = next(line for line in lines if "after" in line and "│" in line)
+    assert cells_of(after)[2] == "0.02 ± 0.014"
