@@ -8,7 +8,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_positive_int
+from rnnjax._checks import check_positive_int, check_rate
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.scenarios import cross_entropy
 from rnnjax.tasks._cells import CellOption, make_cell
@@ -102,6 +102,8 @@ def language(
     """
     if text is None:
         raise ValueError("text must be given: a text file, or a folder such as that of the PTB")
+    check_rate("dropout_rate", dropout_rate)
+    check_rate("embedding_dropout", embedding_dropout)
     corpus = open_corpus(
         text,
         units=units,
