@@ -14,6 +14,9 @@ LONGEST = 80  # lines
 FIGURES = {
     "parity": (r"right after 1000 bits: ([\d.]+)%", 90, 100.01),
     "series": (r"mean absolute error: ([\d.]+)", 0.001, 0.5),
+    "captioning": (r"BLEU-1 and BLEU-4: ([\d.]+),", -0.01, 60),
+    "language": (r"nats per character, held out: ([\d.]+)", 0.1, 0.9),
+    "sentiment": (r"accuracy on texts held out: ([\d.]+)%", 90, 100.01),
     "speech": (r"edits for each word said: ([\d.]+)", 0.1, 3.0),
 }
 
