@@ -45,9 +45,9 @@ def language(
     layers: Layers = 1,
     embedding: Annotated[int, "Features of a character or word."] = 64,
     tied: Annotated[bool, "Share the embedding with the output."] = False,
-    dropout_rate: Annotated[float, "Of what the output layer reads."] = 0.2,
+    dropout_rate: Annotated[float, "Of what the output layer reads."] = 0.3,
     embedding_dropout: Annotated[float, "Of the features of characters or words."] = 0.0,
-    unroll_steps: Annotated[int, "Steps over which the error is sent back."] = 128,
+    unroll_steps: Annotated[int, "Steps over which the error is sent back."] = 64,
     batch_size: BatchSize = 32,
 ) -> Task:
     """Predict each character, or word, of a text from all before it.
@@ -132,7 +132,7 @@ def language(
         batches,
         evaluation(model, corpus),
         _CHARACTERS if in_characters else _WORDS,
-        Recipe(steps=2000, learning_rate=2e-3, evaluate_every=200),
+        Recipe(steps=6000, learning_rate=2e-3, evaluate_every=500),
         initial_carry=partial(_zero_carry, model, batch_size),
         baselines=_baselines(corpus, in_characters),
         recurrence=partial(_recurrence, unit, model),
