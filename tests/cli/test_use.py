@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from entry_point import run
 from PIL import Image
 
 from rnnjax.cli._app import run as run_here
-from rnnjax.tasks import sequential_digits, series
+from rnnjax.tasks import caption, language, sentiment, sequential_digits, series
+from rnnjax.tasks.captions import picture
 from rnnjax.training import load
 
 STEPS = ("--steps", 3, "--quiet")
@@ -49,6 +51,78 @@ def of_digits(tmp_path_factory):
     return trained_here(tmp_path_factory, "digits", *flags)
 
 
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("a dog and a cat.\n" * 200, "utf-8")
+    return path
+
+
+SMALL = ("--hidden", 4, "--embedding", 3, "--unroll-steps", 8, "--batch-size", 4)
+LANGUAGE = {"hidden": 4, "embedding": 3, "unroll_steps": 8, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def of_language(tmp_path_factory, text):
+    return trained_here(tmp_path_factory, "language", "--text", text, *SMALL)
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
+    path.write_text("text,label\n" + "a good film,for\na bad film,against\n" * 20, "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def of_sentiment(tmp_path_factory, reviews):
+    flags = ("--hidden", 4, "--embedding", 3, "--batch-size", 4)
+    return trained_here(tmp_path_factory, "sentiment", "--data", reviews, *flags)
+
+
+def test_generate_writes_what_the_task_writes(of_language, text, capsys):
+    task = language(text=text, **LANGUAGE)
+    params = load(of_language, task, which="best")
+    sampling = {"temperature": 0.7, "top_k": 5, "top_p": 0.9}
+    expected = task.infer["generate"](params, "a d", 30, key=jax.random.key(4), **sampling)
+    flags = ("--length", 30, "--temperature", 0.7, "--top-k", 5, "--top-p", 0.9, "--seed", 4)
+    arguments = ("generate", of_language, "--prompt", "a d", *flags, "--best")
+    code, printed, errors = here(capsys, *arguments)
+    assert code == 0, errors
+    assert printed == expected + "\n"
+    assert len(expected) == 33
+    code, other, _ = here(capsys, *arguments, "--seed", 5)
+    assert other != printed
+
+
+def test_classify_judges_texts_and_the_lines_of_a_file(of_sentiment, reviews, tmp_path, capsys):
+    file = tmp_path / "texts.txt"
+    file.write_text("a bad bad film\n\nfilm\n", "utf-8")
+    texts = ["a good film", "a bad bad film", "film"]
+    task = sentiment(data=reviews, hidden=4, embedding=3, batch_size=4)
+    judged = task.infer["classify"](load(of_sentiment, task), texts)
+    code, printed, errors = here(capsys, "classify", of_sentiment, texts[0], "--file", file)
+    assert code == 0, errors
+    rows = [line.split(maxsplit=2) for line in printed.splitlines()[1:]]
+    assert rows == [
+        [label, f"{share:.3f}", text] for (label, share), text in zip(judged, texts, strict=True)
+    ]
+
+
+def test_caption_describes_image_files(tmp_path_factory, tmp_path, capsys):
+    options = {"hidden": 4, "channels": 4, "embedding": 4, "side": 16, "attention": "none"}
+    options |= {"pictures": 20, "test_pictures": 4, "batch_size": 4}
+    flags = [str(x) for k, v in options.items() for x in (f"--{k.replace('_', '-')}", v)]
+    out = trained_here(tmp_path_factory, "caption", *flags)
+    capsys.readouterr()
+    Image.fromarray(picture(0, side=16).image).save(tmp_path / "x.png")
+    task = caption(**options)
+    expected = task.infer["caption"](load(out, task), tmp_path / "x.png", beams=2)
+    code, printed, errors = here(capsys, "caption", out, tmp_path / "x.png", "--beams", 2)
+    assert code == 0, errors
+    assert printed.splitlines()[1].split() == [str(tmp_path / "x.png"), *expected.split()]
+
+
 def test_forecast_is_that_of_the_task_with_the_trained_params(of_series, table):
     task = series(csv=table, **SERIES)
     expected = task.infer["forecast"](load(of_series, task), steps=6)
@@ -85,6 +159,16 @@ def test_classify_names_what_is_in_image_files(of_digits, tmp_path, capsys):
     assert rows[0] != rows[1]
 
 
+@pytest.fixture(scope="module")
+def runs(of_series, of_digits, of_language, of_sentiment):
+    return {
+        "SERIES": of_series,
+        "DIGITS": of_digits,
+        "LANGUAGE": of_language,
+        "REVIEWS": of_sentiment,
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -98,12 +182,16 @@ def test_classify_names_what_is_in_image_files(of_digits, tmp_path, capsys):
         (("classify", "DIGITS", "--file", "x"), "--file is for runs that classify texts"),
         (("forecast", "SERIES", "--history", "nowhere.csv"), "nowhere.csv"),
         (("forecast", "SERIES", "--steps", 0), "--steps"),
+        (("generate", "LANGUAGE", "--temperature", 0), "temperature must be above 0"),
+        (("generate", "LANGUAGE", "--top-p", 2), "top_p is a probability"),
+        (("classify", "REVIEWS"), "expected texts to classify, got none"),
+        (("classify", "REVIEWS", "a", "--invert"), "a run of this task has no --invert"),
+        (("classify", "REVIEWS", "--file", "nowhere.txt"), "nowhere.txt"),
     ],
 )
-def test_wrong_use(arguments, message, of_series, of_digits, capsys, tmp_path, monkeypatch):
+def test_wrong_use(arguments, message, runs, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folders = {"SERIES": of_series, "DIGITS": of_digits}
-    code, printed, errors = here(capsys, *(folders.get(it, it) for it in arguments))
+    code, printed, errors = here(capsys, *(runs.get(it, it) for it in arguments))
     assert code == 2
     assert message in errors
     assert errors.count("\n") == 1
