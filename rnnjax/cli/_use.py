@@ -16,6 +16,8 @@ from rnnjax.cli._plan import CONFIG, make_task, read_plan
 from rnnjax.cli._results import show_rows
 from rnnjax.training import load
 
+_SHOWN = 128  # pixels of a side of an image in a figure
+
 
 class Trained(NamedTuple):
     """A run's folder, and which of its params."""
@@ -53,12 +55,25 @@ def generate(run: Trained, prompt: str, length: int, seed: int, **sampling: Any)
         typer.echo(run.use("generate")(prompt, length, key=jax.random.key(seed), **sampling))
 
 
-def caption(run: Trained, images: Sequence[Path], beams: int) -> None:
-    """Print a sentence for each image."""
+def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | None) -> None:
+    """Print a sentence for each image, and draw a figure of them if there is a file for it."""
     with errors_of("caption"):
         paths, describe = _existing(images), run.use("caption")
-        rows = [(str(path), describe(path, beams=beams)) for path in paths]
-        show_rows(("image", "caption"), rows)
+        found = [describe(path, beams=beams, looked=True) for path in paths]
+        show_rows(
+            ("image", "caption"),
+            [(str(path), each.caption) for path, each in zip(paths, found, strict=True)],
+        )
+        if figure is not None:
+            from rnnjax.report import CaptionRow, write_captions
+            from rnnjax.tasks.captions import read_image
+
+            rows = [
+                CaptionRow(read_image(path, _SHOWN), each.caption, looked=each.looked)
+                for path, each in zip(paths, found, strict=True)
+            ]
+            figure.parent.mkdir(parents=True, exist_ok=True)
+            write_captions(rows, figure)
 
 
 def classify(run: Trained, things: Sequence[str], file: Path | None, **options: Any) -> None:

@@ -44,13 +44,20 @@ def caption(
     run: Run,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
     beams: Annotated[int, typer.Option(min=1, help="Sentences that are followed up at once.")] = 3,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Draw the images, and where the net looked, into this file as well."),
+    ] = None,
     best: Best = False,
     member: Member = 0,
 ) -> None:
-    """Say in a sentence what is in an image, by a net that was trained on captions."""
+    """Say in a sentence what is in an image, by a net that was trained on captions.
+
+    `rnnjax caption runs/caption dog.jpg beach.jpg --figure looked.png`
+    """
     from rnnjax.cli import _use
 
-    _use.caption(_use.Trained(run, best, member), images, beams)
+    _use.caption(_use.Trained(run, best, member), images, beams, figure)
 
 
 def classify(

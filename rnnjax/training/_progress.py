@@ -55,13 +55,15 @@ def _summary(entry: Mapping[str, Any]) -> str:
 def _bar(name: str, begin: int, steps: int) -> Iterator[Show]:
     rich = optional("rich.progress")
     console = optional("rich.console").Console(stderr=True)
+    wrapping = optional("rich.table").Column(no_wrap=False)
     columns = (
         rich.TextColumn("{task.description}"),
         rich.BarColumn(),
         rich.MofNCompleteColumn(),
         rich.TextColumn("{task.fields[rate]}"),
         rich.TimeRemainingColumn(),
-        rich.TextColumn("{task.fields[figures]}"),
+        # Where a terminal is narrow, this one wraps before the others are cut.
+        rich.TextColumn("{task.fields[figures]}", table_column=wrapping),
     )
     with rich.Progress(*columns, console=console) as bar:
         task = bar.add_task(name, total=steps, completed=begin, rate="", figures="compiling")

@@ -110,7 +110,7 @@ def test_classify_judges_texts_and_the_lines_of_a_file(of_sentiment, reviews, tm
 
 
 def test_caption_describes_image_files(tmp_path_factory, tmp_path, capsys):
-    options = {"hidden": 4, "channels": 4, "embedding": 4, "side": 16, "attention": "none"}
+    options = {"hidden": 4, "channels": 4, "embedding": 4, "side": 16}
     options |= {"pictures": 20, "test_pictures": 4, "batch_size": 4}
     flags = [str(x) for k, v in options.items() for x in (f"--{k.replace('_', '-')}", v)]
     out = trained_here(tmp_path_factory, "caption", *flags)
@@ -121,6 +121,13 @@ def test_caption_describes_image_files(tmp_path_factory, tmp_path, capsys):
     code, printed, errors = here(capsys, "caption", out, tmp_path / "x.png", "--beams", 2)
     assert code == 0, errors
     assert printed.splitlines()[1].split() == [str(tmp_path / "x.png"), *expected.split()]
+    drawn = tmp_path / "new" / "looked.png"
+    code, _, errors = here(capsys, "caption", out, tmp_path / "x.png", "--figure", drawn)
+    assert code == 0, errors
+    assert np.asarray(Image.open(drawn)).std() > 10
+    code, _, errors = here(capsys, "caption", out, tmp_path / "x.png", "--figure", tmp_path / "x.y")
+    assert code == 2
+    assert "'y' is not supported" in errors
 
 
 def test_forecast_is_that_of_the_task_with_the_trained_params(of_series, table):

@@ -71,7 +71,8 @@ def caption(
     the same with captions of other pictures (`shuffled_…`); for generated pictures
     `combinations_…` as well. The baseline is the best single sentence for all pictures.
 
-    `infer["caption"](params, image, *, beams=3, looked=False)` captions a file or an array.
+    `infer["caption"](params, image, *, beams=3, looked=False)` captions a file or an array; with
+    `looked` it gives a `Described`, which `rnnjax.report.write_captions` draws.
 
     Args:
       data: the folder.
@@ -139,7 +140,8 @@ def caption(
         dropout=dropout_rate,
         word_dropout=word_dropout,
     )
-    describe = describer(model.decoder, vocabulary, int(sentences.lengths.max()))
+    form = example.shape[:2] if features is not None and example.ndim == 3 else None
+    describe = describer(model.decoder, vocabulary, int(sentences.lengths.max()), form)
     metric = Metric("exact", "max") if data is None else Metric("bleu_4", "max", "%")
     return Task(
         name="caption",

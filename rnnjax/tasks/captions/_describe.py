@@ -21,10 +21,10 @@ _AT_ONCE = 125  # pictures
 
 
 class Described(NamedTuple):
-    """A caption, and where the net looked for each of its words."""
+    """A caption, and where the net looked for each of its words; None without attention."""
 
     caption: str
-    looked: np.ndarray  # [words + 1, h, w] attention weights; the last for the end
+    looked: np.ndarray | None  # [words + 1, h, w] attention weights, the last for the end
 
 
 class Describer(NamedTuple):
@@ -32,8 +32,13 @@ class Describer(NamedTuple):
     looked: Callable[..., np.ndarray] | None  # (params, picture, caption) -> [words, p, p]
 
 
-def describer(decoder: Decoder, vocabulary: Vocabulary, longest: int) -> Describer:
-    """How a net writes captions of at most `longest` words, the end included."""
+def describer(
+    decoder: Decoder, vocabulary: Vocabulary, longest: int, form: tuple[int, int] | None
+) -> Describer:
+    """How a net writes captions of at most `longest` words, the end included.
+
+    `form` is the height and width of the map that attention looks at; None for a square one.
+    """
 
     @partial(jax.jit, static_argnames="beams")
     def write(params: Params, pictures: Array, beams: int) -> Array:
@@ -59,11 +64,15 @@ def describer(decoder: Decoder, vocabulary: Vocabulary, longest: int) -> Describ
     def looked(params: Params, picture: np.ndarray, caption: str) -> np.ndarray:
         words = np.append(BEGIN, vocabulary.encode(caption))[:, None]
         weights = np.asarray(attention(params, picture[None], words))[:, 0]
-        side = math.isqrt(weights.shape[1])
-        form = (side, side) if side**2 == weights.shape[1] else (1, weights.shape[1])
-        return weights.reshape(-1, *form)
+        return weights.reshape(-1, *(form or _square(weights.shape[1])))
 
     return Describer(captions, looked)
+
+
+def _square(places: int) -> tuple[int, int]:
+    """The sides of a square map, or a row of places that make no square."""
+    side = math.isqrt(places)
+    return (side, side) if side**2 == places else (1, places)
 
 
 def captions_of(describe: Describer, params: Params, data: Captioned, beams: int = 1) -> list[str]:
@@ -85,13 +94,11 @@ def caption_use(
     def caption(
         params: Params, image: str | Path | np.ndarray, *, beams: int = 3, looked: bool = False
     ) -> str | Described:
-        """What is in a picture; with `looked`, and attention, as a `Described`."""
+        """What is in a picture; with `looked`, as a `Described`."""
         picture = read(image)
         found = describe.captions(params, picture[None], beams)[0]
         if not looked:
             return found
-        if describe.looked is None:
-            raise ValueError("the net was made with attention='none': it looks at no place")
-        return Described(found, describe.looked(params, picture, found))
+        return Described(found, describe.looked and describe.looked(params, picture, found))
 
     return caption

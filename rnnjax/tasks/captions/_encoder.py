@@ -13,7 +13,8 @@ _MAP = 8  # the largest side of a feature map
 class Convolutions(nn.Module):
     """Pictures [B, S, S, 3] uint8 to a map [P, B, M] of P = p² positions, or to one [B, M].
 
-    x ← relu(norm(conv3x3(x))),   every second pixel while the side is above 8, then once more
+    x ← relu(norm(conv3x3(x))),   every second pixel once, and while the side is above 8;
+                                  then once more, all pixels
     map:      m_p = x_p + e_p,    with e learned: where in the picture p is
     feature:  f = relu(x W + b),  over all positions
     """
