@@ -172,6 +172,28 @@ def compare(
 
 
 @app.command()
+def curves(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs of rnnjax train.")
+    ],
+    out: Annotated[Path, typer.Option(help="The figure: .png, .pdf, .svg …")] = Path(
+        "runs/curves.png"
+    ),
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Another figure of the evaluation than the one it is judged by."),
+    ] = None,
+) -> None:
+    """Draw how runs of one task learned: training cost, and the held-out metric by step.
+
+    `rnnjax curves runs/adding_lstm runs/adding_vanilla --out adding.png`
+    """
+    from rnnjax.cli._curves import draw_curves
+
+    draw_curves(runs, out, metric)
+
+
+@app.command()
 def doctor() -> None:
     """Print versions, devices, and which methods and extras are available, and why not."""
     from rnnjax.cli._doctor import run_doctor

@@ -2,7 +2,16 @@
 
 from rnnjax._files import write_json
 from rnnjax.report._captions import CaptionRow, write_captions
+from rnnjax.report._curves import RunCurve, write_curves
 from rnnjax.report._figures import write_figures
 from rnnjax.report._table import comparison_table
 
-__all__ = ["CaptionRow", "comparison_table", "write_captions", "write_figures", "write_json"]
+__all__ = [
+    "CaptionRow",
+    "RunCurve",
+    "comparison_table",
+    "write_captions",
+    "write_curves",
+    "write_figures",
+    "write_json",
+]

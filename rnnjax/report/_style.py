@@ -21,6 +21,8 @@ LOOKS: dict[str, Look] = {
     "gru": Look("GRU", "#009E73", (0, (3, 1, 1, 1, 1, 1)), "P"),
 }
 
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000")
+
 _RC = {
     "font.size": 8,
     "axes.titlesize": 8.5,

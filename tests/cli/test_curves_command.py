@@ -1,0 +1,87 @@
+"""`rnnjax curves`: which runs it draws, under which names."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rnnjax.cli import _curves
+from rnnjax.cli._app import run
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two runs of adding that differ in the cell, one of which has not ended, and another task."""
+    for name, task, cell in (("a", "adding", "lstm"), ("b", "adding", "gru"), ("c", "sine", "gru")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.toml").write_text(f'task = "{task}"\n[options]\ncell = "{cell}"\n')
+        lines = [
+            {"step": k, "cost": 1 / k, "evaluation": {"mse": 0.1 / k, "wrong": 0.5}} for k in (1, 2)
+        ]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = {
+        "metric": {"name": "mse", "goal": "min", "unit": ""},
+        "baselines": {"mean": 0.2},
+    }
+    (tmp_path / "a" / "results.json").write_text(json.dumps(results))
+    return tmp_path
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What was handed to `write_curves`, which draws it all the same."""
+    calls: list[tuple[Any, ...]] = []
+    write = _curves.write_curves
+    monkeypatch.setattr(
+        _curves, "write_curves", lambda *given: (calls.append(given), write(*given))
+    )
+    return calls
+
+
+def test_runs_are_named_by_what_sets_them_apart(runs, drawn, capsys):
+    out = runs / "new" / "x.png"
+    assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"the curves are in {out}\n"
+    assert np.asarray(Image.open(out)).std() > 10
+    curves, metric, _, baselines = drawn[0]
+    assert [curve.label for curve in curves] == ["lstm", "gru"]
+    assert [entry["cost"] for entry in curves[1].history] == [1, 0.5]
+    assert (metric.name, metric.goal, baselines) == ("mse", "min", {"mean": 0.2})
+
+
+def test_a_run_that_has_not_ended_asks_its_task(runs, drawn):
+    assert run(["curves", str(runs / "b"), "--out", str(runs / "x.png")]) == 0
+    assert drawn[0][1].name == "mse"
+    assert drawn[0][3] == {"mean": pytest.approx(1 / 6)}
+
+
+def test_equal_options_are_told_apart_by_folder(runs, drawn):
+    (runs / "a" / "config.toml").write_text('task = "adding"\n[options]\ncell = "gru"\n')
+    assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(runs / "x.png")]) == 0
+    assert [curve.label for curve in drawn[0][0]] == ["a", "b"]
+
+
+def test_another_metric(runs, drawn):
+    flags = ["--metric", "wrong", "--out", str(runs / "x.png")]
+    assert run(["curves", str(runs / "a"), *flags]) == 0
+    assert (drawn[0][1].name, drawn[0][3]) == ("wrong", {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a", "c"], "different tasks, adding and sine"),
+        (["nothing"], "there is no file"),
+        (["a", "--metric", "wrnog"], "did you mean 'wrong'"),
+        (["a", "--out", "x.unknown"], "is not supported"),
+    ],
+)
+def test_wrong_use(runs, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(runs)
+    assert run(["curves", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("rnnjax curves: ")
+    assert said in message
