@@ -29,6 +29,7 @@ from rnnjax.training import (
     ComparisonSettings,
     Progress,
     comparable_task,
+    peak_rate,
     train_and_measure,
     train_and_measure_on,
 )
@@ -43,6 +44,7 @@ class Subject(NamedTuple):
     name: str
     data: str  # in words
     measure: Callable[[str, Progress], CellResult]  # (cell, progress) -> its result
+    peak_rate: Callable[[str], float]  # the learning rate of a cell
 
 
 def run_compare(
@@ -93,6 +95,7 @@ def _subject(task: str, config: Path | None, settings: ComparisonSettings, first
             task,
             "UCI handwritten digits, pixel by pixel",
             lambda name, progress: train_and_measure(name, data, settings, progress),
+            lambda name: CONTENDERS[name].learning_rate,
         )
     if settings.gradient != "bptt":
         raise ValueError("--gradient is for the digits alone: leave it out")
@@ -103,13 +106,14 @@ def _subject(task: str, config: Path | None, settings: ComparisonSettings, first
             raise ValueError(f"{config} is of the task {plan.task!r}: say --task {plan.task}")
     # What differs between cells is theirs; what is wrong with the rest shows before training.
     options = {k: v for k, v in full_options(plan).items() if k not in ("cell", "hidden")}
-    comparable_task(task, first, settings.hidden, options)
+    first_made = comparable_task(task, first, settings.hidden, options)
 
     def measure(name: str, progress: Progress) -> CellResult:
         made = comparable_task(task, name, settings.hidden, options)
         return train_and_measure_on(name, made, settings, progress)
 
-    return Subject(task, TASKS[task].summary, measure)
+    summary = TASKS[task].summary
+    return Subject(task, summary, measure, lambda name: peak_rate(name, first_made))
 
 
 def _progress() -> Bar:
@@ -158,7 +162,7 @@ def _write_metrics(
         "data": subject.data,
         "settings": settings,
         "cells": names,
-        "peak_learning_rates": {name: CONTENDERS[name].learning_rate for name in names},
+        "peak_learning_rates": {name: subject.peak_rate(name) for name in names},
         "initial_recurrent_weights": {name: CONTENDERS[name].start for name in names},
         "complete": len(results) == len(names),
         "results": {name: _named(result) for name, result in results.items()},

@@ -45,6 +45,11 @@ def comparable_task(name: str, cell: str, hidden: int, options: Mapping[str, Any
     return task
 
 
+def peak_rate(name: str, task: Task) -> float:
+    """The learning rate at its peak of a contender: the task's own, a tenth of it for the IRNN."""
+    return task.recipe.learning_rate * CONTENDERS[name].learning_rate / _COMMON_RATE
+
+
 def train_and_measure_on(
     name: str, task: Task, settings: ComparisonSettings, progress: Progress = lambda steps: None
 ) -> CellResult:
@@ -87,11 +92,10 @@ def train_and_measure_on(
 
 
 def _settings(name: str, task: Task, settings: ComparisonSettings) -> Settings:
-    rate = task.recipe.learning_rate * CONTENDERS[name].learning_rate / _COMMON_RATE
     apart = -(-settings.steps // (_EVALUATIONS * _COST_EVERY)) * _COST_EVERY
     return Settings(
         steps=settings.steps,
-        learning_rate=rate,
+        learning_rate=peak_rate(name, task),
         optimizer="adam",
         weight_decay=0.0,
         clip_norm=settings.clip,

@@ -69,16 +69,20 @@ def test_the_same_seed_gives_the_same_numbers(quick_run, tmp_path):
 
 def test_compare_on_another_task(tmp_path):
     plan = tmp_path / "plan.toml"
-    plan.write_text('task = "adding"\n[options]\nlength = 7\nlayers = 2\ntest_size = 10\n')
-    flags = ("--task", "adding", "--cells", "irnn", "--steps", 20, "--hidden", 4, "--config", plan)
+    plan.write_text('task = "temporal_order"\n[options]\nlength = 20\nlayers = 2\ntest_size = 10\n')
+    flags = ("--task", "temporal_order", "--config", plan, "--cells", "irnn")
+    flags += ("--steps", 20, "--hidden", 4)
     done = run("compare", *flags, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert "mse" in done.stdout
+    assert "accuracy" in done.stdout
     content = metrics(tmp_path / "out")
-    assert content["task"] == "adding"
+    assert content["task"] == "temporal_order"
+    assert content["peak_learning_rates"] == {
+        "irnn": pytest.approx(3e-4)
+    }  # a tenth of the recipe's
     result = content["results"]["irnn"]
-    assert result["mse"] == result["curve"][0][-1:]
-    assert len(result["before"]["sensitivity"]) == 7
+    assert result["accuracy"] == result["curve"][0][-1:]
+    assert len(result["before"]["sensitivity"]) == 20
     assert (tmp_path / "out" / "sensitivity.png").exists()
 
 
