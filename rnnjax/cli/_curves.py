@@ -63,10 +63,11 @@ def _judged(folder: Path, plan: Plan) -> tuple[Metric, Mapping[str, float]]:
 def _labels(folders: Sequence[Path], plans: Sequence[Plan]) -> list[str]:
     """What sets each run apart: the cell, other options, or else its folder's name."""
     tables = [{**plan.options, **plan.settings} for plan in plans]
+    cells = [str(table.get("cell")) for table in tables]
+    if len(set(cells)) == len(cells) > 1:
+        return cells
     names = dict.fromkeys(name for table in tables for name in table)
     apart = [name for name in names if len({str(table.get(name)) for table in tables}) > 1]
-    if apart == ["cell"]:
-        return [str(table["cell"]) for table in tables]
     labels = [", ".join(f"{name}={table.get(name)}" for name in apart) for table in tables]
     if len(set(labels)) < len(labels) or max(map(len, labels)) > _LONG:
         return [folder.absolute().name for folder in folders]

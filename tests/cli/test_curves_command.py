@@ -52,6 +52,14 @@ def test_runs_are_named_by_what_sets_them_apart(runs, drawn, capsys):
     assert (metric.name, metric.goal, baselines) == ("mse", "min", {"mean": 0.2})
 
 
+def test_labels_of_runs_with_one_cell_say_what_else_differs(runs, drawn):
+    for name, length in (("a", 7), ("b", 9)):
+        text = f'task = "adding"\n[options]\ncell = "gru"\nlength = {length}\n'
+        (runs / name / "config.toml").write_text(text)
+    assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(runs / "x.png")]) == 0
+    assert [curve.label for curve in drawn[0][0]] == ["length=7", "length=9"]
+
+
 def test_a_run_that_has_not_ended_asks_its_task(runs, drawn):
     assert run(["curves", str(runs / "b"), "--out", str(runs / "x.png")]) == 0
     assert drawn[0][1].name == "mse"
