@@ -1,7 +1,7 @@
 """Captioned pictures in a folder: Flickr8k's layout, and COCO's."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from rnnjax.tasks.captions._captioned import Captioned, Source
 from rnnjax.tasks.captions._captions_file import Entry, read_captions
 from rnnjax.tasks.captions._features import Features
 from rnnjax.tasks.captions._images import read_image
+from rnnjax.tasks.text._lines import decoded
 
 _EVERY = 10  # where nothing says which pictures are for testing, each tenth is
 _MISSING = 0.01  # share of pictures that may be missing
 _LAYOUTS = """expected, in it or a folder within,
   captions.txt (columns image,caption) or *.token.txt (lines of image.jpg#0, a tab, a caption), a
-  folder of pictures, and perhaps *trainImages.txt with *testImages.txt or *devImages.txt, as
-  Flickr8k has it;
+  folder of pictures, and perhaps *testImages.txt or *devImages.txt, with or without
+  *trainImages.txt, as Flickr8k has it;
   or captions_train*.json and captions_val*.json with folders of pictures (COCO)"""
 
 
@@ -35,8 +36,9 @@ def in_folder(
     Args:
       folder: where captions and pictures are; see the error for the layouts.
       side: height and width that pictures are brought to.
-      part: which list of Flickr8k to test on, "test" or "dev". Without such lists, and with a
-        single file of captions, every tenth picture in the order of names is for testing.
+      part: which list of Flickr8k to test on, "test" or "dev". Without *trainImages.txt the
+        pictures in neither are for training. Without any list, and with a single file of
+        captions, every tenth picture in the order of names is for testing.
       features: an npz file of given features, instead of pictures.
       encoding: of text files.
 
@@ -45,7 +47,8 @@ def in_folder(
 
     Raises:
       FileNotFoundError: there is no such folder or file.
-      ValueError: neither layout, a bad line (by its number), or pictures that are not there.
+      ValueError: neither layout, several files where one is expected, a bad line (by its
+        number), a picture both to train and to test on, or pictures that are not there.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -83,47 +86,84 @@ def _part(entries: list[Entry], missing: set[str], reader: _Files | Features) ->
 
 
 def _entries(folder: Path, part: str, encoding: str) -> tuple[list[Entry], list[Entry]]:
-    jsons = _found(folder, ("captions_train*.json",)), _found(folder, ("captions_val*.json",))
-    if all(jsons):
-        return read_captions(jsons[0][0]), read_captions(jsons[1][0])
-    files = _found(folder, ("captions*.txt", "captions*.csv", "*.token.txt", "captions*.json"))
-    if not files:
+    jsons = _found(folder, "captions_train*.json"), _found(folder, "captions_val*.json")
+    if jsons[0] and jsons[1]:
+        return read_captions(jsons[0]), read_captions(jsons[1])
+    captions = _found(folder, "captions*.txt", "captions*.csv", "*.token.txt", "captions*.json")
+    if captions is None:
         raise ValueError(f"{folder}: found no captions: {_LAYOUTS}")
-    entries = read_captions(files[0], encoding)
-    lists = [_found(folder, (f"*{name}Images.txt",)) for name in ("train", part)]
-    if lists[0] and not lists[1]:
-        raise ValueError(f"{lists[0][0]} has no *{part}Images.txt beside it")
-    if lists[0]:
-        train, test = (_listed(entries, found[0], files[0], encoding) for found in lists)
-    else:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-        test = ordered[_EVERY - 1 :: _EVERY]
-        train = [entry for k, entry in enumerate(ordered) if k % _EVERY != _EVERY - 1]
+    entries = read_captions(captions, encoding)
+    found = {name: _found(folder, f"*{name}Images.txt") for name in ("train", "test", "dev")}
+    lists = {name: path for name, path in found.items() if path is not None}
+    if lists:
+        return _by_lists(entries, captions, lists, part, encoding)
+    ordered = sorted(entries, key=lambda entry: entry.name)
+    test = ordered[_EVERY - 1 :: _EVERY]
+    train = [entry for k, entry in enumerate(ordered) if k % _EVERY != _EVERY - 1]
     if not train or not test:
         raise ValueError(
-            f"{files[0]}: {len(entries)} pictures leave {len(train)} to train on and {len(test)} "
+            f"{captions}: {len(entries)} pictures leave {len(train)} to train on and {len(test)} "
             f"to test on: expected at least {_EVERY}"
         )
     return train, test
 
 
-def _found(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """Files of the first pattern that has any, in the folder or one within."""
+def _by_lists(
+    entries: list[Entry], captions: Path, lists: dict[str, Path], part: str, encoding: str
+) -> tuple[list[Entry], list[Entry]]:
+    """The pictures to train and to test on; without a list to train on, those in no list."""
+    if part not in lists:
+        raise ValueError(f"{next(iter(lists.values()))} has no *{part}Images.txt beside it")
+    listed = {name: _listed(entries, path, captions, encoding) for name, path in lists.items()}
+    test = listed[part]
+    if "train" not in lists:
+        held_out = {entry.name for chosen in listed.values() for entry in chosen}
+        train = [entry for entry in entries if entry.name not in held_out]
+        if not train:
+            raise ValueError(f"{lists[part]} leaves no picture of {captions} to train on")
+        return train, test
+    tested = {entry.name for entry in test}
+    for entry in listed["train"]:
+        if entry.name in tested:
+            raise ValueError(
+                f"{entry.name} is in {lists['train']} and in {lists[part]}: expected no picture "
+                "both to train and to test on; take it out of one of them"
+            )
+    return listed["train"], test
+
+
+def _found(folder: Path, *patterns: str) -> Path | None:
+    """The file of the first pattern that has any, in the folder or one within."""
     for pattern in patterns:
         files = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
-        if files := [file for file in files if not file.name.startswith(".")]:
-            return files
-    return []
+        files = [file for file in files if not _passed_over(file.name)]
+        if len(files) > 1:
+            raise ValueError(
+                f"{folder}: expected one file {pattern}, found {', '.join(map(str, files))}: "
+                "leave the one to read and move the others away"
+            )
+        if files:
+            return files[0]
+    return None
+
+
+def _passed_over(name: str) -> bool:
+    """Whether a file is hidden, or has the lemmas of words in place of the words."""
+    return name.startswith(".") or ".lemma." in name
 
 
 def _listed(entries: list[Entry], names: Path, captions: Path, encoding: str) -> list[Entry]:
     by_name = {entry.name: entry for entry in entries}
     chosen = []
-    for number, line in enumerate(names.read_text(encoding).splitlines(), start=1):
-        if name := line.strip():
-            if name not in by_name:
-                raise ValueError(f"{names}, line {number}: {captions} has no captions of {name}")
-            chosen.append(by_name[name])
+    with open(names, "rb") as file:
+        for number, raw in enumerate(file, start=1):
+            where = f"{names}, line {number}"
+            if name := decoded(raw, encoding, where).lstrip("\ufeff").strip():
+                if name not in by_name:
+                    raise ValueError(f"{where}: {captions} has no captions of {name}")
+                chosen.append(by_name[name])
+    if not chosen:
+        raise ValueError(f"{names} is empty: expected the name of a picture on each line")
     return chosen
 
 

@@ -57,6 +57,65 @@ def test_flickrs_own_form_has_lists(tmp_path):
         in_folder(tmp_path, 4, part="dev")
 
 
+def listed(folder, **lists):
+    """Twenty pictures, and lists of some of them by their numbers."""
+    draw(folder)
+    tokens(folder / "x.token.txt", WORDS)
+    for part, numbers in lists.items():
+        (folder / f"x.{part}Images.txt").write_text("".join(f"{NAMES[k]}\n" for k in numbers))
+    return folder
+
+
+def test_lemmas_are_passed_over(tmp_path):
+    listed(tmp_path, test=[3])
+    lemmas = {name: (f"lemma {name[:2]}",) for name in NAMES}
+    tokens(tmp_path / "x.lemma.token.txt", lemmas)
+    assert in_folder(tmp_path, 4).tests["pictures"].captions == [("picture 03", "number 03")]
+
+
+def test_several_files_of_captions_are_listed(tmp_path):
+    tokens(listed(tmp_path) / "y.token.txt", WORDS)
+    match = r"expected one file \*\.token\.txt, found .*x\.token\.txt, .*y\.token\.txt"
+    with pytest.raises(ValueError, match=match):
+        in_folder(tmp_path, 4)
+
+
+def test_without_a_list_to_train_on_the_rest_is(tmp_path):
+    source = in_folder(listed(tmp_path, test=[4, 2], dev=[7]), 4)
+    assert shown(source.tests["pictures"]) == [4, 2]
+    assert shown(source.train) == [k for k in range(20) if k not in (2, 4, 7)]
+    (tmp_path / "x.devImages.txt").unlink()
+    assert shown(in_folder(tmp_path, 4).train) == [k for k in range(20) if k not in (2, 4)]
+    with pytest.raises(ValueError, match=r"testImages.txt has no \*devImages.txt beside it"):
+        in_folder(tmp_path, 4, part="dev")
+    listed(tmp_path, test=range(20))
+    with pytest.raises(ValueError, match=r"testImages.txt leaves no picture of .*token.txt to"):
+        in_folder(tmp_path, 4)
+
+
+def test_no_picture_is_in_both_lists(tmp_path):
+    listed(tmp_path, train=[5, 6, 7], test=[1, 6], dev=[8])
+    with pytest.raises(ValueError, match=r"06.png is in .*trainImages.txt and in .*testImages.txt"):
+        in_folder(tmp_path, 4)
+    assert shown(in_folder(tmp_path, 4, part="dev").train) == [5, 6, 7]
+
+
+def test_lists_in_other_encodings_and_empty_ones(tmp_path):
+    listed(tmp_path, train=[5, 6], test=[1])
+    train, test = tmp_path / "x.trainImages.txt", tmp_path / "x.testImages.txt"
+    test.write_bytes(f"\ufeff{NAMES[2]}\r\n{NAMES[3]}\r\n".encode())
+    assert shown(in_folder(tmp_path, 4).tests["pictures"]) == [2, 3]
+    test.write_bytes(f"{NAMES[2]}\ncafé.png\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"testImages.txt, line 2: not utf-8: byte 0xe9"):
+        in_folder(tmp_path, 4)
+    with pytest.raises(ValueError, match=r"testImages.txt, line 2: .* has no captions of café.png"):
+        in_folder(tmp_path, 4, encoding="latin-1")
+    test.write_text(NAMES[2])
+    train.write_text("\n\n")
+    with pytest.raises(ValueError, match=r"trainImages.txt is empty: expected the name of a pict"):
+        in_folder(tmp_path, 4)
+
+
 def test_cocos_form(tmp_path):
     draw(tmp_path / "train2017", NAMES[:15])
     draw(tmp_path / "val2017", NAMES[15:])
