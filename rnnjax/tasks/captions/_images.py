@@ -7,8 +7,6 @@ import numpy as np
 
 from rnnjax._extras import optional
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-
 
 def read_image(path: str | Path, side: int) -> np.ndarray:
     """A picture in a given size: its middle square, in RGB.
