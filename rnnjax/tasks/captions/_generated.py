@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from rnnjax.tasks.captions._captioned import Captioned, Source
-from rnnjax.tasks.captions._pictures import Part, picture
+from rnnjax.tasks.captions._pictures import Part, picture, scene_of
 
 _REMEMBERED = 8192  # pictures
 
@@ -32,5 +32,5 @@ def _part(part: Part, count: int, side: int) -> Captioned:
     def read(number: int) -> np.ndarray:
         return picture(number, part=part, side=side).image
 
-    captions = [picture(k, part=part, side=side).scene.sentences for k in range(count)]
+    captions = [scene_of(k, part=part).sentences for k in range(count)]
     return Captioned(lambda number: read(int(number)), captions)

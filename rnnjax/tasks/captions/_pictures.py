@@ -97,12 +97,22 @@ def picture(index: int, *, part: Part = "train", side: int = 32, seed: int = 0) 
       Lake & Baroni (2018), Generalization without systematicity, ICML (held-out combinations).
       Johnson et al. (2017), CLEVR, CVPR (pictures of shapes with colours, sizes and relations).
     """
+    random = _random(index, part, seed)
+    scene = _scene(random, part)
+    return Picture(_draw(random, scene, side), scene)
+
+
+def scene_of(index: int, *, part: Part = "train", seed: int = 0) -> Scene:
+    """The scene of `picture(index, part=part, seed=seed)`, which is not drawn."""
+    return _scene(_random(index, part, seed), part)
+
+
+def _random(index: int, part: Part, seed: int) -> np.random.Generator:
+    """The generator of a picture: first its scene is drawn from it, then how it looks."""
     check_choice("part", part, PARTS)
     if index < 0:
         raise ValueError(f"index counts pictures from 0, got {index}")
-    random = np.random.default_rng((seed, PARTS.index(part), index))
-    scene = _scene(random, part)
-    return Picture(_draw(random, scene, side), scene)
+    return np.random.default_rng((seed, PARTS.index(part), index))
 
 
 def _scene(random: np.random.Generator, part: Part) -> Scene:

@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rnnjax.tasks.captions import HELD_OUT, picture
+from rnnjax.tasks.captions import HELD_OUT, _pictures, picture
+from rnnjax.tasks.captions._generated import generated
 from rnnjax.tasks.captions._pictures import COLORS, RELATIONS, SHAPES, SIZES, _distance
 
 
@@ -90,6 +91,19 @@ def test_a_number_is_always_the_same_picture():
     others = [picture(4, seed=1), picture(3, seed=2), picture(3, part="pictures", seed=1)]
     assert all((other.image != one.image).any() for other in others)
     assert picture(3, seed=1, side=9).scene == one.scene
+
+
+def test_sentences_are_had_without_drawing(monkeypatch):
+    drawn, draw = [], _pictures._draw
+    monkeypatch.setattr(_pictures, "_draw", lambda *given: drawn.append(1) or draw(*given))
+    source = generated(5, 3, 8)
+    assert drawn == []
+    for part, held in (("train", source.train), *source.tests.items()):
+        for k, sentences in enumerate(held.captions):
+            found = picture(k, part=part, side=8)
+            assert sentences == found.scene.sentences
+            np.testing.assert_array_equal(held.read(k), found.image)
+    assert len(drawn) == 2 * (5 + 3 + 3)
 
 
 def test_bad_numbers_and_parts():
