@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,7 +55,7 @@ def _read_compressed(path: Path) -> np.ndarray:
         with gzip.open(path, "rb") as file:
             dtype, shape, offset = _header(file, path)
             content = file.read()
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a whole gzip file ({error}): download it again") from None
     expected = offset + dtype.itemsize * math.prod(shape)
     _check_size(path, shape, dtype, expected, offset + len(content))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
+from rnnjax._checks import check_positive_int
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._digits import digits
 from rnnjax.tasks._options import BatchSize, Hidden, Layers
@@ -131,6 +132,8 @@ def sequential_mnist(
       Le, Jaitly & Hinton (2015), A simple way to initialize recurrent networks of rectified
       linear units, arXiv 1504.00941.
     """
+    if test_size is not None:
+        check_positive_int("test_size", test_size)
     images = mnist(data)
     if test_size is not None:
         images = images._replace(

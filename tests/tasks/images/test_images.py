@@ -131,6 +131,27 @@ def test_a_cut_gzip_file_is_named(tmp_path, arrays):
         mnist(tmp_path)
 
 
+def test_a_damaged_gzip_file_is_named(tmp_path, arrays):
+    path = fill(tmp_path, arrays, compressed=True) / "train-images-idx3-ubyte.gz"
+    content = bytearray(path.read_bytes())
+    content[10] = 0xFF  # a kind of block that there is not
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz is not a whole gzip file"):
+        mnist(tmp_path)
+
+
+def test_the_first_test_images_are_used(tmp_path, arrays):
+    fill(tmp_path, arrays)
+    task = sequential_mnist(data=tmp_path, hidden=2, test_size=2)
+    params = task.init(jax.random.key(0))
+    found = task.infer["classify"](params, list(arrays["t10k"][0][:2].astype(np.uint8)))
+    right = [name == str(label) for (name, _), label in zip(found, range(2), strict=True)]
+    assert task.evaluate(params)["accuracy"] == pytest.approx(np.mean(right))
+    for wrong, error in ((0, ValueError), (-1, ValueError), (2.5, TypeError)):
+        with pytest.raises(error, match="test_size must be"):
+            sequential_mnist(data=tmp_path, hidden=2, test_size=wrong)
+
+
 def test_files_that_do_not_fit_each_other(tmp_path, arrays):
     write(fill(tmp_path, arrays), "train-labels-idx1-ubyte", idx(np.arange(29)))
     with pytest.raises(ValueError, match=r"30 images but .* 29 labels"):
