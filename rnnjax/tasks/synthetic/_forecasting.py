@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Cell, Params
 from rnnjax.scenarios import closed_loop, many_to_many
 from rnnjax.tasks._objectives import regression
@@ -51,7 +52,15 @@ def forecasting(
       test_size: series to test on.
       noise: standard deviation of what is added to the inputs in training.
       score: (forecasts, what came, both [horizon, B, D]) -> scores by name.
+
+    Raises:
+      TypeError: a size that is not an int.
+      ValueError: a size below 1, or negative noise.
     """
+    check_positive_int("batch_size", batch_size)
+    check_positive_int("test_size", test_size)
+    if not noise >= 0:
+        raise ValueError(f"noise is a standard deviation, at least 0, got {noise}")
 
     def draw(key: Array) -> Sequences:
         key_series, key_noise = jax.random.split(key)
@@ -107,12 +116,12 @@ def _forecast(cell: Cell, size: int) -> Callable[[Params, Array, int], Array]:
 
 
 def check_spans(length: int, context: int, horizon: int) -> Spans:
-    """The three as `Spans`, if they are long enough."""
+    """The three as `Spans`, if they are ints and long enough."""
     for name, value, least in (
         ("length", length, 1),
         ("context", context, 2),
         ("horizon", horizon, 1),
     ):
-        if value < least:
+        if check_positive_int(name, value) < least:
             raise ValueError(f"{name} must be at least {least}, got {value}")
     return Spans(length, context, horizon)

@@ -59,7 +59,8 @@ def lorenz(
       A `Task` with `infer["forecast"](params, *, steps) -> [steps, 3]`, normalised.
 
     Raises:
-      ValueError: an unknown cell, or spans that are too short.
+      TypeError: a span or a size that is not an int.
+      ValueError: an unknown cell, spans that are too short, a size below 1, or negative noise.
 
     Example:
       >>> from rnnjax.tasks import lorenz

@@ -55,8 +55,9 @@ def sine(
       A `Task` with `infer["forecast"](params, *, steps) -> [steps, 1]`.
 
     Raises:
-      ValueError: an unknown cell, periods in the wrong order or not above 2, or spans that
-        are too short.
+      TypeError: a span or a size that is not an int.
+      ValueError: an unknown cell, periods in the wrong order or not above 2, spans that are too
+        short, a size below 1, or negative noise.
 
     Example:
       >>> from rnnjax.tasks import sine

@@ -232,9 +232,21 @@ def test_lorenz_moves_as_its_equations_say():
         (lambda: match_to_sample(min_delay=5, max_delay=4), "at least min_delay"),
         (lambda: match_to_sample(noise=-1.0), "noise is a standard deviation"),
         (lambda: sine(min_period=1), "2 < min_period"),
+        (lambda: sine(noise=-1.0), "noise is a standard deviation, at least 0, got -1"),
+        (lambda: sine(noise=float("nan")), "noise is a standard deviation"),
+        (lambda: sine(batch_size=0), "batch_size must be at least 1"),
+        (lambda: sine(test_size=0), "test_size must be at least 1"),
+        (lambda: lorenz(test_size=-2), "test_size must be at least 1"),
         (lambda: lorenz(context=1), "context must be at least 2"),
     ],
 )
 def test_wrong_options_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("option", ["length", "context", "horizon", "batch_size", "test_size"])
+@pytest.mark.parametrize("task", [sine, lorenz])
+def test_spans_and_sizes_are_whole(task, option):
+    with pytest.raises(TypeError, match=rf"{option} must be a positive int, got 2\.5"):
+        task(hidden=2, **{option: 2.5})
