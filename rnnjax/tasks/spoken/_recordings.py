@@ -1,9 +1,11 @@
 """Where recordings come from: a folder of WAV files, or made-up speakers."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 
@@ -11,10 +13,12 @@ from rnnjax._checks import nearest
 from rnnjax.tasks._kept import kept
 from rnnjax.tasks.spoken._formants import RATE, speak, voice
 from rnnjax.tasks.spoken._wav import read_wav, wav_header
+from rnnjax.tasks.text._lines import decoded
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)\.wav", re.IGNORECASE)  # 7_jackson_0.wav
 _FIRST_TAKES = 5  # the takes of each speaker and digit that the data set's authors test on
-_TEST_SHARE = 0.2
+_EVERY = 5  # one in five is for testing where nothing says which
+_LIST = "testing_list.txt"
 
 
 class Recording(NamedTuple):
@@ -39,14 +43,20 @@ def in_folder(folder: Path, rate: int) -> Recordings:
 
     Two layouts: files with names like `7_jackson_0.wav` (label, speaker, number), of which those
     numbered 0 to 4 are the test set, as in the Free Spoken Digit Dataset; or one folder for each
-    label, where every fifth file in the order of names is for testing, and what stands before
-    `_nohash_` in a name is the speaker, as in Speech Commands. Folders that begin with `_` or `.`
-    are passed over.
+    label, as in Speech Commands, where what stands before `_nohash_` in a name is the speaker.
+    Folders that begin with `_` or `.` are passed over. In the second layout these are for testing:
+
+    - the files in `testing_list.txt` (lines like `yes/anna_nohash_0.wav`), if it is there; lines
+      about files that are not there are passed over;
+    - otherwise all files of about a fifth of the speakers, chosen by their names, so that none is
+      heard both in training and in the test; files that tell no speaker are for training;
+    - every fifth file of each label in the order of names, where fewer than two speakers are
+      known or a label would be left without training.
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: no WAV files, names in neither layout, fewer than two labels, or a file that is
-        not WAV or truncated.
+      ValueError: no WAV files, names in neither layout, fewer than two labels, a list that leaves
+        nothing to train or to test on, or a file that is not WAV or truncated.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one of WAV files")
@@ -63,9 +73,10 @@ def in_folder(folder: Path, rate: int) -> Recordings:
             f"{folder} has recordings of one label only, {labels[0]!r}: expected at least two. "
             "Where the names tell the labels, give the folder that the files are in"
         )
+    divided = _divided(found) if files else _divided_folders(folder, found)
     entries = tuple(
         Recording(label, speaker, _resampled_size(path, rate), path, test)
-        for label, speaker, path, test in _divided(found)
+        for label, speaker, path, test in divided
     )
     paths = [path for _, _, path, _ in found]
     return Recordings(entries, kept(lambda k: read_wav(paths[k], rate)), rate, tuple(labels))
@@ -94,7 +105,7 @@ def _by_folder(folder: Path) -> Iterable[_Found]:
         if inner.is_dir() and not inner.name.startswith(("_", ".")):
             for k, path in enumerate(_wavs(inner)):
                 speaker, known, _ = path.stem.partition("_nohash_")
-                yield inner.name, speaker if known else "", path, k % round(1 / _TEST_SHARE) == 0
+                yield inner.name, speaker if known else "", path, k % _EVERY == 0
 
 
 def _divided(found: list[_Found]) -> list[_Found]:
@@ -102,10 +113,52 @@ def _divided(found: list[_Found]) -> list[_Found]:
     trained = {label for label, _, _, test in found if not test}
     if trained == {label for label, *_ in found} and any(test for *_, test in found):
         return found
-    every = round(1 / _TEST_SHARE)
-    return [
-        (label, speaker, path, k % every == 0) for k, (label, speaker, path, _) in enumerate(found)
-    ]
+    return _with_tests(found, [k % _EVERY == 0 for k in range(len(found))])
+
+
+def _divided_folders(folder: Path, found: list[_Found]) -> list[_Found]:
+    """The same; by the folder's list, by speakers, or else every fifth file is for testing."""
+    if (folder / _LIST).is_file():
+        return _by_list(folder / _LIST, found)
+    if speakers := _test_speakers(found):
+        return _with_tests(found, [speaker in speakers for _, speaker, *_ in found])
+    return _divided(found)
+
+
+def _by_list(path: Path, found: list[_Found]) -> list[_Found]:
+    listed = set()
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, start=1):
+            listed.add(decoded(raw, "utf-8", f"{path}, line {number}").lstrip("\ufeff").strip())
+    tests = [f"{label}/{recording.name}" in listed for label, _, recording, _ in found]
+    if not any(tests) or all(tests):
+        raise ValueError(
+            f"{path} lists {sum(tests)} of the {len(found)} recordings there are: expected lines "
+            f"like {found[0][0]}/{found[0][2].name}, of some to test on and not all; without the "
+            "file they are divided by speakers"
+        )
+    return _with_tests(found, tests)
+
+
+def _test_speakers(found: list[_Found]) -> set[str]:
+    """About a fifth of the speakers, by their names alone; others say each label too."""
+    said: dict[str, Counter[str]] = {}
+    for label, speaker, *_ in found:
+        said.setdefault(speaker, Counter())[label] += 1
+    left = Counter(label for label, *_ in found)
+    chosen: set[str] = set()
+    hashed = {name: crc32(name.encode()) for name in said if name}
+    for name in sorted(hashed, key=lambda name: (hashed[name] % _EVERY, hashed[name])):
+        if chosen and hashed[name] % _EVERY:
+            break  # at least one, where no name falls into the fifth
+        if all(left[label] > count for label, count in said[name].items()):
+            chosen.add(name)
+            left -= said[name]
+    return chosen
+
+
+def _with_tests(found: list[_Found], tests: list[bool]) -> list[_Found]:
+    return [(*entry[:3], test) for entry, test in zip(found, tests, strict=True)]
 
 
 def _resampled_size(path: Path, rate: int) -> int:

@@ -1,5 +1,7 @@
 """Folders of recordings in both layouts, their parts, and what is said about bad ones."""
 
+from zlib import crc32
+
 import numpy as np
 import pytest
 from test_wav import pcm
@@ -62,7 +64,7 @@ def test_a_folder_for_each_label(tmp_path):
     assert recordings.labels == ("no", "yes")
     assert {entry.speaker for entry in recordings.entries} == {"anna0", "anna1", ""}
     train, test = parts(recordings, None)
-    assert (len(train), len(test)) == (16, 5)
+    assert (len(train), len(test)) == (11, 10)  # one of the speakers
     assert {recordings.entries[k].label for k in test} == {"no", "yes"}
     assert all(recordings.samples(k).size == e.size for k, e in enumerate(recordings.entries))
     unknown = in_folder(tmp_path, 8000)._replace(
@@ -70,6 +72,63 @@ def test_a_folder_for_each_label(tmp_path):
     )
     with pytest.raises(ValueError, match="none, since the names of the files tell no speakers"):
         parts(unknown, "anna0")
+
+
+def commands(folder, speakers, labels=("no", "yes")):
+    """Two takes of each label by each speaker, in a folder for each label."""
+    for label in labels:
+        (folder / label).mkdir(exist_ok=True)
+        for speaker in speakers:
+            for take in range(2):
+                pcm(folder / label / f"{speaker}_nohash_{take}.wav", np.ones(300) / 2)
+    return folder
+
+
+def speakers_of(recordings, numbers):
+    return {recordings.entries[k].speaker for k in numbers}
+
+
+def test_no_speaker_is_on_both_sides(tmp_path):
+    names = [f"{k:08x}" for k in range(40)]
+    recordings = in_folder(commands(tmp_path, names), 8000)
+    train, test = parts(recordings, None)
+    tested = {name for name in names if crc32(name.encode()) % 5 == 0}
+    assert 0 < len(tested) < 20
+    assert speakers_of(recordings, test) == tested
+    assert speakers_of(recordings, train) == set(names) - tested
+    assert len(test) == 4 * len(tested)
+
+
+def test_speakers_leave_something_on_both_sides(tmp_path):
+    fifth = [name for name in map(str, range(100)) if crc32(name.encode()) % 5 == 0][:3]
+    others = [name for name in map(str, range(100)) if crc32(name.encode()) % 5][:3]
+    for k, (names, tested) in enumerate(((fifth, 2), (others, 1))):
+        folder = tmp_path / str(k)
+        folder.mkdir()
+        recordings = in_folder(commands(folder, names), 8000)
+        train, test = parts(recordings, None)
+        assert len(speakers_of(recordings, test)) == tested
+        assert speakers_of(recordings, train) == set(names) - speakers_of(recordings, test)
+
+
+def test_one_speaker_is_divided_by_files(tmp_path):
+    recordings = in_folder(commands(tmp_path, ["anna"]), 8000)
+    assert [entry.test for entry in recordings.entries] == [True, False, True, False]
+
+
+def test_the_list_of_the_folder_says_what_to_test_on(tmp_path):
+    commands(tmp_path, ["anna", "berta"])
+    listed = ["no/anna_nohash_1.wav", "yes/berta_nohash_0.wav", "up/anna_nohash_0.wav"]
+    (tmp_path / "testing_list.txt").write_text("\ufeff" + "\r\n".join(listed), "utf-8")
+    recordings = in_folder(tmp_path, 8000)
+    tested = {f"{e.label}/{e.path.name}" for e in recordings.entries if e.test}
+    assert tested == set(listed[:2])
+    (tmp_path / "testing_list.txt").write_text("no/carla_nohash_0.wav\n")
+    with pytest.raises(ValueError, match=r"testing_list\.txt lists 0 of the 8 recordings"):
+        in_folder(tmp_path, 8000)
+    (tmp_path / "testing_list.txt").write_bytes(b"no/anna_nohash_1.wav\n\xff\n")
+    with pytest.raises(ValueError, match=r"testing_list\.txt, line 2: not utf-8"):
+        in_folder(tmp_path, 8000)
 
 
 def test_bad_folders(tmp_path):
