@@ -216,6 +216,16 @@ def _by_parts(model: Forecaster, params: Params, histories: Array) -> Array:
     return found.T
 
 
+def _numbers(history: Any, window: int) -> np.ndarray:
+    try:
+        return np.asarray(history, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"history must be at least window = {window} finite values [N], got something else "
+            f"than numbers: {error}"
+        ) from None
+
+
 def _forecast(
     data: Series,
     forecast: Callable[[Params, Array], Array],
@@ -227,7 +237,7 @@ def _forecast(
     ) -> np.ndarray:
         """The next `steps` values `[steps]` after a history `[N]`, or after the series."""
         steps = check_positive_int("steps", horizon if steps is None else steps)
-        known = np.asarray(data.values[-window:] if history is None else history, np.float64)
+        known = _numbers(data.values[-window:] if history is None else history, window)
         if known.ndim != 1 or len(known) < window or not np.isfinite(known).all():
             raise ValueError(
                 f"history must be at least window = {window} finite values [N], got shape "

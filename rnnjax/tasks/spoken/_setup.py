@@ -47,4 +47,6 @@ class Setup(NamedTuple):
     def of_files(self, files: Iterable[str | Path] | str | Path) -> Padded:
         """The features of WAV files, one of them or several."""
         paths = [files] if isinstance(files, str | Path) else list(files)
+        if not paths:
+            raise ValueError("there are no files to read: expected the path of a WAV file, or more")
         return pad([self.front_end(read_wav(path, self.front_end.rate)) for path in paths])

@@ -7,7 +7,7 @@ from rnnjax._checks import check_choice, check_positive_int, check_rate
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._options import BatchSize, Hidden, Layers
 from rnnjax.tasks._task import Task
-from rnnjax.tasks.spoken._examples import FrontEnd
+from rnnjax.tasks.spoken._examples import HOP, FrontEnd
 from rnnjax.tasks.spoken._recordings import generated, in_folder, parts
 from rnnjax.tasks.spoken._setup import Setup
 from rnnjax.tasks.spoken._strings import string_task
@@ -46,7 +46,9 @@ def speech(
     the last five of whom are for testing.
 
     A folder has files named like `7_jackson_0.wav`, those numbered 0 to 4 for testing (the Free
-    Spoken Digit Dataset), or a folder of files for each word, every fifth for testing.
+    Spoken Digit Dataset), or a folder of files for each word (Speech Commands): those in
+    `testing_list.txt` are for testing, without it a fifth of the speakers (what stands before
+    `_nohash_`), and where the names tell no speakers every fifth file.
     Files are 8, 16, 24 or 32-bit PCM of any rate; channels are averaged.
 
     Metric: `accuracy`, or in `ctc` mode `label_error_rate`: the edits from what was understood to
@@ -69,7 +71,8 @@ def speech(
       dropout_rate: of what the head reads.
       blanks: zero a band and a stretch of each training example (SpecAugment).
       words: in the longest string.
-      rate, filters, together: of the features.
+      rate: samples a second, at least 100.
+      filters, together: of the features.
       batch_size: recordings in a training batch.
 
     Returns:
@@ -97,6 +100,11 @@ def speech(
     sizes = {"words": words, "rate": rate, "filters": filters, "together": together}
     for name, value in {**sizes, "batch_size": batch_size}.items():
         check_positive_int(name, value)
+    if rate * HOP < 1:
+        raise ValueError(
+            f"rate must be at least {round(1 / HOP)}, one sample for each frame of 10 ms, got "
+            f"{rate}"
+        )
     if both_ways:
         layer = serial(
             *(

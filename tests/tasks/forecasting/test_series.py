@@ -233,7 +233,10 @@ def test_wrong_options(tmp_path, options, message):
         made(tmp_path, walk(), **options)
 
 
-@pytest.mark.parametrize("history", [np.ones(8), np.ones((9, 1)), np.full(9, np.nan)])
+@pytest.mark.parametrize(
+    "history",
+    [np.ones(8), np.ones((9, 1)), np.full(9, np.nan), ["a"] * 9, [None] * 9, [[1, 2], [3]], [{}]],
+)
 def test_wrong_history(tmp_path, history):
     task = made(tmp_path, walk())
     with pytest.raises(ValueError, match="at least window = 9 finite values"):

@@ -225,6 +225,13 @@ def test_a_folder_of_files(tmp_path):
     assert task.batches(0)[0].labels.max() <= 1
 
 
+@pytest.mark.parametrize(("mode", "name"), [("word", "classify"), ("ctc", "transcribe")])
+def test_no_files(mode, name):
+    task = speech(**FEW, mode=mode)
+    with pytest.raises(ValueError, match="no files to read: expected the path of a WAV file"):
+        task.infer[name](task.init(jax.random.key(0)), [])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -232,6 +239,8 @@ def test_a_folder_of_files(tmp_path):
         ({"pooling": "men"}, "did you mean 'mean'"),
         ({"dropout_rate": 1.5}, "dropout_rate is a probability"),
         ({"words": 0}, "words must be at least 1"),
+        ({"rate": 5, "mode": "ctc"}, "rate must be at least 100, one sample for each frame"),
+        ({"rate": 99}, "rate must be at least 100"),
         ({"layers": 0}, "layers must be at least 1"),
         ({"held_out": "speaker9"}, "no speaker 'speaker9'.*did you mean 'speaker"),
     ],
