@@ -27,7 +27,7 @@ def errors_of(command: str) -> Iterator[None]:
         complain(command, error)
         raise typer.Exit(FAILED) from None
     except (ValueError, TypeError, OSError, ImportError) as error:
-        complain(command, _said(error))
+        complain(command, said(error))
         raise typer.Exit(WRONG_USE) from None
 
 
@@ -36,7 +36,7 @@ def complain(command: str, message: object, color: str = "red") -> None:
     typer.secho(f"rnnjax {command}: {message}", err=True, fg=color)
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """The message, without the number that the operating system's errors begin with."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"

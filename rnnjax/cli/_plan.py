@@ -11,7 +11,7 @@ from rnnjax.tasks import TASKS, Task
 from rnnjax.training import Settings
 
 CONFIG = "config.toml"
-_TABLES = ("task", "options", "settings", "versions")
+_TABLES = ("task", "names", "options", "settings", "versions")
 
 
 class Plan(NamedTuple):

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import typer
 
-from rnnjax.cli._errors import errors_of
+from rnnjax.cli._errors import errors_of, said
 from rnnjax.cli._plan import CONFIG, make_task, read_plan
 from rnnjax.cli._results import show_rows
 from rnnjax.training import load
@@ -39,7 +39,13 @@ class Trained(NamedTuple):
                 "makes it"
             )
         plan = read_plan(self.folder)
-        task = make_task(plan)
+        try:
+            task = make_task(plan)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{said(error)}; a trained net needs the data that it learned from, for the words "
+                f"or classes in it: put them back, or change [options] in {self.folder / CONFIG}"
+            ) from None
         if name not in task.infer:
             able = " or ".join(f"rnnjax {use}" for use in task.infer) or "nothing but training"
             raise ValueError(

@@ -1,6 +1,6 @@
 """What a task is: data, model, loss and metric in one value, which any training loop can run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
@@ -86,3 +86,4 @@ class Task(NamedTuple):
     baselines: Mapping[str, float] = {}  # what `metric` is without a recurrent net, by name
     recurrence: Callable[[Params, Batch], Recurrence] | None = None
     infer: Mapping[str, Callable[..., Any]] = {}  # what the trained net is used for, by name
+    names: Sequence[str] = ()  # words, characters or classes in the data, in their params' order

@@ -12,7 +12,7 @@ from rnnjax._checks import check_choice
 from rnnjax._extras import optional
 from rnnjax._types import Params, PyTree
 from rnnjax.tasks import Task
-from rnnjax.training._config import CONFIG, read_config
+from rnnjax.training._config import CONFIG, NAMES, OTHER_NAMES, names_of, read_config
 from rnnjax.training._step import TrainState
 
 CHECKPOINTS = "checkpoints"
@@ -147,12 +147,15 @@ def load(
     Raises:
       FileNotFoundError: no run in the folder, or no checkpoint yet.
       ValueError: an unknown `which`; a member that there is not; params of another shape than
-        the task's.
+        the task's; data whose words or classes are no longer those of the run.
       ImportError: without the packages of `rnnjax[training]`.
     """
     check_choice("which", which, ("last", "best"))
     folder = Path(folder)
-    settings = read_config(folder)["settings"]
+    config = read_config(folder)
+    if config.get(NAMES) != names_of(task).get(NAMES):
+        raise ValueError(f"the run in {folder} {OTHER_NAMES}")
+    settings = config["settings"]
     seeds = settings["seeds"]
     if not 0 <= member < seeds:
         raise ValueError(f"member must lie in 0..{seeds - 1}, the run's seeds, got {member}")

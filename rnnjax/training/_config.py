@@ -1,5 +1,7 @@
 """config.toml in a run's folder: what the run can be repeated from."""
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,9 +9,16 @@ from typing import Any
 
 from rnnjax._extras import optional
 from rnnjax._files import replace_file
+from rnnjax.tasks import Task
 
 CONFIG = "config.toml"
+NAMES = "names"  # a digest of the task's names, where it has some
 VERSIONS = "versions"  # a table that is kept, and not compared when a run is resumed
+
+OTHER_NAMES = (
+    "was trained on data with other words or classes than there are now: give it the same data "
+    "again, or train in another folder"
+)
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
@@ -32,6 +41,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not TOML: {error}") from None
+
+
+def names_of(task: Task) -> dict[str, str]:
+    """An entry for the config that says by which words or classes the params are numbered."""
+    if not task.names:
+        return {}
+    text = json.dumps(list(task.names))
+    return {NAMES: hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 
 def open_run(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
@@ -57,6 +74,8 @@ def _check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
     old, new = (_compared(found) for found in (read_config(folder), _plain(config)))
     if old == new:
         return
+    if old.get(NAMES) != new.get(NAMES):
+        raise ValueError(f"the run in {folder} {OTHER_NAMES}")
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
     differences = "; ".join(
         f"{name} was {old.get(name, 'not given')!r}, is {new.get(name, 'not given')!r}"

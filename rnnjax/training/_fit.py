@@ -16,7 +16,7 @@ from rnnjax._version import __version__
 from rnnjax.tasks import Task
 from rnnjax.training._callbacks import Callback
 from rnnjax.training._checkpoints import Checkpoints
-from rnnjax.training._config import VERSIONS, open_run
+from rnnjax.training._config import VERSIONS, names_of, open_run
 from rnnjax.training._interrupt import orderly_interrupt
 from rnnjax.training._log import Log, read_metrics
 from rnnjax.training._loop import Result, Run, steps_taken
@@ -69,7 +69,8 @@ def fit(
       A `Result` of params, figures and history.
 
     Raises:
-      ValueError: settings out of range; a folder that holds another run.
+      ValueError: settings out of range; a folder that holds another run, or one on data with
+        other words or classes.
       FloatingPointError: NaN or Inf in the cost or its gradient; the message names the step, the
         first such leaf, and the last checkpoint.
       Interrupted: Ctrl-C, after a checkpoint; a KeyboardInterrupt whose `result` is that of the
@@ -93,6 +94,7 @@ def fit(
     folder = Path(folder)
     full_config = {
         "task": task.name,
+        **names_of(task),
         **(config or {}),
         "settings": settings._asdict(),
         VERSIONS: _versions(),

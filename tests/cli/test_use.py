@@ -95,6 +95,22 @@ def test_generate_writes_what_the_task_writes(of_language, text, capsys):
     assert other != printed
 
 
+def test_a_net_is_not_used_with_other_words_than_it_learned(tmp_path_factory, tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("the sea and the sky " * 30, "utf-8")
+    out = trained_here(tmp_path_factory, "language", "--text", text, *SMALL)
+    assert here(capsys, "generate", out)[0] == 0
+    text.write_text("THE SEA AND THE SKY " * 30, "utf-8")
+    code, printed, errors = here(capsys, "generate", out)
+    assert (code, printed) == (2, "")
+    assert "other words or classes" in errors
+    text.unlink()
+    code, printed, errors = here(capsys, "generate", out)
+    assert (code, printed) == (2, "")
+    assert f"{text}: No such file" in errors
+    assert "put them back" in errors
+
+
 def test_classify_judges_texts_and_the_lines_of_a_file(of_sentiment, reviews, tmp_path, capsys):
     file = tmp_path / "texts.txt"
     file.write_text("a bad bad film\n\nfilm\n", "utf-8")

@@ -43,6 +43,20 @@ def test_the_config_can_be_read_back(finished):
     assert Settings(**config["settings"])._replace(seed=3).steps == 6
 
 
+def test_a_run_knows_the_words_that_its_params_are_numbered_by(tmp_path):
+    task = tiny_task()._replace(names=("a", "b"))
+    run(tmp_path, task=task)
+    assert len(read_config(tmp_path)["names"]) == 16
+    load(tmp_path, task)
+    run(tmp_path, task=task, resume=True)
+    for names in (("b", "a"), ("a b",), ()):
+        other = tiny_task()._replace(names=names)
+        with pytest.raises(ValueError, match="other words or classes than there are now"):
+            load(tmp_path, other)
+        with pytest.raises(ValueError, match="other words or classes than there are now"):
+            run(tmp_path, task=other, resume=True)
+
+
 def test_results_say_what_was_reached_and_by_what(finished):
     folder, result = finished
     content = json.loads((folder / "results.json").read_text("utf-8"))

@@ -153,6 +153,7 @@ def caption(
         recipe=Recipe(steps=5000, learning_rate=2e-3, evaluate_every=1000),
         baselines={"best constant sentence": _constant(source)[metric.name]},
         infer={"caption": caption_use(describe, _reader(source.train, side, features is not None))},
+        names=vocabulary.entries,
     )
 
 

@@ -62,6 +62,7 @@ def string_task(setup: Setup, longest: int) -> Task:
         recipe=Recipe(steps=1200, learning_rate=5e-3, evaluate_every=200),
         baselines={"saying nothing": 1.0},
         infer={"transcribe": _transcribe(setup, logits_of)},
+        names=recordings.labels,
     )
 
 

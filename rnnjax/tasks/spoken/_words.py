@@ -62,6 +62,7 @@ def word_task(setup: Setup, pooling: str) -> Task:
         },
         recurrence=_recurrence(setup, head, pooling),
         infer={"classify": _classify(setup, logits_of)},
+        names=recordings.labels,
     )
 
 

@@ -17,7 +17,7 @@ from rnnjax.tasks._task import Metric, Recipe, Recurrence, Task
 from rnnjax.tasks.text._corpus import Corpus, open_corpus
 from rnnjax.tasks.text._generate import generation
 from rnnjax.tasks.text._language_model import LanguageModel, initial_carry, language_model
-from rnnjax.tasks.text._ngrams import witten_bell
+from rnnjax.tasks.text._ngrams import longest_context, witten_bell
 from rnnjax.tasks.text._perplexity import evaluation
 from rnnjax.tasks.text._streams import StreamBatch, streams
 
@@ -122,7 +122,8 @@ def language(
         dropout_rate=dropout_rate,
         embedding_dropout=embedding_dropout,
     )
-    batches = partial(streams, corpus.train, batch_size, unroll_steps)
+    name = f"the training text of {text}"
+    batches = partial(streams, corpus.train, batch_size, unroll_steps, name=name)
     batches(0)  # a text too short for a batch is an error now, not later
     in_characters = units == "characters"
     return Task(
@@ -137,6 +138,7 @@ def language(
         baselines=_baselines(corpus, in_characters),
         recurrence=partial(_recurrence, unit, model),
         infer={"generate": generation(model, corpus.vocabulary)},
+        names=corpus.vocabulary.entries,
     )
 
 
@@ -174,11 +176,11 @@ def _recurrence(cell: Cell, model: LanguageModel, params: Params, batch: StreamB
 
 
 def _baselines(corpus: Corpus, in_characters: bool) -> dict[str, float]:
-    """N-grams, by their context: 0 to 4 characters, or 0 to 2 words."""
+    """N-grams, by their context: 0 to 4 characters, or 0 to 2 words; of many kinds, fewer."""
     if len(corpus.train) > _COUNTED:
         return {}
-    longest = 4 if in_characters else 2
-    nats = witten_bell(corpus.train, corpus.held_out, len(corpus.vocabulary), longest)
-    return {
-        f"{k + 1}-gram": nats[k] if in_characters else math.exp(nats[k]) for k in range(longest + 1)
-    }
+    size = len(corpus.vocabulary)
+    longest = longest_context(size, 4 if in_characters else 2)
+    nats = witten_bell(corpus.train, corpus.held_out, size, longest)
+    costs = nats if in_characters else map(math.exp, nats)
+    return {f"{k}-gram": cost for k, cost in enumerate(costs, start=1)}

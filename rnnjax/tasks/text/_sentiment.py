@@ -162,6 +162,7 @@ def sentiment(
         baselines=reviews.baselines(),
         recurrence=model.recurrence,
         infer={"classify": model.classify},
+        names=(*reviews.classes, *reviews.vocabulary.entries),
     )
 
 
