@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnjax._checks import check_choice
+from rnnjax._checks import check_choice, check_positive_int
 from rnnjax.tasks.text._store import store_tokens
-from rnnjax.tasks.text._vocabulary import UNITS, Vocabulary, learn_vocabulary
+from rnnjax.tasks.text._vocabulary import UNITS, UNKNOWN, Vocabulary, learn_vocabulary
 
 END = "<eos>"  # of a line, where the units are words
 _BLOCK = 1 << 18  # bytes read at once
+_PIECE = 1 << 14
 
 
 class Corpus(NamedTuple):
@@ -40,11 +41,13 @@ def open_corpus(
 
     Args:
       path: a text file, whose last part is held out; or a folder with one file for each of
-        train and valid or test, as ptb.train.txt, ptb.valid.txt, ptb.test.txt.
+        train and valid or test, as ptb.train.txt, ptb.valid.txt, ptb.test.txt. Where there are
+        ptb.char.train.txt and so on beside them, characters are read from those.
       units: "characters"; "words", punctuation apart; "spaces", what stands between spaces. At
         the end of a line words have a word of their own, `<eos>`.
       lowercase: whether capitals count as small letters.
-      max_words: size of the vocabulary at most; the rarest become `<unk>`.
+      max_words: size of the vocabulary at most, `<unk>` and `<eos>` included; the rarest become
+        `<unk>`.
       held_out: share of the characters of a single file, from its end, in (0, 1).
       part: which file of a folder to judge by, "valid" or "test".
       encoding: of the files.
@@ -54,18 +57,20 @@ def open_corpus(
 
     Raises:
       FileNotFoundError: there is nothing at path, or a part is missing from a folder.
-      ValueError: a share outside (0, 1), an empty text, or one that is not in the encoding: the
-        error gives the line.
+      ValueError: a share outside (0, 1), max_words that leave none, an empty text, or one that
+        is not in the encoding: the error gives the line.
     """
     path = Path(path)
     check_choice("units", units, UNITS)
     check_choice("part", part, ("valid", "test"))
+    specials = () if units == "characters" else (END,)
+    if max_words is not None:
+        _check_size(max_words, (UNKNOWN, *specials))
     if path.is_dir():
-        files = [_part(path, name) for name in ("train", part)]
+        files = [_part(path, name, units) for name in ("train", part)]
         texts = [lambda file=file: read_blocks(file, encoding) for file in files]
     else:
         texts = _cut(path, encoding, held_out, units)
-    specials = () if units == "characters" else (END,)
     pieces = [lambda text=text: _pieces(text(), units) for text in texts]
     vocabulary = learn_vocabulary(
         (piece for piece, _ in pieces[0]()), units, lowercase=lowercase, specials=specials
@@ -108,12 +113,25 @@ def read_blocks(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
         raise ValueError(f"{path} is empty: expected a text")
 
 
-def _part(folder: Path, name: str) -> Path:
+def _check_size(max_words: int, reserved: tuple[str, ...]) -> None:
+    if check_positive_int("max_words", max_words) <= len(reserved):
+        raise ValueError(
+            f"max_words must be above {len(reserved)}, with {' and '.join(reserved)} among them, "
+            f"got {max_words}"
+        )
+
+
+def _part(folder: Path, name: str, units: str) -> Path:
     found = sorted(file for file in folder.iterdir() if name in file.name.split("."))
+    if len(found) > 1:  # ptb.char.train.txt spells out what ptb.train.txt has as words
+        in_characters = units == "characters"
+        fit = [file for file in found if ("char" in file.name.split(".")) == in_characters]
+        found = fit or found
     if len(found) != 1:
+        names = f": {', '.join(file.name for file in found)}. Move the others away" if found else ""
         raise FileNotFoundError(
             f"{folder}: expected one file with {name!r} between dots in its name, such as "
-            f"ptb.{name}.txt, got {len(found)}"
+            f"ptb.{name}.txt, got {len(found)}{names}"
         )
     return found[0]
 
@@ -161,7 +179,9 @@ def _next_space(blocks: Iterable[str], at: int) -> int:
 def _pieces(blocks: Iterable[str], units: str) -> Iterator[tuple[str, bool]]:
     """What can be encoded by itself, and whether a line ends there."""
     if units == "characters":
-        yield from ((block, False) for block in blocks)
+        for block in blocks:
+            for at in range(0, len(block), _PIECE):
+                yield block[at : at + _PIECE], False
         return
     rest = ""
     for block in blocks:

@@ -1,7 +1,6 @@
 """Words and characters as numbers."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from rnnjax._extras import optional
 
 UNKNOWN = "<unk>"
 UNITS = ("words", "spaces", "characters")
-_BLOCK = 1024  # texts that are encoded at once
+_TEXTS, _CHARACTERS = 1 << 10, 1 << 16  # at most so many are encoded at once
 
 
 class Vocabulary:
@@ -59,8 +58,7 @@ class Vocabulary:
 
     def encode_all(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
         """The ids of each text in turn; a block of texts in memory at a time."""
-        texts = iter(texts)
-        while block := list(islice(texts, _BLOCK)):
+        for block in _blocks(texts):
             for encoding in self._tokenizer.encode_batch(block, add_special_tokens=False):
                 yield np.asarray(encoding.ids, np.int32)
 
@@ -113,6 +111,19 @@ def learn_vocabulary(
     reserved = (UNKNOWN, *specials)
     found = sorted(numbers.keys() - set(reserved), key=numbers.__getitem__)
     return Vocabulary([*reserved, *found], units, lowercase)
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts to encode at once: a token takes far more memory by then than its characters."""
+    block, size = [], 0
+    for text in texts:
+        if block and (len(block) == _TEXTS or size + len(text) > _CHARACTERS):
+            yield block
+            block, size = [], 0
+        block.append(text)
+        size += len(text)
+    if block:
+        yield block
 
 
 def _tokenizer(model: Any, units: str, lowercase: bool) -> Any:

@@ -5,6 +5,7 @@ import pytest
 
 from rnnjax.tasks.text import _corpus
 from rnnjax.tasks.text._corpus import encode_running, open_corpus, read_blocks
+from rnnjax.tasks.text._vocabulary import learn_vocabulary
 
 TEXT = "the sea, the sea.\nÉté, and\r\nagain été.\n\n" * 7
 
@@ -66,10 +67,60 @@ def test_folder_of_parts(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"'test' between dots.*got 0"):
         open_corpus(tmp_path, part="test")
     tmp_path.joinpath("other.train.txt").write_text("a")
-    with pytest.raises(FileNotFoundError, match=r"'train' between dots.*got 2"):
+    with pytest.raises(FileNotFoundError, match=r"'train' .*got 2: other\.train.* Move the others"):
         open_corpus(tmp_path)
     with pytest.raises(ValueError, match="did you mean 'test'"):
         open_corpus(tmp_path, part="tests")
+
+
+def test_a_folder_may_hold_words_and_characters(tmp_path):
+    for part, text in (("train", "t h e _ s e a\n" * 9), ("valid", "s e a\n")):
+        write_folder(tmp_path).joinpath(f"ptb.char.{part}.txt").write_text(text)
+    assert open_corpus(tmp_path).characters == len("s e a\n")
+    assert decoded(open_corpus(tmp_path))[1] == "s e a\n"
+    for units in ("words", "spaces"):
+        assert decoded(open_corpus(tmp_path, units=units))[1] == "b <eos>"
+    tmp_path.joinpath("mine.train.txt").write_text("a")
+    with pytest.raises(FileNotFoundError, match=r"got 2: mine\.train\.txt, ptb\.train\.txt\. Move"):
+        open_corpus(tmp_path, units="words")
+
+
+def test_a_long_text_is_encoded_a_little_at_a_time():
+    """Characters as tokens take a hundred times the memory that they take as text."""
+    vocabulary = learn_vocabulary(["ab\n"], "characters")
+    tokenizer, sizes = vocabulary._tokenizer, []
+
+    class Watched:
+        def encode_batch(self, texts, **options):
+            sizes.append(sum(map(len, texts)))
+            return tokenizer.encode_batch(texts, **options)
+
+    vocabulary._tokenizer = Watched()
+    text = "abba" * 50_000
+    ids = encode_running(text, vocabulary)
+    assert vocabulary.decode(ids) == text
+    assert sum(sizes) == len(text)
+    assert max(sizes) <= 1 << 16
+    sizes.clear()
+    found = list(vocabulary.encode_all(["ab" * n for n in (1, 30_000, 0, 5_000, 40_000)]))
+    assert [len(ids) for ids in found] == [2, 60_000, 0, 10_000, 80_000]
+    assert sizes == [60_002, 10_000, 80_000]  # a longer text goes alone
+
+
+@pytest.mark.parametrize(
+    ("units", "size", "error", "message"),
+    [
+        ("words", 2, ValueError, "above 2, with <unk> and <eos> among them, got 2"),
+        ("spaces", 1, ValueError, "max_words must be above 2"),
+        ("characters", 1, ValueError, "max_words must be above 1, with <unk> among"),
+        ("words", 0, ValueError, "max_words must be at least 1, got 0"),
+        ("words", -1, ValueError, "max_words must be at least 1, got -1"),
+        ("words", 5.0, TypeError, r"max_words must be a positive int, got 5\.0"),
+    ],
+)
+def test_vocabularies_with_no_room(text_file, units, size, error, message):
+    with pytest.raises(error, match=message):
+        open_corpus(text_file, units=units, max_words=size)
 
 
 @pytest.mark.parametrize(
