@@ -88,14 +88,13 @@ def open_reviews(
     negative, positive = (sorted(path.glob(f"*.{ending}")) for ending in ("neg", "pos"))
     if len(negative) == len(positive) == 1:
         return Source(_pair(negative[0], positive[0], encoding or "latin-1"), None)
-    for ending in KINDS:
-        if (path / f"train{ending}").exists():
-            test = path / f"test{ending}"
-            return _matched(
-                _table(path / f"train{ending}", text, label, encoding),
-                _table(test, text, label, encoding) if test.exists() else None,
-                path,
-            )
+    if train := _table_file(path, "train"):
+        test = _table_file(path, "test")
+        return _matched(
+            _table(train, text, label, encoding),
+            _table(test, text, label, encoding) if test else None,
+            path,
+        )
     if (path / "train").is_dir():
         test = path / "test"
         return _matched(
@@ -110,6 +109,16 @@ def download_reviews(name: str) -> Source:
     """Reviews from Hugging Face's hub, kept in its cache: imdb, yelp, yelp-stars."""
     check_choice("dataset", name, HUB)
     return _from_datasets(optional("datasets").load_dataset(HUB[name]), "text", "label", HUB[name])
+
+
+def _table_file(folder: Path, part: str) -> Path | None:
+    found = [file for ending in KINDS if (file := folder / f"{part}{ending}").exists()]
+    if len(found) > 1:
+        raise ValueError(
+            f"{folder}: expected one table of the {part} part, got "
+            f"{' and '.join(file.name for file in found)}: move all but one away"
+        )
+    return found[0] if found else None
 
 
 def _pair(negative: Path, positive: Path, encoding: str) -> Reviews:
@@ -128,21 +137,34 @@ def _table(path: Path, text: str, label: str, encoding: str | None) -> Reviews:
     names: list[str] = []
     for line, row in scan(path, (text, label), encoding=encoding):
         for column in (text, label):
-            if row[column] is None or not str(row[column]).strip():
-                raise ValueError(f"{path}, line {line}: expected a {column}, got nothing")
+            _check_filled(row[column], column, f"{path}, line {line}")
         names.append(str(row[label]).strip())
     if not names:
         raise ValueError(f"{path} has no rows after its header")
     table = open_table(path, (text,), encoding=encoding, check=False)
-    classes = tuple(sorted(set(names), key=_numbers_first))
+    labels, classes = _numbered(names, label, str(path))
+    return Reviews(Lazy(len(labels), lambda i: str(table[i][text])), labels, classes)
+
+
+def _check_filled(value: Any, column: str, where: str) -> None:
+    if value is None or not str(value).strip():
+        raise ValueError(f"{where}: expected a {column}, got nothing")
+
+
+def _check_classes(classes: Sequence[str], label: str, where: str) -> None:
     if not 2 <= len(classes) <= MOST_CLASSES:
         raise ValueError(
-            f"{path}: expected 2 to {MOST_CLASSES} classes in the column {label!r}, got "
+            f"{where}: expected 2 to {MOST_CLASSES} classes in the column {label!r}, got "
             f"{len(classes)}: {', '.join(map(repr, classes[:5]))} …"
         )
+
+
+def _numbered(names: Sequence[str], label: str, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The number of each row's class, and the classes in order."""
+    classes = tuple(sorted(set(names), key=_numbers_first))
+    _check_classes(classes, label, where)
     numbers = {name: number for number, name in enumerate(classes)}
-    labels = np.array([numbers[name] for name in names], np.int32)
-    return Reviews(Lazy(len(labels), lambda i: str(table[i][text])), labels, classes)
+    return np.array([numbers[name] for name in names], np.int32), classes
 
 
 def _numbers_first(name: str) -> tuple[bool, float, str]:
@@ -175,7 +197,11 @@ def _class_folders(folder: Path, encoding: str | None) -> Reviews:
 
 
 def _saved(path: Path, text: str, label: str) -> Source:
-    return _from_datasets(optional("datasets").load_from_disk(str(path)), text, label, str(path))
+    try:
+        data = optional("datasets").load_from_disk(str(path))
+    except IndexError as error:  # what datasets makes of a part that was saved without rows
+        raise ValueError(f"{path} has a part with no rows: expected some in each") from error
+    return _from_datasets(data, text, label, str(path))
 
 
 def _from_datasets(data: Any, text: str, label: str, name: str) -> Source:
@@ -195,16 +221,31 @@ def _from_dataset(part: Any, text: str, label: str, name: str) -> Reviews:
         if column not in part.column_names:
             columns = ", ".join(map(repr, part.column_names))
             raise ValueError(f"{name}: no column {column!r} in {columns}")
-    values = part.with_format(None)[label][:]
-    classes = tuple(getattr(part.features[label], "names", None) or ())
+    if not len(part):
+        raise ValueError(f"{name} has no rows: expected a text and a label in each")
+    part = part.with_format(None).select_columns([text, label])
+    values = []
+    for number, row in enumerate(part):
+        for column in (text, label):
+            _check_filled(row[column], column, f"{name}, row {number}")
+        values.append(row[label])
+    labels, classes = _dataset_labels(values, part.features[label], label, name)
+    return Reviews(Lazy(len(part), lambda i: str(part[i][text])), labels, classes)
+
+
+def _dataset_labels(
+    values: list[Any], feature: Any, label: str, name: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels by the names that the dataset has for them, or by what they are."""
+    classes = tuple(getattr(feature, "names", None) or ())
     if not classes:
-        found = sorted(set(values), key=lambda value: _numbers_first(str(value)))
-        numbers = {value: number for number, value in enumerate(found)}
-        values, classes = [numbers[value] for value in values], tuple(map(str, found))
+        return _numbered([str(value).strip() for value in values], label, name)
     labels = np.asarray(values, np.int32)
     if labels.min() < 0:
         raise ValueError(f"{name}: some rows have no label (-1): choose a part that is labelled")
-    return Reviews(Lazy(len(part), lambda i: part[i][text]), labels, classes)
+    _check_classes(classes, label, name)
+    _check_classes([classes[number] for number in np.unique(labels)], label, name)
+    return labels, classes
 
 
 def _matched(train: Reviews, test: Reviews | None, where: Any) -> Source:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnnjax.tasks.text._lines import open_lines
-from rnnjax.tasks.text._reviews import download_reviews, open_reviews
+from rnnjax.tasks.text._reviews import _from_datasets, download_reviews, open_reviews
 
 
 def contents(reviews):
@@ -64,6 +64,24 @@ def test_folder_with_a_training_and_a_test_table(tmp_path):
         open_reviews(tmp_path)
 
 
+def test_training_and_test_tables_may_differ_in_kind(tmp_path):
+    tmp_path.joinpath("train.csv").write_text("text,label\ngood,1\nbad,0\n")
+    for name, content in (
+        ("test.tsv", "text\tlabel\nfine\t1\nawful\t0\n"),
+        ("test.jsonl", '{"text": "fine", "label": 1}\n{"text": "awful", "label": 0}\n'),
+    ):
+        tmp_path.joinpath(name).write_text(content)
+        assert contents(open_reviews(tmp_path).test) == [("fine", "1"), ("awful", "0")]
+        tmp_path.joinpath(name).unlink()
+    for part in ("test", "train"):
+        tmp_path.joinpath(f"{part}.csv").write_text("text,label\ngood,1\nbad,0\n")
+        tmp_path.joinpath(f"{part}.tsv").write_text("")
+        with pytest.raises(
+            ValueError, match=rf"of the {part} part, got {part}\.csv and {part}\.tsv"
+        ):
+            open_reviews(tmp_path)
+
+
 def write_folders(root, **texts):
     for name, each in texts.items():
         folder = root / name
@@ -104,6 +122,45 @@ def test_saved_dataset(tmp_path):
     source = open_reviews(tmp_path / "plain")
     assert source.test is None
     assert contents(source.train) == [("so", "5"), ("la", "1")]
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "names", "message"),
+    [
+        (
+            ["a", "b", "c"],
+            ["x", None, "y"],
+            None,
+            "part 'train', row 1: expected a label, got noth",
+        ),
+        (["a", "b", "c"], [0, 1, None], ["n", "p"], "row 2: expected a label, got nothing"),
+        (["a", None], [0, 1], None, "part 'train', row 1: expected a text, got nothing"),
+        (["a", " \n"], [0, 1], None, "row 1: expected a text, got nothing"),
+        (["a", "b"], [0, -1], ["n", "p"], "some rows have no label"),
+        (["a", "b"], [3, 3], None, "'train': expected 2 to 100 classes .*'label', got 1: '3'"),
+        (["a", "b"], [1, 1], ["n", "p"], "expected 2 to 100 classes .*'label', got 1: 'p'"),
+        (["a"] * 300, list(range(300)), None, "got 300: '0', '1'"),
+        (["a"] * 2, [0, 1], list(map(str, range(101))), "got 101: '0', '1'"),
+        ([], [], None, "saved has a part with no rows"),
+    ],
+)
+def test_bad_saved_datasets(tmp_path, texts, labels, names, message):
+    import datasets
+
+    label = datasets.ClassLabel(names=names) if names else None
+    label = label or datasets.Value("string" if "x" in labels else "int64")
+    features = datasets.Features({"text": datasets.Value("string"), "label": label})
+    saved = datasets.Dataset.from_dict({"text": texts, "label": labels}, features=features)
+    datasets.DatasetDict({"train": saved}).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(ValueError, match=message):
+        open_reviews(tmp_path / "saved")
+
+
+def test_a_dataset_without_rows():
+    import datasets
+
+    with pytest.raises(ValueError, match="x, part 'train' has no rows"):
+        _from_datasets(datasets.Dataset.from_dict({"text": [], "label": []}), "text", "label", "x")
 
 
 @pytest.mark.parametrize(
