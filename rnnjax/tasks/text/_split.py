@@ -31,6 +31,7 @@ def fold_of(labels: np.ndarray, fold: int, folds: int = 10) -> Split:
 
     Raises:
       ImportError: scikit-learn is not installed.
+      TypeError: fold or folds that is not an int.
       ValueError: fold outside its range, or a class with fewer texts than folds.
 
     Example:
@@ -44,6 +45,10 @@ def fold_of(labels: np.ndarray, fold: int, folds: int = 10) -> Split:
     """
     if check_positive_int("folds", folds) < 2:
         raise ValueError(f"folds must be at least 2, got {folds}")
+    if isinstance(fold, bool) or not isinstance(fold, int | np.integer):
+        raise TypeError(
+            f"fold must be an int in 0 … {folds - 1}, got {fold!r} ({type(fold).__name__})"
+        )
     if not 0 <= fold < folds:
         raise ValueError(f"fold must be one of 0 … {folds - 1}, got {fold}")
     fewest = int(np.bincount(labels).min())

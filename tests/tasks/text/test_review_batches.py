@@ -51,6 +51,10 @@ def test_dev_part_has_no_text_of_the_test_part():
 def test_folds_out_of_range():
     with pytest.raises(ValueError, match="fold must be one of 0 … 4, got 5"):
         fold_of(LABELS, 5, 5)
+    with pytest.raises(TypeError, match=r"fold must be an int in 0 … 4, got '1' \(str\)"):
+        fold_of(LABELS, "1", 5)
+    with pytest.raises(TypeError, match=r"fold must be an int in 0 … 4, got 1\.0 \(float\)"):
+        fold_of(LABELS, 1.0, 5)
     with pytest.raises(ValueError, match="folds must be at least 2"):
         fold_of(LABELS, 0, 1)
     with pytest.raises(ValueError, match="21 folds need 21 texts of each class, and one class has"):
