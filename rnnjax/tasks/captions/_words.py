@@ -6,6 +6,7 @@ from itertools import chain
 
 import numpy as np
 
+from rnnjax._checks import check_positive_int
 from rnnjax.tasks.text._vocabulary import Vocabulary, learn_vocabulary
 
 UNKNOWN, BEGIN, END = 0, 1, 2  # ids
@@ -32,12 +33,13 @@ def caption_vocabulary(captions: Iterable[str], max_words: int | None = None) ->
 
     Raises:
       ImportError: tokenizers is not installed.
+      TypeError: max_words that is not an int.
       ValueError: captions without a word, or max_words that leave none.
     """
     vocabulary = learn_vocabulary(captions, "spaces", specials=_MARKS)
     if max_words is None:
         return vocabulary
-    if max_words <= 1 + len(_MARKS):
+    if check_positive_int("max_words", max_words) <= 1 + len(_MARKS):
         raise ValueError(f"max_words must be above {1 + len(_MARKS)}, the marks, got {max_words}")
     return vocabulary.first(max_words)
 

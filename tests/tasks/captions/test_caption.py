@@ -40,6 +40,8 @@ def test_the_vocabulary_begins_with_the_marks():
     assert few.entries == ("<unk>", "<s>", "</s>", "b")
     with pytest.raises(ValueError, match="max_words must be above 3"):
         caption_vocabulary(["a"], max_words=3)
+    with pytest.raises(TypeError, match=r"max_words must be a positive int, got 5\.0"):
+        caption_vocabulary(["a"], max_words=5.0)
 
 
 def test_an_epoch_holds_every_caption_once_beside_its_picture():
