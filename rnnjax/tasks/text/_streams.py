@@ -19,12 +19,12 @@ class StreamBatch(NamedTuple):
 class _Windows:
     """`windows[step]`: a source for grain."""
 
-    def __init__(self, ids: np.ndarray, streams: int, steps: int, seed: int) -> None:
+    def __init__(self, ids: np.ndarray, streams: int, steps: int, seed: int, name: str) -> None:
         self.ids, self.streams, self.steps, self.seed = ids, streams, steps, seed
         self.per_epoch = len(ids) // (streams * steps)
         if self.per_epoch == 0:
             raise ValueError(
-                f"the training text has {len(ids)} tokens, and a batch of {streams} streams of "
+                f"{name} has {len(ids)} tokens, and a batch of {streams} streams of "
                 f"{steps} steps takes {streams * steps}: ask for less, or give more text"
             )
 
@@ -40,7 +40,14 @@ class _Windows:
         return StreamBatch(tokens[:-1], tokens[1:], np.asarray(window == 0))
 
 
-def streams(ids: np.ndarray, batch_size: int, steps: int, seed: int = 0) -> Any:
+def streams(
+    ids: np.ndarray,
+    batch_size: int,
+    steps: int,
+    seed: int = 0,
+    *,
+    name: str = "the training text",
+) -> Any:
     """Endless training batches, each of which goes on where the one before it ended.
 
     The text, taken as a ring, is cut into `batch_size` streams side by side; step by step a
@@ -52,6 +59,7 @@ def streams(ids: np.ndarray, batch_size: int, steps: int, seed: int = 0) -> Any:
       batch_size: B, the number of streams.
       steps: T, over how many the error is sent back.
       seed: of the cuts.
+      name: what errors call the text.
 
     Returns:
       A `grain.MapDataset` of `StreamBatch`: each is had from its step alone.
@@ -71,7 +79,7 @@ def streams(ids: np.ndarray, batch_size: int, steps: int, seed: int = 0) -> Any:
     """
     check_positive_int("batch_size", batch_size)
     check_positive_int("steps", steps)
-    return optional("grain").MapDataset.source(_Windows(ids, batch_size, steps, seed))
+    return optional("grain").MapDataset.source(_Windows(ids, batch_size, steps, seed, name))
 
 
 class HeldOutWindow(NamedTuple):

@@ -46,6 +46,8 @@ def test_batches_belong_to_seed_and_step():
 def test_too_short_a_text():
     with pytest.raises(ValueError, match="19 tokens, and a batch of 4 streams of 5 steps takes 20"):
         streams(np.arange(19), 4, 5)
+    with pytest.raises(ValueError, match=r"^sea has 19 tokens"):
+        streams(np.arange(19), 4, 5, name="sea")
     with pytest.raises(ValueError, match="steps must be at least 1"):
         streams(TEXT, 4, 0)
 
