@@ -2,6 +2,8 @@
 
 import numpy as np
 
+_CODES = 1 << 63  # an n-gram is counted under a number below this
+
 
 def witten_bell(
     train: np.ndarray, held_out: np.ndarray, vocabulary: int, longest: int
@@ -26,7 +28,7 @@ def witten_bell(
       Witten & Bell (1991), The zero-frequency problem: estimating the probabilities of novel
       events in adaptive text compression, IEEE Transactions on Information Theory 37.
     """
-    if vocabulary ** (longest + 1) >= 1 << 63:
+    if longest_context(vocabulary, longest) < longest:
         raise ValueError(f"contexts of {longest} tokens are too long for {vocabulary} words")
     longest = min(longest, len(train) - 1)
     text = np.concatenate([train[len(train) - longest :], held_out]).astype(np.int64)
@@ -44,6 +46,13 @@ def witten_bell(
         p = np.where(n > 0, (_look_up(seen, counts, test) + d * p) / np.maximum(n + d, 1), p)
         nats.append(float(-np.log(p).mean()))
     return nats
+
+
+def longest_context(vocabulary: int, wanted: int) -> int:
+    """The longest context, up to `wanted` tokens, for which n-grams can be counted."""
+    while wanted > 0 and vocabulary ** (wanted + 1) >= _CODES:
+        wanted -= 1
+    return wanted
 
 
 def _codes(ids: np.ndarray, k: int, vocabulary: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rnnjax.tasks.text._ngrams import witten_bell
+from rnnjax.tasks.text._ngrams import longest_context, witten_bell
 
 V = 5
 TRAIN = np.random.default_rng(0).integers(0, V, 60) * np.random.default_rng(1).integers(0, 2, 60)
@@ -40,6 +40,23 @@ def test_against_the_recursion():
 def test_probabilities_sum_to_one():
     for context in ((), (0,), (3, 1), (1, 0, 4)):
         assert sum(probability(word, context) for word in range(V)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "wanted", "expected"),
+    [
+        (50, 4, 4),
+        (6208, 4, 4),
+        (6209, 4, 3),
+        (6301, 4, 3),
+        (10**5, 2, 2),
+        (1 << 21, 2, 1),
+        (9, 0, 0),
+    ],
+)
+def test_the_longest_context_that_can_be_counted(vocabulary, wanted, expected):
+    assert longest_context(vocabulary, wanted) == expected
+    assert len(witten_bell(TRAIN, HELD_OUT, vocabulary, expected)) == expected + 1
 
 
 def test_contexts_too_long_for_a_number():
