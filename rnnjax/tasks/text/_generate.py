@@ -62,8 +62,8 @@ def generation(model: LanguageModel, vocabulary: Vocabulary) -> Callable[..., st
 
 
 def _encode_prompt(vocabulary: Vocabulary, prompt: str) -> np.ndarray:
-    """The ids of a prompt, at least one: without a prompt, text begins on a new line."""
-    if prompt:
-        return encode_running(prompt, vocabulary)
+    """The ids of a prompt, at least one: with nothing in it, text begins on a new line."""
+    if prompt and len(ids := encode_running(prompt, vocabulary)):
+        return ids
     newline = "\n" if vocabulary.units == "characters" else END
     return np.array([vocabulary.entries.index(newline) if newline in vocabulary.entries else 1])

@@ -178,6 +178,32 @@ def test_words_go_on_with_lines(tmp_path):
     assert len(generate(task.init(jax.random.key(0)), "", 9, key=jax.random.key(0))) > 0
 
 
+def test_a_prompt_of_spaces_is_none(tmp_path):
+    tmp_path.joinpath("a.txt").write_text("the sea .\nthe sea .\n" * 60)
+    for units in ("words", "spaces"):
+        task = made(tmp_path / "a.txt", units=units)
+        params, key = task.init(jax.random.key(0)), jax.random.key(0)
+        written = [
+            task.infer["generate"](params, prompt, 9, key=key) for prompt in ("", "  ", "\t")
+        ]
+        assert written[0] == written[1] == written[2] != ""
+
+
+def test_text_of_many_characters_has_baselines_of_shorter_contexts(tmp_path):
+    text = "".join(map(chr, range(0x4E00, 0x4E00 + 6300))) * 4
+    tmp_path.joinpath("a.txt").write_text(text, encoding="utf-8")
+    baselines = made(tmp_path / "a.txt").baselines
+    assert list(baselines) == ["1-gram", "2-gram", "3-gram", "4-gram"]
+    assert baselines["1-gram"] == pytest.approx(math.log(6300), rel=0.02)
+    assert baselines["2-gram"] < 3
+
+
+def test_a_vocabulary_needs_room(file):
+    with pytest.raises(ValueError, match="max_words must be above 2"):
+        made(file, units="words", max_words=2)
+    assert made(file, units="words", max_words=3).baselines["1-gram"] > 1
+
+
 def test_bad_requests(file):
     task = made(file)
     params, key = task.init(jax.random.key(0)), jax.random.key(0)
@@ -192,7 +218,9 @@ def test_bad_requests(file):
         generate(params, "a", 5, key=key, top_k=0)
     with pytest.raises(ValueError, match="text must be given"):
         language()
-    with pytest.raises(ValueError, match="972 tokens, and a batch of 3 streams of 999 steps"):
+    with pytest.raises(
+        ValueError, match=r"sea\.txt has 972 tokens, and a batch of 3 streams of 999 steps"
+    ):
         made(file, unroll_steps=999)
     with pytest.raises(ValueError, match="dropout_rate is a probability"):
         made(file, dropout_rate=1.0)
