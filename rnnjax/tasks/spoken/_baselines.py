@@ -13,10 +13,11 @@ _FRAMES = 16
 _FITTED = 4000  # recordings that the linear model is fitted to
 
 
-def most_common(recordings: Recordings, test: np.ndarray) -> float:
-    """The share of the commonest word."""
-    counts = Counter(recordings.entries[k].label for k in test)
-    return max(counts.values()) / len(test)
+def most_common(recordings: Recordings, train: np.ndarray, test: np.ndarray) -> float:
+    """The accuracy of always saying the word that is commonest in training."""
+    counts = Counter(recordings.entries[k].label for k in train)
+    word = counts.most_common(1)[0][0]
+    return sum(recordings.entries[k].label == word for k in test) / len(test)
 
 
 def linear_accuracy(

@@ -57,7 +57,7 @@ def word_task(setup: Setup, pooling: str) -> Task:
         metric=Metric("accuracy", "max"),
         recipe=Recipe(steps=800, learning_rate=5e-3, evaluate_every=100),
         baselines={
-            "commonest word": most_common(recordings, test),
+            "commonest word": most_common(recordings, train, test),
             "linear": linear_accuracy(recordings, setup.front_end, train, test),
         },
         recurrence=_recurrence(setup, head, pooling),

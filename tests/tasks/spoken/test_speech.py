@@ -13,6 +13,7 @@ from test_recordings import flat
 
 import rnnjax
 from rnnjax.tasks.spoken import _examples, _speech, log_mel, speech, write_wav
+from rnnjax.tasks.spoken._baselines import most_common
 from rnnjax.tasks.spoken._examples import FrontEnd, StringSource
 from rnnjax.tasks.spoken._formants import RATE, speak, voice
 from rnnjax.tasks.spoken._masks import blanked
@@ -223,6 +224,14 @@ def test_a_folder_of_files(tmp_path):
     assert task.baselines["commonest word"] == 0.5
     assert task.evaluate(params)["accuracy"] in [k / 14 for k in range(15)]
     assert task.batches(0)[0].labels.max() <= 1
+
+
+def test_the_commonest_word_is_that_of_training():
+    entries = [small().entries[0]._replace(label=label) for label in "1120002"]
+    recordings = small()._replace(entries=tuple(entries))
+    train, test = np.array([0, 1, 2]), np.array([0, 3, 4, 5, 6])
+    assert most_common(recordings, train, test) == 1 / 5
+    assert most_common(recordings, test, train) == 0
 
 
 @pytest.mark.parametrize(("mode", "name"), [("word", "classify"), ("ctc", "transcribe")])
