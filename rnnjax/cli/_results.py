@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import typer
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from rnnjax.tasks import Task
 from rnnjax.training import Result
+from rnnjax.training._log import mean_of, numbers
 
 
 def show_results(task: Task, result: Result) -> None:
@@ -63,9 +65,9 @@ def _print_lines(rows: Sequence[Sequence[str]], right: Sequence[int]) -> None:
         typer.echo("  ".join(cells).rstrip())
 
 
-def _figure(value: float | Sequence[float]) -> str:
-    """A number, or the mean of several seeds with what they span."""
+def _figure(value: Any) -> str:
+    """A logged number, or the mean of several seeds with what they span."""
     if np.ndim(value) == 0:
-        return f"{value:.4g}"
-    numbers = np.asarray(value, float)
-    return f"{numbers.mean():.4g} ({numbers.min():.4g} to {numbers.max():.4g})"
+        return f"{mean_of(value):.4g}"
+    each = numbers(value)
+    return f"{mean_of(value):.4g} ({each.min():.4g} to {each.max():.4g})"

@@ -54,7 +54,7 @@ def train(
             again = f"go on with: rnnjax train {name} --out {out} --resume"
             complain(command, f"{interrupted}; {again}", "yellow")
             raise typer.Exit(INTERRUPTED) from None
-    show_results(task, result)
+        show_results(task, result)
     typer.echo(f"config.toml, metrics.jsonl, checkpoints and results.json are in {out}")
     for use in task.infer:
         typer.echo(f"to use it: rnnjax {use} {out} …")

@@ -1,6 +1,7 @@
 """metrics.jsonl, and TensorBoard beside it."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,18 @@ def read_metrics(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
     whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
     lines = [json.loads(line) for line in whole.splitlines()]
     return [line for line in lines if last is None or line["step"] <= last]
+
+
+def numbers(value: Any) -> np.ndarray:
+    """A logged figure, or those of several seeds, as floats [n]: None is NaN, "-inf" is -inf."""
+    each = [value] if np.ndim(value) == 0 else value
+    return np.array([math.nan if x is None else float(x) for x in each])
+
+
+def mean_of(value: Any) -> float:
+    """A logged figure, or the mean of those of several seeds."""
+    with np.errstate(invalid="ignore"):  # of inf and -inf
+        return float(np.mean(numbers(value)))
 
 
 class Log:
@@ -72,5 +85,5 @@ def _scalars(entry: Mapping[str, Any], prefix: str = "") -> list[tuple[str, floa
         if isinstance(value, Mapping):
             found += _scalars(value, f"{prefix}{name}/")
         elif name != "step":
-            found.append((prefix + name, float(np.mean(value))))
+            found.append((prefix + name, mean_of(value)))
     return found

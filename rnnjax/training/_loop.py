@@ -17,7 +17,7 @@ from rnnjax._types import Array, Params
 from rnnjax.tasks import Batch, Task
 from rnnjax.training._callbacks import Callback
 from rnnjax.training._checkpoints import Checkpoints
-from rnnjax.training._log import Log
+from rnnjax.training._log import Log, mean_of
 from rnnjax.training._progress import Show
 from rnnjax.training._settings import Settings, known, learning_rates
 from rnnjax.training._start import task_step
@@ -191,10 +191,10 @@ class Run:
 
     def _score(self, entry: dict[str, Any]) -> float:
         """More is better; of several seeds the mean; NaN counts as the worst."""
-        value = np.mean([_number(x) for x in np.ravel(entry["evaluation"][self.task.metric.name])])
-        if np.isnan(value):
+        value = mean_of(entry["evaluation"][self.task.metric.name])
+        if math.isnan(value):
             return -math.inf
-        return float(value) if self.task.metric.goal == "max" else -float(value)
+        return value if self.task.metric.goal == "max" else -value
 
     def _first(self, state: TrainState, batch: Batch) -> tuple[TrainState, Batch]:
         """The state and batch of the first seed, and of its first accumulated batch."""
@@ -265,7 +265,3 @@ def steps_taken(state: TrainState) -> int:
 @jax.jit
 def _all_finite(params: Params) -> Array:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params)]))
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import numpy as np
-
 from rnnjax._extras import optional
+from rnnjax.training._log import mean_of
 
 
 class Show(Protocol):
@@ -49,7 +48,7 @@ def _print_evaluation(name: str, steps: int, entry: Mapping[str, Any]) -> None:
 
 def _summary(entry: Mapping[str, Any]) -> str:
     figures = {"cost": entry["cost"], **entry.get("evaluation", {})}
-    return "  ".join(f"{name} {np.mean(value):.4g}" for name, value in figures.items())
+    return "  ".join(f"{name} {mean_of(value):.4g}" for name, value in figures.items())
 
 
 def _bar(name: str, begin: int, steps: int) -> Iterator[Show]:

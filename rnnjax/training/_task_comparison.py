@@ -13,6 +13,7 @@ from rnnjax.tasks import TASKS, Batch, Recurrence, Task
 from rnnjax.training._comparison import CONTENDERS, CellResult, ComparisonSettings, Progress
 from rnnjax.training._fit import fit
 from rnnjax.training._flow import measure_recurrence
+from rnnjax.training._log import numbers
 from rnnjax.training._settings import Settings, known, resolved
 from rnnjax.training._start import initial_state
 from rnnjax.training._step import TrainState
@@ -75,11 +76,11 @@ def train_and_measure_on(
     net_after = _first_net(task, result.state, batch, settings.seeds)
     evaluations = [entry for entry in result.history if "evaluation" in entry]
     curve = np.stack(
-        [np.atleast_1d(entry["evaluation"][task.metric.name]) for entry in evaluations], axis=1
+        [numbers(entry["evaluation"][task.metric.name]) for entry in evaluations], axis=1
     )
     return CellResult(
         curve[:, -1],
-        np.stack([np.atleast_1d(entry["cost"]) for entry in result.history], axis=1),
+        np.stack([numbers(entry["cost"]) for entry in result.history], axis=1),
         np.array([entry["step"] for entry in evaluations]),
         curve,
         before,

@@ -168,6 +168,24 @@ def test_nan_stops_with_the_step_and_no_traceback(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "flags",
+    [
+        ("--cell", "irnn", "--flow-every", 10, "--tensorboard"),
+        (
+            *("--optimizer", "sgd", "--learning-rate", 1e38, "--clip-norm", "inf"),
+            *("--skip-nonfinite", "--log-every", 5),
+        ),
+    ],
+)
+def test_figures_that_are_not_finite_do_not_end_a_run(flags, tmp_path, capsys):
+    arguments = ("train", "parity", *TINY, "--steps", 20, *flags, "--out", tmp_path / "run")
+    code, shown, errors = here(capsys, *arguments)
+    assert code == 0, errors
+    assert shown.startswith("parity: accuracy_30")
+    assert read_metrics(tmp_path / "run")[-1]["step"] == 20
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("parit",), "did you mean 'parity'"),

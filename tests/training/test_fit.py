@@ -12,6 +12,7 @@ import pytest
 from tiny_task import RECIPE, B, N, TinyBatch, batch_of, shuffled, tiny_task
 
 from rnnjax.training import Interrupted, Settings, fit
+from rnnjax.training._log import mean_of, numbers
 from rnnjax.training._settings import resolved
 from rnnjax.training._start import initial_state
 
@@ -87,6 +88,27 @@ def test_the_best_is_by_the_metrics_goal():
     values = iter([3.0, 1.0, math.inf, 2.0])
     scripted = scripted._replace(metric=task.metric._replace(goal="max"))
     assert trained(scripted, steps=4, evaluate_every=1).best == {"step": 3, "value": "inf"}
+
+
+def test_figures_that_are_no_numbers_are_logged_and_shown(tmp_path, capsys):
+    values = iter([math.nan, math.inf, -math.inf, math.inf])
+    task = tiny_task()._replace(evaluate=lambda params: {"mse": next(values)})
+    fit(task, Settings(steps=1), tmp_path / "one", tensorboard=True)
+    fit(task, Settings(steps=1, seeds=2), tmp_path / "two", tensorboard=True)
+    shown = [line.rsplit(maxsplit=1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert shown == ["nan", "nan"]
+    assert next(values) == math.inf
+
+
+def test_logged_figures_are_read_as_floats():
+    np.testing.assert_array_equal(
+        numbers([None, "inf", "-inf", 2.5]), [np.nan, np.inf, -np.inf, 2.5]
+    )
+    np.testing.assert_array_equal(numbers("-inf"), [-np.inf])
+    assert mean_of([1.0, 2.0]) == 1.5
+    assert mean_of([1.0, "inf"]) == math.inf
+    assert math.isnan(mean_of(["-inf", "inf"]))
+    assert math.isnan(mean_of(None))
 
 
 def test_how_many_steps_are_dispatched_at_once_changes_nothing(plain):
