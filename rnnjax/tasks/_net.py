@@ -1,12 +1,13 @@
 """A cell with a dense head, as the tasks on sequences of features share it."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.gradients import bptt, clip_by_value
 from rnnjax.scenarios import ManyToMany, ManyToOne, many_to_many, many_to_one
 from rnnjax.tasks._objectives import Objective
 from rnnjax.tasks._sequences import Sequences
@@ -20,7 +21,13 @@ class Net(NamedTuple):
     recurrence: Callable[[Params, Sequences], Recurrence]
 
 
-def dense_net(cell: Cell, outputs: int, objective: Objective, form: Sequences) -> Net:
+def dense_net(
+    cell: Cell,
+    outputs: int,
+    objective: Objective,
+    form: Sequences,
+    clip_in_loop: float | None = None,
+) -> Net:
     """A cell with a dense head on its output at every step, or at each sequence's last.
 
     Args:
@@ -28,10 +35,15 @@ def dense_net(cell: Cell, outputs: int, objective: Objective, form: Sequences) -
       outputs: K, the size of the head.
       objective: what is minimised, and what is counted beside it.
       form: shapes and dtypes of a batch. Where targets are `[T, B, ...]` every step has an output.
+      clip_in_loop: limit of each component of ∂C/∂z_t in the backward loop of `loss`; without it
+        its gradient is exact, as that of `recurrence` is in any case.
+
+    Raises:
+      ValueError: a limit that is not positive.
     """
     head = nn.Dense(outputs, param_dtype=jnp.result_type(float))
     every_step = form.targets.shape[:2] == form.xs.shape[:2]
-    model, outputs_of = _model(cell, head, every_step)
+    model, outputs_of = _model(cell, head, every_step, _options(clip_in_loop))
 
     def init(key: Array) -> Params:
         return model.init(key, jnp.zeros((1, *form.xs.shape[1:]), form.xs.dtype))
@@ -54,22 +66,31 @@ def dense_net(cell: Cell, outputs: int, objective: Objective, form: Sequences) -
 
 
 def _model(
-    cell: Cell, head: nn.Module, every_step: bool
+    cell: Cell, head: nn.Module, every_step: bool, options: dict[str, Any]
 ) -> tuple[ManyToMany | ManyToOne, Callable[..., Array]]:
-    """The scenario, and (params, batch, key=None) -> outputs."""
+    """The scenario, and (params, batch, key=None) -> outputs, unrolled with `options`."""
     if every_step:
         aligned = many_to_many(cell, head)
 
         def outputs_at_every_step(params: Params, batch: Sequences, key: Array | None = None):
-            return aligned.apply(params, batch.xs, lengths=batch.lengths, key=key)[1]
+            return aligned.apply(params, batch.xs, lengths=batch.lengths, key=key, **options)[1]
 
         return aligned, outputs_at_every_step
     summary = many_to_one(cell, head)
 
     def outputs_at_the_end(params: Params, batch: Sequences, key: Array | None = None) -> Array:
-        return summary.apply(params, batch.xs, lengths=batch.lengths, key=key)
+        return summary.apply(params, batch.xs, lengths=batch.lengths, key=key, **options)
 
     return summary, outputs_at_the_end
+
+
+def _options(clip_in_loop: float | None) -> dict[str, Any]:
+    """The options of `unroll`: none where nothing is clipped."""
+    if clip_in_loop is None:
+        return {}
+    if not clip_in_loop > 0:
+        raise ValueError(f"clip_in_loop must be a limit above 0, got {clip_in_loop}")
+    return {"gradient": bptt(clip=clip_by_value(clip_in_loop))}
 
 
 def _last(ys: Array, lengths: Array | None) -> Array:

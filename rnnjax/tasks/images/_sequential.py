@@ -57,6 +57,7 @@ def sequential_images(
     *,
     batch_size: int,
     recipe: Recipe,
+    clip_in_loop: float | None,
 ) -> Task:
     """A `Task` of naming what is in an image that was read as a sequence.
 
@@ -66,11 +67,12 @@ def sequential_images(
       images: the images.
       how: the order of their pixels.
       batch_size: images in a training batch.
+      clip_in_loop: as in `dense_net`.
     """
     check_positive_int("batch_size", batch_size)
     classes = 1 + int(max(images.train_labels.max(), images.test_labels.max()))
     form = _batch(images.train[:1], images.train_labels[:1], how)
-    net = dense_net(cell, classes, classification(), form)
+    net = dense_net(cell, classes, classification(), form, clip_in_loop)
     most = np.bincount(images.train_labels).argmax()
     return Task(
         name,

@@ -9,7 +9,7 @@ import numpy as np
 from rnnjax._checks import check_positive_int
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._digits import digits
-from rnnjax.tasks._options import BatchSize, Hidden, Layers
+from rnnjax.tasks._options import BatchSize, ClipInLoop, Hidden, Layers
 from rnnjax.tasks._task import Recipe, Task
 from rnnjax.tasks.images._mnist import Images, mnist
 from rnnjax.tasks.images._sequential import reading, sequential_images
@@ -29,6 +29,7 @@ def sequential_digits(
     permutation_seed: PermutationSeed = 0,
     split_seed: Annotated[int, "Seed of the split into training and test images."] = 0,
     batch_size: BatchSize = 64,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """Name a handwritten digit of 8 x 8 pixels that is read one pixel at a time.
 
@@ -48,6 +49,8 @@ def sequential_digits(
       permutation_seed: of that order.
       split_seed: of the split.
       batch_size: images in a training batch.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task` with `infer["classify"](params, images, *, invert=False)`.
@@ -80,6 +83,7 @@ def sequential_digits(
         reading(read, permuted, permutation_seed, side * side),
         batch_size=batch_size,
         recipe=Recipe(steps=3000, learning_rate=1e-2),
+        clip_in_loop=clip_in_loop,
     )
 
 
@@ -96,6 +100,7 @@ def sequential_mnist(
         None
     ),
     batch_size: BatchSize = 100,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """Name a handwritten digit of 28 x 28 pixels that is read one pixel at a time.
 
@@ -117,6 +122,8 @@ def sequential_mnist(
       permutation_seed: of that order.
       test_size: how many test images to use.
       batch_size: images in a training batch.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task` with `infer["classify"](params, images, *, invert=False)`.
@@ -147,4 +154,5 @@ def sequential_mnist(
         reading(read, permuted, permutation_seed, pixels),
         batch_size=batch_size,
         recipe=Recipe(steps=12_000, learning_rate=3e-3, evaluate_every=1000),
+        clip_in_loop=clip_in_loop,
     )

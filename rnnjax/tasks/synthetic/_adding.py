@@ -11,7 +11,7 @@ from rnnjax._types import Array
 from rnnjax.scenarios import valid_steps
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._objectives import regression
-from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
 from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
@@ -31,6 +31,7 @@ def adding(
     ),
     batch_size: BatchSize = 50,
     test_size: TestSize = 1000,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """Add the two numbers of a long sequence that are marked.
 
@@ -56,6 +57,8 @@ def adding(
       variant: "le_2015", "arjovsky_2016" or "hochreiter_1997".
       batch_size: sequences in a training batch.
       test_size: sequences to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task`.
@@ -97,6 +100,7 @@ def adding(
         tests={"": partial(draw, batch=check_positive_int("test_size", test_size))},
         metric=Metric("mse", "min"),
         recipe=Recipe(steps=3000, learning_rate=1e-2),
+        clip_in_loop=clip_in_loop,
         baselines={"mean": _variance(length, original)},
     )
 

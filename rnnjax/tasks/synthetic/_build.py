@@ -24,6 +24,7 @@ def build(
     metric: Metric,
     recipe: Recipe,
     baselines: Mapping[str, float],
+    clip_in_loop: float | None,
     judged: Objective | None = None,
 ) -> Task:
     """A `Task` of a cell with a dense head on its output at every step, or at the last.
@@ -36,9 +37,11 @@ def build(
       outputs: K, the size of the head.
       tests: what to append to the names of the scores -> a draw of test data.
       metric, recipe, baselines: as in `Task`.
+      clip_in_loop: as in `dense_net`.
       judged: what is counted on test data, if it is not the same.
     """
-    net = dense_net(cell, outputs, objective, jax.eval_shape(draw, jax.random.key(0)))
+    form = jax.eval_shape(draw, jax.random.key(0))
+    net = dense_net(cell, outputs, objective, form, clip_in_loop)
     return Task(
         name,
         net.init,

@@ -11,7 +11,7 @@ from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._objectives import Objective, classification
-from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
 from rnnjax.tasks._sequences import Sequences, one_hot
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
@@ -27,6 +27,7 @@ def copying(
     symbols: Annotated[int, "Symbols that there are."] = 8,
     batch_size: BatchSize = 64,
     test_size: TestSize = 500,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """Remember ten symbols over a long pause, and say them again.
 
@@ -49,6 +50,8 @@ def copying(
       symbols: how many different ones there are, 8 in the source.
       batch_size: sequences in a training batch.
       test_size: sequences to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task`.
@@ -81,6 +84,7 @@ def copying(
         tests={"": partial(draw, batch=test_size)},
         metric=Metric("loss", "min", "nats"),
         recipe=Recipe(steps=4000, learning_rate=1e-3),
+        clip_in_loop=clip_in_loop,
         baselines={"memoryless": items * math.log(symbols) / (delay + 2 * items)},
     )
 

@@ -10,7 +10,7 @@ from rnnjax._types import Array
 from rnnjax.scenarios import valid_steps
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._objectives import which_may_follow
-from rnnjax.tasks._options import BatchSize, Hidden, Layers
+from rnnjax.tasks._options import BatchSize, ClipInLoop, Hidden, Layers
 from rnnjax.tasks._sequences import Sequences, one_hot
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
@@ -25,6 +25,7 @@ def counting(
     max_n: Annotated[int, "Largest n in training."] = 10,
     test_n: Annotated[int, "Largest n to test."] = 100,
     batch_size: BatchSize = 64,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """Which symbols may come next in S aⁿ bⁿ T, or S aⁿ bⁿ cⁿ T?
 
@@ -45,6 +46,8 @@ def counting(
       max_n: largest n in training, 10 in the source.
       test_n: largest n to test.
       batch_size: strings in a training batch.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task`.
@@ -85,6 +88,7 @@ def counting(
         tests={"": every_n},
         metric=Metric("accuracy", "max"),
         recipe=Recipe(steps=3000, learning_rate=1e-2),
+        clip_in_loop=clip_in_loop,
         baselines={"one n": 1 / test_n},
     )
 

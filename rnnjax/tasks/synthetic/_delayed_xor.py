@@ -10,7 +10,7 @@ from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._objectives import classification
-from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
 from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
@@ -24,6 +24,7 @@ def delayed_xor(
     length: Annotated[int, "T, the length of the sequences."] = 50,
     batch_size: BatchSize = 64,
     test_size: TestSize = 1000,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """The exclusive or of two bits that are marked early in a long random string.
 
@@ -43,6 +44,8 @@ def delayed_xor(
       length: T, at least 10.
       batch_size: sequences in a training batch.
       test_size: sequences to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task`.
@@ -75,6 +78,7 @@ def delayed_xor(
         tests={"": partial(draw, batch=check_positive_int("test_size", test_size))},
         metric=Metric("accuracy", "max"),
         recipe=Recipe(steps=3000, learning_rate=1e-2),
+        clip_in_loop=clip_in_loop,
         baselines={"guess": 0.5},
     )
 

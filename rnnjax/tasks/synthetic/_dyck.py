@@ -12,7 +12,7 @@ from rnnjax._types import Array
 from rnnjax.scenarios import valid_steps
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._objectives import which_may_follow
-from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
 from rnnjax.tasks._sequences import Sequences, one_hot
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
@@ -28,6 +28,7 @@ def dyck(
     test_length: Annotated[int, "Longest string to test on."] = 100,
     batch_size: BatchSize = 64,
     test_size: TestSize = 500,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """Which brackets may come next in a balanced string?
 
@@ -53,6 +54,8 @@ def dyck(
       test_length: longest to test on; even, and longer.
       batch_size: strings in a training batch.
       test_size: strings to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task`.
@@ -90,6 +93,7 @@ def dyck(
         tests={"": partial(short, batch=test_size), "_long": partial(long, batch=test_size)},
         metric=Metric("accuracy_long", "max"),
         recipe=Recipe(steps=3000, learning_rate=1e-2),
+        clip_in_loop=clip_in_loop,
         baselines={"memoryless": _flat_share(max_length + 2, test_length)},
     )
 

@@ -38,6 +38,7 @@ def forecasting(
     metric: Metric,
     recipe: Recipe,
     baselines: Mapping[str, float],
+    clip_in_loop: float | None,
 ) -> Task:
     """A task of many-to-many regression on the next value, judged by its closed loop.
 
@@ -45,7 +46,7 @@ def forecasting(
         forecast:  x̂_{t+1} = net(x_1, …, x_c, x̂_{c+1}, …, x̂_t)        t = c … c + horizon - 1
 
     Args:
-      name, cell, metric, recipe, baselines: as for `build`.
+      name, cell, metric, recipe, baselines, clip_in_loop: as for `build`.
       series: draws series from a key.
       spans: lengths of training sequences, of contexts and of forecasts.
       batch_size: series in a training batch.
@@ -81,6 +82,7 @@ def forecasting(
         metric=metric,
         recipe=recipe,
         baselines=baselines,
+        clip_in_loop=clip_in_loop,
     )
     forecast = _forecast(cell, size)
 

@@ -7,7 +7,16 @@ import jax.numpy as jnp
 
 from rnnjax._types import Array
 from rnnjax.tasks._cells import CellOption, make_cell
-from rnnjax.tasks._options import BatchSize, Context, Hidden, Horizon, Layers, Noise, TestSize
+from rnnjax.tasks._options import (
+    BatchSize,
+    ClipInLoop,
+    Context,
+    Hidden,
+    Horizon,
+    Layers,
+    Noise,
+    TestSize,
+)
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._forecasting import check_spans, forecasting
 
@@ -31,6 +40,7 @@ def lorenz(
     noise: Noise = 0.0,
     batch_size: BatchSize = 64,
     test_size: TestSize = 200,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """Read the three coordinates of the Lorenz system, and go on by yourself.
 
@@ -54,6 +64,8 @@ def lorenz(
       noise: standard deviation of what is added to the inputs in training.
       batch_size: sequences in a training batch.
       test_size: sequences to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task` with `infer["forecast"](params, *, steps) -> [steps, 3]`, normalised.
@@ -83,6 +95,7 @@ def lorenz(
         score=_score,
         metric=Metric("valid_time", "max", "Lyapunov times"),
         recipe=Recipe(steps=4000, learning_rate=3e-3),
+        clip_in_loop=clip_in_loop,
         baselines={"naive": NAIVE},
     )
 

@@ -11,7 +11,7 @@ from rnnjax._types import Array
 from rnnjax.scenarios import valid_steps
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._objectives import Objective, classification
-from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
 from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
@@ -38,6 +38,7 @@ def match_to_sample(
     noise: Annotated[float, "Standard deviation of the noise on what is seen."] = 0.1,
     batch_size: BatchSize = 64,
     test_size: TestSize = 1000,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """Is what is seen now what was seen before the delay?
 
@@ -67,6 +68,8 @@ def match_to_sample(
       noise: standard deviation, independent at every step and unit.
       batch_size: trials in a training batch.
       test_size: trials to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task`.
@@ -103,6 +106,7 @@ def match_to_sample(
         tests={"": partial(draw, batch=check_positive_int("test_size", test_size))},
         metric=Metric("accuracy", "max"),
         recipe=Recipe(steps=2000, learning_rate=3e-3),
+        clip_in_loop=clip_in_loop,
         baselines={"guess": 0.5},
     )
 

@@ -11,7 +11,7 @@ from rnnjax._types import Array
 from rnnjax.scenarios import valid_steps
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._objectives import Objective, classification
-from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
 from rnnjax.tasks._sequences import Sequences
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
@@ -33,6 +33,7 @@ def parity(
     ),
     batch_size: BatchSize = 64,
     test_size: TestSize = 200,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """Is the number of ones odd, in strings far longer than any in training?
 
@@ -54,6 +55,8 @@ def parity(
       targets: "every" or "last".
       batch_size: strings in a training batch.
       test_size: strings to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task`.
@@ -89,6 +92,7 @@ def parity(
         judged=_after([n for n in _ALSO_TESTED if n < test_length] + [test_length]),
         metric=Metric(f"accuracy_{test_length}", "max"),
         recipe=Recipe(steps=3000, learning_rate=1e-2),
+        clip_in_loop=clip_in_loop,
         baselines={"guess": 0.5},
     )
 

@@ -9,7 +9,16 @@ import numpy as np
 
 from rnnjax._types import Array
 from rnnjax.tasks._cells import CellOption, make_cell
-from rnnjax.tasks._options import BatchSize, Context, Hidden, Horizon, Layers, Noise, TestSize
+from rnnjax.tasks._options import (
+    BatchSize,
+    ClipInLoop,
+    Context,
+    Hidden,
+    Horizon,
+    Layers,
+    Noise,
+    TestSize,
+)
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._forecasting import check_spans, forecasting
 
@@ -27,6 +36,7 @@ def sine(
     noise: Noise = 0.02,
     batch_size: BatchSize = 64,
     test_size: TestSize = 500,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """Read a sine wave of unknown period and phase, and go on by yourself.
 
@@ -50,6 +60,8 @@ def sine(
         never seen a flawed input does not correct its own flaws.
       batch_size: sequences in a training batch.
       test_size: sequences to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task` with `infer["forecast"](params, *, steps) -> [steps, 1]`.
@@ -81,6 +93,7 @@ def sine(
         score=_score,
         metric=Metric("rmse", "min"),
         recipe=Recipe(steps=3000, learning_rate=1e-2),
+        clip_in_loop=clip_in_loop,
         baselines={"mean": 0.5**0.5, "naive": _naive(min_period, max_period, horizon)},
     )
 

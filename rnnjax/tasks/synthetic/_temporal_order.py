@@ -11,7 +11,7 @@ from rnnjax._types import Array
 from rnnjax.scenarios import valid_steps
 from rnnjax.tasks._cells import CellOption, make_cell
 from rnnjax.tasks._objectives import classification
-from rnnjax.tasks._options import BatchSize, Hidden, Layers, TestSize
+from rnnjax.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
 from rnnjax.tasks._sequences import Sequences, one_hot
 from rnnjax.tasks._task import Metric, Recipe, Task
 from rnnjax.tasks.synthetic._build import build
@@ -47,6 +47,7 @@ def temporal_order(
     ),
     batch_size: BatchSize = 50,
     test_size: TestSize = 1000,
+    clip_in_loop: ClipInLoop = None,
 ) -> Task:
     """In which order did the two kinds of relevant symbol come, among many that are not?
 
@@ -72,6 +73,8 @@ def temporal_order(
       variant: "pascanu_2013" or "hochreiter_1997".
       batch_size: sequences in a training batch.
       test_size: sequences to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
     Returns:
       A `Task`.
@@ -106,6 +109,7 @@ def temporal_order(
         tests={"": partial(draw, batch=check_positive_int("test_size", test_size))},
         metric=Metric("accuracy", "max"),
         recipe=Recipe(steps=3000, learning_rate=3e-3),
+        clip_in_loop=clip_in_loop,
         baselines={"guess": 0.5**marks},
     )
 
