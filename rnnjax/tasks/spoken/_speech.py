@@ -53,8 +53,8 @@ def speech(
 
     Metric: `accuracy`, or in `ctc` mode `label_error_rate`: the edits from what was understood to
     what was said, for each word said; `exact` is the share of strings without one. Baselines: the
-    commonest word of training, and logistic regression on the recording stretched to 16 frames; in `ctc`
-    mode saying nothing.
+    commonest word of training, and logistic regression on the recording stretched to 16 frames;
+    in `ctc` mode saying nothing.
 
     `infer["classify"](params, files) -> [(word, probability), …]` or, in `ctc` mode,
     `infer["transcribe"](params, files) -> ["7 3 1", …]`.
