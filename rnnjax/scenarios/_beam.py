@@ -10,7 +10,7 @@ from jax.core import Tracer
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, PyTree
 from rnnjax.cells._flagged import select
-from rnnjax.scenarios._decoding import Decoded, DecodingStep, checked_dtype
+from rnnjax.scenarios._decoding import Decoded, DecodingStep, check_batch_first, checked_dtype
 from rnnjax.scenarios._modules import check_tokens
 
 
@@ -88,7 +88,7 @@ def beam_search(
     steps, beams = check_positive_int("steps", steps), check_positive_int("beams", beams)
     if not isinstance(length_penalty, Tracer) and not float(length_penalty) >= 0:
         raise ValueError(f"length_penalty must be at least 0, got {length_penalty}")
-    _check_batch_first(state, len(first))
+    check_batch_first(state, len(first))
     dtype = checked_dtype(step, state, first, end)
 
     def penalty(length: Any) -> Array:
@@ -185,12 +185,3 @@ def _better(best: _Best, other: _Best) -> _Best:
         pick(getattr(best, name), getattr(other, name)) for name in ("score", "length", "log_prob")
     )
     return _Best(score, tokens, length, log_prob, state)
-
-
-def _check_batch_first(state: PyTree, batch: int) -> None:
-    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
-        if jnp.shape(leaf)[:1] != (batch,):
-            raise ValueError(
-                f"state{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: beam_search "
-                f"gathers the states of its beams and expects [{batch}, ...], batch first"
-            )

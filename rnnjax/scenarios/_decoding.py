@@ -36,7 +36,8 @@ def greedy(
     Args:
       step: `(state, token [B]) -> (state, logits [B, V])`, such as
         `functools.partial(model.step, params)` of a `many_to_many` or a `Decoder`.
-      state: what it starts from: a carry, or `model.begin(params, source)`.
+      state: what it starts from: a carry, or `model.begin(params, source)`. With `end` every leaf
+        of it is `[B, ...]`, since sequences that have ended keep their own.
       first: `[B]` the word to begin with, w_0; it is not among the tokens that come back.
       steps: the largest number of words.
       end: the word that ends a sequence. It stops when all sequences have ended; None: never.
@@ -45,9 +46,9 @@ def greedy(
       A `Decoded`.
 
     Raises:
-      TypeError: first or steps not integers.
+      TypeError: first or steps not integers, or first of a dtype that cannot hold V words.
       ValueError: first without a batch axis, logits that are not `[B, V]`, an `end` that is not
-        among the V words, or steps < 1.
+        among the V words, a leaf of the state that is not batch first with `end`, or steps < 1.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -150,6 +151,8 @@ def _write(
     first = check_tokens("first", first, 1)
     steps = check_positive_int("steps", steps)
     batch = first.shape
+    if end is not None:
+        check_batch_first(state, len(first))
     dtype = checked_dtype(step, state, first, end)
 
     def write(now: _Writing) -> _Writing:
@@ -195,14 +198,33 @@ def _held(done: Array, old: PyTree, new: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: b if a is b else select(done, a, b), old, new)
 
 
+def check_batch_first(state: PyTree, batch: int) -> None:
+    """Raise ValueError unless every leaf of the state is `[batch, ...]`."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]:
+        if jnp.shape(leaf)[:1] != (batch,):
+            raise ValueError(
+                f"state{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: with end= each "
+                f"sequence has a state of its own, so that one can end before another: expected "
+                f"[{batch}, ...], batch first"
+            )
+
+
 def checked_dtype(step: DecodingStep, state: PyTree, first: Array, end: int | None) -> jnp.dtype:
-    """The dtype of log-probabilities, float32 at least, if the step gives logits over `end`."""
+    """The dtype of log-probabilities, float32 at least, if the step gives logits over `end`.
+
+    It also holds `first`, whose dtype the words written have, to one that can count them.
+    """
     logits = jax.eval_shape(step, state, first)[1]
     batch, *rest = logits.shape or (None,)
     if batch != len(first) or len(rest) != 1:
         raise ValueError(
             f"step gives logits of shape {logits.shape}, expected [{len(first)}, V] for the "
             f"{len(first)} words of first"
+        )
+    if jnp.iinfo(first.dtype).max < rest[0] - 1:
+        raise TypeError(
+            f"first has dtype {first.dtype}, which ends at {jnp.iinfo(first.dtype).max}, but step "
+            f"gives logits over {rest[0]} words: cast it with first.astype(int)"
         )
     if end is not None and not 0 <= end < rest[0]:
         raise ValueError(f"end must be one of the {rest[0]} words (0..{rest[0] - 1}), got {end}")
