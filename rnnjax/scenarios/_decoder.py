@@ -116,6 +116,7 @@ def decoder(
         **options: Any,
     ) -> Array:
         tokens = check_tokens("tokens", tokens, 2)
+        _check_options(options)
         keys = split_key(key, 2)
         state = _begin(parts, params, source, source_lengths, keys[0])
         _check_batch("tokens", tokens, state)
@@ -257,6 +258,15 @@ def _check_batch(name: str, tokens: Array, state: DecoderState) -> None:
             f"{name} has shape {tokens.shape} but the source has a batch of {batch}: expected "
             f"{batch} in the last axis"
         )
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    reasons = {
+        "carry": "the source sets the carry that a decoder starts from",
+        "reverse": "each word is predicted from those before, so they are read in order",
+    }
+    for name in reasons.keys() & options.keys():
+        raise ValueError(f"{name} cannot be given to a decoder: {reasons[name]}. Leave it out")
 
 
 def _check_sampling(sampling: Any, options: dict[str, Any]) -> None:

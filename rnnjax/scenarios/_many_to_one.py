@@ -50,12 +50,13 @@ def many_to_one(
       A `ManyToOne` of
       `init(key, xs) -> params`, with xs `[T, B, D]`, or `[T, B]` ids;
       `apply(params, xs, *, lengths=None, key=None, **options) -> outputs [B, K]`, where a key
-      turns on all dropout, and the options are those of `unroll`;
+      turns on all dropout, and the options are `gradient`, `method`, `resets` and, without a key,
+      `carry` of `unroll`, but not `reverse`;
       `weights(params, xs, *, lengths=None, **options) -> a [T, B]`, for attention, else None.
 
     Raises:
       TypeError: integer xs without an embedding; a head without init and apply.
-      ValueError: an unknown pooling, and as `unroll`.
+      ValueError: an unknown pooling, `reverse` given, and as `unroll`.
 
     Example:
       >>> import flax.linen as nn, jax, rnnjax
@@ -81,6 +82,11 @@ def many_to_one(
         return ManyToOneParams(embed_params, params, pool.init(key_pool, y), head.init(key_head, y))
 
     def outputs_of(params: ManyToOneParams, xs: Array, lengths, keys, options):
+        if "reverse" in options:
+            raise ValueError(
+                "reverse= belongs to the layer: pass rnnjax.recurrent(cell, reverse=True) to "
+                "many_to_one to read from the end"
+            )
         features = read(embed, params.embed, xs, lengths, keys[0])
         _, ys = whole.apply(
             params.layer, features.xs, lengths=features.lengths, key=keys[1], **options

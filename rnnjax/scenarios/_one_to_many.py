@@ -35,8 +35,9 @@ def one_to_many(
       `init(key, source, tokens) -> params`;
       `apply(params, source, tokens, *, lengths=None, key=None, sampling=0.0, **options)
       -> logits [T, B, V]`: tokens `[T, B]` are the words before, so that logits_t predicts what
-      follows tokens_t; zero in the padding; the options are those of `unroll`. With `sampling`
-      each word after the first is, at this rate, drawn from the net's own prediction instead:
+      follows tokens_t; zero in the padding; the options are `gradient`, `method` and `resets` of
+      `unroll`, a reset meaning the cell's own initial carry, not the source's. With `sampling` each
+      word after the first is, at this rate, drawn from the net's own prediction instead:
       scheduled sampling if the rate grows during training, free running at 1;
       `begin(params, source, *, key=None) -> state` and `step(params, state, token [B]) ->
       (state, logits [B, V])`, for `greedy`, `sample` and `beam_search`;
@@ -45,7 +46,8 @@ def one_to_many(
 
     Raises:
       TypeError: tokens that are not integers; something else than a cell or a module.
-      ValueError: shapes that do not fit, sampling without a key, and as `unroll`.
+      ValueError: shapes that do not fit, sampling without a key, `carry` or `reverse` given, and
+        as `unroll`.
 
     Example:
       >>> import flax.linen as nn, jax, rnnjax

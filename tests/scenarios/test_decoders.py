@@ -155,6 +155,17 @@ def test_attention_weights():
         assert_close(weights[:n, b, :s], where)
 
 
+def test_a_reset_means_the_cells_own_initial_carry():
+    model, params, feature, ids = caption()
+    resets = jnp.zeros((T, B), bool).at[2, 1].set(True)
+    whole = quick_jit(model.apply)(params, feature, ids)
+    got = quick_jit(model.apply)(params, feature, ids, resets=resets)
+    _, ys = outputs_by_loop("lstm", params.cell, table(params.embed)[np.asarray(ids[2:, 1])])
+    assert_close(got[2:, 1], dense(params.head, ys))
+    assert_close(got[:2, 1], whole[:2, 1])
+    assert_close(got[:, ::2], whole[:, ::2])
+
+
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_steps_are_the_whole_sequence(attention):
     model, params, source, ids = translate(attention, "deep")

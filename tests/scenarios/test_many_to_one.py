@@ -157,6 +157,16 @@ def test_options_of_unroll_pass_through():
     def gradient(**options):
         return quick_jit(jax.grad(lambda p: jnp.sum(model.apply(p, xs, **options))))(params)
 
+    carry = jax.tree.map(jnp.ones_like, CELLS["lstm"].initial_carry(params.layer, (B,)))
+    resets = jnp.zeros((T, B), bool).at[2].set(True)
+    applied = quick_jit(lambda **options: model.apply(params, xs, **options))
+    got = (applied(carry=carry), applied(resets=resets))
+    for b in range(B):
+        begin = jax.tree.map(lambda leaf, b=b: leaf[b], carry)
+        _, ys = outputs_by_loop("lstm", params.layer, xs[:, b], begin)
+        assert_close(got[0][b], dense(params.head, ys[-1]))
+        _, ys = outputs_by_loop("lstm", params.layer, xs[2:, b])
+        assert_close(got[1][b], dense(params.head, ys[-1]))
     clipped = rnnjax.bptt(clip=lambda delta: 0 * delta)
     assert not np.asarray(gradient(gradient=clipped).layer.w_x).any()
     assert_close(gradient(gradient=rnnjax.bptt()), gradient(gradient=rnnjax.autodiff()))

@@ -142,6 +142,25 @@ def test_sampling_rates():
         )
 
 
+@pytest.mark.parametrize("sampling", [0.0, 1.0])
+def test_options_of_unroll_that_a_decoder_settles(sampling):
+    model, params, source = translator()
+    apply = partial(model.apply, params, source, IDS, sampling=sampling, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"carry cannot be given .* the source sets the carry"):
+        apply(carry=model.begin(params, source).carry)
+    with pytest.raises(ValueError, match=r"reverse cannot be given .* from those before"):
+        apply(reverse=True)
+
+
+@pytest.mark.parametrize("layer", [CELL, rnnjax.bidirectional(CELL, CELL)])
+def test_reverse_belongs_to_the_layer(layer):
+    model = scenarios.many_to_one(layer, head(), pooling="attention")
+    params = params_of(model.init, XS)
+    for attempt in (model.apply, model.weights):
+        with pytest.raises(ValueError, match=r"reverse= belongs to the layer: pass .*recurrent"):
+            attempt(params, XS, reverse=True)
+
+
 def test_gradients_that_attention_does_not_have():
     model, params, source = translator("dot")
     with pytest.raises(ValueError, match="autodiff"):
@@ -164,7 +183,11 @@ def step(state, token):
     return state, jnp.zeros((len(token), V))
 
 
-FIRST = jnp.zeros(2, int)
+def wide(state, token, size=257):
+    return state, jnp.zeros((len(token), size)).at[:, -1].set(1)
+
+
+FIRST, BYTES = jnp.zeros(2, int), jnp.zeros(2, jnp.uint8)
 KEY = jax.random.key(0)
 
 
@@ -203,6 +226,27 @@ KEY = jax.random.key(0)
             ValueError,
             "batch first",
         ),
+        (
+            lambda: scenarios.greedy(step, {"n": jnp.zeros(())}, FIRST, 3, end=0),
+            ValueError,
+            r"state\['n'\] has shape \(\): with end= .*expected \[2, ...\], batch first",
+        ),
+        (
+            lambda: scenarios.sample(step, (FIRST, jnp.zeros(3)), FIRST, 3, KEY, end=0),
+            ValueError,
+            r"state\[1\] has shape \(3,\).*expected \[2, ...\], batch first",
+        ),
+        (lambda: scenarios.greedy(wide, None, BYTES, 3), TypeError, "uint8, which ends at 255"),
+        (
+            lambda: scenarios.sample(wide, None, BYTES, 3, KEY),
+            TypeError,
+            r"logits over 257 words: cast it with first.astype\(int\)",
+        ),
+        (
+            lambda: scenarios.beam_search(wide, None, BYTES, 3, end=0),
+            TypeError,
+            "uint8, which ends at 255",
+        ),
         (lambda: scenarios.greedy(step, None, FIRST, 3, end=V), ValueError, "end must be one of"),
         (
             lambda: scenarios.beam_search(step, None, FIRST, 3, end=-1),
@@ -219,6 +263,13 @@ KEY = jax.random.key(0)
 def test_decoding(attempt, error, match):
     with pytest.raises(error, match=match):
         attempt()
+
+
+def test_what_holds_without_an_end_and_at_the_limit_of_a_dtype():
+    count = scenarios.greedy(lambda n, token: (n + 1, step(n, token)[1]), 0, FIRST, 3)
+    assert int(count.state) == 3  # a scalar, which no sequence has to keep
+    written = scenarios.greedy(partial(wide, size=256), None, BYTES, 2)
+    assert written.tokens.tolist() == [[255, 255]] * 2
 
 
 def test_closed_loop_needs_outputs_like_inputs():
