@@ -113,8 +113,9 @@ def run_cell(
 
 
 def in_dtype_of(params: Params, x: Array) -> Array:
-    """`x` in the params' dtype, which rules."""
-    return jnp.asarray(x, jnp.result_type(*jax.tree.leaves(params)))
+    """`x` in the params' dtype, which rules; as it is where there are no params."""
+    leaves = jax.tree.leaves(params)
+    return jnp.asarray(x, jnp.result_type(*leaves)) if leaves else x
 
 
 def blank(valid: Array | None, outputs: Array) -> Array:

@@ -228,6 +228,23 @@ def test_params_and_outputs_in_single_precision():
     assert output.dtype == carry.h.dtype == jnp.float32
 
 
+def test_a_step_of_a_cell_without_params():
+    def step(params, h, x_t):
+        h = jnp.sin(h + x_t)
+        return h, h
+
+    cell = rnnjax.Cell(
+        lambda key, size: {}, lambda params, batch_shape=(): jnp.zeros((*batch_shape, D)), step
+    )
+    model = scenarios.many_to_many(cell, head())
+    x_t = noisy(1, (B, D)).astype(jnp.float32)
+    inner = params_of(head().init, x_t)
+    params = scenarios.ManyToManyParams(None, {}, inner)
+    carry, output = model.step(params, 0.5 * jnp.ones((B, D)), x_t)
+    assert_close(carry, np.sin(0.5 + np.asarray(x_t, float)))
+    assert_close(output, dense(inner, carry))
+
+
 def test_sizes():
     model = scenarios.many_to_many(CELLS["lstm"], head(), embed=embedding())
     params = params_of(model.init, words(2, (T, B)))
