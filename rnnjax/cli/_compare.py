@@ -17,7 +17,7 @@ from rich.progress import Progress as Bar
 from rnnjax._checks import check_choice
 from rnnjax._extras import missing
 from rnnjax._version import __version__
-from rnnjax.cli._errors import errors_of
+from rnnjax.cli._errors import FAILED, INTERRUPTED, complain, errors_of
 from rnnjax.cli._plan import Plan, full_options, read_plan
 from rnnjax.report import comparison_table, write_figures, write_json
 from rnnjax.report._style import LOOKS
@@ -47,10 +47,18 @@ class Subject(NamedTuple):
     peak_rate: Callable[[str], float]  # the learning rate of a cell
 
 
+class Outcome(NamedTuple):
+    """How far a comparison came."""
+
+    results: dict[str, CellResult]
+    diverged: dict[str, str]  # cell -> what was not finite, and when
+    interrupted: bool
+
+
 def run_compare(
     cells: str, settings: ComparisonSettings, out: Path, task: str, config: Path | None
 ) -> None:
-    """Run the comparison; exits with 2 on wrong options and with 130 on Ctrl-C."""
+    """Run the comparison; exits with 2 on wrong use, 1 if a cell diverged, 130 on Ctrl-C."""
     with errors_of("compare"):
         names = [check_choice("--cells", name.strip(), CONTENDERS) for name in cells.split(",")]
         names = list(dict.fromkeys(names))
@@ -58,10 +66,23 @@ def run_compare(
         _check_extras()
         subject = _subject(task, config, settings, names[0])
         _check_writable(out)
+        outcome = _measured(names, subject, settings, out)
+        _show(outcome.results, out)
+    for name, why in outcome.diverged.items():
+        complain("compare", f"{LOOKS[name].label}: diverged: {why}")
+    if outcome.interrupted:
+        left = [n for n in names if n not in outcome.results and n not in outcome.diverged]
+        typer.secho(f"interrupted; not finished: {', '.join(left)}", err=True, fg="yellow")
+        raise typer.Exit(INTERRUPTED)
+    if outcome.diverged:
+        raise typer.Exit(FAILED)
 
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    results: dict[str, CellResult] = {}
-    interrupted = False
+
+def _measured(
+    names: list[str], subject: Subject, settings: ComparisonSettings, out: Path
+) -> Outcome:
+    """Train cell after cell, write as each is finished, and go on where one diverges."""
+    outcome = Outcome({}, {}, False)
     with _progress() as bar, orderly_interrupt() as interrupted_by_user:
         shown = bar.add_task("", total=settings.steps * len(names))
 
@@ -71,20 +92,27 @@ def run_compare(
                 raise KeyboardInterrupt
 
         try:
-            for name in names:
-                bar.update(shown, description=LOOKS[name].label)
-                results[name] = subject.measure(name, advance)
-                _write_metrics(out, subject, settings, names, results)
+            for number, name in enumerate(names):
+                bar.update(shown, description=LOOKS[name].label, completed=settings.steps * number)
+                try:
+                    outcome.results[name] = subject.measure(name, advance)
+                except FloatingPointError as error:
+                    # What was not finite; the settings that the rest advises are not of compare.
+                    outcome.diverged[name] = str(error).split(". ")[0]
+                _write_metrics(out, subject, settings, names, outcome)
         except KeyboardInterrupt:
-            interrupted = True
-    if results:
-        console.print(comparison_table(results, compact=console.width < _TABLE_WIDTH))
-        write_figures(results, out)
-        console.print(f"metrics.json and figures are in {out}")
-    if interrupted:
-        left = ", ".join(name for name in names if name not in results)
-        typer.secho(f"interrupted; not finished: {left}", err=True, fg="yellow")
-        raise typer.Exit(130)
+            outcome = outcome._replace(interrupted=True)
+    return outcome
+
+
+def _show(results: dict[str, CellResult], out: Path) -> None:
+    """The table, and the figures, of the cells that are there."""
+    if not results:
+        return
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(comparison_table(results, compact=console.width < _TABLE_WIDTH))
+    write_figures(results, out)
+    console.print(f"metrics.json and figures are in {out}")
 
 
 def _subject(task: str, config: Path | None, settings: ComparisonSettings, first: str) -> Subject:
@@ -117,14 +145,16 @@ def _subject(task: str, config: Path | None, settings: ComparisonSettings, first
 
 
 def _progress() -> Bar:
+    console = Console(stderr=True)
     return Bar(
         TextColumn("{task.description:>15}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("steps"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
 
 
@@ -150,7 +180,7 @@ def _write_metrics(
     subject: Subject,
     settings: ComparisonSettings,
     names: list[str],
-    results: dict[str, CellResult],
+    outcome: Outcome,
 ) -> None:
     content: dict[str, Any] = {
         "rnnjax": __version__,
@@ -164,8 +194,9 @@ def _write_metrics(
         "cells": names,
         "peak_learning_rates": {name: subject.peak_rate(name) for name in names},
         "initial_recurrent_weights": {name: CONTENDERS[name].start for name in names},
-        "complete": len(results) == len(names),
-        "results": {name: _named(result) for name, result in results.items()},
+        "complete": len(outcome.results) == len(names),
+        "diverged": outcome.diverged,
+        "results": {name: _named(result) for name, result in outcome.results.items()},
     }
     write_json(out / "metrics.json", content)
 

@@ -11,6 +11,8 @@ import pytest
 from entry_point import ENVIRONMENT, command, run
 
 import rnnjax
+from rnnjax.cli import _compare
+from rnnjax.cli._app import run as run_here
 
 TINY = ("--quick", "--steps", 50, "--hidden", 6)
 
@@ -84,6 +86,40 @@ def test_compare_on_another_task(tmp_path):
     assert result["accuracy"] == result["curve"][0][-1:]
     assert len(result["before"]["sensitivity"]) == 20
     assert (tmp_path / "out" / "sensitivity.png").exists()
+
+
+def test_a_cell_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys):
+    measure = _compare.train_and_measure_on
+
+    def diverging(name, *rest):
+        if name == "vanilla":
+            raise FloatingPointError(
+                "step 3: the cost holds NaN or Inf (cost nan). Lower clip_norm"
+            )
+        return measure(name, *rest)
+
+    monkeypatch.setattr(_compare, "train_and_measure_on", diverging)
+    flags = ["--cells", "vanilla,gru", "--steps", "3", "--hidden", "2", "--out", str(tmp_path)]
+    assert run_here(["compare", "--task", "delayed_xor", *flags]) == 1
+    printed, errors = capsys.readouterr()
+    line = "vanilla (tanh): diverged: step 3: the cost holds NaN or Inf (cost nan)"
+    assert errors == f"rnnjax compare: {line}\n"
+    assert "GRU" in printed
+    assert "vanilla" not in printed
+    content = metrics(tmp_path)
+    assert content["complete"] is False
+    assert list(content["results"]) == ["gru"]
+    assert list(content["diverged"]) == ["vanilla"]
+    assert (tmp_path / "learning_curves.png").exists()
+
+
+def test_what_a_cell_finds_wrong_is_one_line(tmp_path, monkeypatch, capsys):
+    def refusing(*_):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(_compare, "train_and_measure_on", refusing)
+    assert run_here(["compare", "--task", "delayed_xor", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "rnnjax compare: no such thing\n"
 
 
 def test_ctrl_c_leaves_what_was_finished(tmp_path):
