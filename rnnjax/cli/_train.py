@@ -14,6 +14,7 @@ from rnnjax.cli._plan import CONFIG, Plan, full_options, make_task, read_plan, w
 from rnnjax.cli._results import show_results
 from rnnjax.tasks import TASKS, Task
 from rnnjax.training import Interrupted, Result, Settings, fit, flow_callback, resolved
+from rnnjax.training._config import never_saved
 
 
 class RunOptions(NamedTuple):
@@ -63,12 +64,12 @@ def train(
 def _plan(name: str, out: Path, run: RunOptions) -> Plan:
     """What a file says: the one that is given, else that of the run to go on with."""
     held = (out / CONFIG).is_file()
-    if held and not run.resume:
+    if held and not run.resume and not never_saved(out):
         raise ValueError(
             f"{out} holds a run already: go on with it by --resume, or train in another folder "
             "by --out"
         )
-    source = run.config or (out if held else None)
+    source = run.config or (out if held and run.resume else None)
     if source is None:
         return Plan(name, {}, {})
     plan = read_plan(source)

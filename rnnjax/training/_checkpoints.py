@@ -12,10 +12,9 @@ from rnnjax._checks import check_choice
 from rnnjax._extras import optional
 from rnnjax._types import Params, PyTree
 from rnnjax.tasks import Task
-from rnnjax.training._config import CONFIG, NAMES, OTHER_NAMES, names_of, read_config
+from rnnjax.training._config import CHECKPOINTS, CONFIG, NAMES, OTHER_NAMES, names_of, read_config
 from rnnjax.training._step import TrainState
 
-CHECKPOINTS = "checkpoints"
 _LATEST = 2  # kept, besides the best
 _WORST = -sys.float_info.max  # the score of what was not evaluated
 

@@ -12,8 +12,11 @@ from rnnjax._files import replace_file
 from rnnjax.tasks import Task
 
 CONFIG = "config.toml"
+CHECKPOINTS = "checkpoints"
+RESULTS = "results.json"
 NAMES = "names"  # a digest of the task's names, where it has some
 VERSIONS = "versions"  # a table that is kept, and not compared when a run is resumed
+_FREE = tuple(f"settings.{name}" for name in ("skip_nonfinite", "log_every", "checkpoint_every"))
 
 OTHER_NAMES = (
     "was trained on data with other words or classes than there are now: give it the same data "
@@ -55,18 +58,44 @@ def open_run(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
     """Make a run's folder, or see that the run in it may go on.
 
     Raises:
-      ValueError: a run is there and is not to be resumed, or was made with another config.
+      ValueError: a run is there and is not to be resumed, or was made with another config; or
+        checkpoints are there without one.
       OSError: the folder cannot be written.
     """
-    if not (folder / CONFIG).exists():
+    if not (folder / CONFIG).exists() and _has_checkpoint(folder):
+        raise ValueError(
+            f"{folder} holds {CHECKPOINTS} and no {CONFIG}, which says what they are of: put it "
+            f"back, delete {folder / CHECKPOINTS}, or train in another folder"
+        )
+    if not (folder / CONFIG).exists() or never_saved(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_config(folder, config)
     elif resume:
         _check_same_config(folder, config)
+        _keep_up(folder, config)
     else:
         raise ValueError(
             f"{folder} holds a run already: resume it (resume=True), or train in another folder"
         )
+
+
+def never_saved(folder: Path) -> bool:
+    """Whether there is nothing to lose in a run's folder: no checkpoint and no result."""
+    return not _has_checkpoint(folder) and not (folder / RESULTS).exists()
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    # One that is not whole yet has another name than its number.
+    checkpoints = folder / CHECKPOINTS
+    return checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())
+
+
+def _keep_up(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write down what is free to change when a run is resumed, if it has changed."""
+    old = read_config(folder)
+    new = {**_plain(config), VERSIONS: old.get(VERSIONS)}
+    if new != old:
+        write_config(folder, new)
 
 
 def _check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
@@ -96,7 +125,8 @@ def _plain(value: Any) -> Any:
 
 
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(_entries({name: entry for name, entry in config.items() if name != VERSIONS}))
+    entries = _entries({name: entry for name, entry in config.items() if name != VERSIONS})
+    return {name: entry for name, entry in entries if name not in _FREE}
 
 
 def _entries(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from rnnjax._version import __version__
 from rnnjax.tasks import Task
 from rnnjax.training._callbacks import Callback
 from rnnjax.training._checkpoints import Checkpoints
-from rnnjax.training._config import VERSIONS, names_of, open_run
+from rnnjax.training._config import RESULTS, VERSIONS, names_of, open_run
 from rnnjax.training._interrupt import orderly_interrupt
 from rnnjax.training._log import Log, read_metrics
 from rnnjax.training._loop import Result, Run, steps_taken
@@ -26,7 +26,6 @@ from rnnjax.training._settings import Settings, known, resolved
 from rnnjax.training._start import initial_state
 from rnnjax.training._step import TrainState
 
-RESULTS = "results.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -58,10 +57,11 @@ def fit(
       folder: where to write; None keeps everything in memory.
       callbacks: called during training, each at its own interval.
       resume: go on with the run in the folder from its last checkpoint. A folder without one
-        starts from the beginning, so that one command serves for both.
+        starts from the beginning, with other settings too, so that one command serves for both.
       config: what else the run is to be repeated from, such as the task's options: written to
         `config.toml` beside the settings and the versions of packages, and compared, as the
-        settings are, when the run is resumed.
+        settings are, when the run is resumed. Of the settings `skip_nonfinite`, `log_every` and
+        `checkpoint_every` may differ then.
       quiet: show nothing. Otherwise a bar on a terminal, and a line for each evaluation elsewhere.
       tensorboard: write TensorBoard's event files as well, into the folder.
 

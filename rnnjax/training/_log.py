@@ -55,7 +55,7 @@ class Log:
         self._file = path.open("a", encoding="utf-8")
         self._board = None
         if tensorboard:
-            begin = kept[-1]["step"] + 1 if kept else None
+            begin = kept[-1]["step"] + 1 if kept else 1
             writer = optional("tensorboardX").SummaryWriter
             self._board = writer(str(folder / TENSORBOARD), purge_step=begin)
 

@@ -214,7 +214,7 @@ class Run:
         if self._checkpoints is None or self._saved == step:
             return
         if not _all_finite(state.params):
-            raise FloatingPointError(f"step {step}: the params hold NaN or Inf. {self._advice()}")
+            raise FloatingPointError(f"step {step}: the params hold NaN or Inf. {self._lower()}")
         began = time.perf_counter()
         self._checkpoints.save(step, state, score)
         self._saved, ended = step, time.perf_counter()
@@ -235,10 +235,14 @@ class Run:
         )
 
     def _advice(self) -> str:
-        return (
-            f"{self._last_checkpoint()}. Lower learning_rate or clip_norm, or leave such updates "
-            "out with skip_nonfinite"
-        )
+        skip = "leave such updates out with skip_nonfinite"
+        if self._saved is None:
+            return f"{self._lower()}, or {skip}"
+        return f"{self._lower()}, or resume this run and {skip}"
+
+    def _lower(self) -> str:
+        elsewhere = "" if self._saved is None else ", in another folder"
+        return f"{self._last_checkpoint()}. Lower learning_rate or clip_norm{elsewhere}"
 
     def _last_checkpoint(self) -> str:
         if self._checkpoints is None or self._saved is None:

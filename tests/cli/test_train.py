@@ -165,6 +165,11 @@ def test_nan_stops_with_the_step_and_no_traceback(tmp_path):
     assert "rnnjax train adding: step 2" in done.stderr
     assert "There is no checkpoint" in done.stderr
     assert done.stderr.count("\n") == 1
+    tame = ("--length", 6, "--steps", 2, "--test-size", 10, "--quiet")
+    done = run("train", "adding", *tame, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    config = tomllib.loads((tmp_path / "run" / "config.toml").read_text("utf-8"))
+    assert (config["options"]["length"], config["settings"]["steps"]) == (6, 2)
 
 
 @pytest.mark.parametrize(

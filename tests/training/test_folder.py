@@ -181,6 +181,56 @@ def test_a_run_without_a_checkpoint_begins_anew(tmp_path):
     assert [line["step"] for line in result.history] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_run_without_a_checkpoint_leaves_its_folder_to_another(tmp_path):
+    for resume in (False, True):
+        folder = tmp_path / str(resume)
+        with pytest.raises(RuntimeError, match="lights out"):
+            run(folder, callbacks=[LightsOut(2)], config={"options": {"hidden": 5}})
+        assert [line["step"] for line in read_metrics(folder)] == [1]
+        run(folder, SHORT._replace(steps=4, learning_rate=0.01), resume=resume)
+        assert [line["step"] for line in read_metrics(folder)] == [1, 2, 3, 4]
+        assert read_config(folder)["settings"]["learning_rate"] == 0.01
+        assert "options" not in read_config(folder)
+
+
+def test_a_run_that_met_nan_goes_on_as_its_message_says(tmp_path):
+    good = tiny_task().batches(0)
+    batches = [
+        good[n] if n != 4 else good[n]._replace(targets=good[n].targets * np.nan) for n in range(6)
+    ]
+    task = tiny_task(batches=lambda seed: batches)
+    with pytest.raises(FloatingPointError, match=r"step 5: .*checkpoints/4\. Lower .*") as info:
+        run(tmp_path, task=task)
+    assert str(info.value).endswith(
+        "Lower learning_rate or clip_norm, in another folder, or resume this run and leave such "
+        "updates out with skip_nonfinite"
+    )
+    result = run(tmp_path, SHORT._replace(skip_nonfinite=True), task=task, resume=True)
+    assert int(result.state.skipped) == 1
+    assert [line["step"] for line in result.history] == [1, 2, 3, 4, 5, 6]
+    assert read_config(tmp_path)["settings"]["skip_nonfinite"] is True
+
+
+def test_how_often_a_run_is_logged_and_saved_may_change(tmp_path):
+    with pytest.raises(RuntimeError, match="lights out"):
+        run(tmp_path, callbacks=[LightsOut(3)])
+    settings = SHORT._replace(log_every=2, checkpoint_every=None)
+    result = run(tmp_path, settings, resume=True)
+    assert [line["step"] for line in result.history] == [1, 2, 4, 6]
+    assert read_config(tmp_path)["settings"]["log_every"] == 2
+    assert "checkpoint_every" not in read_config(tmp_path)["settings"]
+
+
+def test_checkpoints_without_a_config_are_not_gone_on_with(tmp_path):
+    run(tmp_path)
+    (tmp_path / "config.toml").unlink()
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=r"no config\.toml.*put it back, delete .*checkpoints"):
+            run(tmp_path, resume=resume)
+    assert steps_saved(tmp_path)[-1] == 6
+    assert not (tmp_path / "config.toml").exists()
+
+
 def scripted(values):
     values = iter(values)
     return tiny_task()._replace(evaluate=lambda params: {"mse": next(values)})
