@@ -3,21 +3,27 @@
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rnnjax._checks import check_choice
-from rnnjax.cli._fields import checked, fields_of
+from rnnjax.cli._fields import Field, checked, fields_of
 from rnnjax.tasks import TASKS, Task
 from rnnjax.training import Settings
 
 CONFIG = "config.toml"
-_TABLES = ("task", "names", "options", "settings", "versions")
+_TABLES = ("task", "names", "options", "settings", "run", "versions")
+_RUN_FIELDS = {
+    "flow_every": Field("flow_every", int, True, "", None),
+    "tensorboard": Field("tensorboard", bool, False, "", False),
+}
 
 
 class Plan(NamedTuple):
     task: str  # a key of TASKS
     options: dict[str, Any]  # of the task's factory
     settings: dict[str, Any]  # fields of Settings
+    run: Mapping[str, Any] = MappingProxyType({})  # flow_every and tensorboard, where given
 
 
 def read_plan(path: Path) -> Plan:
@@ -28,6 +34,9 @@ def read_plan(path: Path) -> Plan:
         hidden = 64
         [settings]
         steps = 1000
+        [run]
+        flow_every = 200
+        tensorboard = true
 
     Raises:
       FileNotFoundError: no such file.
@@ -37,7 +46,7 @@ def read_plan(path: Path) -> Plan:
     task = task_in(content, path)
     for name in content:
         check_choice(f"{path}: a table", name, _TABLES)
-    tables = {name: content.get(name, {}) for name in ("options", "settings")}
+    tables = {name: content.get(name, {}) for name in ("options", "settings", "run")}
     for name, table in tables.items():
         if not isinstance(table, dict):
             raise ValueError(f"{path}: {name} must be a table, [{name}], got {table!r}")
@@ -45,6 +54,7 @@ def read_plan(path: Path) -> Plan:
         task,
         checked(tables["options"], fields_of(TASKS[task].make), f"{path}, [options]"),
         checked(tables["settings"], fields_of(Settings), f"{path}, [settings]"),
+        checked(tables["run"], _RUN_FIELDS, f"{path}, [run]"),
     )
 
 
@@ -66,9 +76,19 @@ def task_in(content: Mapping[str, Any], path: Path) -> str:
     return check_choice(f"{path}: task", content["task"], TASKS)
 
 
-def with_flags(plan: Plan, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Plan:
+def with_flags(
+    plan: Plan,
+    options: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    run: Mapping[str, Any] = MappingProxyType({}),
+) -> Plan:
     """The plan with what was asked for on the command line in place of its own."""
-    return Plan(plan.task, {**plan.options, **options}, {**plan.settings, **settings})
+    return Plan(
+        plan.task,
+        {**plan.options, **options},
+        {**plan.settings, **settings},
+        {**plan.run, **run},
+    )
 
 
 def full_options(plan: Plan) -> dict[str, Any]:

@@ -21,8 +21,8 @@ class RunOptions(NamedTuple):
     out: Path | None = None
     resume: bool = False
     config: Path | None = None
-    flow_every: int | None = None
-    tensorboard: bool = False
+    flow_every: int | None = None  # None: as the file says; 0: not
+    tensorboard: bool | None = None  # None: as the file says
     quiet: bool = False
 
 
@@ -41,10 +41,10 @@ def train(
     with errors_of(command):
         check_choice("TASK", name, TASKS)
         out = run.out or Path("runs") / name
-        plan = with_flags(_plan(name, out, run), options, settings)
+        plan = with_flags(_plan(name, out, run), options, settings, _asked(run))
         task = make_task(plan)
         full = resolved(Settings(**plan.settings), task.recipe)
-        if run.flow_every and task.recurrence is None:
+        if plan.run.get("flow_every") and task.recurrence is None:
             raise ValueError("this task has no --flow-every: its recurrence is not laid open")
         if not run.quiet:
             typer.echo(_opening(task, full), err=True)
@@ -78,6 +78,12 @@ def _plan(name: str, out: Path, run: RunOptions) -> Plan:
     return plan
 
 
+def _asked(run: RunOptions) -> dict[str, Any]:
+    """What of the plan's table of the run was given as flags."""
+    flags = {"flow_every": run.flow_every, "tensorboard": run.tensorboard}
+    return {name: value for name, value in flags.items() if value is not None}
+
+
 def _opening(task: Task, settings: Settings) -> str:
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
@@ -86,13 +92,14 @@ def _opening(task: Task, settings: Settings) -> str:
 
 
 def _fit(plan: Plan, task: Task, settings: Settings, out: Path, run: RunOptions) -> Result:
+    every = plan.run.get("flow_every")
     return fit(
         task,
         settings,
         out,
-        [flow_callback(run.flow_every)] if run.flow_every else [],
+        [flow_callback(every)] if every else [],
         run.resume,
-        config={"task": plan.task, "options": full_options(plan)},
+        config={"task": plan.task, "options": full_options(plan), "run": plan.run},
         quiet=run.quiet,
-        tensorboard=run.tensorboard,
+        tensorboard=plan.run.get("tensorboard", False),
     )

@@ -56,8 +56,9 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[
             int | None,
             typer.Option(
-                min=1,
-                help="Log how the error flows back through the net, every so many steps.",
+                min=0,
+                help="Log how the error flows back through the net, every so many steps; 0: do "
+                "not.",
                 rich_help_panel=_RUN,
             ),
         ],
@@ -65,10 +66,14 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
     "tensorboard": (
         Annotated[
-            bool,
-            typer.Option("--tensorboard", help="Write TensorBoard files.", rich_help_panel=_RUN),
+            bool | None,
+            typer.Option(
+                "--tensorboard/--no-tensorboard",
+                help="Write TensorBoard files.",
+                rich_help_panel=_RUN,
+            ),
         ],
-        False,
+        None,
     ),
     "quiet": (
         Annotated[bool, typer.Option("--quiet", help="Show no progress.", rich_help_panel=_RUN)],

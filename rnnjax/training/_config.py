@@ -15,7 +15,9 @@ CONFIG = "config.toml"
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
 NAMES = "names"  # a digest of the task's names, where it has some
-VERSIONS = "versions"  # a table that is kept, and not compared when a run is resumed
+# Tables that are kept, and not compared when a run is resumed: of packages, and of how to look on.
+VERSIONS, RUN = "versions", "run"
+_KEPT = (VERSIONS, RUN)
 _FREE = tuple(f"settings.{name}" for name in ("skip_nonfinite", "log_every", "checkpoint_every"))
 
 OTHER_NAMES = (
@@ -125,7 +127,7 @@ def _plain(value: Any) -> Any:
 
 
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    entries = _entries({name: entry for name, entry in config.items() if name != VERSIONS})
+    entries = _entries({name: entry for name, entry in config.items() if name not in _KEPT})
     return {name: entry for name, entry in entries if name not in _FREE}
 
 

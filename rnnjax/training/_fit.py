@@ -61,7 +61,7 @@ def fit(
       config: what else the run is to be repeated from, such as the task's options: written to
         `config.toml` beside the settings and the versions of packages, and compared, as the
         settings are, when the run is resumed. Of the settings `skip_nonfinite`, `log_every` and
-        `checkpoint_every` may differ then.
+        `checkpoint_every` may differ then, and a table named `run`.
       quiet: show nothing. Otherwise a bar on a terminal, and a line for each evaluation elsewhere.
       tensorboard: write TensorBoard's event files as well, into the folder.
 

@@ -1,6 +1,7 @@
 """`rnnjax train`, from flags and files to results, and what it says when used wrongly."""
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -172,6 +173,28 @@ def test_nan_stops_with_the_step_and_no_traceback(tmp_path):
     assert (config["options"]["length"], config["settings"]["steps"]) == (6, 2)
 
 
+def test_what_a_run_logs_besides_is_kept_with_it(tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    flow = ("--flow-every", 5, "--tensorboard", "--quiet")
+    assert here(capsys, "train", "parity", *TINY, *SHORT, *flow, "--out", first)[0] == 0
+    config = tomllib.loads((first / "config.toml").read_text("utf-8"))
+    assert config["run"] == {"flow_every": 5, "tensorboard": True}
+    assert here(capsys, "train", "--config", first, "--quiet", "--out", second)[0] == 0
+    assert [line["step"] for line in read_metrics(second) if "callbacks" in line] == [5, 10, 15, 20]
+    assert (second / "tensorboard").is_dir()
+    for checkpoint in (second / "checkpoints").glob("20"):
+        shutil.rmtree(checkpoint)
+    (second / "results.json").unlink()
+    changed = ("--resume", "--flow-every", 10, "--no-tensorboard", "--quiet")
+    code, _, errors = here(capsys, "train", "--out", second, *changed)
+    assert code == 0, errors
+    config = tomllib.loads((second / "config.toml").read_text("utf-8"))
+    assert config["run"] == {"flow_every": 10, "tensorboard": False}
+    off = ("--flow-every", 0, "--quiet", "--out", tmp_path / "third")
+    assert here(capsys, "train", "--config", first, *off)[0] == 0
+    assert not any("callbacks" in line for line in read_metrics(tmp_path / "third"))
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -241,6 +264,8 @@ def test_wrong_use(arguments, message, tmp_path, capsys):
         ('task = "parity"\n[options]\nhiden = 3', "did you mean 'hidden'"),
         ('task = "parity"\n[options]\nhidden = "3"', "hidden must be of type int, got '3'"),
         ('task = "parity"\n[options]\nhidden = true', "hidden must be of type int, got True"),
+        ('task = "parity"\n[run]\nflow_evry = 3', "did you mean 'flow_every'"),
+        ('task = "parity"\n[run]\ntensorboard = 1', "tensorboard must be of type bool, got 1"),
         ('task = "parity"\n[settings]\nsteps = 3.5', "steps must be of type int, got 3.5"),
         ('task = "parity"\n[settings]\nskip_nonfinite = 1', "must be of type bool, got 1"),
         ('task = "series"\n[options]\ncsv = 1', "csv must be a path in quotes, got 1"),
