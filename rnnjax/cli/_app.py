@@ -24,7 +24,9 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="rnnjax",
     cls=_Commands,
-    help="Recurrent networks in JAX, and how their gradients flow.",
+    help="Recurrent networks in JAX, and how their gradients flow.\n\n"
+    "An error is one line; with the environment variable RNNJAX_TRACEBACK set, it comes with its "
+    "traceback.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,7 +41,8 @@ def run(arguments: Sequence[str]) -> int:
     except _UsageError as error:
         path = error.ctx.command_path if error.ctx else "rnnjax"
         message = error.format_message().rstrip(".")
-        typer.secho(f"{path}: {message} (see {path} --help)", err=True, fg="red")
+        if message:  # none where the help has just been shown
+            typer.secho(f"{path}: {message} (see {path} --help)", err=True, fg="red")
         return 2
     except typer.Abort:
         return 130
@@ -137,7 +140,7 @@ def compare(
     quick: Annotated[bool, typer.Option("--quick", help="A small run, to see it work.")] = False,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with options of the task, as for rnnjax train."),
+        typer.Option(help="TOML file with [options] of the task, such as its data."),
     ] = None,
 ) -> None:
     """Train cells side by side on real images and compare how their gradients flow.

@@ -17,11 +17,11 @@ from rich.progress import Progress as Bar
 from rnnjax._checks import check_choice
 from rnnjax._extras import missing
 from rnnjax._version import __version__
-from rnnjax.cli._errors import FAILED, INTERRUPTED, complain, errors_of
+from rnnjax.cli._errors import FAILED, INTERRUPTED, complain, errors_of, said
 from rnnjax.cli._plan import Plan, full_options, read_plan
 from rnnjax.report import comparison_table, write_figures, write_json
 from rnnjax.report._style import LOOKS
-from rnnjax.tasks import TASKS, digits
+from rnnjax.tasks import TASKS, Task, digits
 from rnnjax.training import (
     CONTENDERS,
     GRADIENTS,
@@ -127,14 +127,8 @@ def _subject(task: str, config: Path | None, settings: ComparisonSettings, first
         )
     if settings.gradient != "bptt":
         raise ValueError("--gradient is for the digits alone: leave it out")
-    plan = Plan(check_choice("--task", task, TASKS), {}, {})
-    if config is not None:
-        plan = read_plan(config)
-        if plan.task != task:
-            raise ValueError(f"{config} is of the task {plan.task!r}: say --task {plan.task}")
-    # What differs between cells is theirs; what is wrong with the rest shows before training.
-    options = {k: v for k, v in full_options(plan).items() if k not in ("cell", "hidden")}
-    first_made = comparable_task(task, first, settings.hidden, options)
+    options = _options(check_choice("--task", task, TASKS), config)
+    first_made = _first_made(task, first, settings.hidden, options, config)
 
     def measure(name: str, progress: Progress) -> CellResult:
         made = comparable_task(task, name, settings.hidden, options)
@@ -142,6 +136,56 @@ def _subject(task: str, config: Path | None, settings: ComparisonSettings, first
 
     summary = TASKS[task].summary
     return Subject(task, summary, measure, lambda name: peak_rate(name, first_made))
+
+
+def _options(task: str, config: Path | None) -> dict[str, Any]:
+    """The options that all cells have in common; ValueError if a file speaks of others."""
+    plan = Plan(task, {}, {}) if config is None else read_plan(config)
+    if plan.task != task:
+        raise ValueError(f"{config} is of the task {plan.task!r}: say --task {plan.task}")
+    if plan.settings:
+        raise ValueError(
+            f"{config}: compare takes no [settings], got {', '.join(plan.settings)}: leave the "
+            "table out, and give --steps, --seeds and --seed"
+        )
+    for name, what in _OWN.items():
+        if plan.options.get(name, what.value) != what.value:
+            raise ValueError(
+                f"{config}, [options]: compare takes no {name}, got {plan.options[name]!r}: "
+                f"leave it out; {what.instead}"
+            )
+    return {name: value for name, value in full_options(plan).items() if name not in _OWN}
+
+
+class _Own(NamedTuple):
+    """What compare decides itself."""
+
+    value: Any  # the one that it takes
+    instead: str
+
+
+_PLAIN = "it compares one layer that reads forwards"
+_OWN = {
+    "cell": _Own(None, "the cells are those of --cells"),
+    "hidden": _Own(None, "their size is that of --hidden"),
+    "layers": _Own(1, _PLAIN),
+    "both_ways": _Own(False, _PLAIN),
+}
+
+
+def _first_made(
+    task: str, cell: str, hidden: int, options: dict[str, Any], config: Path | None
+) -> Task:
+    """The task with the first cell: what is wrong with its options shows before training."""
+    try:
+        return comparable_task(task, cell, hidden, options)
+    except (ValueError, OSError) as error:
+        if config is not None or "recurrence" in str(error):
+            raise
+        raise ValueError(
+            f"{said(error)}. Options such as its data come by --config FILE, TOML with a line "
+            f'task = "{task}" and a table [options]'
+        ) from None
 
 
 def _progress() -> Bar:

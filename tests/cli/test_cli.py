@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_numbers(quick_run, tmp_path):
 
 def test_compare_on_another_task(tmp_path):
     plan = tmp_path / "plan.toml"
-    plan.write_text('task = "temporal_order"\n[options]\nlength = 20\nlayers = 2\ntest_size = 10\n')
+    plan.write_text('task = "temporal_order"\n[options]\nlength = 20\nlayers = 1\ntest_size = 10\n')
     flags = ("--task", "temporal_order", "--config", plan, "--cells", "irnn")
     flags += ("--steps", 20, "--hidden", 4)
     done = run("compare", *flags, "--out", tmp_path / "out")
@@ -105,7 +105,7 @@ def test_a_cell_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys):
     line = "vanilla (tanh): diverged: step 3: the cost holds NaN or Inf (cost nan)"
     assert errors == f"rnnjax compare: {line}\n"
     assert "GRU" in printed
-    assert "vanilla" not in printed
+    assert "vanilla (tanh)" not in printed
     content = metrics(tmp_path)
     assert content["complete"] is False
     assert list(content["results"]) == ["gru"]
@@ -171,6 +171,46 @@ def test_wrong_options_say_what_is_right(arguments, message, tmp_path):
     assert done.returncode == 2
     assert message in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("[settings]\nsteps = 5", "compare takes no [settings], got steps: leave the table out"),
+        ("[options]\nlayers = 2", "compare takes no layers, got 2: leave it out; it compares one"),
+        ("[options]\ncell = 'gru'", "no cell, got 'gru': leave it out; the cells are those of"),
+        ("[options]\nhidden = 5", "no hidden, got 5: leave it out; their size is that of --hidden"),
+    ],
+)
+def test_a_file_says_only_what_compare_takes(table, message, tmp_path, capsys):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'task = "parity"\n{table}\n')
+    out = tmp_path / "out"
+    flags = ["--task", "parity", "--config", str(plan), "--out", str(out)]
+    assert run_here(["compare", *flags]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("task", ["language", "mnist"])
+def test_a_task_without_its_data_says_where_they_come_in(task, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_here(["compare", "--task", task, "--out", "out"]) == 2
+    assert "data come by --config FILE, TOML with a line task = " in capsys.readouterr().err
+
+
+def test_train_alone_prints_its_help_and_nothing_else(capsys):
+    assert run_here(["train"]) == 2
+    printed, errors = capsys.readouterr()
+    assert "rnnjax train [OPTIONS] COMMAND" in printed + errors
+    assert "rnnjax train:" not in printed + errors
+
+
+def test_the_help_names_the_way_to_a_traceback(capsys):
+    assert run_here([]) == 0
+    assert "RNNJAX_TRACEBACK" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("inside", ["", "deeper"])
