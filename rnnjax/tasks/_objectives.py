@@ -54,6 +54,7 @@ def which_may_follow() -> Objective:
     """
 
     def cost(logits: Array, batch: Sequences) -> Array:
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         targets = batch.targets.astype(logits.dtype)
         costs = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, targets), axis=-1)
         return jnp.mean(costs, where=batch.valid)
