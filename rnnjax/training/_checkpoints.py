@@ -16,7 +16,7 @@ from rnnjax.training._config import CHECKPOINTS, CONFIG, NAMES, OTHER_NAMES, nam
 from rnnjax.training._step import TrainState
 
 _LATEST = 2  # kept, besides the best
-_WORST = -sys.float_info.max  # the score of what was not evaluated
+_WORST = -sys.float_info.max  # the score of what is not the best so far
 
 
 class Checkpoints:
@@ -49,7 +49,8 @@ class Checkpoints:
         Args:
           step: the number of steps taken.
           state: a `TrainState`.
-          score: how good an evaluation found it, more is better; None: not evaluated.
+          score: how good an evaluation found it, more is better; None: not evaluated, or no
+            better than one before.
         """
         rest = state._replace(params=None, average=None)
         items = {"params": state.params, "rest": rest}

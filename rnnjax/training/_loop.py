@@ -38,7 +38,7 @@ class Result(NamedTuple):
 
     params: Params  # what is evaluated: the running average where one is kept
     metrics: dict[str, Any]  # of the last evaluation: floats, or lists with one for each seed
-    best: dict[str, Any]  # "step" and "value" of the best evaluation, by the task's metric
+    best: dict[str, Any]  # "step" and "value" of the (first) best evaluation, by the task's metric
     history: list[dict[str, Any]]  # the lines of metrics.jsonl
     state: TrainState
     seconds: float  # of training and evaluating, over all resumptions
@@ -76,6 +76,8 @@ class Run:
         self._checkpoints = checkpoints
         self._log = log
         self._saved = None if checkpoints is None else checkpoints.latest()
+        scores = (self._score(entry) for entry in self.history if "evaluation" in entry)
+        self._best = max(scores, default=-math.inf)
         self._next_save = 0.0  # on the clock, where no interval is asked for
         self._earlier = self.history[-1]["seconds"] if self.history else 0.0
         self._begin = time.perf_counter()
@@ -119,7 +121,7 @@ class Run:
     def result(self, state: TrainState) -> Result:
         """What there is to tell about the steps taken."""
         evaluations = [entry for entry in self.history if "evaluation" in entry]
-        best = max(evaluations, key=lambda entry: (self._score(entry), entry["step"]), default=None)
+        best = max(evaluations, key=self._score, default=None)
         name = self.task.metric.name
         return Result(
             evaluated(state),
@@ -177,8 +179,10 @@ class Run:
         self.history.append(entry)
         if self._log is not None:
             self._log.write(entry)
-        if last or self._is_due(step, score):
-            self._save(step, state, score)
+        best = score is not None and score > self._best
+        if last or best or self._is_due(step, score is not None):
+            self._save(step, state, score if best else None)
+        self._best = score if score is not None and best else self._best
 
     def _evaluate(self, params: Params) -> dict[str, Any]:
         if self.settings.seeds == 1:
@@ -204,11 +208,11 @@ class Run:
             batch = jax.tree.map(lambda x: x[0], batch)
         return state, batch
 
-    def _is_due(self, step: int, score: float | None) -> bool:
+    def _is_due(self, step: int, is_evaluated: bool) -> bool:
         """Whether to save: at the interval asked for, else at evaluations, if it costs little."""
         if self.settings.checkpoint_every is not None:
             return step % self.settings.checkpoint_every == 0
-        return score is not None and time.perf_counter() >= self._next_save
+        return is_evaluated and time.perf_counter() >= self._next_save
 
     def _save(self, step: int, state: TrainState, score: float | None) -> None:
         if self._checkpoints is None or self._saved == step:

@@ -55,7 +55,9 @@ class Settings(NamedTuple):
     seeds: Annotated[int, "Nets to train at once (vmapped): seed, seed + 1, …"] = 1
     evaluate_every: Annotated[int | None, "Steps between two looks at held-out data."] = None
     checkpoint_every: Annotated[
-        int | None, "Steps between checkpoints; by default at evaluations, if that costs below 5 %."
+        int | None,
+        "Steps between checkpoints; by default at evaluations, if that costs below 5 %. The best "
+        "is kept in any case.",
     ] = None
     log_every: Annotated[int, "Steps that a line of metrics.jsonl is the mean of."] = 50
     dispatch: Annotated[

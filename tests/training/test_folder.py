@@ -247,6 +247,29 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
     jax.tree.map(np.testing.assert_array_equal, best, kept[0])
 
 
+@pytest.mark.parametrize("every", [None, 3])
+def test_the_best_that_is_kept_is_the_one_that_is_reported(every, tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnjax.training._loop._SAVING_SHARE", 1e-9)
+    settings = SHORT._replace(steps=10, checkpoint_every=every)
+    task = scripted([5, 4, 1, 1, 2])
+    result = run(tmp_path, settings, task=task)
+    assert result.best == {"step": 6, "value": 1.0}
+    assert 6 in steps_saved(tmp_path)
+    best = load(tmp_path, tiny_task(), which="best")
+    fit(tiny_task(), settings, quiet=True, callbacks=[Keep(6, kept := [])])
+    jax.tree.map(np.testing.assert_array_equal, best, kept[0])
+
+
+def test_a_resumed_run_knows_its_best(tmp_path):
+    with pytest.raises(RuntimeError, match="lights out"):
+        run(tmp_path, SHORT, task=scripted([1, 3]), callbacks=[LightsOut(5)])
+    result = run(tmp_path, task=scripted([2]), resume=True)
+    assert result.best == {"step": 2, "value": 1.0}
+    checkpoints = Checkpoints(tmp_path, read_only=True)
+    assert checkpoints.best() == 2
+    checkpoints.close()
+
+
 class Keep:
     def __init__(self, every, kept):
         self.every, self.kept = every, kept
