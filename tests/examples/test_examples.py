@@ -5,7 +5,12 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from rnnjax import report
+from rnnjax.tasks.captions import picture
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LONGEST = 80  # lines
@@ -21,9 +26,9 @@ FIGURES = {
 }
 
 
-def short_run(name, monkeypatch, capsys):
+def short_run(name, monkeypatch, capsys, *flags):
     path = EXAMPLES / f"{name}.py"
-    monkeypatch.setattr(sys, "argv", [str(path), "--short"])
+    monkeypatch.setattr(sys, "argv", [str(path), "--short", *map(str, flags)])
     runpy.run_path(str(path), run_name="__main__")
     return capsys.readouterr().out
 
@@ -35,6 +40,42 @@ def test_the_short_form_prints_its_figure(name, monkeypatch, capsys):
     found = re.search(pattern, printed)
     assert found, printed
     assert low < float(found[1]) < high
+
+
+def test_captioning_draws_what_is_true_and_where_it_looked(tmp_path, monkeypatch, capsys):
+    rows = []
+    write = report.write_captions
+    monkeypatch.setattr(
+        report, "write_captions", lambda *given: rows.extend(given[0]) or write(*given)
+    )
+    printed = short_run("captioning", monkeypatch, capsys, "--figure", tmp_path / "looked")
+    assert f"where the net looked is in {tmp_path / 'looked.png'}" in printed
+    assert np.asarray(Image.open(tmp_path / "looked.png")).std() > 10
+    for number, row in enumerate(rows):
+        shown = picture(number, part="combinations", side=16)
+        np.testing.assert_array_equal(row.image, shown.image)
+        assert row.references == shown.scene.sentences
+        assert len(row.looked) == len(row.caption.split()) + 1
+        assert f"said: {row.caption}\n  true: {row.references[0]}" in printed
+    assert len(rows) == 5
+
+
+def test_captioning_of_a_folder_captions_its_pictures(tmp_path, monkeypatch, capsys):
+    rows = []
+    monkeypatch.setattr(report, "write_captions", lambda given, path: rows.extend(given) or path)
+    images = [picture(number, side=16).image for number in range(12)]
+    lines = [f"{k:02}.png,a thing in the picture" for k in range(12)]
+    for k, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{k:02}.png")
+    (tmp_path / "captions.txt").write_text("image,caption\n" + "\n".join(lines) + "\n", "utf-8")
+    flags = ("--data", tmp_path, "--figure", tmp_path / "x.png")
+    printed = short_run("captioning", monkeypatch, capsys, *flags)
+    assert printed.count("said: ") == 5
+    assert "true: " not in printed
+    for row, image in zip(rows, images, strict=False):
+        np.testing.assert_array_equal(row.image, image)
+        assert row.references == ()
+    assert len(rows) == 5
 
 
 def test_every_example_is_tested_and_short():
