@@ -42,8 +42,8 @@ def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
             names = {name for run in runs for entry in run.history for name in _evaluated(entry)}
             judged, baselines = Metric(check_choice("--metric", metric, sorted(names)), "max"), {}
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_curves(runs, judged, out, baselines)
-    typer.echo(f"the curves are in {out}")
+        written = write_curves(runs, judged, out, baselines)
+    typer.echo(f"the curves are in {written}")
 
 
 def _evaluated(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -56,8 +56,14 @@ def _judged(folder: Path, plan: Plan) -> tuple[Metric, Mapping[str, float]]:
     if not path.is_file():
         task = make_task(plan)
         return task.metric, task.baselines
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return Metric(**content["metric"]), content["baselines"]
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Metric(**content["metric"]), content["baselines"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected the metric and the baselines of a run as rnnjax train writes them, "
+            f"got {type(error).__name__}: {error}; move the file away to do without it"
+        ) from None
 
 
 def _labels(folders: Sequence[Path], plans: Sequence[Plan]) -> list[str]:

@@ -79,7 +79,7 @@ def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | Non
                 for path, each in zip(paths, found, strict=True)
             ]
             figure.parent.mkdir(parents=True, exist_ok=True)
-            write_captions(rows, figure)
+            typer.echo(f"the figure is in {write_captions(rows, figure)}", err=True)
 
 
 def classify(run: Trained, things: Sequence[str], file: Path | None, **options: Any) -> None:
@@ -112,6 +112,8 @@ def transcribe(run: Trained, files: Sequence[Path]) -> None:
 def forecast(run: Trained, steps: int | None, history: Path | None, column: str | None) -> None:
     """Print the values that come next, one step in each line."""
     with errors_of("forecast"):
+        if column is not None and history is None:
+            raise ValueError("--column is of --history: name the table that has it by --history")
         ahead = run.use("forecast")
         options: dict[str, Any] = {} if steps is None else {"steps": steps}
         if history is not None:
@@ -156,5 +158,11 @@ def _existing(names: Sequence[str | Path]) -> list[Path]:
 
 def _lines(path: Path) -> list[str]:
     """The texts in a file, one a line; of standard input if it is called `-`."""
-    text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: expected text in UTF-8, got the byte 0x{error.object[error.start]:02x} at "
+            f"{error.start} ({error.reason}): convert the file"
+        ) from None
     return [line for line in text.splitlines() if line.strip()]

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnjax._extras import optional
 from rnnjax._files import replace_file
-from rnnjax.report._style import new_figure, style
+from rnnjax.report._style import figure_path, new_figure, style
 
 _PANEL = 0.56  # inches
 _WRONG, _HEAT = "#D55E00", "#E69F00"
@@ -25,7 +25,7 @@ class CaptionRow(NamedTuple):
     looked: np.ndarray | None = None  # [words, h, w] attention; more than the words is cut off
 
 
-def write_captions(rows: Sequence[CaptionRow], path: str | Path) -> None:
+def write_captions(rows: Sequence[CaptionRow], path: str | Path) -> Path:
     """Draw pictures with their captions into a file, one row each.
 
     With attention, each word has a panel: the picture in grey, and over it, the warmer the more,
@@ -35,7 +35,11 @@ def write_captions(rows: Sequence[CaptionRow], path: str | Path) -> None:
 
     Args:
       rows: the pictures, their captions, right captions, and attention.
-      path: a file that ends in .png, .pdf or what else matplotlib writes.
+      path: a file that ends in .png, .pdf or what else matplotlib writes; .png is added where it
+        has no suffix.
+
+    Returns:
+      The file that was written.
 
     Raises:
       ImportError: matplotlib is not installed.
@@ -43,8 +47,10 @@ def write_captions(rows: Sequence[CaptionRow], path: str | Path) -> None:
     """
     if not rows:
         raise ValueError("write_captions needs at least one picture")
+    file = figure_path(path)
     with style():
-        replace_file(Path(path), caption_figure(rows).savefig)
+        replace_file(file, caption_figure(rows).savefig)
+    return file
 
 
 def caption_figure(rows: Sequence[CaptionRow]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnjax._files import replace_file
-from rnnjax.report._style import COLORS, LOOKS, Look, new_figure, style
+from rnnjax.report._style import COLORS, LOOKS, Look, figure_path, new_figure, style
 from rnnjax.report._table import is_share
 from rnnjax.tasks import Metric
 
@@ -28,7 +28,7 @@ def write_curves(
     metric: Metric,
     path: str | Path,
     baselines: Mapping[str, float] | None = None,
-) -> None:
+) -> Path:
     """Draw the learning curves of runs of one task into a file.
 
     On the left the training cost, on the right the metric on held-out data; of several seeds the
@@ -37,8 +37,12 @@ def write_curves(
     Args:
       runs: at least one.
       metric: of the task.
-      path: a file that ends in .png, .pdf or what else matplotlib writes.
+      path: a file that ends in .png, .pdf or what else matplotlib writes; .png is added where it
+        has no suffix.
       baselines: the metric without a net, by name; the best three become grey lines.
+
+    Returns:
+      The file that was written.
 
     Raises:
       ImportError: matplotlib is not installed.
@@ -49,8 +53,10 @@ def write_curves(
     for run in runs:
         if not run.history:
             raise ValueError(f"run {run.label!r} has not logged anything yet")
+    file = figure_path(path)
     with style():
-        replace_file(Path(path), curves_figure(runs, metric, baselines or {}).savefig)
+        replace_file(file, curves_figure(runs, metric, baselines or {}).savefig)
+    return file
 
 
 def curves_figure(runs: Sequence[RunCurve], metric: Metric, baselines: Mapping[str, float]) -> Any:

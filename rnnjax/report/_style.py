@@ -1,5 +1,6 @@
 """How a cell looks in every figure: one colour, one dash pattern, one name."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnnjax._extras import optional
@@ -48,6 +49,12 @@ _RC = {
 def style() -> Any:
     """A context in which figures are drawn and saved."""
     return optional("matplotlib").rc_context(_RC)
+
+
+def figure_path(path: str | Path) -> Path:
+    """The file of a figure: a PNG where its name has no suffix."""
+    path = Path(path)
+    return path if path.suffix else path.with_name(f"{path.name}.png")
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Any:

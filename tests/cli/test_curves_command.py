@@ -36,7 +36,7 @@ def drawn(monkeypatch):
     calls: list[tuple[Any, ...]] = []
     write = _curves.write_curves
     monkeypatch.setattr(
-        _curves, "write_curves", lambda *given: (calls.append(given), write(*given))
+        _curves, "write_curves", lambda *given: calls.append(given) or write(*given)
     )
     return calls
 
@@ -76,6 +76,22 @@ def test_another_metric(runs, drawn):
     flags = ["--metric", "wrong", "--out", str(runs / "x.png")]
     assert run(["curves", str(runs / "a"), *flags]) == 0
     assert (drawn[0][1].name, drawn[0][3]) == ("wrong", {})
+
+
+def test_a_figure_without_a_suffix_is_a_png(runs, capsys):
+    assert run(["curves", str(runs / "a"), "--out", str(runs / "new" / "fig")]) == 0
+    assert capsys.readouterr().out == f"the curves are in {runs / 'new' / 'fig.png'}\n"
+    assert np.asarray(Image.open(runs / "new" / "fig.png")).std() > 10
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"metric": {"nome": 1}, "baselines": {}}'])
+def test_results_that_cannot_be_read_are_named(runs, capsys, content):
+    path = runs / "a" / "results.json"
+    path.write_text(content)
+    assert run(["curves", str(runs / "a"), "--out", str(runs / "x.png")]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"rnnjax curves: {path}: expected the metric")
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize(

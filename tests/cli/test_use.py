@@ -138,8 +138,10 @@ def test_caption_describes_image_files(tmp_path_factory, tmp_path, capsys):
     assert code == 0, errors
     assert printed.splitlines()[1].split() == [str(tmp_path / "x.png"), *expected.split()]
     drawn = tmp_path / "new" / "looked.png"
-    code, _, errors = here(capsys, "caption", out, tmp_path / "x.png", "--figure", drawn)
+    flags = ("--figure", drawn.with_suffix(""))
+    code, _, errors = here(capsys, "caption", out, tmp_path / "x.png", *flags)
     assert code == 0, errors
+    assert errors == f"the figure is in {drawn}\n"
     assert np.asarray(Image.open(drawn)).std() > 10
     code, _, errors = here(capsys, "caption", out, tmp_path / "x.png", "--figure", tmp_path / "x.y")
     assert code == 2
@@ -210,10 +212,16 @@ def runs(of_series, of_digits, of_language, of_sentiment):
         (("classify", "REVIEWS"), "expected texts to classify, got none"),
         (("classify", "REVIEWS", "a", "--invert"), "a run of this task has no --invert"),
         (("classify", "REVIEWS", "--file", "nowhere.txt"), "nowhere.txt"),
+        (
+            ("classify", "REVIEWS", "--file", "latin1.txt"),
+            "latin1.txt: expected text in UTF-8, got",
+        ),
+        (("forecast", "SERIES", "--column", "x"), "--column is of --history"),
     ],
 )
 def test_wrong_use(arguments, message, runs, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("latin1.txt").write_bytes("un café".encode("latin-1"))
     code, printed, errors = here(capsys, *(runs.get(it, it) for it in arguments))
     assert code == 2
     assert message in errors
