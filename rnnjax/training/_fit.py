@@ -51,6 +51,9 @@ def fit(
     their number. It is one on the CPU if the loss has convolutions, whose gradients XLA runs many
     times slower inside a loop.
 
+    Several seeds, or batches that are accumulated, may have sequences of several lengths if the
+    batches say which: those with a field `lengths` are padded with zeros to the longest of a step.
+
     Args:
       task: what to train.
       settings: how; what is None in them is taken from the task's recipe.

@@ -21,7 +21,8 @@ def batch_source(task: Task, settings: Settings) -> Callable[[int], Batch]:
     """`step -> batch` as `train_step` takes it, from resolved settings.
 
     Accumulated batches lie along a leading axis, and before it the seeds, where there are several
-    of them. The n-th seed's batches are those of a run with that seed alone.
+    of them. The n-th seed's batches are those of a run with that seed alone, but that sequences
+    shorter than others of the step are padded, where the batches have lengths.
     """
     streams = [task.batches(settings.seed + n) for n in range(settings.seeds)]
     count = settings.accumulate
@@ -38,14 +39,34 @@ def batch_source(task: Task, settings: Settings) -> Callable[[int], Batch]:
 
 
 def _stacked(batches: list[Batch]) -> Batch:
+    lengths: list[Any] = [getattr(batch, "lengths", None) for batch in batches]
+    # Tasks tell padding by the lengths. Without any, or with fewer examples, it would count.
+    may_pad = lengths[0] is not None and len({np.shape(each) for each in lengths}) == 1
     try:
-        return jax.tree.map(_stack, *batches)
+        return jax.tree.map(_stack_padded if may_pad else _stack, *batches)
     except ValueError:
         shapes = [str(jax.tree.map(np.shape, batch)) for batch in batches]
         raise ValueError(
             "accumulate and seeds above 1 need batches of one shape, got "
-            f"{' and '.join(dict.fromkeys(shapes))}: set both to 1, or pad to one length"
+            f"{' and '.join(dict.fromkeys(shapes))}: set both to 1, pad to one length, or "
+            "give the batches a field lengths [B], which the loss keeps to"
         ) from None
+
+
+def _stack_padded(*leaves: Any) -> Any:
+    """A stack of arrays, each with zeros at the end of its axes up to the largest."""
+    shapes = [np.shape(leaf) for leaf in leaves]
+    if len(set(shapes)) == 1 or len(set(map(len, shapes))) > 1:
+        return _stack(*leaves)
+    largest = np.max(shapes, axis=0)
+    return _stack(
+        *(_padded(leaf, largest - shape) for leaf, shape in zip(leaves, shapes, strict=True))
+    )
+
+
+def _padded(leaf: Any, missing: np.ndarray) -> Any:
+    pad = jnp.pad if isinstance(leaf, jax.Array) else np.pad
+    return pad(leaf, [(0, int(count)) for count in missing])
 
 
 def _stack(*leaves: Any) -> Any:
