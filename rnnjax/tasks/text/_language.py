@@ -133,7 +133,7 @@ def language(
         batches,
         evaluation(model, corpus),
         _CHARACTERS if in_characters else _WORDS,
-        Recipe(steps=4000, learning_rate=2e-3, average=0.995, evaluate_every=500),
+        Recipe(steps=6000, learning_rate=2e-3, average=0.995, evaluate_every=500),
         initial_carry=partial(_zero_carry, model, batch_size),
         baselines=_baselines(corpus, in_characters),
         recurrence=partial(_recurrence, unit, model),
