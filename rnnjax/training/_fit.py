@@ -93,7 +93,8 @@ def fit(
     state = initial_state(task, settings)
     if folder is None:
         return _trained(Run(task, settings, callbacks), state, quiet)
-    optional("orbax.checkpoint")  # before anything is written
+    for package in ("orbax.checkpoint", "tomli_w", *(["tensorboardX"] if tensorboard else [])):
+        optional(package)  # before anything is written
     folder = Path(folder)
     full_config = {
         "task": task.name,
