@@ -23,13 +23,28 @@ def read_metrics(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
     Args:
       folder: of the run.
       last: the step after which lines are left out.
+
+    Raises:
+      ValueError: a line that is not one of a log; the message gives the file and the line.
     """
     path = Path(folder) / METRICS
     if not path.exists():
         return []
     whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
-    lines = [json.loads(line) for line in whole.splitlines()]
+    lines = [_read(line, f"{path}, line {n}") for n, line in enumerate(whole.split("\n"), 1)]
+    lines = [line for line in lines if line]
     return [line for line in lines if last is None or line["step"] <= last]
+
+
+def _read(line: str, where: str) -> dict[str, Any]:
+    """An entry of the log; an empty one of an empty line."""
+    try:
+        entry = json.loads(line) if line.strip() else {}
+    except ValueError:
+        entry = None
+    if not isinstance(entry, dict) or (entry and "step" not in entry):
+        raise ValueError(f"{where}: expected an object with a step, got {line!r}: delete the line")
+    return entry
 
 
 def numbers(value: Any) -> np.ndarray:

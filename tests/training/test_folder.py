@@ -112,6 +112,24 @@ def test_a_finished_run_that_is_resumed_is_left_as_it_is(finished, tmp_path):
     assert not (folder / "tensorboard").exists()
 
 
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    settings = SHORT._replace(learning_rate=np.float32(0.25), seed=np.int64(3))
+    run(tmp_path, settings, config={"options": {"hidden": np.int32(4), "wide": np.bool_(True)}})
+    config = read_config(tmp_path)
+    assert config["options"] == {"hidden": 4, "wide": True}
+    assert (config["settings"]["learning_rate"], config["settings"]["seed"]) == (0.25, 3)
+
+
+@pytest.mark.parametrize("bad", ['{"step": 3, "co', "[3]", '{"cost": 1.0}'])
+def test_a_bad_line_of_the_log_is_named(bad, tmp_path):
+    run(tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_text("utf-8").splitlines()
+    path.write_text("\n".join([*lines[:2], bad, *lines[3:]]) + "\n", "utf-8")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 3: expected an object with a step"):
+        run(tmp_path, resume=True)
+
+
 def test_another_run_is_not_written_over(finished):
     before = read_metrics(finished[0])
     with pytest.raises(ValueError, match="holds a run already: resume it"):
@@ -335,14 +353,14 @@ class Absent(NamedTuple):
             raise ModuleNotFoundError(f"No module named {self.package!r}", name=self.package)
 
 
-@pytest.mark.parametrize("package", ["orbax", "tomli_w"])
+@pytest.mark.parametrize("package", ["orbax", "tomli_w", "tensorboardX"])
 def test_a_missing_package_is_named_with_its_extra(package, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Absent(package), *sys.meta_path])
     with pytest.raises(ImportError, match=rf"{package} is not installed.*rnnjax\[training\]"):
-        run(tmp_path / "run")
-    assert not (tmp_path / "run" / "config.toml").exists()
+        run(tmp_path / "run", tensorboard=package == "tensorboardX")
+    assert not (tmp_path / "run").exists()
     assert fit(tiny_task(), SHORT, quiet=True).metrics  # in memory nothing is missing
 
 
