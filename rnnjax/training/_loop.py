@@ -100,7 +100,7 @@ class Run:
             entry = {
                 "step": step,
                 **figures(totals, taken),
-                "learning_rate": self._rate(step - 1),
+                "learning_rate": self._last_rate(step, state),
                 "steps_per_second": taken / (time.perf_counter() - began),
             }
             self._look(step, state, batch, entry)
@@ -132,6 +132,12 @@ class Run:
             self._seconds(),
             self._folder,
         )
+
+    def _last_rate(self, step: int, state: TrainState) -> Array:
+        """The learning rate of the last update that was made; of several seeds each one's."""
+        if not self.settings.skip_nonfinite:
+            return self._rate(step - 1)
+        return self._rate(jnp.maximum(step - 1 - state.skipped, 0))
 
     def _next_stop(self, step: int) -> int:
         """The step after which to look up next."""

@@ -243,6 +243,12 @@ def test_nan_is_left_out_and_counted_if_asked_for():
     assert all(np.isfinite(entry["cost"]) for entry in result.history)
     assert int(result.state.skipped) == 1
     assert int(result.state.step) == 40
+    rates = [entry["learning_rate"] for entry in result.history]
+    without = trained(tiny_task(), log_every=1).history
+    expected = [without[n]["learning_rate"] for n in (4, 9, 14, 18, 23, 28, 33, 38)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+    both = trained(tiny_task(batches=poisoned(1)), skip_nonfinite=True, seeds=2, steps=3)
+    assert len(both.history[-1]["learning_rate"]) == 2
 
 
 def test_params_that_overflow_are_not_saved(tmp_path):
