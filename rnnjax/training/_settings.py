@@ -89,6 +89,8 @@ def resolved(settings: Settings, recipe: Recipe) -> Settings:
     for name in ("learning_rate", "clip_norm", "clip_value"):
         if not getattr(full, name) > 0:
             raise ValueError(f"{name} must be above 0, got {getattr(full, name)}")
+    if not math.isfinite(known(full.learning_rate)):
+        raise ValueError(f"learning_rate must be finite, got {full.learning_rate}")
     _check_names(full)
     return full
 
@@ -103,6 +105,11 @@ def _check_names(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None:
             check_choice(name, value, allowed)
+    if settings.compute_dtype == "float64" and not jax.config.read("jax_enable_x64"):
+        raise ValueError(
+            "compute_dtype float64 needs JAX's 64 bits, which are off: set JAX_ENABLE_X64=1, or "
+            "take float32"
+        )
     if settings.weight_decay and not _decays(str(settings.optimizer)):
         able = ", ".join(name for name in OPTIMIZERS if _decays(name))
         raise ValueError(

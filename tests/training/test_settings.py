@@ -1,6 +1,7 @@
 import inspect
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -42,6 +43,7 @@ def test_every_field_of_a_recipe_can_be_set():
         ({"dispatch": 0}, "dispatch must be at least 1"),
         ({"checkpoint_every": 0}, "checkpoint_every must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": math.inf}, "learning_rate must be finite, got inf"),
         ({"clip_norm": math.nan}, "clip_norm must be above 0"),
         ({"average": 1.0}, "average is a probability in"),
         ({"warmup": 1.5}, "warmup is a probability in"),
@@ -50,6 +52,15 @@ def test_every_field_of_a_recipe_can_be_set():
 def test_wrong_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         of(**changes)
+
+
+def test_float64_needs_64_bits():
+    assert of(compute_dtype="float64").compute_dtype == "float64"
+    with (
+        jax.enable_x64(False),
+        pytest.raises(ValueError, match="JAX_ENABLE_X64=1, or take float32"),
+    ):
+        of(compute_dtype="float64")
 
 
 def test_the_rate_rises_to_its_peak_and_falls_to_zero():
