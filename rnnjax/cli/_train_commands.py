@@ -12,7 +12,7 @@ from rnnjax._checks import check_choice
 from rnnjax.cli._errors import errors_of
 from rnnjax.cli._fields import Field, fields_of
 from rnnjax.cli._plan import CONFIG, read_toml, task_in
-from rnnjax.tasks import TASKS, TaskEntry
+from rnnjax.tasks import TASKS, Recipe, TaskEntry
 from rnnjax.training import Settings
 
 _TASK, _TRAINING, _RUN = "Options of the task", "Training", "The run"
@@ -170,7 +170,7 @@ def _recipe(entry: TaskEntry) -> dict[str, Any]:
     """What the task's recipe says; where it takes data to know, that it says something."""
     if entry.kind == "synthetic":
         return entry.make().recipe._asdict()
-    return dict.fromkeys(("steps", "learning_rate", "evaluate_every"), _OWN)
+    return dict.fromkeys(Recipe._fields, _OWN)
 
 
 def _parameter(field: Field, panel: str, shown: Any) -> inspect.Parameter:

@@ -13,7 +13,7 @@ from entry_point import ENVIRONMENT, command, run
 
 from rnnjax.cli._app import run as run_here
 from rnnjax.cli._fields import fields_of
-from rnnjax.tasks import TASKS
+from rnnjax.tasks import TASKS, Recipe
 from rnnjax.training import Settings, read_metrics
 
 TINY = ("--hidden", 4, "--max-length", 5, "--test-length", 30, "--test-size", 50)
@@ -303,6 +303,13 @@ def test_help_shows_what_the_recipe_and_the_factory_say(capsys, monkeypatch):
     assert f"Training steps. [default: {recipe.steps}]" in words
     hidden = fields_of(TASKS["copying"].make)["hidden"]
     assert f"{hidden.help} [default: {hidden.default}]" in words
+
+
+def test_help_says_that_a_recipe_is_the_tasks_own(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, shown, _ = here(capsys, "train", "sentiment", "--help")
+    words = " ".join(shown.replace("│", " ").split())
+    assert words.count("[default: (the task's own)]") == len(Recipe._fields)
 
 
 @pytest.mark.parametrize("task", TASKS)
