@@ -72,11 +72,11 @@ def curves_figure(runs: Sequence[RunCurve], metric: Metric, baselines: Mapping[s
         )
         _draw(metric_axis, steps, scale * values, look, marker=look.marker)
     best = sorted(baselines.items(), key=lambda item: item[1], reverse=metric.goal == "max")
-    for name, value in best[:_BASELINES]:
+    for k, (name, value) in enumerate(best[:_BASELINES]):
         metric_axis.axhline(scale * value, color="#888888", lw=0.8, ls=(0, (4, 3)), zorder=1)
         metric_axis.annotate(
             name,
-            (1, scale * value),
+            (1 - 0.4 * k, scale * value),  # so that names of near lines stand side by side
             xycoords=("axes fraction", "data"),
             xytext=(-2, 2),
             textcoords="offset points",
