@@ -106,9 +106,20 @@ def open_reviews(
 
 
 def download_reviews(name: str) -> Source:
-    """Reviews from Hugging Face's hub, kept in its cache: imdb, yelp, yelp-stars."""
+    """Reviews from Hugging Face's hub, kept in its cache: imdb, yelp, yelp-stars.
+
+    Raises:
+      ConnectionError: the hub cannot be reached.
+    """
     check_choice("dataset", name, HUB)
-    return _from_datasets(optional("datasets").load_dataset(HUB[name]), "text", "label", HUB[name])
+    try:
+        found = optional("datasets").load_dataset(HUB[name])
+    except ConnectionError as error:
+        raise ConnectionError(
+            f"{name} cannot be downloaded: {error}. Give reviews of your own as data, a file or a "
+            "folder"
+        ) from error
+    return _from_datasets(found, "text", "label", HUB[name])
 
 
 def _table_file(folder: Path, part: str) -> Path | None:

@@ -224,3 +224,12 @@ def test_lines_are_read_by_their_number(tmp_path):
 def test_unknown_names_on_the_hub_suggest_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'imdb'"):
         download_reviews("imbd")
+
+
+def test_without_a_network_it_says_how_data_are_given(monkeypatch):
+    def refuse(name):
+        raise ConnectionError(f"couldn't reach {name!r}")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(ConnectionError, match="imdb cannot be downloaded: couldn't .* as data"):
+        download_reviews("imdb")
