@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "RNNJAX_"))}
+ENVIRONMENT["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # as in the rest of the suite
 
 
 def command(*arguments):

@@ -373,6 +373,7 @@ import sys
 import jax
 import pytest
 jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_disable_most_optimizations", True)
 import rnnjax, test_native
 assert rnnjax.methods.instruction_set() == sys.argv[1]
 for name in test_native.CELLS:
