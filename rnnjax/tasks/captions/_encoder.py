@@ -84,6 +84,6 @@ class GivenFeature(nn.Module):
 
 def _placed(module: nn.Module, x: Array) -> Array:
     """A map [B, P, M] with a learned vector added at each position, positions first."""
-    start = nn.initializers.normal(0.02)
+    start = nn.initializers.normal(0.3)
     places = module.param("places", start, x.shape[1:], jnp.result_type(float))
     return (x + places[None]).swapaxes(0, 1)
