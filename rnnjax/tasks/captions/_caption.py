@@ -39,11 +39,10 @@ def caption(
     hidden: Hidden = 128,
     layers: Layers = 1,
     attention: Annotated[str, "Over the map of features: additive, dot or none."] = "additive",
-    channels: Annotated[int, "Features of the picture, or of each place in it."] = 80,
+    channels: Annotated[int, "Features of the picture, or of each place in it."] = 64,
     embedding: Annotated[int, "Features of a word."] = 64,
     dropout_rate: Annotated[float, "Of words' features and of what the output reads."] = 0.0,
     word_dropout: Annotated[float, "Share of the words before that training hides."] = 0.5,
-    color_dropout: Annotated[float, "Share of pictures whose colours training hides."] = 0.5,
     max_words: Annotated[int | None, "Size of the vocabulary at most."] = None,
     beams: Annotated[int, "Of the search for captions in evaluation; 1 is greedy."] = 1,
     batch_size: BatchSize = 64,
@@ -85,7 +84,7 @@ def caption(
       layers: how many.
       attention: "additive", "dot" or "none".
       channels, embedding: sizes.
-      dropout_rate, word_dropout, color_dropout: in training; the last not with `features`.
+      dropout_rate, word_dropout: in training.
       max_words: in the vocabulary; rarer words are never written.
       beams: in evaluation.
       batch_size: pictures in a training batch.
@@ -114,8 +113,7 @@ def caption(
     """
     check_choice("attention", attention, ATTENTIONS)
     check_choice("part", part, ("test", "dev"))
-    rates = {"dropout_rate": dropout_rate, "word_dropout": word_dropout}
-    for name, rate in (rates | {"color_dropout": color_dropout}).items():
+    for name, rate in (("dropout_rate", dropout_rate), ("word_dropout", word_dropout)):
         check_rate(name, rate)
     sizes = {"pictures": pictures, "test_pictures": test_pictures, "side": side, "beams": beams}
     sizes |= {"channels": channels, "embedding": embedding, "batch_size": batch_size}
@@ -141,7 +139,6 @@ def caption(
         embedding=embedding,
         dropout=dropout_rate,
         word_dropout=word_dropout,
-        color_dropout=color_dropout,
     )
     form = example.shape[:2] if features is not None and example.ndim == 3 else None
     describe = describer(model.decoder, vocabulary, int(sentences.lengths.max()), form)
@@ -153,7 +150,7 @@ def caption(
         batches=lambda seed: caption_batches(source.train, sentences, batch_size, seed),
         evaluate=evaluation(describe, source.tests, beams),
         metric=metric,
-        recipe=Recipe(steps=6000, learning_rate=2e-3, evaluate_every=1000),
+        recipe=Recipe(steps=5000, learning_rate=2e-3, evaluate_every=1000),
         baselines={"best constant sentence": _constant(source)[metric.name]},
         infer={"caption": caption_use(describe, _reader(source.train, side, features is not None))},
         names=vocabulary.entries,

@@ -39,7 +39,6 @@ def captioner(
     embedding: int,
     dropout: float,
     word_dropout: float,
-    color_dropout: float,
 ) -> Captioner:
     """The net for pictures, or given features, of the form of an example.
 
@@ -52,12 +51,11 @@ def captioner(
       embedding: E, features of a word.
       dropout: of embedded words and of what the head reads.
       word_dropout: rate at which a word that the decoder reads is hidden in training.
-      color_dropout: rate at which all colours of a picture are hidden in training.
 
     Raises:
       ValueError: attention over features that have no positions.
     """
-    encoder = _encoder(example, features, attention, color_dropout)
+    encoder = _encoder(example, features, attention)
     dtype: Any = jnp.result_type(float)
     hidden = nn.Dense(2 * embedding, param_dtype=dtype)
     head = nn.Sequential([hidden, nn.tanh, nn.Dense(words, param_dtype=dtype)])
@@ -82,11 +80,9 @@ def captioner(
     return Captioner(decoder, init, _loss(decoder, word_dropout))
 
 
-def _encoder(
-    example: np.ndarray, features: int, attention: str | None, color_dropout: float
-) -> Module:
+def _encoder(example: np.ndarray, features: int, attention: str | None) -> Module:
     if example.dtype == np.uint8:
-        return Convolutions(features, attention is not None, color_dropout)
+        return Convolutions(features, as_map=attention is not None)
     if attention is None:
         return GivenFeature(features)
     if example.ndim < 2:

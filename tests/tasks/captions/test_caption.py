@@ -17,7 +17,7 @@ from rnnjax.tasks.captions._model import captioner
 from rnnjax.tasks.captions._words import BEGIN, END, UNKNOWN, Sentences, caption_vocabulary
 
 SMALL = {"side": 8, "pictures": 24, "test_pictures": 6, "hidden": 12, "channels": 8}
-SMALL |= {"embedding": 6, "batch_size": 8, "word_dropout": 0.0, "color_dropout": 0.0}
+SMALL |= {"embedding": 6, "batch_size": 8, "word_dropout": 0.0}
 ATTENTIONS = ("none", "dot", "additive")
 
 
@@ -85,14 +85,7 @@ def test_the_loss_is_that_of_words_fed_one_by_one(attention):
 
 
 def captioner_like(attention, words, example, **changed):
-    options = {
-        "features": 8,
-        "embedding": 6,
-        "dropout": 0.0,
-        "word_dropout": 0.0,
-        "color_dropout": 0.0,
-        **changed,
-    }
+    options = {"features": 8, "embedding": 6, "dropout": 0.0, "word_dropout": 0.0, **changed}
     kind = None if attention == "none" else attention
     return captioner(make_cell("lstm", 12), words, example, attention=kind, **options)
 
@@ -122,21 +115,6 @@ def test_what_padding_and_pictures_do_to_the_loss():
     assert float(loss(longer)) == pytest.approx(float(loss(batch)), rel=1e-12)
     other = batch._replace(pictures=batch.pictures[::-1].copy())
     assert float(loss(other)) != pytest.approx(float(loss(batch)), rel=1e-6)
-
-
-def test_hidden_colors_are_those_of_whole_pictures_and_leave_their_form():
-    module = Convolutions(8, as_map=True, color_dropout=0.5)
-    pictures = np.stack([picture(k, side=8).image for k in range(16)])
-    params = module.init(jax.random.key(0), pictures)
-    whole = module.apply(params, pictures)
-    dropped = module.apply(params, pictures, rngs={"dropout": jax.random.key(1)})
-    places = params["params"]["places"][:, None]
-    hidden = np.all(dropped[..., 6:] == places[..., 6:], axis=(0, 2))
-    assert 0 < hidden.sum() < 16
-    np.testing.assert_array_equal(dropped[..., :6], whole[..., :6])
-    np.testing.assert_array_equal(dropped[:, ~hidden], whole[:, ~hidden])
-    other = pictures[..., ::-1].copy()  # another colour of the same brightest value: the same form
-    np.testing.assert_array_equal(module.apply(params, other)[..., :6], whole[..., :6])
 
 
 @pytest.mark.parametrize(("side", "places"), [(8, 16), (9, 25), (32, 64), (33, 25), (64, 64)])
