@@ -233,6 +233,7 @@ def _sampled(
 ) -> Array:
     """Logits where each word after the first is, at this rate, the net's own guess."""
     ids, _, valid = without_padding(tokens, lengths)
+    ids = ids.astype(jnp.promote_types(ids.dtype, jnp.int32))  # which holds any guess
     steps = ids.shape[0]
     first = jnp.arange(steps) == 0
 

@@ -48,7 +48,8 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
       A `ManyToMany` of
       `init(key, xs) -> params`, with xs `[T, B, D]`, or `[T, B]` ids;
       `apply(params, xs, *, carry=None, lengths=None, key=None, **options) -> (carry, outputs)`,
-      outputs `[T, B, K]`, zero in the padding; the options are those of `unroll`;
+      outputs `[T, B, K]`, zero in the padding; the options are those of `unroll`, for a
+      layer without `reverse`;
       `initial_carry(params, batch_shape, key=None) -> carry` and
       `step(params, carry, x_t) -> (carry, output_t)` for a cell; None for a layer.
 

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -365,6 +366,16 @@ def test_scheduled_sampling_replaces_words_at_its_rate_and_by_the_nets_distribut
     seen = np.bincount(read, minlength=V) / many
     assert (np.abs(seen - expected) < 5 * np.sqrt(expected * (1 - expected) / many)).all()
     assert_close(logits[0], np.broadcast_to(forced[0], logits[0].shape))
+
+
+def test_guesses_are_not_bound_to_the_dtype_of_the_words():
+    embed, to_words = nn.Embed(400, 3), nn.Dense(400)
+    model = scenarios.one_to_many(rnnjax.gru(4), to_words, embed=embed)
+    ids = jnp.full((T, B), 7, jnp.uint8)
+    feature = noisy(1, (B, F))
+    params = model.init(jax.random.key(0), feature, ids)
+    apply = partial(quick_jit(model.apply), params, feature, key=jax.random.key(1), sampling=1.0)
+    assert_close(apply(ids), apply(ids.astype(jnp.int32)))
 
 
 def test_gradient_of_scheduled_sampling_passes_by_the_words():

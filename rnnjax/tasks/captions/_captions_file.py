@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rnnjax.tasks._tables import scan
 from rnnjax.tasks.captions._words import plain
+from rnnjax.tasks.text._lines import decoded
 
 _HEADER = ("image", "caption")
 
@@ -69,22 +70,14 @@ def _grouped(found: _Found, path: Path) -> list[Entry]:
     return [Entry(name, tuple(texts), where) for name, (texts, where) in by_name.items()]
 
 
-def _decoded(raw: bytes, encoding: str, where: str) -> str:
-    try:
-        return raw.decode(encoding).strip("\ufeff\r\n ")
-    except LookupError:
-        raise ValueError(f"encoding {encoding!r} is not known: try 'utf-8' or 'latin-1'") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{where}: not {encoding}: byte {raw[error.start]:#04x} at position "
-            f"{error.start + 1}. Give the file's encoding, for example encoding='latin-1'"
-        ) from None
+def _stripped(raw: bytes, encoding: str, where: str) -> str:
+    return decoded(raw, encoding, where).strip("\ufeff\r\n ")
 
 
 def _first_line(path: Path, encoding: str) -> str:
     with open(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
-            if line := _decoded(raw, encoding, f"{path}, line {number}"):
+            if line := _stripped(raw, encoding, f"{path}, line {number}"):
                 return line
     raise ValueError(f"{path} is empty: expected captions")
 
@@ -93,7 +86,7 @@ def _of_lines(path: Path, encoding: str) -> Iterator[tuple[str, str, str]]:
     with open(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
             where = f"{path}, line {number}"
-            line = _decoded(raw, encoding, where)
+            line = _stripped(raw, encoding, where)
             if not line:
                 continue
             picture, tab, caption = line.partition("\t")
