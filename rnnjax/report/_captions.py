@@ -76,7 +76,8 @@ def caption_figure(rows: Sequence[CaptionRow]) -> Any:
             where, text = (0.0, 0.25), reference and f"reference: {reference}"
         if text:
             style_of = {"fontsize": 6.5, "color": "#555555", "va": "top" if panels else "center"}
-            line[1].text(*where, text, transform=line[1].transAxes, **style_of)
+            note = line[1].text(*where, text, transform=line[1].transAxes, **style_of)
+            note.set_in_layout(not panels)  # below the panels it may run on past its own
     return figure
 
 

@@ -10,13 +10,14 @@ from rnnjax.report._captions import caption_figure
 from rnnjax.report._style import style
 
 IMAGE = np.zeros((12, 12, 3), np.uint8)
+FAR = "a dog far away behind the houses on the hill"
 LOOKED = np.zeros((4, 2, 3))
 LOOKED[0, 0, 0], LOOKED[1, 1, 2], LOOKED[2] = 0.8, 0.4, 1 / 6
 
 
 def test_each_word_has_a_panel_that_is_warm_where_the_net_looked():
     rows = [
-        CaptionRow(IMAGE, "a red dog", ("a dog", "a green dog"), LOOKED),
+        CaptionRow(IMAGE, "a red dog", (FAR, "two cats"), LOOKED),
         CaptionRow(IMAGE, "dogs", ("dogs",), LOOKED[:2]),
     ]
     with style():
@@ -25,8 +26,11 @@ def test_each_word_has_a_panel_that_is_warm_where_the_net_looked():
     picture, *words = figure.axes[:4]
     assert [axis.get_title() for axis in words] == ["a", "red", "dog"]
     assert [to_hex(axis.title.get_color()) for axis in words] == ["#000000", "#d55e00", "#000000"]
-    assert [text.get_text() for text in words[0].texts] == ["reference: a dog"]
+    assert [text.get_text() for text in words[0].texts] == [f"reference: {FAR}"]
     assert len(picture.images) == 1
+    figure.draw_without_rendering()
+    apart = np.diff([axis.get_position().x0 for axis in words])
+    assert apart[0] == pytest.approx(apart[1])  # whatever is written below
     for axis, weights in zip(words, LOOKED, strict=False):
         heat = np.asarray(axis.images[1].get_array())
         np.testing.assert_allclose(heat[..., 3], 0.85 * weights / weights.max())
