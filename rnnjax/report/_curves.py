@@ -13,6 +13,8 @@ from rnnjax.tasks import Metric
 
 _WIDE = 30.0  # largest over smallest value from which an axis is logarithmic
 _PLAIN_DASHES = ("solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+_TOP = 30.0  # times the largest first value, above which a spike is cut off
+_MARKERS = 20  # of a line, at most
 _BASELINES = 3  # at most, the best of them
 
 
@@ -32,7 +34,8 @@ def write_curves(
     """Draw the learning curves of runs of one task into a file.
 
     On the left the training cost, on the right the metric on held-out data; of several seeds the
-    mean, and what they span. An axis whose values span more than a factor of 30 is logarithmic.
+    mean, and what they span. An axis whose values span more than a factor of 30 is logarithmic;
+    it ends at 30 times the largest value that a line begins with, above which spikes are cut off.
 
     Args:
       runs: at least one.
@@ -120,7 +123,8 @@ def _draw(
 ) -> None:
     mean = values.mean(axis=0)
     drawn = {"color": look.color, "linestyle": look.dashes, "label": look.label}
-    axis.plot(steps, mean, **drawn, marker=marker, markersize=3)
+    every = -(-len(steps) // _MARKERS) or 1
+    axis.plot(steps, mean, **drawn, marker=marker, markersize=3, markevery=every)
     if len(values) > 1:
         low, high = values.min(axis=0), values.max(axis=0)
         axis.fill_between(steps, low, high, color=look.color, alpha=0.15, lw=0)
@@ -128,7 +132,13 @@ def _draw(
 
 def _set_scale(axis: Any) -> None:
     """Logarithmic where what is drawn spans more than a factor of `_WIDE`."""
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axis.lines])
-    values = values[np.isfinite(values)]
-    if values.size and values.min() > 0 and values.max() > _WIDE * values.min():
+    lines = [np.asarray(line.get_ydata(), float) for line in axis.lines]
+    lines = [line[np.isfinite(line)] for line in lines if np.isfinite(line).any()]
+    if not lines:
+        return
+    values = np.concatenate(lines)
+    if values.min() > 0 and values.max() > _WIDE * values.min():
         axis.set_yscale("log")
+    top = _TOP * max(line[0] for line in lines)
+    if values.max() > top > values.min():
+        axis.set_ylim(top=top)

@@ -36,6 +36,15 @@ def test_cost_and_metric_are_drawn_over_their_steps():
     assert (cost.get_yscale(), metric.get_yscale()) == ("log", "linear")
 
 
+def test_a_spike_does_not_hide_the_rest():
+    costs = [1.0, 0.5, 1e20, 0.1, float("nan"), 0.01]
+    history = [{"step": k, "cost": cost} for k, cost in enumerate(costs)]
+    cost, metric = curves_figure([RunCurve("a", history)], ACCURACY, {}).axes
+    assert cost.get_ylim()[1] == pytest.approx(30)
+    assert cost.get_yscale() == "log"
+    assert metric.get_yscale() == "linear"
+
+
 def test_of_several_seeds_the_mean_and_the_range():
     history = [
         {"step": step, "cost": [1.0, 3.0], "evaluation": {"error": [0.1 * step, 0.3 * step]}}
