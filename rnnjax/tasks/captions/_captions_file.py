@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rnnjax.tasks._tables import scan
 from rnnjax.tasks.captions._words import plain
-from rnnjax.tasks.text._lines import decoded
+from rnnjax.tasks.text._lines import stripped_lines
 
 _HEADER = ("image", "caption")
 
@@ -70,32 +70,21 @@ def _grouped(found: _Found, path: Path) -> list[Entry]:
     return [Entry(name, tuple(texts), where) for name, (texts, where) in by_name.items()]
 
 
-def _stripped(raw: bytes, encoding: str, where: str) -> str:
-    return decoded(raw, encoding, where).strip("\ufeff\r\n ")
-
-
 def _first_line(path: Path, encoding: str) -> str:
-    with open(path, "rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if line := _stripped(raw, encoding, f"{path}, line {number}"):
-                return line
+    for _, line in stripped_lines(path, encoding):
+        return line
     raise ValueError(f"{path} is empty: expected captions")
 
 
 def _of_lines(path: Path, encoding: str) -> Iterator[tuple[str, str, str]]:
-    with open(path, "rb") as file:
-        for number, raw in enumerate(file, start=1):
-            where = f"{path}, line {number}"
-            line = _stripped(raw, encoding, where)
-            if not line:
-                continue
-            picture, tab, caption = line.partition("\t")
-            name, mark, _ = picture.rpartition("#")
-            if not tab or not mark or not name:
-                raise ValueError(
-                    f"{where}: expected image.jpg#0, a tab and a caption, got {line[:60]!r}"
-                )
-            yield name, caption, where
+    for where, line in stripped_lines(path, encoding):
+        picture, tab, caption = line.partition("\t")
+        name, mark, _ = picture.rpartition("#")
+        if not tab or not mark or not name:
+            raise ValueError(
+                f"{where}: expected image.jpg#0, a tab and a caption, got {line[:60]!r}"
+            )
+        yield name, caption, where
 
 
 def _of_table(path: Path, encoding: str) -> Iterator[tuple[str, str, str]]:

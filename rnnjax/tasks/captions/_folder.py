@@ -12,7 +12,7 @@ from rnnjax.tasks.captions._captioned import Captioned, Source
 from rnnjax.tasks.captions._captions_file import Entry, read_captions
 from rnnjax.tasks.captions._features import Features
 from rnnjax.tasks.captions._images import read_image
-from rnnjax.tasks.text._lines import decoded
+from rnnjax.tasks.text._lines import stripped_lines
 
 _EVERY = 10  # where nothing says which pictures are for testing, each tenth is
 _MISSING = 0.01  # share of pictures that may be missing
@@ -155,13 +155,11 @@ def _passed_over(name: str) -> bool:
 def _listed(entries: list[Entry], names: Path, captions: Path, encoding: str) -> list[Entry]:
     by_name = {entry.name: entry for entry in entries}
     chosen = []
-    with open(names, "rb") as file:
-        for number, raw in enumerate(file, start=1):
-            where = f"{names}, line {number}"
-            if name := decoded(raw, encoding, where).lstrip("\ufeff").strip():
-                if name not in by_name:
-                    raise ValueError(f"{where}: {captions} has no captions of {name}")
-                chosen.append(by_name[name])
+    for where, line in stripped_lines(names, encoding):
+        if name := line.strip():
+            if name not in by_name:
+                raise ValueError(f"{where}: {captions} has no captions of {name}")
+            chosen.append(by_name[name])
     if not chosen:
         raise ValueError(f"{names} is empty: expected the name of a picture on each line")
     return chosen

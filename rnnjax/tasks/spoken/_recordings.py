@@ -13,7 +13,7 @@ from rnnjax._checks import nearest
 from rnnjax.tasks._kept import kept
 from rnnjax.tasks.spoken._formants import RATE, speak, voice
 from rnnjax.tasks.spoken._wav import read_wav, wav_header
-from rnnjax.tasks.text._lines import decoded
+from rnnjax.tasks.text._lines import stripped_lines
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)\.wav", re.IGNORECASE)  # 7_jackson_0.wav
 _FIRST_TAKES = 5  # the takes of each speaker and digit that the data set's authors test on
@@ -126,10 +126,7 @@ def _divided_folders(folder: Path, found: list[_Found]) -> list[_Found]:
 
 
 def _by_list(path: Path, found: list[_Found]) -> list[_Found]:
-    listed = set()
-    with open(path, "rb") as file:
-        for number, raw in enumerate(file, start=1):
-            listed.add(decoded(raw, "utf-8", f"{path}, line {number}").lstrip("\ufeff").strip())
+    listed = {line.strip() for _, line in stripped_lines(path, "utf-8")}
     tests = [f"{label}/{recording.name}" in listed for label, _, recording, _ in found]
     if not any(tests) or all(tests):
         raise ValueError(

@@ -1,6 +1,7 @@
 """The lines of a text file by their number, read from disk as they are asked for."""
 
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -50,6 +51,22 @@ def open_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
     if not starts:
         raise ValueError(f"{path} is empty: expected a text on each line")
     return Lines(path, encoding, starts, numbers)
+
+
+def stripped_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
+    """Where each line of a file stands, for errors, and what it says; blank ones are skipped.
+
+    Byte order mark, line ends and spaces around are gone; tabs are kept.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a line that is not in the encoding.
+    """
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, start=1):
+            where = f"{path}, line {number}"
+            if line := decoded(raw, encoding, where).strip("\ufeff\r\n "):
+                yield where, line
 
 
 def decoded(raw: bytes, encoding: str, where: object) -> str:
