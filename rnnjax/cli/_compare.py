@@ -27,6 +27,7 @@ from rnnjax.training import (
     GRADIENTS,
     CellResult,
     ComparisonSettings,
+    NoRecurrenceError,
     Progress,
     comparable_task,
     peak_rate,
@@ -34,6 +35,7 @@ from rnnjax.training import (
     train_and_measure_on,
 )
 from rnnjax.training._interrupt import orderly_interrupt
+from rnnjax.training._task_comparison import PLAIN
 
 _TABLE_WIDTH = 106  # columns of a terminal for the roomy table
 
@@ -164,12 +166,13 @@ class _Own(NamedTuple):
     instead: str
 
 
-_PLAIN = "it compares one layer that reads forwards"
 _OWN = {
     "cell": _Own(None, "the cells are those of --cells"),
     "hidden": _Own(None, "their size is that of --hidden"),
-    "layers": _Own(1, _PLAIN),
-    "both_ways": _Own(False, _PLAIN),
+    **{
+        name: _Own(value, "it compares one layer that reads forwards")
+        for name, value in PLAIN.items()
+    },
 }
 
 
@@ -179,8 +182,10 @@ def _first_made(
     """The task with the first cell: what is wrong with its options shows before training."""
     try:
         return comparable_task(task, cell, hidden, options)
+    except NoRecurrenceError:
+        raise
     except (ValueError, OSError) as error:
-        if config is not None or "recurrence" in str(error):
+        if config is not None:
             raise
         raise ValueError(
             f"{said(error)}. Options such as its data come by --config FILE, TOML with a line "

@@ -19,7 +19,12 @@ from rnnjax.training._log import read_metrics
 from rnnjax.training._loop import Interrupted, Result
 from rnnjax.training._settings import OPTIMIZERS, SCHEDULES, Settings, resolved
 from rnnjax.training._step import Metrics, TrainState, global_norm, start_training, train_step
-from rnnjax.training._task_comparison import comparable_task, peak_rate, train_and_measure_on
+from rnnjax.training._task_comparison import (
+    NoRecurrenceError,
+    comparable_task,
+    peak_rate,
+    train_and_measure_on,
+)
 
 __all__ = [
     "CONTENDERS",
@@ -34,6 +39,7 @@ __all__ = [
     "FlowMeasures",
     "Interrupted",
     "Metrics",
+    "NoRecurrenceError",
     "Progress",
     "Result",
     "Settings",

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from rnnjax._checks import check_choice
+from rnnjax._types import Params
 from rnnjax.flow import pascanu_bound
 from rnnjax.tasks import TASKS, Batch, Recurrence, Task
 from rnnjax.training._comparison import CONTENDERS, CellResult, ComparisonSettings, Progress
@@ -22,7 +23,11 @@ _EVALUATIONS = 30  # at most, of a run
 _COST_EVERY = 10  # steps
 _COMMON_RATE = 1e-2  # the contenders' own rates are relative to it
 # What a factory is asked for where it has the option: one cell that reads forwards.
-_PLAIN = {"layers": 1, "both_ways": False}
+PLAIN = {"layers": 1, "both_ways": False}
+
+
+class NoRecurrenceError(ValueError):
+    """A task does not say what its recurrence is."""
 
 
 def comparable_task(name: str, cell: str, hidden: int, options: Mapping[str, Any]) -> Task:
@@ -35,14 +40,14 @@ def comparable_task(name: str, cell: str, hidden: int, options: Mapping[str, Any
       options: others of the task's factory; the cell, its size and its layers are not among them.
 
     Raises:
-      ValueError: an unknown name, or a task that does not say what its recurrence is.
+      NoRecurrenceError: a ValueError; the task does not say what its recurrence is.
+      ValueError: an unknown name, or what the factory raises.
     """
     make: Callable[..., Task] = TASKS[check_choice("task", name, TASKS)].make
     taken = inspect.signature(make).parameters
-    plain = {option: value for option, value in _PLAIN.items() if option in taken}
+    plain = {option: value for option, value in PLAIN.items() if option in taken}
     task = make(**{**options, **plain, "cell": cell, "hidden": hidden})
-    if task.recurrence is None:
-        raise ValueError(f"task {name!r} does not say what its recurrence is: nothing to compare")
+    _recurrence_of(task)
     return task
 
 
@@ -124,10 +129,15 @@ class _Reporting:
 
 def _first_net(task: Task, state: TrainState, batch: Batch, seeds: int) -> Recurrence:
     params = state.params if seeds == 1 else jax.tree.map(lambda x: x[0], state.params)
-    recurrence = task.recurrence
-    if recurrence is None:
-        raise ValueError(f"task {task.name!r} does not say what its recurrence is")
-    return recurrence(params, batch)
+    return _recurrence_of(task)(params, batch)
+
+
+def _recurrence_of(task: Task) -> Callable[[Params, Batch], Recurrence]:
+    if task.recurrence is None:
+        raise NoRecurrenceError(
+            f"task {task.name!r} does not say what its recurrence is: nothing to compare"
+        )
+    return task.recurrence
 
 
 def _bounds(name: str, before: Recurrence, after: Recurrence) -> tuple[float, float] | None:

@@ -7,6 +7,7 @@ from rnnjax.tasks import digits
 from rnnjax.training import (
     CONTENDERS,
     ComparisonSettings,
+    NoRecurrenceError,
     Settings,
     comparable_task,
     fit,
@@ -148,3 +149,9 @@ def test_a_comparable_task_has_one_layer_that_reads_forwards(tmp_path):
     assert net.params.w_h.shape == (4, 12)
     with pytest.raises(ValueError, match="did you mean 'parity'"):
         comparable_task("parit", "gru", 4, {})
+
+
+def test_a_task_without_a_recurrence_cannot_be_compared():
+    options = {"pictures": 4, "test_pictures": 2, "side": 8}
+    with pytest.raises(NoRecurrenceError, match="'caption' does not say what its recurrence is"):
+        comparable_task("caption", "gru", 4, options)
