@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnjax._extras import optional
-from rnnjax._files import replace_file
-from rnnjax.report._style import figure_path, new_figure, style
+from rnnjax.report._style import new_figure, write_figure
 
 _PANEL = 0.56  # inches
 _WRONG, _HEAT = "#D55E00", "#E69F00"
@@ -47,10 +46,7 @@ def write_captions(rows: Sequence[CaptionRow], path: str | Path) -> Path:
     """
     if not rows:
         raise ValueError("write_captions needs at least one picture")
-    file = figure_path(path)
-    with style():
-        replace_file(file, caption_figure(rows).savefig)
-    return file
+    return write_figure(lambda: caption_figure(rows), path)
 
 
 def caption_figure(rows: Sequence[CaptionRow]) -> Any:
@@ -70,14 +66,10 @@ def caption_figure(rows: Sequence[CaptionRow]) -> Any:
         marked, reference = _judged(row)
         if panels:
             _draw_words(line[1:], row, marked)
-            where, text = (0.0, -0.12), reference and f"reference: {reference}"
         else:
             line[1].text(0, 0.6, row.caption, color=_WRONG if reference else "black", va="center")
-            where, text = (0.0, 0.25), reference and f"reference: {reference}"
-        if text:
-            style_of = {"fontsize": 6.5, "color": "#555555", "va": "top" if panels else "center"}
-            note = line[1].text(*where, text, transform=line[1].transAxes, **style_of)
-            note.set_in_layout(not panels)  # below the panels it may run on past its own
+        if reference:
+            _note(line[1], f"reference: {reference}", below=panels > 0)
     return figure
 
 
@@ -95,6 +87,13 @@ def _judged(row: CaptionRow) -> tuple[list[bool], str]:
     for begin, _, size in matches[nearest].get_matching_blocks():
         right[begin : begin + size] = [True] * size
     return right, nearest
+
+
+def _note(axis: Any, text: str, below: bool) -> None:
+    """A remark below the panels, past the first of which it may run on, or beside a picture."""
+    height, align = (-0.12, "top") if below else (0.25, "center")
+    look = {"fontsize": 6.5, "color": "#555555", "va": align}
+    axis.text(0, height, text, transform=axis.transAxes, **look).set_in_layout(not below)
 
 
 def _draw_words(axes: Sequence[Any], row: CaptionRow, right: Sequence[bool]) -> None:

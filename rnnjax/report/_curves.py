@@ -6,16 +6,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnjax._files import replace_file
-from rnnjax.report._style import COLORS, LOOKS, Look, figure_path, new_figure, style
+from rnnjax.report._style import COLORS, LOOKS, Look, new_figure, write_figure
 from rnnjax.report._table import is_share
 from rnnjax.tasks import Metric
+from rnnjax.training._log import numbers
 
 _WIDE = 30.0  # largest over smallest value from which an axis is logarithmic
 _PLAIN_DASHES = ("solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
 _TOP = 30.0  # times the largest first value, above which a spike is cut off
 _MARKERS = 20  # of a line, at most
-_BASELINES = 3  # at most, the best of them
+# Of the names of baselines, the best first: where along its line each stands, and whether it is the
+# best. Those of near lines stand side by side.
+_PLACES = ((1.0, "right", True), (0.5, "center", False), (0.0, "left", False))
 
 
 class RunCurve(NamedTuple):
@@ -34,8 +36,8 @@ def write_curves(
     """Draw the learning curves of runs of one task into a file.
 
     On the left the training cost, on the right the metric on held-out data; of several seeds the
-    mean, and what they span. An axis whose values span more than a factor of 30 is logarithmic;
-    it ends at 30 times the largest value that a line begins with, above which spikes are cut off.
+    mean, and what they span. An axis whose values span more than a factor of 30 is logarithmic.
+    Spikes are cut off above 30 times the largest value that a line begins with.
 
     Args:
       runs: at least one.
@@ -56,10 +58,7 @@ def write_curves(
     for run in runs:
         if not run.history:
             raise ValueError(f"run {run.label!r} has not logged anything yet")
-    file = figure_path(path)
-    with style():
-        replace_file(file, curves_figure(runs, metric, baselines or {}).savefig)
-    return file
+    return write_figure(lambda: curves_figure(runs, metric, baselines or {}), path)
 
 
 def curves_figure(runs: Sequence[RunCurve], metric: Metric, baselines: Mapping[str, float]) -> Any:
@@ -75,18 +74,8 @@ def curves_figure(runs: Sequence[RunCurve], metric: Metric, baselines: Mapping[s
         )
         _draw(metric_axis, steps, scale * values, look, marker=look.marker)
     best = sorted(baselines.items(), key=lambda item: item[1], reverse=metric.goal == "max")
-    for k, (name, value) in enumerate(best[:_BASELINES]):
-        metric_axis.axhline(scale * value, color="#888888", lw=0.8, ls=(0, (4, 3)), zorder=1)
-        metric_axis.annotate(
-            name,
-            (1 - 0.4 * k, scale * value),  # so that names of near lines stand side by side
-            xycoords=("axes fraction", "data"),
-            xytext=(-2, 2),
-            textcoords="offset points",
-            ha="right",
-            fontsize=6.5,
-            color="#555555",
-        )
+    for (name, value), place in zip(best, _PLACES, strict=False):
+        _draw_baseline(metric_axis, name, scale * value, *place, metric.goal == "max")
     cost_axis.set(xlabel="training step", ylabel="training cost")
     label = metric.name.replace("_", " ")
     unit = "" if unit in label else f" ({unit})"
@@ -114,7 +103,7 @@ def _series(history: Sequence[Mapping[str, Any]], value: Any) -> tuple[np.ndarra
     found = [(entry["step"], value(entry)) for entry in history]
     found = [(step, number) for step, number in found if number is not None]
     steps = np.array([step for step, _ in found])
-    columns = [np.atleast_1d(np.asarray(number, float)) for _, number in found]
+    columns = [numbers(number) for _, number in found]
     return steps, np.stack(columns, axis=1) if columns else np.zeros((1, 0))
 
 
@@ -128,6 +117,24 @@ def _draw(
     if len(values) > 1:
         low, high = values.min(axis=0), values.max(axis=0)
         axis.fill_between(steps, low, high, color=look.color, alpha=0.15, lw=0)
+
+
+def _draw_baseline(
+    axis: Any, name: str, value: float, at: float, align: str, is_best: bool, to_maximise: bool
+) -> None:
+    above = is_best or not to_maximise  # where a good curve leaves room
+    axis.axhline(value, color="#888888", lw=0.8, ls=(0, (4, 3)), zorder=1)
+    axis.annotate(
+        name,
+        (at, value),
+        xycoords=("axes fraction", "data"),
+        xytext=(3 * (0.5 - at), 2 if above else -2),
+        textcoords="offset points",
+        ha=align,
+        va="bottom" if above else "top",
+        fontsize=6.5,
+        color="#555555",
+    )
 
 
 def _set_scale(axis: Any) -> None:

@@ -1,9 +1,11 @@
 """How a cell looks in every figure: one colour, one dash pattern, one name."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnnjax._extras import optional
+from rnnjax._files import replace_file
 
 
 class Look(NamedTuple):
@@ -51,10 +53,13 @@ def style() -> Any:
     return optional("matplotlib").rc_context(_RC)
 
 
-def figure_path(path: str | Path) -> Path:
-    """The file of a figure: a PNG where its name has no suffix."""
+def write_figure(draw: Callable[[], Any], path: str | Path) -> Path:
+    """Write what `draw` makes, in this style, into a file: a PNG where its name has no suffix."""
     path = Path(path)
-    return path if path.suffix else path.with_name(f"{path.name}.png")
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
+    with style():
+        replace_file(path, draw().savefig)
+    return path
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Any:
