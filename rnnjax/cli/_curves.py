@@ -13,7 +13,7 @@ from rnnjax.cli._plan import Plan, make_task, read_plan
 from rnnjax.report import RunCurve, write_curves
 from rnnjax.tasks import Metric
 from rnnjax.training import read_metrics
-from rnnjax.training._fit import RESULTS
+from rnnjax.training._config import RESULTS
 
 
 def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:

@@ -10,8 +10,8 @@ from rnnjax._checks import check_choice
 from rnnjax.cli._fields import Field, checked, fields_of
 from rnnjax.tasks import TASKS, Task
 from rnnjax.training import Settings
+from rnnjax.training._config import CONFIG
 
-CONFIG = "config.toml"
 _TABLES = ("task", "names", "options", "settings", "run", "versions")
 _RUN_FIELDS = {
     "flow_every": Field("flow_every", int, True, "", None),

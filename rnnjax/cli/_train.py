@@ -10,11 +10,11 @@ import typer
 
 from rnnjax._checks import check_choice
 from rnnjax.cli._errors import INTERRUPTED, complain, errors_of
-from rnnjax.cli._plan import CONFIG, Plan, full_options, make_task, read_plan, with_flags
+from rnnjax.cli._plan import Plan, full_options, make_task, read_plan, with_flags
 from rnnjax.cli._results import show_results
 from rnnjax.tasks import TASKS, Task
 from rnnjax.training import Interrupted, Result, Settings, fit, flow_callback, resolved
-from rnnjax.training._config import never_saved
+from rnnjax.training._config import CONFIG, never_saved
 
 
 class RunOptions(NamedTuple):

@@ -11,9 +11,10 @@ from typer.main import get_command
 from rnnjax._checks import check_choice
 from rnnjax.cli._errors import errors_of
 from rnnjax.cli._fields import Field, fields_of
-from rnnjax.cli._plan import CONFIG, read_toml, task_in
+from rnnjax.cli._plan import read_toml, task_in
 from rnnjax.tasks import TASKS, Recipe, TaskEntry
 from rnnjax.training import Settings
+from rnnjax.training._config import CONFIG
 
 _TASK, _TRAINING, _RUN = "Options of the task", "Training", "The run"
 _OWN = "the task's own"  # what is shown where it would take long to find out

@@ -12,9 +12,10 @@ import numpy as np
 import typer
 
 from rnnjax.cli._errors import errors_of, said
-from rnnjax.cli._plan import CONFIG, make_task, read_plan
+from rnnjax.cli._plan import make_task, read_plan
 from rnnjax.cli._results import show_rows
 from rnnjax.training import load
+from rnnjax.training._config import CONFIG
 
 _SHOWN = 128  # pixels of a side of an image in a figure
 

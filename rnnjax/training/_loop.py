@@ -185,10 +185,11 @@ class Run:
         self.history.append(entry)
         if self._log is not None:
             self._log.write(entry)
-        best = score is not None and score > self._best
-        if last or best or self._is_due(step, score is not None):
-            self._save(step, state, score if best else None)
-        self._best = score if score is not None and best else self._best
+        is_best = score is not None and score > self._best
+        if last or is_best or self._is_due(step, score is not None):
+            self._save(step, state, score if is_best else None)
+        if score is not None:
+            self._best = max(self._best, score)
 
     def _evaluate(self, params: Params) -> dict[str, Any]:
         if self.settings.seeds == 1:
