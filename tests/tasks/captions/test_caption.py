@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from learning import trained
 from PIL import Image
 from test_captions_file import table
 
@@ -125,28 +126,15 @@ def test_maps_are_small_and_tell_places_apart(side, places):
 
 
 @cache
-def trained(attention):
+def by_heart(attention):
     """Four pictures learned by heart."""
     task = caption(**{**SMALL, "pictures": 4, "hidden": 32, "side": 12}, attention=attention)
-    params = task.init(jax.random.key(0))
-    optimizer = optax.adam(1e-2)
-    state = optimizer.init(params)
-
-    @jax.jit
-    def step(params, state, batch):
-        grads = jax.grad(task.loss, has_aux=True)(params, None, batch, None)[0]
-        updates, state = optimizer.update(grads, state)
-        return optax.apply_updates(params, updates), state
-
-    batches = task.batches(0)
-    for k in range(130):
-        params, state = step(params, state, batches[k])
-    return task, params
+    return task, trained(task, 130, 1e-2)
 
 
 @pytest.mark.parametrize("attention", ["none", "additive"])
 def test_it_learns_pictures_by_heart_and_says_what_is_in_them(attention, tmp_path):
-    task, params = trained(attention)
+    task, params = by_heart(attention)
     say, right = task.infer["caption"], 0
     for k in range(4):
         image, scene = picture(k, side=12)
@@ -160,7 +148,7 @@ def test_it_learns_pictures_by_heart_and_says_what_is_in_them(attention, tmp_pat
 
 
 def test_evaluation_reads_each_set_and_shuffles_the_first():
-    task, params = trained("none")
+    task, params = by_heart("none")
     scores = task.evaluate(params)
     found = [
         task.infer["caption"](params, picture(k, part="pictures", side=12).image, beams=1)
@@ -177,7 +165,7 @@ def test_evaluation_reads_each_set_and_shuffles_the_first():
 
 
 def test_where_it_looked():
-    task, params = trained("additive")
+    task, params = by_heart("additive")
     image = picture(0, side=12).image
     found = task.infer["caption"](params, image, beams=1, looked=True)
     assert isinstance(found, Described)
@@ -185,7 +173,7 @@ def test_where_it_looked():
     assert found.looked.shape == (len(found.caption.split()) + 1, 6, 6)
     np.testing.assert_allclose(found.looked.sum(axis=(1, 2)), 1, rtol=1e-6)
     assert found.looked.max() > 2 / 36  # somewhere rather than everywhere
-    plain, weights = trained("none")
+    plain, weights = by_heart("none")
     text = plain.infer["caption"](weights, image)
     assert plain.infer["caption"](weights, image, looked=True) == (text, None)
 

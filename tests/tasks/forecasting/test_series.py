@@ -5,8 +5,8 @@ from functools import cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from learning import trained
 
 from rnnjax.tasks.forecasting import mackey_glass, series
 
@@ -196,19 +196,7 @@ def test_dropout_is_for_training_with_a_key(tmp_path):
 
 def test_it_learns_the_generated_series():
     task = series(horizon=6, window=24, hidden=12, batch_size=16)
-    params = task.init(jax.random.key(0))
-    optimizer = optax.adam(1e-2)
-    state = optimizer.init(params)
-
-    @jax.jit
-    def step(params, state, batch):
-        grads = jax.grad(task.loss, has_aux=True)(params, None, batch, None)[0]
-        updates, state = optimizer.update(grads, state)
-        return optax.apply_updates(params, updates), state
-
-    batches = task.batches(0)
-    for k in range(120):
-        params, state = step(params, state, batches[k])
+    params = trained(task, 120, 1e-2)
     mae = task.evaluate(params)["mae"]
     assert mae < 0.5 * task.baselines["last value"]
     ahead = task.infer["forecast"](params, steps=6)

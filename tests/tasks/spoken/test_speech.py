@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from learning import trained
 from test_ctc import plain_distance
 from test_recordings import flat
 
@@ -31,23 +31,6 @@ def _small(monkeypatch):
 @cache
 def small(*_):
     return generated(4, 1)
-
-
-def trained(task, steps, rate=2e-2):
-    params = task.init(jax.random.key(0))
-    optimizer = optax.adam(rate)
-    state = optimizer.init(params)
-
-    @jax.jit
-    def step(params, state, batch):
-        grads = jax.grad(task.loss, has_aux=True)(params, None, batch, None)[0]
-        updates, state = optimizer.update(grads, state)
-        return optax.apply_updates(params, updates), state
-
-    batches = task.batches(0)
-    for k in range(steps):
-        params, state = step(params, state, batches[k])
-    return params
 
 
 def test_steps_of_the_front_end_are_counted_without_reading():
@@ -104,7 +87,7 @@ def test_no_recurrence_where_the_layer_is_not_a_cell():
 
 def test_it_learns_words_and_puts_them_to_use(tmp_path):
     task = speech(**FEW, dropout_rate=0.0)
-    params = trained(task, 60)
+    params = trained(task, 60, 2e-2)
     assert task.evaluate(params)["accuracy"] >= 0.4  # 0.1 by guessing
     assert task.baselines["commonest word"] == pytest.approx(0.1)
     assert 0.3 < task.baselines["linear"] <= 1
@@ -152,7 +135,7 @@ def by_speaker(recordings):
 
 def test_it_learns_strings_and_writes_them_down(tmp_path):
     task = speech(mode="ctc", **{**FEW, "hidden": 24, "batch_size": 16}, words=2, dropout_rate=0.0)
-    params = trained(task, 150)
+    params = trained(task, 150, 2e-2)
     scores = task.evaluate(params)
     assert scores["label_error_rate"] < 0.75 < task.baselines["saying nothing"]
     assert 0.05 < scores["exact"] <= 1

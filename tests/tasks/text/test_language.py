@@ -5,8 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from learning import trained
 
 import rnnjax
 from rnnjax.tasks.text import language, language_model
@@ -117,18 +117,7 @@ def test_perplexity_by_hand(file, units, share, streams):
 def test_learns_what_an_n_gram_cannot(file):
     """A comma or a full stop? A context of four characters does not tell."""
     task = made(file, hidden=24, embedding=8, unroll_steps=20)
-    params, carry, batches = task.init(jax.random.key(0)), task.initial_carry(), task.batches(0)
-    optimizer = optax.adam(2e-2)
-    state = optimizer.init(params)
-
-    @jax.jit
-    def step(params, state, carry, batch):
-        grads, (carry, _) = jax.grad(task.loss, has_aux=True)(params, carry, batch, None)
-        updates, state = optimizer.update(grads, state)
-        return optax.apply_updates(params, updates), state, carry
-
-    for k in range(200):
-        params, state, carry = step(params, state, carry, batches[k])
+    params = trained(task, 200, 2e-2)
     best = min(task.baselines.values())
     assert list(task.baselines) == ["1-gram", "2-gram", "3-gram", "4-gram", "5-gram"]
     assert task.baselines["5-gram"] == best >= math.log(2) / 9

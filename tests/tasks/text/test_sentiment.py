@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from learning import trained
 from test_review_batches import write_reviews
 
 import rnnjax
@@ -93,26 +93,9 @@ def test_loss_by_hand(folder, options):
     assert float(metrics["accuracy"]) == pytest.approx(np.mean(right), rel=1e-6)
 
 
-def trained(task, steps):
-    params = task.init(jax.random.key(0))
-    optimizer = optax.adam(2e-2)
-    state = optimizer.init(params)
-
-    @jax.jit
-    def step(params, state, batch, key):
-        grads = jax.grad(task.loss, has_aux=True)(params, None, batch, key)[0]
-        updates, state = optimizer.update(grads, state)
-        return optax.apply_updates(params, updates), state
-
-    batches = task.batches(0)
-    for k in range(steps):
-        params, state = step(params, state, batches[k], jax.random.key(k))
-    return params
-
-
 def test_learns_and_puts_what_it_learnt_to_use(folder):
     task = made(folder, word_dropout=0.2, dropout_rate=0.2)
-    params = trained(task, 40)
+    params = trained(task, 40, 2e-2, dropout=True)
     texts = [
         (line, name)
         for name in ("neg", "pos")

@@ -1,0 +1,23 @@
+"""The shortest training loop, for tests of what a task's net can learn."""
+
+import jax
+import optax
+
+
+def trained(task, steps, rate, *, dropout=False):
+    """The params of a task after some steps of Adam on its batches."""
+    params, carry = task.init(jax.random.key(0)), task.initial_carry()
+    optimizer = optax.adam(rate)
+    state = optimizer.init(params)
+
+    @jax.jit
+    def step(params, state, carry, batch, key):
+        grads, (carry, _) = jax.grad(task.loss, has_aux=True)(params, carry, batch, key)
+        updates, state = optimizer.update(grads, state)
+        return optax.apply_updates(params, updates), state, carry
+
+    batches = task.batches(0)
+    for k in range(steps):
+        key = jax.random.key(k) if dropout else None
+        params, state, carry = step(params, state, carry, batches[k], key)
+    return params
