@@ -20,7 +20,7 @@ from benchmarks.parts import measure_parts, parts_table
 from benchmarks.plots import draw_compile, draw_scaling
 from benchmarks.scaling import AXES, Point, lines, measure_point, sweep
 from benchmarks.tables import means_table, row_table, untimed
-from rnnjax.report import write_json
+from rnnjax.experiments.report import write_json
 
 app = typer.Typer(
     help="rnnjax beside its peers, with the same weights, checked before it is timed. "

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import jax
 
-from rnnjax.tasks import language
-from rnnjax.training import Settings, fit
+from rnnjax.experiments.tasks import language
+from rnnjax.experiments.training import Settings, fit
 
 
 def made_up_text(folder):

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax import scenarios
-from rnnjax.tasks import CELLS
+from rnnjax.experiments.tasks import CELLS
 
 BATCH, LONGEST = 64, 20
 

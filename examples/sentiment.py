@@ -12,8 +12,8 @@ import random
 import tempfile
 from pathlib import Path
 
-from rnnjax.tasks import sentiment
-from rnnjax.training import Settings, fit
+from rnnjax.experiments.tasks import sentiment
+from rnnjax.experiments.training import Settings, fit
 
 GOOD = ("moving", "funny", "brilliant", "warm")
 BAD = ("dull", "clumsy", "loud", "endless")

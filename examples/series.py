@@ -9,8 +9,8 @@ import argparse
 from pathlib import Path
 
 import rnnjax
-from rnnjax.tasks import series
-from rnnjax.training import Settings, fit, flow_callback
+from rnnjax.experiments.tasks import series
+from rnnjax.experiments.training import Settings, fit, flow_callback
 
 
 def cell(hidden):

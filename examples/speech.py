@@ -9,8 +9,8 @@ test alone. `rnnjax train speech --mode ctc` and `rnnjax transcribe` do the same
 import argparse
 from pathlib import Path
 
-from rnnjax.tasks import speech
-from rnnjax.training import Settings, fit
+from rnnjax.experiments.tasks import speech
+from rnnjax.experiments.training import Settings, fit
 
 
 def main():

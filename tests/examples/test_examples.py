@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rnnjax import report
-from rnnjax.tasks.captions import picture
+from rnnjax.experiments import report
+from rnnjax.experiments.tasks.captions import picture
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LONGEST = 80  # lines

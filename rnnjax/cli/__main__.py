@@ -1,5 +1,0 @@
-"""`python -m rnnjax.cli`, the same as `rnnjax`."""
-
-from rnnjax.cli import main
-
-main()

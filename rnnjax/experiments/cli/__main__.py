@@ -1,0 +1,5 @@
+"""`python -m rnnjax.experiments.cli`, the same as `rnnjax`."""
+
+from rnnjax.experiments.cli import main
+
+main()

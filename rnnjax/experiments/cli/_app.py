@@ -1,0 +1,204 @@
+"""The commands and their options."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from rnnjax._version import __version__
+from rnnjax.experiments.cli._use_commands import COMMANDS
+
+_UsageError: Any = typer.BadParameter.__base__
+
+
+class _Commands(TyperGroup):
+    """All commands in the order in which one needs them: typer puts groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Train before what a trained net is used for."""
+        return sorted(super().list_commands(ctx), key=lambda name: name != "train")
+
+
+app = typer.Typer(
+    name="rnnjax",
+    cls=_Commands,
+    help="Recurrent networks in JAX, and how their gradients flow.\n\n"
+    "An error is one line; with the environment variable RNNJAX_TRACEBACK set, it comes with its "
+    "traceback.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; wrong use gives one line and exit code 2."""
+    try:
+        return app(list(arguments) or ["--help"], prog_name="rnnjax", standalone_mode=False) or 0
+    except _UsageError as error:
+        path = error.ctx.command_path if error.ctx else "rnnjax"
+        message = error.format_message().rstrip(".")
+        if message:  # none where the help has just been shown
+            typer.secho(f"{path}: {message} (see {path} --help)", err=True, fg="red")
+        return 2
+    except typer.Abort:
+        return 130
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rnnjax {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+class _TaskCommands(TyperGroup):
+    """Looks for the commands of `rnnjax train` when one is asked for: the tasks take a second."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of all tasks."""
+        from rnnjax.experiments.cli._train_commands import task_names
+
+        return task_names()
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of one task."""
+        from rnnjax.experiments.cli._train_commands import task_command
+
+        return task_command(cmd_name)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in front the task that --config, or the run to resume, speaks of."""
+        from rnnjax.experiments.cli._train_commands import with_task
+
+        return super().parse_args(ctx, with_task(args))
+
+
+train = typer.Typer(cls=_TaskCommands, no_args_is_help=True, rich_markup_mode="markdown")
+app.add_typer(train, name="train")
+
+
+@train.callback()
+def _train() -> None:
+    """Train a task: `rnnjax train parity --hidden 64`; the flags are in `rnnjax train TASK --help`.
+
+    A run's folder holds config.toml, from which `rnnjax train --config FOLDER/config.toml` repeats
+    it. After Ctrl-C, or if it was killed, `rnnjax train --out FOLDER --resume` goes on with it.
+    """
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks: what each is, what it is judged by, and where it comes from."""
+    from rnnjax.experiments.cli._tasks import show_tasks
+
+    show_tasks()
+
+
+for _command in COMMANDS:
+    app.command()(_command)
+
+
+@app.command()
+def compare(
+    task: Annotated[
+        str, typer.Option(help="What to train them on: a task of rnnjax tasks.")
+    ] = "digits",
+    cells: Annotated[
+        str, typer.Option(help="Comma-separated: vanilla, irnn, identity, lstm_1997, lstm, gru.")
+    ] = "vanilla,irnn,identity,lstm_1997,lstm,gru",
+    hidden: Annotated[
+        int | None, typer.Option(min=1, help="Hidden units of every cell: 64, or 16 if quick.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps: 1500, or 100 if quick.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds to train at once (vmapped).")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    gradient: Annotated[
+        str, typer.Option(help="How to differentiate: bptt (hand-derived) or autodiff.")
+    ] = "bptt",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for metrics.json and the figures.",
+            show_default="runs/compare, or runs/compare_TASK",
+        ),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small run, to see it work.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with [options] of the task, such as its data."),
+    ] = None,
+) -> None:
+    """Train cells side by side on real images and compare how their gradients flow.
+
+    The images are the 1,797 handwritten digits of UCI, read pixel by pixel: 64 steps, one class
+    at the end. Every cell gets the same seeds, the same order of data, the same clipping and the
+    same optimiser: Adam, warm-up and cosine from a peak of 0.01 (0.001 for the IRNN, whose
+    units all die at 0.01). ‖∂C/∂h_t‖, singular values, sensitivity and Lyapunov exponents are
+    measured before and after training.
+
+    Recurrent weights start out orthogonal in the gated cells, uniform on ±1/√H (PyTorch's default)
+    in the vanilla cell, and as the identity in the IRNN and the identity net.
+
+    With --task the same is done on any task that says what its recurrence is, with one layer that
+    reads forwards: Adam at the peak rate of the task's recipe, a tenth of it for the IRNN.
+
+    Results are written as each cell finishes; Ctrl-C keeps those that are there.
+    """
+    from rnnjax.experiments.cli._compare import run_compare
+    from rnnjax.experiments.training import ComparisonSettings
+
+    settings = ComparisonSettings(seeds=seeds, seed=seed, gradient=gradient)
+    if quick:
+        settings = settings._replace(hidden=16, steps=100, flow_examples=8)
+    run_compare(
+        cells,
+        settings._replace(hidden=hidden or settings.hidden, steps=steps or settings.steps),
+        out or Path("runs") / ("compare" if task == "digits" else f"compare_{task}"),
+        task,
+        config,
+    )
+
+
+@app.command()
+def curves(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs of rnnjax train.")
+    ],
+    out: Annotated[Path, typer.Option(help="The figure: .png, .pdf, .svg …")] = Path(
+        "runs/curves.png"
+    ),
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Another figure of the evaluation than the one it is judged by."),
+    ] = None,
+) -> None:
+    """Draw how runs of one task learned: training cost, and the held-out metric by step.
+
+    `rnnjax curves runs/adding_lstm runs/adding_vanilla --out adding.png`
+    """
+    from rnnjax.experiments.cli._curves import draw_curves
+
+    draw_curves(runs, out, metric)
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices, and which methods and extras are available, and why not."""
+    from rnnjax.experiments.cli._doctor import run_doctor
+
+    run_doctor()

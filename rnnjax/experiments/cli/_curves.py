@@ -1,0 +1,83 @@
+"""`rnnjax curves`: how runs learned, in one figure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from rnnjax._checks import check_choice
+from rnnjax.experiments.cli._errors import errors_of
+from rnnjax.experiments.cli._plan import Plan, make_task, read_plan
+from rnnjax.experiments.report import RunCurve, write_curves
+from rnnjax.experiments.tasks import Metric
+from rnnjax.experiments.training import read_metrics
+from rnnjax.experiments.training._config import RESULTS
+
+
+def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
+    """Draw the curves of runs of one task into a file; exits with 2 on wrong use.
+
+    Args:
+      folders: of the runs.
+      out: the file.
+      metric: what `evaluate` calls it, if not the one that the task is judged by.
+    """
+    with errors_of("curves"):
+        plans = [read_plan(folder) for folder in folders]
+        others = {plan.task for plan in plans} - {plans[0].task}
+        if others:
+            raise ValueError(
+                f"the runs are of different tasks, {plans[0].task} and {', '.join(others)}: draw "
+                "each task by itself"
+            )
+        judged, baselines = _judged(folders[0], plans[0])
+        labels = _labels(folders, plans)
+        runs = [
+            RunCurve(label, read_metrics(folder))
+            for label, folder in zip(labels, folders, strict=True)
+        ]
+        if metric is not None and metric != judged.name:
+            names = {name for run in runs for entry in run.history for name in _evaluated(entry)}
+            judged, baselines = Metric(check_choice("--metric", metric, sorted(names)), "max"), {}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        written = write_curves(runs, judged, out, baselines)
+    typer.echo(f"the curves are in {written}")
+
+
+def _evaluated(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    return entry.get("evaluation", {})
+
+
+def _judged(folder: Path, plan: Plan) -> tuple[Metric, Mapping[str, float]]:
+    """The metric and the baselines of a run; from its task if it has not ended yet."""
+    path = folder / RESULTS
+    if not path.is_file():
+        task = make_task(plan)
+        return task.metric, task.baselines
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Metric(**content["metric"]), content["baselines"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected the metric and the baselines of a run as rnnjax train writes them, "
+            f"got {type(error).__name__}: {error}; move the file away to do without it"
+        ) from None
+
+
+def _labels(folders: Sequence[Path], plans: Sequence[Plan]) -> list[str]:
+    """What sets each run apart: the cell, other options, or else its folder's name."""
+    tables = [{**plan.options, **plan.settings} for plan in plans]
+    cells = [str(table.get("cell")) for table in tables]
+    if len(set(cells)) == len(cells) > 1:
+        return cells
+    names = dict.fromkeys(name for table in tables for name in table)
+    apart = [name for name in names if len({str(table.get(name)) for table in tables}) > 1]
+    labels = [", ".join(f"{name}={table.get(name)}" for name in apart) for table in tables]
+    if len(set(labels)) < len(labels) or max(map(len, labels)) > _LONG:
+        return [folder.absolute().name for folder in folders]
+    return labels
+
+
+_LONG = 40  # characters of a label, from which the folder's name says it better

@@ -1,0 +1,209 @@
+"""`rnnjax train TASK`: a command for each task, with flags made from its factory and Settings."""
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from rnnjax._checks import check_choice
+from rnnjax.experiments.cli._errors import errors_of
+from rnnjax.experiments.cli._fields import Field, fields_of
+from rnnjax.experiments.cli._plan import read_toml, task_in
+from rnnjax.experiments.tasks import TASKS, Recipe, TaskEntry
+from rnnjax.experiments.training import Settings
+from rnnjax.experiments.training._config import CONFIG
+
+_TASK, _TRAINING, _RUN = "Options of the task", "Training", "The run"
+_OWN = "the task's own"  # what is shown where it would take long to find out
+
+_RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "out": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                help="Folder for config.toml, metrics, checkpoints and results.",
+                show_default="runs/TASK",
+                rich_help_panel=_RUN,
+            ),
+        ],
+        None,
+    ),
+    "resume": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--resume",
+                help="Go on with the run in the folder from its last checkpoint.",
+                rich_help_panel=_RUN,
+            ),
+        ],
+        False,
+    ),
+    "config": (
+        Annotated[
+            Path | None,
+            typer.Option(
+                help="TOML file with options and settings, such as the config.toml of a run; "
+                "flags come before it.",
+                rich_help_panel=_RUN,
+            ),
+        ],
+        None,
+    ),
+    "flow_every": (
+        Annotated[
+            int | None,
+            typer.Option(
+                min=0,
+                help="Log how the error flows back through the net, every so many steps; 0: do "
+                "not.",
+                rich_help_panel=_RUN,
+            ),
+        ],
+        None,
+    ),
+    "tensorboard": (
+        Annotated[
+            bool | None,
+            typer.Option(
+                "--tensorboard/--no-tensorboard",
+                help="Write TensorBoard files.",
+                rich_help_panel=_RUN,
+            ),
+        ],
+        None,
+    ),
+    "quiet": (
+        Annotated[bool, typer.Option("--quiet", help="Show no progress.", rich_help_panel=_RUN)],
+        False,
+    ),
+}
+
+
+def task_names() -> list[str]:
+    """The tasks in the order of their table."""
+    return list(TASKS)
+
+
+def task_command(name: str) -> Any:
+    """The command that trains a task; exits with 2 if there is none of this name."""
+    with errors_of("train"):
+        entry = TASKS[check_choice("TASK", name, TASKS)]
+    app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+    app.command(name, help=_explanation(entry), short_help=entry.summary)(_command(name, entry))
+    return get_command(app)
+
+
+def with_task(arguments: Sequence[str]) -> list[str]:
+    """The arguments of `rnnjax train` with a task in front, if they name a file that says which."""
+    arguments = list(arguments)
+    if not arguments or not arguments[0].startswith("-") or "--help" in arguments:
+        return arguments
+    with errors_of("train"):
+        path = _file_of(arguments)
+        return [task_in(read_toml(path), path), *arguments]
+
+
+def _file_of(arguments: Sequence[str]) -> Path:
+    """The file that says what to train: of --config, or of the run to resume."""
+    config, out = (_value_of(flag, arguments) for flag in ("--config", "--out"))
+    if config is not None:
+        return Path(config)
+    if "--resume" not in arguments or out is None:
+        raise ValueError(
+            f"expected the name of a task before {arguments[0]}, as in rnnjax train parity "
+            f"{arguments[0]} (rnnjax tasks lists them), or a --config that names one"
+        )
+    if not (Path(out) / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"{out} holds no run to resume: name its task to begin one, as in rnnjax train parity "
+            f"--out {out}"
+        )
+    return Path(out)
+
+
+def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if argument == flag:
+            return following
+        if argument.startswith(f"{flag}="):
+            return argument.removeprefix(f"{flag}=")
+    return None
+
+
+def _command(name: str, entry: TaskEntry) -> Callable[..., None]:
+    """A function with one parameter for each option, as typer reads it."""
+    options, settings = fields_of(entry.make), fields_of(Settings)
+
+    def command(ctx: typer.Context, **values: Any) -> None:
+        from rnnjax.experiments.cli._train import RunOptions, train
+
+        given = {name: value for name, value in values.items() if _is_given(ctx, name)}
+        train(
+            name,
+            {name: given[name] for name in options if name in given},
+            {name: given[name] for name in settings if name in given},
+            RunOptions(**{name: values[name] for name in _RUN_OPTIONS}),
+        )
+
+    of_recipe = _recipe(entry)
+    parameters = [
+        *(_parameter(field, _TASK, field.default) for field in options.values()),
+        *(
+            _parameter(field, _TRAINING, of_recipe.get(field.name, field.default))
+            for field in settings.values()
+        ),
+        *(_keyword(name, *declared) for name, declared in _RUN_OPTIONS.items()),
+    ]
+    _declare(command, parameters)
+    return command
+
+
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    source: Any = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _recipe(entry: TaskEntry) -> dict[str, Any]:
+    """What the task's recipe says; where it takes data to know, that it says something."""
+    if entry.kind == "synthetic":
+        return entry.make().recipe._asdict()
+    return dict.fromkeys(Recipe._fields, _OWN)
+
+
+def _parameter(field: Field, panel: str, shown: Any) -> inspect.Parameter:
+    """A flag. Its value counts only where it is given, so the default is there to be shown."""
+    kind: Any = field.kind | None
+    if shown == _OWN:
+        option = typer.Option(help=field.help, rich_help_panel=panel, show_default=_OWN)
+        return _keyword(field.name, Annotated[kind, option], None)
+    option = typer.Option(help=field.help, rich_help_panel=panel, show_default=shown is not False)
+    return _keyword(field.name, Annotated[bool if field.kind is bool else kind, option], shown)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _declare(command: Callable[..., None], parameters: Iterable[inspect.Parameter]) -> None:
+    context = inspect.Parameter(
+        "ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+    )
+    every = [context, *parameters]
+    declared: Any = command
+    declared.__signature__ = inspect.Signature(every)
+    declared.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
+
+
+def _explanation(entry: TaskEntry) -> str:
+    """The factory's docstring without what the flags say already."""
+    text = inspect.getdoc(entry.make) or entry.summary
+    before, found, after = text.partition("\nArgs:")
+    if not found:
+        return text
+    _, _, references = after.partition("\nReferences:\n")
+    return f"{before}\n**References:** {inspect.cleandoc(references)}" if references else before

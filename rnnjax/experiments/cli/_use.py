@@ -1,0 +1,169 @@
+"""What a trained net is used for: `rnnjax generate`, `caption`, `classify`, and so on."""
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import typer
+
+from rnnjax.experiments.cli._errors import errors_of, said
+from rnnjax.experiments.cli._plan import make_task, read_plan
+from rnnjax.experiments.cli._results import show_rows
+from rnnjax.experiments.training import load
+from rnnjax.experiments.training._config import CONFIG
+
+_SHOWN = 128  # pixels of a side of an image in a figure
+
+
+class Trained(NamedTuple):
+    """A run's folder, and which of its params."""
+
+    folder: Path
+    best: bool = False  # those of the best checkpoint instead of the last
+    member: int = 0  # of a run that trained several seeds
+
+    def use(self, name: str) -> Callable[..., Any]:
+        """The function `Task.infer[name]` of the run's task, with its trained params.
+
+        Raises:
+          FileNotFoundError: no run in the folder, or data that its task needs are not there.
+          ValueError: the task has no such use; the message names those that it has.
+        """
+        if not (self.folder / CONFIG).is_file():
+            raise FileNotFoundError(
+                f"{self.folder} holds no run: expected a folder with a {CONFIG}, as rnnjax train "
+                "makes it"
+            )
+        plan = read_plan(self.folder)
+        try:
+            task = make_task(plan)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{said(error)}; a trained net needs the data that it learned from, for the words "
+                f"or classes in it: put them back, or change [options] in {self.folder / CONFIG}"
+            ) from None
+        if name not in task.infer:
+            able = " or ".join(f"rnnjax {use}" for use in task.infer) or "nothing but training"
+            raise ValueError(
+                f"{self.folder} holds a run of {plan.task!r}, which cannot {name}: it is for {able}"
+            )
+        which = "best" if self.best else "last"
+        return partial(task.infer[name], load(self.folder, task, which=which, member=self.member))
+
+
+def generate(run: Trained, prompt: str, length: int, seed: int, **sampling: Any) -> None:
+    """Print a prompt and what the net writes after it."""
+    with errors_of("generate"):
+        typer.echo(run.use("generate")(prompt, length, key=jax.random.key(seed), **sampling))
+
+
+def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | None) -> None:
+    """Print a sentence for each image, and draw a figure of them if there is a file for it."""
+    with errors_of("caption"):
+        paths, describe = _existing(images), run.use("caption")
+        found = [describe(path, beams=beams, looked=True) for path in paths]
+        show_rows(
+            ("image", "caption"),
+            [(str(path), each.caption) for path, each in zip(paths, found, strict=True)],
+        )
+        if figure is not None:
+            from rnnjax.experiments.report import CaptionRow, write_captions
+            from rnnjax.experiments.tasks.captions import read_image
+
+            rows = [
+                CaptionRow(read_image(path, _SHOWN), each.caption, looked=each.looked)
+                for path, each in zip(paths, found, strict=True)
+            ]
+            figure.parent.mkdir(parents=True, exist_ok=True)
+            typer.echo(f"the figure is in {write_captions(rows, figure)}", err=True)
+
+
+def classify(run: Trained, things: Sequence[str], file: Path | None, **options: Any) -> None:
+    """Print a class and its probability for each text, image or sound file."""
+    with errors_of("classify"):
+        label_all = run.use("classify")
+        of_texts = "texts" in inspect.signature(label_all).parameters
+        if file is not None and not of_texts:
+            raise ValueError("--file is for runs that classify texts: name the files themselves")
+        things = [*things, *(_lines(file) if file is not None else [])]
+        if not things:
+            raise ValueError(f"expected {'texts' if of_texts else 'files'} to classify, got none")
+        inputs = things if of_texts else _existing(things)
+        found = label_all(inputs, **_taken(label_all, options))
+        rows = [
+            (label, f"{share:.3f}", thing)
+            for (label, share), thing in zip(found, things, strict=True)
+        ]
+        show_rows(("class", "probability", "of"), rows, right=(1,))
+
+
+def transcribe(run: Trained, files: Sequence[Path]) -> None:
+    """Print the words in each sound file."""
+    with errors_of("transcribe"):
+        paths = _existing(files)
+        words = run.use("transcribe")(paths)
+        show_rows(("file", "words"), list(zip(map(str, paths), words, strict=True)))
+
+
+def forecast(run: Trained, steps: int | None, history: Path | None, column: str | None) -> None:
+    """Print the values that come next, one step in each line."""
+    with errors_of("forecast"):
+        if column is not None and history is None:
+            raise ValueError("--column is of --history: name the table that has it by --history")
+        ahead = run.use("forecast")
+        options: dict[str, Any] = {} if steps is None else {"steps": steps}
+        if history is not None:
+            _taken(ahead, {"history": history})
+            options["history"] = _history(run, history, column)
+        values = np.asarray(ahead(**options))
+        for row in values.reshape(len(values), -1):
+            typer.echo(" ".join(f"{value:.6g}" for value in row))
+
+
+def _history(run: Trained, path: Path, column: str | None) -> np.ndarray:
+    """A column of a table, by default the one that the net was trained on."""
+    from rnnjax.experiments.tasks.forecasting import read_column
+
+    options = read_plan(run.folder).options
+    return read_column(
+        path,
+        column or options.get("column"),
+        missing=options.get("missing", "error"),
+        encoding=options.get("encoding", "utf-8"),
+    ).values
+
+
+def _taken(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Options that are not None or False; ValueError if the function has none of the name."""
+    wanted = {name: value for name, value in options.items() if value is not None}
+    wanted = {name: value for name, value in wanted.items() if value is not False}
+    for name in wanted:
+        if name not in inspect.signature(function).parameters:
+            raise ValueError(f"a run of this task has no --{name}")
+    return wanted
+
+
+def _existing(names: Sequence[str | Path]) -> list[Path]:
+    """Files by their names; FileNotFoundError if one of them is not there."""
+    paths = [Path(name) for name in names]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+    return paths
+
+
+def _lines(path: Path) -> list[str]:
+    """The texts in a file, one a line; of standard input if it is called `-`."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: expected text in UTF-8, got the byte 0x{error.object[error.start]:02x} at "
+            f"{error.start} ({error.reason}): convert the file"
+        ) from None
+    return [line for line in text.splitlines() if line.strip()]

@@ -1,0 +1,105 @@
+"""The table of a comparison of cells."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rnnjax._extras import optional
+from rnnjax.experiments.report._style import LOOKS
+from rnnjax.experiments.tasks import Metric
+from rnnjax.experiments.training import CellResult, FlowMeasures
+
+
+def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -> Any:
+    """A rich table with two rows a cell, before and after training; compact for 80 columns."""
+    boxes = optional("rich.box")
+    table = optional("rich.table").Table(
+        box=boxes.SIMPLE_HEAD if compact else boxes.HEAVY_HEAD,
+        padding=(0, 0 if compact else 1),
+        pad_edge=not compact,
+        show_edge=not compact,
+        title=f"Gradient flow and {_metric(results).name}, before → after training",
+        caption=(
+            "half-life: steps back in time over which ‖∂C/∂h‖ halves (∞: constant; ×2: doubles). "
+            "−∞: exactly zero, as behind ReLU units that are off (at blank pixels h = 0). "
+            "λ₁: largest Lyapunov exponent, nats a step. "
+            "σγ: Pascanu's bound on the growth of a vanilla net's error in one step."
+        ),
+        caption_justify="left",
+    )
+    for heading, justify in (
+        ("cell", "left"),
+        ("", "left"),
+        (_heading(results), "right"),
+        ("half-life\nsteps", "right"),
+        ("log₁₀\n‖∂C/∂h₁‖ /\n‖∂C/∂h_T‖", "right"),
+        ("λ₁", "right"),
+        ("verdict", "left"),
+        ("σγ", "right"),
+        ("ms/\nstep", "right"),
+    ):
+        table.add_column(heading, justify=justify, no_wrap=True)
+    for name, result in results.items():
+        bounds = result.bounds or (math.nan, math.nan)
+        table.add_row(LOOKS[name].label, "before", "", *_flow(result.before), _number(bounds[0]))
+        table.add_row(
+            "",
+            "after",
+            _score(result),
+            *_flow(result.after),
+            _number(bounds[1]),
+            f"{result.milliseconds:.1f}",
+            end_section=True,
+        )
+    return table
+
+
+def _heading(results: Mapping[str, CellResult]) -> str:
+    metric = _metric(results)
+    return f"test\n{metric.name}\n{'%' if is_share(metric) else metric.unit}"
+
+
+def _metric(results: Mapping[str, CellResult]) -> Metric:
+    return next(iter(results.values())).metric
+
+
+def is_share(metric: Metric) -> bool:
+    """Whether a metric is a share, which is shown in per cent."""
+    return metric.name.startswith("accuracy")
+
+
+def _score(result: CellResult) -> str:
+    share = is_share(result.metric)
+    values = (100 if share else 1) * result.scores
+    mean = f"{values.mean():{'.1f' if share else '.4g'}}"
+    return (
+        mean if len(values) == 1 else f"{mean} ± {values.std(ddof=1):{'.1f' if share else '.2g'}}"
+    )
+
+
+def _flow(measures: FlowMeasures) -> tuple[str, str, str, str]:
+    verdict = measures.verdict
+    return (
+        _half_life(verdict.half_life),
+        _number(verdict.log10_ratio),
+        _number(measures.lyapunov, 3),
+        verdict.label,
+    )
+
+
+def _half_life(steps: float) -> str:
+    if steps == math.inf:
+        return "∞"
+    return f"×2 in {-steps:.3g}" if steps < 0 else _significant(steps)
+
+
+def _significant(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3g}"
+
+
+def _number(value: float, digits: int = 2) -> str:
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no negative zero

@@ -1,0 +1,161 @@
+"""Images read as sequences, pixel by pixel or row by row: what the tasks on them share."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._checks import check_choice, check_positive_int
+from rnnjax._extras import optional
+from rnnjax._types import Array, Cell, Params
+from rnnjax.experiments.tasks._net import Net, dense_net
+from rnnjax.experiments.tasks._objectives import classification
+from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._task import Batches, Metric, Recipe, Task
+from rnnjax.experiments.tasks.images._mnist import Images
+from rnnjax.scenarios import cross_entropy
+
+READINGS = ("pixels", "rows")
+_CHUNK = 250  # test images at once
+
+
+class Reading(NamedTuple):
+    """How an image becomes a sequence."""
+
+    read: str  # "pixels" or "rows"
+    permutation: np.ndarray | None  # [pixels], the same for every image
+
+
+def reading(read: str, permuted: bool, permutation_seed: int, pixels: int) -> Reading:
+    """The order of pixels that two options and a seed describe."""
+    check_choice("read", read, READINGS)
+    order = np.random.default_rng(permutation_seed).permutation(pixels) if permuted else None
+    return Reading(read, order)
+
+
+def as_sequences(images: np.ndarray, how: Reading) -> np.ndarray:
+    """`[B, height, width]` as `[T, B, D]` float32 in [0, 1], time first."""
+    batch, _, width = images.shape
+    pixels = np.asarray(images).reshape(batch, -1)
+    if how.permutation is not None:
+        pixels = pixels[:, how.permutation]
+    if pixels.dtype == np.uint8:
+        pixels = pixels.astype(np.float32) / 255
+    features = 1 if how.read == "pixels" else width
+    sequences = pixels.astype(np.float32).reshape(batch, -1, features)
+    return np.ascontiguousarray(sequences.transpose(1, 0, 2))
+
+
+def sequential_images(
+    name: str,
+    cell: Cell,
+    images: Images,
+    how: Reading,
+    *,
+    batch_size: int,
+    recipe: Recipe,
+    clip_in_loop: float | None,
+) -> Task:
+    """A `Task` of naming what is in an image that was read as a sequence.
+
+    Args:
+      name, recipe: of the task.
+      cell: the recurrent part; a dense head on its last output names the class.
+      images: the images.
+      how: the order of their pixels.
+      batch_size: images in a training batch.
+      clip_in_loop: as in `dense_net`.
+    """
+    check_positive_int("batch_size", batch_size)
+    classes = 1 + int(max(images.train_labels.max(), images.test_labels.max()))
+    form = _batch(images.train[:1], images.train_labels[:1], how)
+    net = dense_net(cell, classes, classification(), form, clip_in_loop)
+    most = np.bincount(images.train_labels).argmax()
+    return Task(
+        name,
+        net.init,
+        net.loss,
+        _batches(images, how, batch_size),
+        _evaluation(net, images, how),
+        Metric("accuracy", "max"),
+        recipe,
+        baselines={"largest class": float(np.mean(images.test_labels == most))},
+        recurrence=net.recurrence,
+        infer={"classify": _classify(net, images.train.shape[1:], how)},
+    )
+
+
+def _batch(images: np.ndarray, labels: np.ndarray, how: Reading) -> Sequences:
+    return Sequences(jnp.asarray(as_sequences(images, how)), jnp.asarray(labels))
+
+
+def _batches(images: Images, how: Reading, batch_size: int) -> Callable[[int], Batches]:
+    grain = optional("grain")
+
+    def batch(rows: np.ndarray) -> Sequences:
+        rows = np.sort(rows)  # in the order of the file
+        return _batch(images.train[rows], images.train_labels[rows], how)
+
+    def batches(seed: int) -> Batches:
+        rows = grain.MapDataset.range(len(images.train)).shuffle(seed)
+        return rows.repeat().batch(batch_size).map(batch)
+
+    return batches
+
+
+def _evaluation(net: Net, images: Images, how: Reading) -> Callable[[Params], dict[str, float]]:
+    @jax.jit
+    def sums(params: Params, batch: Sequences, counts: Array) -> tuple[Array, Array]:
+        logits = net.outputs(params, batch)
+        right = (jnp.argmax(logits, axis=-1) == batch.targets) & counts
+        return cross_entropy(logits, batch.targets, counts) * jnp.sum(counts), jnp.sum(right)
+
+    total = len(images.test)
+    size = min(total, _CHUNK)
+
+    def evaluate(params: Params) -> dict[str, float]:
+        loss = right = 0.0
+        for begin in range(0, total, size):
+            rows = np.arange(begin, begin + size)
+            held = np.minimum(rows, total - 1)  # the last chunk is filled up
+            batch = _batch(images.test[held], images.test_labels[held], how)
+            found = sums(params, batch, rows < total)
+            loss, right = loss + float(found[0]), right + float(found[1])
+        return {"loss": loss / total, "accuracy": right / total}
+
+    return evaluate
+
+
+def _classify(net: Net, size: tuple[int, ...], how: Reading) -> Callable[..., Any]:
+    def classify(
+        params: Params, images: Sequence[Path | str | np.ndarray], *, invert: bool = False
+    ) -> list[tuple[str, float]]:
+        """Name what is in images: `(class, probability)` for each.
+
+        Args:
+          params: of the trained net.
+          images: files that Pillow reads, brought to the size of the training images, or arrays
+            of that size with grey values in [0, 1], or 0..255 if they are bytes.
+          invert: for dark ink on a bright ground; the training images are bright on dark.
+        """
+        pixels = np.stack([_grey(image, size) for image in images])
+        unknown = np.zeros(len(pixels), np.int32)
+        batch = _batch(1 - pixels if invert else pixels, unknown, how)
+        chances = np.asarray(jax.nn.softmax(net.outputs(params, batch), axis=-1))
+        return [(str(row.argmax()), float(row.max())) for row in chances]
+
+    return classify
+
+
+def _grey(image: Path | str | np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """`[height, width]` float32 in [0, 1]."""
+    if isinstance(image, Path | str):
+        with optional("PIL.Image").open(image) as picture:
+            image = np.asarray(picture.convert("L").resize(size[::-1]))
+    pixels = np.asarray(image)
+    if pixels.shape != size:
+        raise ValueError(f"an image has shape {pixels.shape}, expected {size}: height and width")
+    return pixels.astype(np.float32) / (255 if pixels.dtype == np.uint8 else 1)

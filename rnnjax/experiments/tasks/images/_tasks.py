@@ -1,0 +1,158 @@
+"""The tasks on sequential images: digits and MNIST."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from rnnjax._checks import check_positive_int
+from rnnjax.experiments.tasks._cells import CellOption, make_cell
+from rnnjax.experiments.tasks._digits import digits
+from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers
+from rnnjax.experiments.tasks._task import Recipe, Task
+from rnnjax.experiments.tasks.images._mnist import Images, mnist
+from rnnjax.experiments.tasks.images._sequential import reading, sequential_images
+
+Read = Annotated[str, "What one step reads: 'pixels' (one) or 'rows'."]
+Permuted = Annotated[bool, "Put the pixels into a random order, the same for all images."]
+PermutationSeed = Annotated[int, "Seed of that order."]
+
+
+def sequential_digits(
+    *,
+    cell: CellOption = "lstm",
+    hidden: Hidden = 64,
+    layers: Layers = 1,
+    read: Read = "pixels",
+    permuted: Permuted = False,
+    permutation_seed: PermutationSeed = 0,
+    split_seed: Annotated[int, "Seed of the split into training and test images."] = 0,
+    batch_size: BatchSize = 64,
+    clip_in_loop: ClipInLoop = None,
+) -> Task:
+    """Name a handwritten digit of 8 x 8 pixels that is read one pixel at a time.
+
+        x_t = pixel t of 64, in [0, 1], row by row;   y = the digit, told after the last
+
+    The 1,797 images of `tasks.digits`, a fifth of them to test on. With `read="rows"` there are 8
+    steps of 8 pixels. `permuted` takes away what neighbouring pixels have in common.
+
+    Metric: accuracy; always naming the same digit gets 0.1.
+
+    Args:
+      cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
+      hidden: units of every layer.
+      layers: how many.
+      read: "pixels" or "rows".
+      permuted: whether the pixels come in a random order.
+      permutation_seed: of that order.
+      split_seed: of the split.
+      batch_size: images in a training batch.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
+
+    Returns:
+      A `Task` with `infer["classify"](params, images, *, invert=False)`.
+
+    Raises:
+      ImportError: scikit-learn or grain is not installed.
+      ValueError: an unknown cell or reading, or a number below 1.
+
+    Example:
+      >>> from rnnjax.experiments.tasks import sequential_digits
+      >>> sequential_digits(read="rows", batch_size=5).batches(0)[0].xs.shape
+      (8, 5, 8)
+
+    References:
+      Alpaydin & Kaynak (1998), Optical recognition of handwritten digits, UCI Machine Learning
+      Repository, doi 10.24432/C50P49.
+      Le, Jaitly & Hinton (2015), A simple way to initialize recurrent networks of rectified
+      linear units, arXiv 1504.00941, for reading images pixel by pixel.
+    """
+    data = digits(split_seed)
+    side = math.isqrt(len(data.train_xs))
+
+    def square(xs: np.ndarray) -> np.ndarray:
+        return xs[:, :, 0].T.reshape(-1, side, side)
+
+    return sequential_images(
+        "digits",
+        make_cell(cell, hidden, layers),
+        Images(square(data.train_xs), data.train_labels, square(data.test_xs), data.test_labels),
+        reading(read, permuted, permutation_seed, side * side),
+        batch_size=batch_size,
+        recipe=Recipe(steps=3000, learning_rate=1e-2),
+        clip_in_loop=clip_in_loop,
+    )
+
+
+def sequential_mnist(
+    *,
+    data: Annotated[Path, "Folder with the four files of MNIST, .gz or not."] = Path("mnist"),
+    cell: CellOption = "lstm",
+    hidden: Hidden = 100,
+    layers: Layers = 1,
+    read: Read = "pixels",
+    permuted: Permuted = False,
+    permutation_seed: PermutationSeed = 0,
+    test_size: Annotated[int | None, "Images to test on: the first of them; all if not given."] = (
+        None
+    ),
+    batch_size: BatchSize = 100,
+    clip_in_loop: ClipInLoop = None,
+) -> Task:
+    """Name a handwritten digit of 28 x 28 pixels that is read one pixel at a time.
+
+        x_t = pixel t of 784, in [0, 1], row by row;   y = the digit, told after the last
+
+    The benchmark of long memory: 60,000 images to train on and 10,000 to test. `permuted` takes
+    away what neighbouring pixels have in common, and makes it harder. With `read="rows"` there
+    are 28 steps of 28 pixels. Any data in the same four files will do.
+
+    Metric: accuracy; always naming the same digit gets 0.11.
+
+    Args:
+      data: folder with the files; see `rnnjax.experiments.tasks.mnist`.
+      cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
+      hidden: units of every layer, 100 in the source.
+      layers: how many.
+      read: "pixels" or "rows".
+      permuted: whether the pixels come in a random order.
+      permutation_seed: of that order.
+      test_size: how many test images to use.
+      batch_size: images in a training batch.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
+
+    Returns:
+      A `Task` with `infer["classify"](params, images, *, invert=False)`.
+
+    Raises:
+      FileNotFoundError: the files are not there.
+      ImportError: grain is not installed.
+      ValueError: a bad file, an unknown cell or reading, or a number below 1.
+
+    References:
+      LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to document
+      recognition, Proceedings of the IEEE 86.
+      Le, Jaitly & Hinton (2015), A simple way to initialize recurrent networks of rectified
+      linear units, arXiv 1504.00941.
+    """
+    if test_size is not None:
+        check_positive_int("test_size", test_size)
+    images = mnist(data)
+    if test_size is not None:
+        images = images._replace(
+            test=images.test[:test_size], test_labels=images.test_labels[:test_size]
+        )
+    pixels = images.train.shape[1] * images.train.shape[2]
+    return sequential_images(
+        "mnist",
+        make_cell(cell, hidden, layers),
+        images,
+        reading(read, permuted, permutation_seed, pixels),
+        batch_size=batch_size,
+        recipe=Recipe(steps=12_000, learning_rate=3e-3, evaluate_every=1000),
+        clip_in_loop=clip_in_loop,
+    )

@@ -1,0 +1,80 @@
+"""A task from a generator of sequences."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+
+from rnnjax._types import Array, Cell, Params
+from rnnjax.experiments.tasks._net import Net, dense_net
+from rnnjax.experiments.tasks._objectives import Objective
+from rnnjax.experiments.tasks._sequences import Draw, drawn
+from rnnjax.experiments.tasks._task import Metric, Recipe, Task
+
+TEST_SEED = 271_828_182  # test data come from a key of their own
+
+
+def build(
+    name: str,
+    cell: Cell,
+    draw: Draw,
+    objective: Objective,
+    *,
+    outputs: int,
+    tests: Mapping[str, Draw],
+    metric: Metric,
+    recipe: Recipe,
+    baselines: Mapping[str, float],
+    clip_in_loop: float | None,
+    judged: Objective | None = None,
+) -> Task:
+    """A `Task` of a cell with a dense head on its output at every step, or at the last.
+
+    Args:
+      name: of the task.
+      cell: the recurrent part.
+      draw: key -> a batch. Where targets are `[T, B, ...]` every step has an output.
+      objective: what is minimised and what is counted.
+      outputs: K, the size of the head.
+      tests: what to append to the names of the scores -> a draw of test data.
+      metric, recipe, baselines: as in `Task`.
+      clip_in_loop: as in `dense_net`.
+      judged: what is counted on test data, if it is not the same.
+    """
+    form = jax.eval_shape(draw, jax.random.key(0))
+    net = dense_net(cell, outputs, objective, form, clip_in_loop)
+    return Task(
+        name,
+        net.init,
+        net.loss,
+        drawn(draw),
+        _evaluation(net, judged or objective, tests),
+        metric,
+        recipe,
+        baselines=baselines,
+        recurrence=net.recurrence,
+    )
+
+
+def _evaluation(
+    net: Net, objective: Objective, tests: Mapping[str, Draw]
+) -> Callable[[Params], dict[str, float]]:
+    def scored(draw: Draw) -> Callable[[Params, Array], dict[str, Array]]:
+        @jax.jit
+        def score(params: Params, key: Array) -> dict[str, Array]:
+            batch = draw(key)
+            found = net.outputs(params, batch)
+            return {"loss": objective.cost(found, batch), **objective.scores(found, batch)}
+
+        return score
+
+    scores = {suffix: scored(draw) for suffix, draw in tests.items()}
+
+    def evaluate(params: Params) -> dict[str, float]:
+        keys = jax.random.split(jax.random.key(TEST_SEED), len(scores))
+        return {
+            name + suffix: float(value)
+            for key, (suffix, score) in zip(keys, scores.items(), strict=True)
+            for name, value in score(params, key).items()
+        }
+
+    return evaluate

@@ -1,0 +1,112 @@
+"""The copying memory problem."""
+
+import math
+from functools import partial
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._checks import check_positive_int
+from rnnjax._types import Array
+from rnnjax.experiments.tasks._cells import CellOption, make_cell
+from rnnjax.experiments.tasks._objectives import Objective, classification
+from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
+from rnnjax.experiments.tasks._sequences import Sequences, one_hot
+from rnnjax.experiments.tasks._task import Metric, Recipe, Task
+from rnnjax.experiments.tasks.synthetic._build import build
+
+
+def copying(
+    *,
+    cell: CellOption = "lstm",
+    hidden: Hidden = 128,
+    layers: Layers = 1,
+    delay: Annotated[int, "T, the steps between the last item and its recall."] = 100,
+    items: Annotated[int, "Symbols to remember."] = 10,
+    symbols: Annotated[int, "Symbols that there are."] = 8,
+    batch_size: BatchSize = 64,
+    test_size: TestSize = 500,
+    clip_in_loop: ClipInLoop = None,
+) -> Task:
+    """Remember ten symbols over a long pause, and say them again.
+
+        input:   s_1 … s_10   blank × (T - 1)   delimiter   blank × 10
+        target:  blank × (T + 10)                           s_1 … s_10
+
+    with s_i uniform on eight symbols; inputs are one-hot over the symbols, the blank and the
+    delimiter, targets are one of the symbols or the blank. All of it has to be carried at once.
+
+    Metric: the cross-entropy in nats, a mean over all T + 20 steps. A net without memory says
+    blank, blank, …, and guesses the ten symbols: 10 ln 8 / (T + 20). `recall` is the accuracy
+    over the last ten steps.
+
+    Args:
+      cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
+      hidden: units of every layer.
+      layers: how many.
+      delay: T.
+      items: how many symbols to remember, 10 in the source.
+      symbols: how many different ones there are, 8 in the source.
+      batch_size: sequences in a training batch.
+      test_size: sequences to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
+
+    Returns:
+      A `Task`.
+
+    Raises:
+      ValueError: an unknown cell, or a number below 1 (symbols: 2).
+
+    Example:
+      >>> from rnnjax.experiments.tasks import copying
+      >>> batch = copying(delay=5, items=3).batches(0)[0]
+      >>> read, said = batch.xs[:3, 0].argmax(-1), batch.targets[-3:, 0]
+      >>> (read == said).all().item(), batch.xs.shape[0]
+      (True, 11)
+
+    References:
+      Hochreiter & Schmidhuber (1997), Long short-term memory, Neural Computation 9.
+      Arjovsky, Shah & Bengio (2016), Unitary evolution recurrent neural networks, ICML.
+    """
+    for name, value in (("delay", delay), ("items", items), ("test_size", test_size)):
+        check_positive_int(name, value)
+    if check_positive_int("symbols", symbols) < 2:
+        raise ValueError(f"symbols must be at least 2, got {symbols}: one alone says nothing")
+    draw = partial(_draw, delay=delay, items=items, symbols=symbols)
+    return build(
+        "copying",
+        make_cell(cell, hidden, layers),
+        partial(draw, batch=check_positive_int("batch_size", batch_size)),
+        _with_recall(items),
+        outputs=symbols + 1,
+        tests={"": partial(draw, batch=test_size)},
+        metric=Metric("loss", "min", "nats"),
+        recipe=Recipe(steps=4000, learning_rate=1e-3),
+        clip_in_loop=clip_in_loop,
+        baselines={"memoryless": items * math.log(symbols) / (delay + 2 * items)},
+    )
+
+
+def _draw(key: Array, batch: int, delay: int, items: int, symbols: int) -> Sequences:
+    blank, delimiter = symbols, symbols + 1
+    said = jax.random.randint(key, (items, batch), 0, symbols)
+
+    def repeat(symbol: int, steps: int) -> Array:
+        return jnp.full((steps, batch), symbol, said.dtype)
+
+    read = [said, repeat(blank, delay - 1), repeat(delimiter, 1), repeat(blank, items)]
+    targets = [repeat(blank, delay + items), said]
+    return Sequences(one_hot(jnp.concatenate(read), symbols + 2), jnp.concatenate(targets))
+
+
+def _with_recall(items: int) -> Objective:
+    """Classification, with the accuracy over the steps that are hard."""
+    plain = classification()
+
+    def scores(logits: Array, batch: Sequences) -> dict[str, Array]:
+        right = jnp.argmax(logits[-items:], axis=-1) == batch.targets[-items:]
+        return {**plain.scores(logits, batch), "recall": jnp.mean(right)}
+
+    return Objective(plain.cost, scores)

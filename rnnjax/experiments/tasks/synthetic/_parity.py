@@ -1,0 +1,123 @@
+"""Parity of a bit string of any length."""
+
+from functools import partial
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._checks import check_choice, check_positive_int
+from rnnjax._types import Array
+from rnnjax.experiments.tasks._cells import CellOption, make_cell
+from rnnjax.experiments.tasks._objectives import Objective, classification
+from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
+from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._task import Metric, Recipe, Task
+from rnnjax.experiments.tasks.synthetic._build import build
+from rnnjax.scenarios import valid_steps
+
+_ALSO_TESTED = (20, 50, 100, 200, 500)  # lengths below the one that the metric is of
+
+
+def parity(
+    *,
+    cell: CellOption = "lstm",
+    hidden: Hidden = 32,
+    layers: Layers = 1,
+    max_length: Annotated[
+        int, "Longest string in training; lengths are uniform on 1 to this."
+    ] = 20,
+    test_length: Annotated[int, "Length of the strings to test on."] = 1000,
+    targets: Annotated[str, "Learn from the parity at 'every' step, or at the 'last' only."] = (
+        "every"
+    ),
+    batch_size: BatchSize = 64,
+    test_size: TestSize = 200,
+    clip_in_loop: ClipInLoop = None,
+) -> Task:
+    """Is the number of ones odd, in strings far longer than any in training?
+
+        x_t = 2 b_t - 1,   b_t ~ Bernoulli(1/2);   y_t = (b_1 + … + b_t) mod 2
+
+    All that has to be kept is one bit, but every 1 flips it, and a single slip spoils what
+    follows. A part of the bits says nothing about the answer. In the source the last step alone
+    has a target; with `targets="every"`, the default, the net is shown how the bit moves.
+
+    Metric: the share of strings for which the answer after `test_length` bits is right;
+    `evaluate` also gives it after fewer. A guess is right half of the time.
+
+    Args:
+      cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
+      hidden: units of every layer.
+      layers: how many.
+      max_length: lengths in training are uniform on 1 … max_length.
+      test_length: length of the strings to test on.
+      targets: "every" or "last".
+      batch_size: strings in a training batch.
+      test_size: strings to test on.
+      clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
+        `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
+
+    Returns:
+      A `Task`.
+
+    Raises:
+      ValueError: an unknown cell or kind of targets, or a number below 1.
+
+    Example:
+      >>> from rnnjax.experiments.tasks import parity
+      >>> task = parity(max_length=5, targets="last")
+      >>> batch = task.batches(0)[0]
+      >>> ones = (batch.xs > 0).sum(axis=(0, 2))           # the padding holds zeros
+      >>> (ones % 2 == batch.targets[-1]).all().item()
+      True
+
+    References:
+      Bengio, Simard & Frasconi (1994), Learning long-term dependencies with gradient descent is
+      difficult, IEEE Transactions on Neural Networks 5.
+    """
+    check_choice("targets", targets, ("every", "last"))
+    check_positive_int("max_length", max_length)
+    check_positive_int("test_length", test_length)
+    check_positive_int("batch_size", batch_size)
+    check_positive_int("test_size", test_size)
+    every = targets == "every"
+    return build(
+        "parity",
+        make_cell(cell, hidden, layers),
+        partial(_draw, batch=batch_size, longest=max_length, every=every),
+        classification(),
+        outputs=2,
+        tests={"": partial(_draw_long, batch=test_size, length=test_length)},
+        judged=_after([n for n in _ALSO_TESTED if n < test_length] + [test_length]),
+        metric=Metric(f"accuracy_{test_length}", "max"),
+        recipe=Recipe(steps=3000, learning_rate=1e-2),
+        clip_in_loop=clip_in_loop,
+        baselines={"guess": 0.5},
+    )
+
+
+def _draw(key: Array, batch: int, longest: int, every: bool) -> Sequences:
+    """Strings of all lengths up to `longest`; zeros, not minus ones, are their padding."""
+    key_lengths, key_bits = jax.random.split(key)
+    lengths = jax.random.randint(key_lengths, (batch,), 1, longest + 1)
+    valid = valid_steps(lengths, longest)
+    bits = jax.random.bernoulli(key_bits, 0.5, (longest, batch)) & valid
+    xs = jnp.where(valid, 2.0 * bits - 1.0, 0.0)[..., None]
+    judged = valid if every else valid & ~valid_steps(lengths - 1, longest)
+    return Sequences(xs, jnp.cumsum(bits, axis=0) % 2, lengths, judged)
+
+
+def _draw_long(key: Array, batch: int, length: int) -> Sequences:
+    bits = jax.random.bernoulli(key, 0.5, (length, batch))
+    return Sequences((2.0 * bits - 1.0)[..., None], jnp.cumsum(bits, axis=0) % 2)
+
+
+def _after(lengths: list[int]) -> Objective:
+    """The accuracy of the answers after so many bits."""
+
+    def scores(logits: Array, batch: Sequences) -> dict[str, Array]:
+        right = jnp.mean(jnp.argmax(logits, axis=-1) == batch.targets, axis=-1)
+        return {f"accuracy_{n}": right[n - 1] for n in lengths}
+
+    return Objective(classification().cost, scores)

@@ -1,0 +1,91 @@
+"""The net of a language model: embedding, cell, and a score for every token that may follow."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from rnnjax._types import Array, Carry, Cell
+from rnnjax.experiments.tasks.text._embedding import Embedding
+from rnnjax.scenarios import ManyToMany, ManyToManyParams, dropout, many_to_many
+
+
+class LanguageModel(NamedTuple):
+    net: ManyToMany  # outputs scores [..., V]
+    embed: Callable[[ManyToManyParams, Array], Array]  # (params, tokens [...]) -> xs [..., D]
+    head: Callable[[ManyToManyParams, Array], Array]  # (params, ys [..., H]) -> scores [..., V]
+
+
+def language_model(
+    cell: Cell,
+    vocabulary: int,
+    embedding: int,
+    *,
+    tied: bool = False,
+    dropout_rate: float = 0.0,
+    embedding_dropout: float = 0.0,
+) -> LanguageModel:
+    """Predict each token from those before it.
+
+        h_t = cell(h_{t-1}, E[w_t]);   p(w_{t+1} | w_1 … w_t) = softmax(W h_t + b)
+
+    With tied weights the scores are E (W h_t + b), where W leads from the cell's outputs to the
+    features of a token: what a token is when read it is when written.
+
+    Args:
+      cell: the recurrent part.
+      vocabulary: V, the number of tokens.
+      embedding: D, features of a token.
+      tied: whether the output shares E.
+      dropout_rate: of what the head reads.
+      embedding_dropout: of the features of tokens.
+
+    Returns:
+      A `LanguageModel`; its params are those of `rnnjax.scenarios.many_to_many`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> model = language_model(rnnjax.gru(8), vocabulary=20, embedding=4, tied=True)
+      >>> tokens = jnp.zeros((5, 2), int)
+      >>> params = model.net.init(jax.random.key(0), tokens)
+      >>> model.net.apply(params, tokens)[1].shape
+      (5, 2, 20)
+
+    References:
+      Press & Wolf (2017), Using the output embedding to improve language models, EACL.
+      Inan, Khosravi & Socher (2017), Tying word vectors and word classifiers, ICLR.
+    """
+    embed = Embedding(vocabulary, embedding, embedding_dropout)
+    size = embedding if tied else vocabulary
+    dense = nn.Dense(size, param_dtype=jnp.result_type(float))
+    net = many_to_many(cell, dropout(dense, dropout_rate), embed=embed)
+
+    one_step = cast(Callable[..., tuple[Carry, Array]], net.step)  # there is one: this is a cell
+
+    def scores(params: ManyToManyParams, outputs: Array) -> Array:
+        if not tied:
+            return outputs
+        return outputs @ params.embed["params"]["table"]["embedding"].T
+
+    def apply(params: ManyToManyParams, xs: Array, **options: Any) -> tuple[Carry, Array]:
+        carry, outputs = net.apply(params, xs, **options)
+        return carry, scores(params, outputs)
+
+    def step(params: ManyToManyParams, carry: Carry, token: Array) -> tuple[Carry, Array]:
+        carry, outputs = one_step(params, carry, token)
+        return carry, scores(params, outputs)
+
+    def head(params: ManyToManyParams, ys: Array) -> Array:
+        return scores(params, jnp.asarray(dense.apply(params.head, ys)))
+
+    def features(params: ManyToManyParams, tokens: Array) -> Array:
+        return jnp.asarray(embed.apply(params.embed, tokens))
+
+    return LanguageModel(net._replace(apply=apply, step=step), features, head)
+
+
+def initial_carry(model: LanguageModel, params: ManyToManyParams, batch_size: int) -> Carry:
+    """The state before the first token, of `batch_size` streams."""
+    start = cast(Callable[..., Carry], model.net.initial_carry)
+    return start(params, (batch_size,))

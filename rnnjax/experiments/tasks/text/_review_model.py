@@ -1,0 +1,126 @@
+"""The net that judges a text, its loss, and what it is used for."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.experiments.tasks._task import Loss, Recurrence
+from rnnjax.experiments.tasks.text._review_data import AT_ONCE, ReviewBatch, ReviewData
+from rnnjax.experiments.tasks.text._word_features import WordFeatures, Words
+from rnnjax.scenarios import ManyToOneParams, cross_entropy, dropout, many_to_one
+from rnnjax.scenarios._pooling import pooled
+from rnnjax.unrolling import Layer
+
+
+class ReviewParams(NamedTuple):
+    words: Params  # of WordFeatures
+    net: ManyToOneParams
+
+
+class ReviewModel(NamedTuple):
+    init: Callable[[Array], ReviewParams]
+    loss: Loss
+    evaluate: Callable[[ReviewParams], dict[str, float]]
+    classify: Callable[[ReviewParams, Sequence[str]], list[tuple[str, float]]]
+    recurrence: Callable[[ReviewParams, ReviewBatch], Recurrence] | None
+
+
+def review_model(
+    data: ReviewData, features: WordFeatures, layer: Layer | Cell, pooling: str, rate: float
+) -> ReviewModel:
+    """A net over features of words, with a class for each text.
+
+    Args:
+      data: the reviews.
+      features: from words to features.
+      layer: the recurrent part.
+      pooling: as in `rnnjax.scenarios.many_to_one`.
+      rate: dropout of what the classifier reads.
+    """
+    head = nn.Dense(len(data.classes), param_dtype=jnp.result_type(float))
+    net = many_to_one(layer, dropout(head, rate), pooling=pooling)
+
+    def init(key: Array) -> ReviewParams:
+        key_words, key_net = jax.random.split(key)
+        xs = jnp.zeros((1, 1, features.features), jnp.result_type(float))
+        words = data.batch(data.split.train[:1]).words
+        return ReviewParams(features.init(key_words, words), net.init(key_net, xs))
+
+    def read(params: ReviewParams, words: Words, key: Array | None = None) -> Array:
+        rngs = None if key is None else {"dropout": key}
+        return jnp.asarray(features.apply(params.words, words, rngs=rngs))
+
+    def loss(params: ReviewParams, carry: Carry, batch: ReviewBatch, key: Array | None) -> Any:
+        del carry
+        keys = (None, None) if key is None else jax.random.split(key)
+        xs = read(params, batch.words, keys[0])
+        logits = net.apply(params.net, xs, lengths=batch.lengths, key=keys[1])
+        right = jnp.argmax(logits, axis=-1) == batch.labels
+        cost = cross_entropy(logits, jnp.asarray(batch.labels))
+        return cost, (None, {"accuracy": jnp.mean(right)})
+
+    @jax.jit
+    def logits_of(params: ReviewParams, words: Words, lengths: Array) -> Array:
+        return net.apply(params.net, read(params, words), lengths=lengths)
+
+    def recurrence(cell: Cell, params: ReviewParams, batch: ReviewBatch) -> Recurrence:
+        def cost(carry: Carry, ys: Array) -> Array:
+            del carry
+            summary = pooled(pooling).apply(params.net.pooling, ys, jnp.asarray(batch.lengths))
+            logits = jnp.asarray(head.apply(params.net.head, summary))
+            return cross_entropy(logits, jnp.asarray(batch.labels)) * len(batch.labels)
+
+        xs = read(params, batch.words)
+        return Recurrence(cell, params.net.layer, xs, cost, jnp.asarray(batch.lengths))
+
+    return ReviewModel(
+        init,
+        loss,
+        _evaluation(data, logits_of),
+        _classification(data, logits_of),
+        partial(recurrence, layer) if isinstance(layer, Cell) else None,
+    )
+
+
+def _evaluation(
+    data: ReviewData, logits_of: Callable[..., Array]
+) -> Callable[[ReviewParams], dict[str, float]]:
+    def evaluate(params: ReviewParams) -> dict[str, float]:
+        right = nats = 0.0
+        for rows in data.test_batches():
+            batch = data.batch(rows)
+            logits = logits_of(params, batch.words, batch.lengths)
+            costs = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+            nats += float(jnp.sum(costs))
+            right += int(np.sum(np.argmax(logits, axis=-1) == batch.labels))
+        count = len(data.split.test)
+        return {"accuracy": right / count, "nats": nats / count}
+
+    return evaluate
+
+
+def _classification(
+    data: ReviewData, logits_of: Callable[..., Array]
+) -> Callable[[ReviewParams, Sequence[str]], list[tuple[str, float]]]:
+    def classify(params: ReviewParams, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """The likeliest class of each text, with its probability."""
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"texts must be a list of strings, got {texts!r}")
+        found: list[tuple[str, float]] = []
+        for at in range(0, len(texts), AT_ONCE):
+            words, lengths = data.of_texts(texts[at : at + AT_ONCE])
+            shares = np.asarray(jax.nn.softmax(logits_of(params, words, lengths)))
+            best = shares.argmax(axis=-1)
+            found += [
+                (data.classes[k], float(share[k])) for k, share in zip(best, shares, strict=True)
+            ]
+        return found
+
+    return classify

@@ -1,0 +1,143 @@
+"""config.toml in a run's folder: what the run can be repeated from."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnjax._extras import optional
+from rnnjax._files import replace_file
+from rnnjax.experiments.tasks import Task
+
+CONFIG = "config.toml"
+CHECKPOINTS = "checkpoints"
+RESULTS = "results.json"
+NAMES = "names"  # a digest of the task's names, where it has some
+# Tables that are kept, and not compared when a run is resumed: of packages, and of how to look on.
+VERSIONS, RUN = "versions", "run"
+_KEPT = (VERSIONS, RUN)
+_FREE = tuple(f"settings.{name}" for name in ("skip_nonfinite", "log_every", "checkpoint_every"))
+
+OTHER_NAMES = (
+    "was trained on data with other words or classes than there are now: give it the same data "
+    "again, or train in another folder"
+)
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write `config` as TOML, whole or not at all. Entries that are None are left out."""
+    text = optional("tomli_w").dumps(_plain(config))
+    replace_file(folder / CONFIG, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What `write_config` wrote.
+
+    Raises:
+      FileNotFoundError: no run in the folder.
+      ValueError: the file is not TOML.
+    """
+    path = Path(folder) / CONFIG
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} holds no run: there is no {CONFIG} in it")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not TOML: {error}") from None
+
+
+def names_of(task: Task) -> dict[str, str]:
+    """An entry for the config that says by which words or classes the params are numbered."""
+    if not task.names:
+        return {}
+    text = json.dumps(list(task.names))
+    return {NAMES: hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def open_run(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
+    """Make a run's folder, or see that the run in it may go on.
+
+    Raises:
+      ValueError: a run is there and is not to be resumed, or was made with another config; or
+        checkpoints are there without one.
+      OSError: the folder cannot be written.
+    """
+    if not (folder / CONFIG).exists() and _has_checkpoint(folder):
+        raise ValueError(
+            f"{folder} holds {CHECKPOINTS} and no {CONFIG}, which says what they are of: put it "
+            f"back, delete {folder / CHECKPOINTS}, or train in another folder"
+        )
+    if not (folder / CONFIG).exists() or never_saved(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_config(folder, config)
+    elif resume:
+        _check_same_config(folder, config)
+        _keep_up(folder, config)
+    else:
+        raise ValueError(
+            f"{folder} holds a run already: resume it (resume=True), or train in another folder"
+        )
+
+
+def never_saved(folder: Path) -> bool:
+    """Whether there is nothing to lose in a run's folder: no checkpoint and no result."""
+    return not _has_checkpoint(folder) and not (folder / RESULTS).exists()
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    # One that is not whole yet has another name than its number.
+    checkpoints = folder / CHECKPOINTS
+    return checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())
+
+
+def _keep_up(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write down what is free to change when a run is resumed, if it has changed."""
+    old = read_config(folder)
+    new = {**_plain(config), VERSIONS: old.get(VERSIONS)}
+    if new != old:
+        write_config(folder, new)
+
+
+def _check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming what differs, unless the folder's run has this config."""
+    old, new = (_compared(found) for found in (read_config(folder), _plain(config)))
+    if old == new:
+        return
+    if old.get(NAMES) != new.get(NAMES):
+        raise ValueError(f"the run in {folder} {OTHER_NAMES}")
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    differences = "; ".join(
+        f"{name} was {old.get(name, 'not given')!r}, is {new.get(name, 'not given')!r}"
+        for name in names
+    )
+    raise ValueError(
+        f"the run in {folder} was made with another config: {differences}. Resume it with the "
+        "same one, or train in another folder"
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
+
+
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    entries = _entries({name: entry for name, entry in config.items() if name not in _KEPT})
+    return {name: entry for name, entry in entries if name not in _FREE}
+
+
+def _entries(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _entries(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,131 @@
+"""Batches drawn ahead of time, in a thread of their own."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.experiments.tasks import Batch, Task
+from rnnjax.experiments.training._settings import Settings
+
+_AHEAD = 4  # batches ready at most
+
+
+def batch_source(task: Task, settings: Settings) -> Callable[[int], Batch]:
+    """`step -> batch` as `train_step` takes it, from resolved settings.
+
+    Accumulated batches lie along a leading axis, and before it the seeds, where there are several
+    of them. The n-th seed's batches are those of a run with that seed alone, but that sequences
+    shorter than others of the step are padded, where the batches have lengths.
+    """
+    streams = [task.batches(settings.seed + n) for n in range(settings.seeds)]
+    count = settings.accumulate
+
+    def draw(step: int) -> Batch:
+        parts = [
+            [stream[step * count + n] for n in range(count)] if count > 1 else [stream[step]]
+            for stream in streams
+        ]
+        each = [_stacked(part) if count > 1 else part[0] for part in parts]
+        return _stacked(each) if len(each) > 1 else each[0]
+
+    return draw
+
+
+def _stacked(batches: list[Batch]) -> Batch:
+    lengths: list[Any] = [getattr(batch, "lengths", None) for batch in batches]
+    # Tasks tell padding by the lengths. Without any, or with fewer examples, it would count.
+    may_pad = lengths[0] is not None and len({np.shape(each) for each in lengths}) == 1
+    try:
+        return jax.tree.map(_stack_padded if may_pad else _stack, *batches)
+    except ValueError:
+        shapes = [str(jax.tree.map(np.shape, batch)) for batch in batches]
+        raise ValueError(
+            "accumulate and seeds above 1 need batches of one shape, got "
+            f"{' and '.join(dict.fromkeys(shapes))}: set both to 1, pad to one length, or "
+            "give the batches a field lengths [B], which the loss keeps to"
+        ) from None
+
+
+def _stack_padded(*leaves: Any) -> Any:
+    """A stack of arrays, each with zeros at the end of its axes up to the largest."""
+    shapes = [np.shape(leaf) for leaf in leaves]
+    if len(set(shapes)) == 1 or len(set(map(len, shapes))) > 1:
+        return _stack(*leaves)
+    largest = np.max(shapes, axis=0)
+    return _stack(
+        *(_padded(leaf, largest - shape) for leaf, shape in zip(leaves, shapes, strict=True))
+    )
+
+
+def _padded(leaf: Any, missing: np.ndarray) -> Any:
+    pad = jnp.pad if isinstance(leaf, jax.Array) else np.pad
+    return pad(leaf, [(0, int(count)) for count in missing])
+
+
+def _stack(*leaves: Any) -> Any:
+    if any(isinstance(leaf, jax.Array) for leaf in leaves):
+        return jnp.stack(leaves)
+    return np.stack(leaves)
+
+
+@contextmanager
+def prefetched(draw: Callable[[int], Batch], steps: range) -> Iterator[Iterator[Batch]]:
+    """Yield an iterator of `draw(step)` on the device, for the steps of a range in order.
+
+    Batches that are made on the device are merely asked for ahead of time by drawing them, as
+    JAX does not wait. Others are drawn in a thread. What `draw` raises is raised where the batch
+    is taken.
+    """
+    if not steps:
+        yield iter(())
+        return
+    first, rest = draw(steps[0]), steps[1:]
+    if all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(first)):
+        yield chain([first], map(draw, rest))
+        return
+    with _threaded(draw, rest) as batches:
+        yield chain([jax.device_put(first)], batches)
+
+
+@contextmanager
+def _threaded(draw: Callable[[int], Batch], steps: range) -> Iterator[Iterator[Batch]]:
+    ready: queue.Queue[tuple[Batch, BaseException | None]] = queue.Queue(_AHEAD)
+    stop = threading.Event()
+
+    def put(item: tuple[Batch, BaseException | None]) -> None:
+        while not stop.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                pass
+
+    def work() -> None:
+        try:
+            for step in steps:
+                if stop.is_set():
+                    return
+                put((jax.device_put(draw(step)), None))
+        except BaseException as error:
+            put((None, error))
+
+    def taken() -> Iterator[Batch]:
+        for _ in steps:
+            batch, error = ready.get()
+            if error is not None:
+                raise error
+            yield batch
+
+    thread = threading.Thread(target=work, name="rnnjax-batches", daemon=True)
+    thread.start()
+    try:
+        yield taken()
+    finally:
+        stop.set()
+        thread.join()

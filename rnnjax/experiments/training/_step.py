@@ -1,0 +1,199 @@
+"""One training step, pure and jittable, over any loss and any optax optimiser."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rnnjax._checks import is_float
+from rnnjax._types import Array, Carry, Params, PyTree
+from rnnjax.experiments.tasks import Batch, Loss
+from rnnjax.flow._norms import features_norm
+
+ALL_FINITE = -1  # Metrics.bad_leaf where nothing is wrong
+
+
+class TrainState(NamedTuple):
+    """All that a training run hands from one step to the next."""
+
+    params: Params
+    opt_state: PyTree
+    step: Array  # [] int32, steps taken, skipped ones included
+    skipped: Array  # [] int32, steps whose update was not finite and therefore left out
+    carry: Carry = None  # what the last batch hands to the next one
+    key: Array | None = None  # the PRNG key that each step's own is folded from; None: no dropout
+    average: Params | None = None  # running average of params; None: not kept
+
+
+class Metrics(NamedTuple):
+    cost: Array  # [] before the update
+    gradient_norm: Array  # [] global norm, before clipping
+    bad_leaf: Array  # [] int32: ALL_FINITE, or which leaf of the gradient is not; see train_step
+    task: dict[str, Array]  # what the loss reports besides, by name
+
+
+TrainStep = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+
+
+def start_training(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    *,
+    carry: Carry = None,
+    key: Array | None = None,
+    average: bool = False,
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      params: the weights.
+      optimizer: the transformation that `train_step` is given.
+      carry: before the first batch, of a task that has one.
+      key: turns dropout on.
+      average: whether to keep a running average of the params.
+    """
+    zero = jnp.zeros((), jnp.int32)
+    copy = jax.tree.map(jnp.array, params) if average else None
+    return TrainState(params, optimizer.init(params), zero, zero + 0, carry, key, copy)
+
+
+def train_step(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    *,
+    accumulate: int = 1,
+    compute_dtype: Any = None,
+    average: float = 0.0,
+    skip_nonfinite: bool = False,
+) -> TrainStep:
+    """A step `(state, batch) -> (state, metrics)`: differentiate, clip, update.
+
+        g = ∂/∂θ 1/A Σ_a C(θ; batch_a);        θ ← θ + optimizer(g)
+        θ̄ ← θ̄ + (1 - d)/(1 - d^n) (θ - θ̄)        after n updates: Σ_i d^{n-i} θ_i, normalised
+
+    The gradient stops at the carry that comes from the batch before. Metrics.bad_leaf counts the
+    leaves of the gradient in the order of `jax.tree.leaves`; the number of leaves itself means
+    that the cost alone is not finite.
+
+    Args:
+      loss: `(params, carry, batch, key) -> (cost, (carry, metrics))`, as `Task.loss`.
+      optimizer: any optax transformation, clipping included.
+      accumulate: A, the batches that one step averages the gradient over, one after the other. If
+        it is above 1, every leaf of `batch` has a leading axis of that size. Where each batch's
+        cost is a mean over equally many terms, g is the gradient of the one large batch.
+      compute_dtype: what params are cast to inside the loss, such as "bfloat16"; params,
+        gradients, and the carry between steps keep their own dtypes.
+      average: d, the decay of the running average; 0 for none.
+      skip_nonfinite: leave out an update whose cost or gradient is not finite, and count it.
+        Otherwise NaN and Inf reach the params, and Metrics.bad_leaf tells.
+
+    Returns:
+      A pure function for `jit`, `vmap` over seeds and `lax.scan` over batches.
+    """
+    gradients = _accumulated(_in_dtype(loss, compute_dtype), accumulate)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = None if state.key is None else jax.random.fold_in(state.key, state.step)
+        value, extra, carry, grads = gradients(state.params, state.carry, batch, key)
+        metrics = Metrics(value, global_norm(grads), _first_bad_leaf(value, grads), extra)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        new = state._replace(params=params, opt_state=opt_state, carry=carry)
+        if average:
+            count = state.step + 1 - state.skipped
+            new = new._replace(average=_averaged(state.average, params, average, count))
+        if skip_nonfinite:
+            keep = metrics.bad_leaf == ALL_FINITE
+            new = jax.tree.map(lambda new, old: jnp.where(keep, new, old), new, state)
+            new = new._replace(skipped=state.skipped + jnp.where(keep, 0, 1))
+        return new._replace(step=state.step + 1), metrics
+
+    return step
+
+
+def global_norm(tree: PyTree) -> Array:
+    """The Euclidean norm over all leaves together, without overflow: [], at least float32."""
+    return features_norm(jax.tree.leaves(tree), 0)
+
+
+def slow_in_loops(jaxpr: Any) -> bool:
+    """Whether XLA runs this many times slower inside a loop: convolutions' gradients on the CPU."""
+    return jax.default_backend() == "cpu" and "conv_general_dilated" in str(jaxpr)
+
+
+def leaf_path(params: Params, bad_leaf: int) -> str | None:
+    """The path of the leaf that Metrics.bad_leaf counts; None if it is the cost alone."""
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    return jax.tree_util.keystr(paths[bad_leaf]) if bad_leaf < len(paths) else None
+
+
+def _in_dtype(loss: Loss, dtype: Any) -> Loss:
+    if dtype is None:
+        return loss
+
+    def cast(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x.astype(dtype) if is_float(x) else x, tree)
+
+    def cast_loss(
+        params: Params, carry: Carry, batch: Batch, key: Array | None
+    ) -> tuple[Array, tuple[Carry, dict[str, Array]]]:
+        cost, (new, extra) = loss(cast(params), cast(carry), batch, key)
+        new = jax.tree.map(lambda x, old: x.astype(old.dtype) if is_float(x) else x, new, carry)
+        return cost, (new, extra)
+
+    return cast_loss
+
+
+def _accumulated(loss: Loss, count: int) -> Callable[..., tuple[Array, dict, Carry, PyTree]]:
+    """`(params, carry, batch, key) -> (cost, metrics, carry, grads)`, means over the batches."""
+    differentiated = jax.value_and_grad(loss, has_aux=True)
+
+    def one(
+        params: Params, carry: Carry, batch: Batch, key: Array | None
+    ) -> tuple[Array, dict, Carry, PyTree]:
+        (value, (carry, extra)), grads = differentiated(params, carry, batch, key)
+        value, extra = jax.tree.map(lambda x: jnp.asarray(x, _wide(x)), (value, extra))
+        return value, extra, carry, grads
+
+    def mean(
+        params: Params, carry: Carry, batches: Batch, key: Array | None
+    ) -> tuple[Array, dict, Carry, PyTree]:
+        keys = None if key is None else jax.random.split(key, count)
+
+        def body(state: tuple, inputs: tuple) -> tuple[tuple, None]:
+            carry, sums = state
+            value, extra, carry, grads = one(params, carry, *inputs)
+            return (carry, jax.tree.map(jnp.add, sums, (value, extra, grads))), None
+
+        inputs = (batches, keys)
+        first = jax.tree.map(lambda x: x[0], inputs)
+        jaxpr, shapes = jax.make_jaxpr(one, return_shape=True)(params, carry, *first)
+        value, extra, _, grads = shapes
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, _wide(x)), (value, extra, grads))
+        unroll = count if slow_in_loops(jaxpr) else 1
+        (carry, sums), _ = jax.lax.scan(body, (carry, zeros), inputs, unroll=unroll)
+        value, extra, grads = jax.tree.map(lambda x: x / count, sums)
+        return value, extra, carry, jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
+
+    return one if count == 1 else mean
+
+
+def _wide(x: Any) -> Any:
+    """The dtype to sum x in: at least float32."""
+    return jnp.promote_types(jnp.float32, jnp.result_type(x))
+
+
+def _first_bad_leaf(value: Array, grads: PyTree) -> Array:
+    leaves = jax.tree.leaves(grads)
+    bad = jnp.stack([~jnp.all(jnp.isfinite(x)) for x in (*leaves, value)])
+    return jnp.where(jnp.any(bad), jnp.argmax(bad), ALL_FINITE).astype(jnp.int32)
+
+
+def _averaged(average: Params, params: Params, decay: float, count: Array) -> Params:
+    rate = -math.expm1(math.log(decay)) / -jnp.expm1(count * math.log(decay))
+    return jax.tree.map(
+        lambda old, new: old + (rate * (new - old)).astype(old.dtype), average, params
+    )

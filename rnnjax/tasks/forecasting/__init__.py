@@ -1,7 +1,0 @@
-"""Time series: forecasting any column of numbers, beside naive and linear forecasts."""
-
-from rnnjax.tasks.forecasting._column import Column, read_column
-from rnnjax.tasks.forecasting._mackey_glass import mackey_glass
-from rnnjax.tasks.forecasting._series import Windows, series
-
-__all__ = ["Column", "Windows", "mackey_glass", "read_column", "series"]

@@ -1,7 +1,0 @@
-"""Images read as sequences."""
-
-from rnnjax.tasks.images._idx import read_idx
-from rnnjax.tasks.images._mnist import Images, mnist
-from rnnjax.tasks.images._tasks import sequential_digits, sequential_mnist
-
-__all__ = ["Images", "mnist", "read_idx", "sequential_digits", "sequential_mnist"]

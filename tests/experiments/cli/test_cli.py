@@ -1,0 +1,275 @@
+"""The command line through its real entry point."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import pytest
+from entry_point import ENVIRONMENT, command, run
+
+import rnnjax
+from rnnjax.experiments.cli import _compare
+from rnnjax.experiments.cli._app import run as run_here
+
+TINY = ("--quick", "--steps", 50, "--hidden", 6)
+
+
+def metrics(folder):
+    def refuse(constant):
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads((folder / "metrics.json").read_text("utf-8"), parse_constant=refuse)
+
+
+def numbers(folder):
+    """All results but the times."""
+    results = metrics(folder)["results"]
+    for result in results.values():
+        del result["milliseconds"]
+    return results
+
+
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("compare")
+    done = run("compare", *TINY, "--cells", "identity,gru", "--out", out)
+    assert done.returncode == 0, done.stderr
+    return done, out
+
+
+def test_compare_prints_a_table_and_writes_a_folder(quick_run):
+    done, out = quick_run
+    assert "identity" in done.stdout
+    assert "GRU" in done.stdout
+    assert "constant" in done.stdout
+    content = metrics(out)
+    assert content["complete"] is True
+    assert content["cells"] == ["identity", "gru"]
+    assert content["settings"]["hidden"] == 6
+    assert content["settings"]["steps"] == 50
+    assert content["jax"] == jax.__version__
+    assert content["peak_learning_rates"] == {"identity": 0.01, "gru": 0.01}
+    assert content["initial_recurrent_weights"]["gru"] == "orthogonal"
+    identity = content["results"]["identity"]
+    assert identity["before"]["verdict"]["half_life"] == "inf"
+    assert identity["before"]["verdict"]["log10_ratio"] == 0
+    assert len(content["results"]["gru"]["cost"][0]) == 50
+    stems = ("gradient_norms", "learning_curves", "sensitivity", "singular_values")
+    figures = {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")}
+    assert set(os.listdir(out)) == {"metrics.json", *figures}
+
+
+def test_the_same_seed_gives_the_same_numbers(quick_run, tmp_path):
+    _, first = quick_run
+    again = run("compare", *TINY, "--cells", "gru", "--out", tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert numbers(tmp_path)["gru"] == numbers(first)["gru"]
+
+
+def test_compare_on_another_task(tmp_path):
+    plan = tmp_path / "plan.toml"
+    plan.write_text('task = "temporal_order"\n[options]\nlength = 20\nlayers = 1\ntest_size = 10\n')
+    flags = ("--task", "temporal_order", "--config", plan, "--cells", "irnn")
+    flags += ("--steps", 20, "--hidden", 4)
+    done = run("compare", *flags, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+    content = metrics(tmp_path / "out")
+    assert content["task"] == "temporal_order"
+    assert content["peak_learning_rates"] == {
+        "irnn": pytest.approx(3e-4)
+    }  # a tenth of the recipe's
+    result = content["results"]["irnn"]
+    assert result["accuracy"] == result["curve"][0][-1:]
+    assert len(result["before"]["sensitivity"]) == 20
+    assert (tmp_path / "out" / "sensitivity.png").exists()
+
+
+def test_a_cell_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys):
+    measure = _compare.train_and_measure_on
+
+    def diverging(name, *rest):
+        if name == "vanilla":
+            raise FloatingPointError(
+                "step 3: the cost holds NaN or Inf (cost nan). Lower clip_norm"
+            )
+        return measure(name, *rest)
+
+    monkeypatch.setattr(_compare, "train_and_measure_on", diverging)
+    flags = ["--cells", "vanilla,gru", "--steps", "3", "--hidden", "2", "--out", str(tmp_path)]
+    assert run_here(["compare", "--task", "delayed_xor", *flags]) == 1
+    printed, errors = capsys.readouterr()
+    line = "vanilla (tanh): diverged: step 3: the cost holds NaN or Inf (cost nan)"
+    assert errors == f"rnnjax compare: {line}\n"
+    assert "GRU" in printed
+    assert "vanilla (tanh)" not in printed
+    content = metrics(tmp_path)
+    assert content["complete"] is False
+    assert list(content["results"]) == ["gru"]
+    assert list(content["diverged"]) == ["vanilla"]
+    assert (tmp_path / "learning_curves.png").exists()
+
+
+def test_what_a_cell_finds_wrong_is_one_line(tmp_path, monkeypatch, capsys):
+    def refusing(*_):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(_compare, "train_and_measure_on", refusing)
+    assert run_here(["compare", "--task", "delayed_xor", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "rnnjax compare: no such thing\n"
+
+
+def test_ctrl_c_leaves_what_was_finished(tmp_path):
+    cells = ("--cells", "identity,lstm", "--quick", "--steps", 5000)
+    process = subprocess.Popen(
+        command("compare", *cells, "--out", tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    try:
+        while not (tmp_path / "metrics.json").exists():  # the first cell is not finished
+            try:
+                process.wait(timeout=0.2)
+                pytest.fail(process.communicate()[1])
+            except subprocess.TimeoutExpired:
+                pass
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "not finished: lstm" in errors
+    assert "identity" in output
+    content = metrics(tmp_path)
+    assert content["complete"] is False
+    assert list(content["results"]) == ["identity"]
+    assert (tmp_path / "gradient_norms.png").exists()
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--cells", "lstn"), "did you mean 'lstm'"),
+        (("--cells", ""), "must be one of"),
+        (("--gradient", "autodif"), "did you mean 'autodiff'"),
+        (("--hidden", "0"), "hidden"),
+        (("--steps", "none"), "steps"),
+        (("--speed", "9"), "No such option"),
+        (("--task", "digit"), "did you mean 'digits'"),
+        (("--task", "parity", "--gradient", "autodiff"), "--gradient is for the digits"),
+        (("--task", "parity", "--config", "nowhere.toml"), "there is no file nowhere.toml"),
+    ],
+)
+def test_wrong_options_say_what_is_right(arguments, message, tmp_path):
+    done = run("compare", *arguments, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("[settings]\nsteps = 5", "compare takes no [settings], got steps: leave the table out"),
+        ("[options]\nlayers = 2", "compare takes no layers, got 2: leave it out; it compares one"),
+        ("[options]\ncell = 'gru'", "no cell, got 'gru': leave it out; the cells are those of"),
+        ("[options]\nhidden = 5", "no hidden, got 5: leave it out; their size is that of --hidden"),
+    ],
+)
+def test_a_file_says_only_what_compare_takes(table, message, tmp_path, capsys):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'task = "parity"\n{table}\n')
+    out = tmp_path / "out"
+    flags = ["--task", "parity", "--config", str(plan), "--out", str(out)]
+    assert run_here(["compare", *flags]) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("task", ["language", "mnist"])
+def test_a_task_without_its_data_says_where_they_come_in(task, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_here(["compare", "--task", task, "--out", "out"]) == 2
+    assert "data come by --config FILE, TOML with a line task = " in capsys.readouterr().err
+
+
+def test_train_alone_prints_its_help_and_nothing_else(capsys):
+    assert run_here(["train"]) == 2
+    printed, errors = capsys.readouterr()
+    assert "rnnjax train [OPTIONS] COMMAND" in printed + errors
+    assert "rnnjax train:" not in printed + errors
+
+
+def test_the_help_names_the_way_to_a_traceback(capsys):
+    assert run_here([]) == 0
+    assert "RNNJAX_TRACEBACK" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("inside", ["", "deeper"])
+def test_out_that_is_a_file_fails_before_training(inside, tmp_path):
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    done = run("compare", "--out", taken / inside)
+    assert done.returncode == 2
+    assert "cannot write to --out" in done.stderr
+    assert taken.read_text() == "mine"
+
+
+def test_doctor_says_what_is_there():
+    done = run("doctor")
+    assert done.returncode == 0, done.stderr
+    for expected in (rnnjax.__version__, jax.__version__, "sequential()", "available", "cpu"):
+        assert expected in done.stdout
+
+
+def test_version_and_help():
+    assert run("--version").stdout.strip() == f"rnnjax {rnnjax.__version__}"
+    shown = run("compare", "--help").stdout
+    for option in ("--cells", "--hidden", "--steps", "--seeds", "--seed", "--out", "--quick"):
+        assert option in shown
+
+
+def test_importing_the_library_loads_no_extra_and_changes_no_configuration():
+    program = """
+import sys, jax
+before = {name: jax.config.values[name] for name in jax.config.values}
+import rnnjax
+extras = {"matplotlib", "typer", "rich", "sklearn", "torch", "flax", "optax"} & set(sys.modules)
+assert not extras, extras
+assert before == {name: jax.config.values[name] for name in before}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("package", ["typer", "rich", "matplotlib", "sklearn"])
+def test_without_the_extra_the_command_says_what_to_install(package, tmp_path):
+    done = run_without(package, "compare", "--out", tmp_path / "out")
+    assert done.returncode != 0
+    assert package in done.stderr
+    assert "pip install 'rnnjax[cli,tasks]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def run_without(package, *arguments):
+    program = f"""
+import sys
+sys.modules[{package!r}] = None
+from rnnjax.experiments.cli import main
+sys.argv[1:] = {[str(argument) for argument in arguments]!r}
+main()
+"""
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT
+    )

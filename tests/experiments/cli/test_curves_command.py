@@ -1,0 +1,111 @@
+"""`rnnjax curves`: which runs it draws, under which names."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rnnjax.experiments.cli import _curves
+from rnnjax.experiments.cli._app import run
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two runs of adding that differ in the cell, one of which has not ended, and another task."""
+    for name, task, cell in (("a", "adding", "lstm"), ("b", "adding", "gru"), ("c", "sine", "gru")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.toml").write_text(f'task = "{task}"\n[options]\ncell = "{cell}"\n')
+        lines = [
+            {"step": k, "cost": 1 / k, "evaluation": {"mse": 0.1 / k, "wrong": 0.5}} for k in (1, 2)
+        ]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    results = {
+        "metric": {"name": "mse", "goal": "min", "unit": ""},
+        "baselines": {"mean": 0.2},
+    }
+    (tmp_path / "a" / "results.json").write_text(json.dumps(results))
+    return tmp_path
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What was handed to `write_curves`, which draws it all the same."""
+    calls: list[tuple[Any, ...]] = []
+    write = _curves.write_curves
+    monkeypatch.setattr(
+        _curves, "write_curves", lambda *given: calls.append(given) or write(*given)
+    )
+    return calls
+
+
+def test_runs_are_named_by_what_sets_them_apart(runs, drawn, capsys):
+    out = runs / "new" / "x.png"
+    assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"the curves are in {out}\n"
+    assert np.asarray(Image.open(out)).std() > 10
+    curves, metric, _, baselines = drawn[0]
+    assert [curve.label for curve in curves] == ["lstm", "gru"]
+    assert [entry["cost"] for entry in curves[1].history] == [1, 0.5]
+    assert (metric.name, metric.goal, baselines) == ("mse", "min", {"mean": 0.2})
+
+
+def test_labels_of_runs_with_one_cell_say_what_else_differs(runs, drawn):
+    for name, length in (("a", 7), ("b", 9)):
+        text = f'task = "adding"\n[options]\ncell = "gru"\nlength = {length}\n'
+        (runs / name / "config.toml").write_text(text)
+    assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(runs / "x.png")]) == 0
+    assert [curve.label for curve in drawn[0][0]] == ["length=7", "length=9"]
+
+
+def test_a_run_that_has_not_ended_asks_its_task(runs, drawn):
+    assert run(["curves", str(runs / "b"), "--out", str(runs / "x.png")]) == 0
+    assert drawn[0][1].name == "mse"
+    assert drawn[0][3] == {"mean": pytest.approx(1 / 6)}
+
+
+def test_equal_options_are_told_apart_by_folder(runs, drawn):
+    (runs / "a" / "config.toml").write_text('task = "adding"\n[options]\ncell = "gru"\n')
+    assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(runs / "x.png")]) == 0
+    assert [curve.label for curve in drawn[0][0]] == ["a", "b"]
+
+
+def test_another_metric(runs, drawn):
+    flags = ["--metric", "wrong", "--out", str(runs / "x.png")]
+    assert run(["curves", str(runs / "a"), *flags]) == 0
+    assert (drawn[0][1].name, drawn[0][3]) == ("wrong", {})
+
+
+def test_a_figure_without_a_suffix_is_a_png(runs, capsys):
+    assert run(["curves", str(runs / "a"), "--out", str(runs / "new" / "fig")]) == 0
+    assert capsys.readouterr().out == f"the curves are in {runs / 'new' / 'fig.png'}\n"
+    assert np.asarray(Image.open(runs / "new" / "fig.png")).std() > 10
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"metric": {"nome": 1}, "baselines": {}}'])
+def test_results_that_cannot_be_read_are_named(runs, capsys, content):
+    path = runs / "a" / "results.json"
+    path.write_text(content)
+    assert run(["curves", str(runs / "a"), "--out", str(runs / "x.png")]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"rnnjax curves: {path}: expected the metric")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a", "c"], "different tasks, adding and sine"),
+        (["nothing"], "there is no file"),
+        (["a", "--metric", "wrnog"], "did you mean 'wrong'"),
+        (["a", "--out", "x.unknown"], "is not supported"),
+    ],
+)
+def test_wrong_use(runs, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(runs)
+    assert run(["curves", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("rnnjax curves: ")
+    assert said in message

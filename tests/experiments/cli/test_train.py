@@ -1,0 +1,331 @@
+"""`rnnjax train`, from flags and files to results, and what it says when used wrongly."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+import tomllib
+
+import jax
+import pytest
+from entry_point import ENVIRONMENT, command, run
+
+from rnnjax.experiments.cli._app import run as run_here
+from rnnjax.experiments.cli._fields import fields_of
+from rnnjax.experiments.tasks import TASKS, Recipe
+from rnnjax.experiments.training import Settings, read_metrics
+
+TINY = ("--hidden", 4, "--max-length", 5, "--test-length", 30, "--test-size", 50)
+SHORT = ("--steps", 20, "--evaluate-every", 10, "--log-every", 10)
+
+
+def here(capsys, *arguments):
+    """A command in this process: exit code, standard output, standard error."""
+    code = run_here([str(argument) for argument in arguments])
+    return code, *capsys.readouterr()
+
+
+def costs(folder):
+    return [(line["step"], line["cost"], line.get("evaluation")) for line in read_metrics(folder)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("train") / "run"
+    done = run("train", "parity", *TINY, *SHORT, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return done, out
+
+
+def test_a_run_prints_its_result_beside_the_baseline(trained):
+    done, out = trained
+    final = json.loads((out / "results.json").read_text("utf-8"))["final"]
+    lines = done.stdout.splitlines()
+    assert lines[0] == "parity: accuracy_30 (more is better)"
+    figures = dict(line.rsplit(maxsplit=1) for line in lines[1:6])
+    assert figures["trained"] == f"{final['accuracy_30']:.4g}"
+    assert figures["without a net: guess"] == "0.5"
+    assert figures["loss"] == f"{final['loss']:.4g}"
+    assert str(out) in lines[-1]
+    assert "\x1b" not in done.stdout + done.stderr
+    weights = 4 * 4 * (1 + 4) + 4 * 4 + (4 * 2 + 2)
+    assert done.stderr.splitlines()[0] == f"parity: {weights} weights, 20 steps"
+
+
+def test_the_folder_says_all_that_the_run_was_made_from(trained):
+    config = tomllib.loads((trained[1] / "config.toml").read_text("utf-8"))
+    assert config["task"] == "parity"
+    assert config["options"] == {
+        "cell": "lstm",
+        "hidden": 4,
+        "layers": 1,
+        "max_length": 5,
+        "test_length": 30,
+        "targets": "every",
+        "batch_size": 64,
+        "test_size": 50,
+    }
+    assert config["settings"]["steps"] == 20
+    assert config["settings"]["learning_rate"] == TASKS["parity"].make().recipe.learning_rate
+    assert config["versions"]["jax"] == jax.__version__
+
+
+def test_a_run_is_repeated_from_its_config(trained, tmp_path):
+    _, first = trained
+    done = run("train", "--config", first / "config.toml", "--out", tmp_path / "again", "--quiet")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert costs(tmp_path / "again") == costs(first)
+
+
+def test_a_finished_run_resumed_tells_its_result_again(trained, capsys):
+    done, out = trained
+    code, printed, _ = here(capsys, "train", "--out", out, "--resume", "--quiet")
+    assert code == 0
+    assert printed == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "holds a run already: go on with it by --resume"),
+        (("--resume", "--steps", 30), "settings.steps was 20, is 30"),
+        (("--resume", "--hidden", 5), "options.hidden was 4, is 5"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(trained, arguments, message, capsys):
+    _, out = trained
+    before = costs(out)
+    code, _, errors = here(capsys, "train", "parity", "--out", out, "--quiet", *arguments)
+    assert code == 2
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert costs(out) == before
+
+
+def test_the_folder_of_another_task_is_refused(trained, capsys):
+    code, _, errors = here(capsys, "train", "adding", "--out", trained[1], "--resume")
+    assert code == 2
+    assert "is of the task 'parity', not of 'adding'" in errors
+
+
+def test_flags_come_before_the_file(tmp_path, capsys):
+    file = tmp_path / "plan.toml"
+    file.write_text(
+        'task = "adding"\n[options]\nlength = 6\nhidden = 3\ncell = "gru"\n'
+        "[settings]\nsteps = 4\nlearning_rate = 1\nseeds = 2\n",
+        "utf-8",
+    )
+    out = tmp_path / "run"
+    flags = ("--hidden", 2, "--steps", 3, "--test-size", 10, "--quiet", "--flow-every", 3)
+    code, printed, errors = here(capsys, "train", "--config", file, *flags, "--out", out)
+    assert code == 0, errors
+    config = tomllib.loads((out / "config.toml").read_text("utf-8"))
+    assert (config["options"]["hidden"], config["settings"]["steps"]) == (2, 3)
+    assert (config["options"]["length"], config["options"]["cell"]) == (6, "gru")
+    assert config["settings"]["learning_rate"] == 1.0
+    low, high = sorted(read_metrics(out)[-1]["evaluation"]["mse"])
+    assert f"({low:.4g} to {high:.4g})" in printed.splitlines()[1]
+    assert "lyapunov" in read_metrics(out)[-1]["callbacks"]
+
+
+def test_ctrl_c_keeps_the_run_and_resume_ends_it(tmp_path):
+    out, steps = tmp_path / "run", 4000
+    arguments = ("train", "parity", *TINY, "--steps", steps, "--out", out)
+    process = subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    try:
+        while not read_metrics(out):
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "interrupted after step" in errors
+    assert f"go on with: rnnjax train parity --out {out} --resume" in errors
+    assert "Traceback" not in errors
+    assert not (out / "results.json").exists()
+    done = run("train", "parity", "--out", out, "--resume", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "results.json").read_text("utf-8"))["steps"] == steps
+    assert read_metrics(out)[-1]["step"] == steps
+
+
+def test_nan_stops_with_the_step_and_no_traceback(tmp_path):
+    wild = ("--optimizer", "sgd", "--learning-rate", 1e38, "--clip-norm", "inf")
+    done = run("train", "adding", "--length", 5, *wild, "--quiet", "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "rnnjax train adding: step 2" in done.stderr
+    assert "There is no checkpoint" in done.stderr
+    assert done.stderr.count("\n") == 1
+    tame = ("--length", 6, "--steps", 2, "--test-size", 10, "--quiet")
+    done = run("train", "adding", *tame, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    config = tomllib.loads((tmp_path / "run" / "config.toml").read_text("utf-8"))
+    assert (config["options"]["length"], config["settings"]["steps"]) == (6, 2)
+
+
+def test_what_a_run_logs_besides_is_kept_with_it(tmp_path, capsys):
+    first, second = tmp_path / "first", tmp_path / "second"
+    flow = ("--flow-every", 5, "--tensorboard", "--quiet")
+    assert here(capsys, "train", "parity", *TINY, *SHORT, *flow, "--out", first)[0] == 0
+    config = tomllib.loads((first / "config.toml").read_text("utf-8"))
+    assert config["run"] == {"flow_every": 5, "tensorboard": True}
+    assert here(capsys, "train", "--config", first, "--quiet", "--out", second)[0] == 0
+    assert [line["step"] for line in read_metrics(second) if "callbacks" in line] == [5, 10, 15, 20]
+    assert (second / "tensorboard").is_dir()
+    for checkpoint in (second / "checkpoints").glob("20"):
+        shutil.rmtree(checkpoint)
+    (second / "results.json").unlink()
+    changed = ("--resume", "--flow-every", 10, "--no-tensorboard", "--quiet")
+    code, _, errors = here(capsys, "train", "--out", second, *changed)
+    assert code == 0, errors
+    config = tomllib.loads((second / "config.toml").read_text("utf-8"))
+    assert config["run"] == {"flow_every": 10, "tensorboard": False}
+    off = ("--flow-every", 0, "--quiet", "--out", tmp_path / "third")
+    assert here(capsys, "train", "--config", first, *off)[0] == 0
+    assert not any("callbacks" in line for line in read_metrics(tmp_path / "third"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--cell", "irnn", "--flow-every", 10, "--tensorboard"),
+        (
+            *("--optimizer", "sgd", "--learning-rate", 1e38, "--clip-norm", "inf"),
+            *("--skip-nonfinite", "--log-every", 5),
+        ),
+    ],
+)
+def test_figures_that_are_not_finite_do_not_end_a_run(flags, tmp_path, capsys):
+    arguments = ("train", "parity", *TINY, "--steps", 20, *flags, "--out", tmp_path / "run")
+    code, shown, errors = here(capsys, *arguments)
+    assert code == 0, errors
+    assert shown.startswith("parity: accuracy_30")
+    assert read_metrics(tmp_path / "run")[-1]["step"] == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("parit",), "did you mean 'parity'"),
+        (("parity", "--hiden", 3), "No such option: --hiden"),
+        (("parity", "--cell", "lstn"), "did you mean 'lstm'"),
+        (("--config", "nowhere.toml"), "there is no file nowhere.toml"),
+    ],
+)
+def test_wrong_use_through_the_entry_point(arguments, message, tmp_path):
+    done = run("train", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("parity", "--hidden", "x"), "--hidden"),
+        (("parity", "--hidden", 0), "hidden must be at least 1"),
+        (("parity", "--optimizer", "adamm"), "did you mean 'adam'"),
+        (("parity", "--steps", 0), "steps must be at least 1"),
+        (("parity", "--warmup", 1.5), "warmup is a probability in [0, 1)"),
+        (("parity", "more"), "unexpected extra argument"),
+        (("--steps", 3), "expected the name of a task before --steps"),
+        (("--resume",), "holds no run to resume: name its task"),
+        (("mnist", "--data", "nowhere"), "nowhere"),
+        (("series", "--csv", "nowhere.csv"), "nowhere.csv"),
+    ],
+)
+def test_wrong_use(arguments, message, tmp_path, capsys):
+    code, _, errors = here(capsys, "train", *arguments, *("--out", tmp_path / "run"))
+    assert code == 2
+    assert message in errors
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("task = parity", "is not TOML"),
+        ("", "names no task"),
+        ('task = "party"', "did you mean 'parity'"),
+        ('task = "parity"\nsetings = 3', "did you mean 'settings'"),
+        ('task = "parity"\noptions = 3', "options must be a table"),
+        ('task = "parity"\n[options]\nhiden = 3', "did you mean 'hidden'"),
+        ('task = "parity"\n[options]\nhidden = "3"', "hidden must be of type int, got '3'"),
+        ('task = "parity"\n[options]\nhidden = true', "hidden must be of type int, got True"),
+        ('task = "parity"\n[run]\nflow_evry = 3', "did you mean 'flow_every'"),
+        ('task = "parity"\n[run]\ntensorboard = 1', "tensorboard must be of type bool, got 1"),
+        ('task = "parity"\n[settings]\nsteps = 3.5', "steps must be of type int, got 3.5"),
+        ('task = "parity"\n[settings]\nskip_nonfinite = 1', "must be of type bool, got 1"),
+        ('task = "series"\n[options]\ncsv = 1', "csv must be a path in quotes, got 1"),
+    ],
+)
+def test_a_bad_file_is_told_with_what_is_wrong_in_it(content, message, tmp_path, capsys):
+    file = tmp_path / "plan.toml"
+    file.write_text(content, "utf-8")
+    code, _, errors = here(capsys, "train", "--config", file, "--out", tmp_path / "run")
+    assert code == 2
+    assert message in errors
+    assert str(file) in errors
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_of_a_task_explains_it_and_every_flag(task, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, shown, _ = here(capsys, "train", task, "--help")
+    assert code == 0
+    words = " ".join(shown.replace("│", " ").split())
+    first_line = (TASKS[task].make.__doc__ or "").splitlines()[0]
+    assert " ".join(first_line.replace("`", "").split()) in words
+    for name, field in {**fields_of(TASKS[task].make), **fields_of(Settings)}.items():
+        assert f"--{name.replace('_', '-')}" in words
+        assert field.help.split()[0] in words
+    assert "Returns:" not in words
+
+
+def test_help_shows_what_the_recipe_and_the_factory_say(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, shown, _ = here(capsys, "train", "copying", "--help")
+    recipe = TASKS["copying"].make().recipe
+    words = " ".join(shown.replace("│", " ").split())
+    assert f"Training steps. [default: {recipe.steps}]" in words
+    hidden = fields_of(TASKS["copying"].make)["hidden"]
+    assert f"{hidden.help} [default: {hidden.default}]" in words
+
+
+def test_help_says_that_a_recipe_is_the_tasks_own(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, shown, _ = here(capsys, "train", "sentiment", "--help")
+    words = " ".join(shown.replace("│", " ").split())
+    assert words.count("[default: (the task's own)]") == len(Recipe._fields)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_no_flag_means_two_things(task):
+    names = [*fields_of(TASKS[task].make), *fields_of(Settings)]
+    names += ["out", "resume", "config", "flow_every", "tensorboard", "quiet", "help"]
+    assert len(names) == len(set(names))
+
+
+def test_the_tasks_are_listed_with_all_that_the_table_says():
+    done = run("tasks")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["task", "kind", "what", "judged", "by", "source"]
+    assert [line.split()[0] for line in lines[1:]] == list(TASKS)
+    for line, entry in zip(lines[1:], TASKS.values(), strict=True):
+        assert entry.metric
+        for said in (entry.kind, entry.summary, entry.metric, entry.source):
+            assert said in line

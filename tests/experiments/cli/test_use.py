@@ -1,0 +1,248 @@
+"""What a trained net is used for, from the folder of a run to words and numbers."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from entry_point import run
+from PIL import Image
+
+from rnnjax.experiments.cli._app import run as run_here
+from rnnjax.experiments.tasks import caption, language, sentiment, sequential_digits, series
+from rnnjax.experiments.tasks.captions import picture
+from rnnjax.experiments.training import load
+
+STEPS = ("--steps", 3, "--quiet")
+
+
+def here(capsys, *arguments):
+    code = run_here([str(argument) for argument in arguments])
+    return code, *capsys.readouterr()
+
+
+def trained_here(tmp_path_factory, task, *options):
+    out = tmp_path_factory.mktemp(task) / "run"
+    assert run_here([str(x) for x in ("train", task, *options, *STEPS, "--out", out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "table.csv"
+    values = np.sin(np.arange(200) / 3) + 5
+    path.write_text("y\n" + "".join(f"{value:.6f}\n" for value in values), "utf-8")
+    return path
+
+
+SERIES = {"window": 10, "horizon": 4, "hidden": 3, "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def of_series(tmp_path_factory, table):
+    options = [x for name, value in SERIES.items() for x in (f"--{name}", value)]
+    options = [str(x).replace("_", "-") for x in options]
+    return trained_here(tmp_path_factory, "series", "--csv", table, *options)
+
+
+@pytest.fixture(scope="module")
+def of_digits(tmp_path_factory):
+    flags = ("--read", "rows", "--hidden", 4, "--batch-size", 10, "--seeds", 2)
+    return trained_here(tmp_path_factory, "digits", *flags)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("a dog and a cat.\n" * 200, "utf-8")
+    return path
+
+
+SMALL = ("--hidden", 4, "--embedding", 3, "--unroll-steps", 8, "--batch-size", 4)
+LANGUAGE = {"hidden": 4, "embedding": 3, "unroll_steps": 8, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def of_language(tmp_path_factory, text):
+    return trained_here(tmp_path_factory, "language", "--text", text, *SMALL)
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
+    path.write_text("text,label\n" + "a good film,for\na bad film,against\n" * 20, "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def of_sentiment(tmp_path_factory, reviews):
+    flags = ("--hidden", 4, "--embedding", 3, "--batch-size", 4)
+    return trained_here(tmp_path_factory, "sentiment", "--data", reviews, *flags)
+
+
+def test_generate_writes_what_the_task_writes(of_language, text, capsys):
+    task = language(text=text, **LANGUAGE)
+    params = load(of_language, task, which="best")
+    sampling = {"temperature": 0.7, "top_k": 5, "top_p": 0.9}
+    expected = task.infer["generate"](params, "a d", 30, key=jax.random.key(4), **sampling)
+    flags = ("--length", 30, "--temperature", 0.7, "--top-k", 5, "--top-p", 0.9, "--seed", 4)
+    arguments = ("generate", of_language, "--prompt", "a d", *flags, "--best")
+    code, printed, errors = here(capsys, *arguments)
+    assert code == 0, errors
+    assert printed == expected + "\n"
+    assert len(expected) == 33
+    code, other, _ = here(capsys, *arguments, "--seed", 5)
+    assert other != printed
+
+
+def test_a_net_is_not_used_with_other_words_than_it_learned(tmp_path_factory, tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("the sea and the sky " * 30, "utf-8")
+    out = trained_here(tmp_path_factory, "language", "--text", text, *SMALL)
+    assert here(capsys, "generate", out)[0] == 0
+    text.write_text("THE SEA AND THE SKY " * 30, "utf-8")
+    code, printed, errors = here(capsys, "generate", out)
+    assert (code, printed) == (2, "")
+    assert "other words or classes" in errors
+    text.unlink()
+    code, printed, errors = here(capsys, "generate", out)
+    assert (code, printed) == (2, "")
+    assert f"{text}: No such file" in errors
+    assert "put them back" in errors
+
+
+def test_classify_judges_texts_and_the_lines_of_a_file(of_sentiment, reviews, tmp_path, capsys):
+    file = tmp_path / "texts.txt"
+    file.write_text("a bad bad film\n\nfilm\n", "utf-8")
+    texts = ["a good film", "a bad bad film", "film"]
+    task = sentiment(data=reviews, hidden=4, embedding=3, batch_size=4)
+    judged = task.infer["classify"](load(of_sentiment, task), texts)
+    code, printed, errors = here(capsys, "classify", of_sentiment, texts[0], "--file", file)
+    assert code == 0, errors
+    rows = [line.split(maxsplit=2) for line in printed.splitlines()[1:]]
+    assert rows == [
+        [label, f"{share:.3f}", text] for (label, share), text in zip(judged, texts, strict=True)
+    ]
+
+
+def test_caption_describes_image_files(tmp_path_factory, tmp_path, capsys):
+    options = {"hidden": 4, "channels": 4, "embedding": 4, "side": 16}
+    options |= {"pictures": 20, "test_pictures": 4, "batch_size": 4}
+    flags = [str(x) for k, v in options.items() for x in (f"--{k.replace('_', '-')}", v)]
+    out = trained_here(tmp_path_factory, "caption", *flags)
+    capsys.readouterr()
+    Image.fromarray(picture(0, side=16).image).save(tmp_path / "x.png")
+    task = caption(**options)
+    expected = task.infer["caption"](load(out, task), tmp_path / "x.png", beams=2)
+    code, printed, errors = here(capsys, "caption", out, tmp_path / "x.png", "--beams", 2)
+    assert code == 0, errors
+    assert printed.splitlines()[1].split() == [str(tmp_path / "x.png"), *expected.split()]
+    drawn = tmp_path / "new" / "looked.png"
+    flags = ("--figure", drawn.with_suffix(""))
+    code, _, errors = here(capsys, "caption", out, tmp_path / "x.png", *flags)
+    assert code == 0, errors
+    assert errors == f"the figure is in {drawn}\n"
+    assert np.asarray(Image.open(drawn)).std() > 10
+    code, _, errors = here(capsys, "caption", out, tmp_path / "x.png", "--figure", tmp_path / "x.y")
+    assert code == 2
+    assert "'y' is not supported" in errors
+
+
+def test_forecast_is_that_of_the_task_with_the_trained_params(of_series, table):
+    task = series(csv=table, **SERIES)
+    expected = task.infer["forecast"](load(of_series, task), steps=6)
+    done = run("forecast", of_series, "--steps", 6)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose([float(x) for x in done.stdout.split()], expected, rtol=1e-4)
+
+
+def test_forecast_goes_on_after_a_history(of_series, table, capsys):
+    other = table.parent / "other.csv"
+    other.write_text("x,z\n" + "9,4.5\n8,4.6\n" * 5, "utf-8")
+    task = series(csv=table, **SERIES)
+    params = load(of_series, task)
+    expected = task.infer["forecast"](params, history=np.array([9.0, 8.0] * 5))
+    flags = ("--history", other, "--column", "x")
+    code, printed, errors = here(capsys, "forecast", of_series, *flags)
+    assert code == 0, errors
+    np.testing.assert_allclose([float(x) for x in printed.split()], expected, rtol=1e-4)
+
+
+def test_classify_names_what_is_in_image_files(of_digits, tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    task = sequential_digits(read="rows", hidden=4, batch_size=10)
+    rows = []
+    for member in range(2):
+        params = load(of_digits, task, member=member)
+        ((label, share),) = task.infer["classify"](params, [tmp_path / "x.png"], invert=True)
+        flags = ("--invert", "--member", member)
+        code, printed, errors = here(capsys, "classify", of_digits, tmp_path / "x.png", *flags)
+        assert code == 0, errors
+        rows.append(printed.splitlines()[1].split())
+        assert rows[-1] == [label, f"{share:.3f}", str(tmp_path / "x.png")]
+    assert rows[0] != rows[1]
+
+
+@pytest.fixture(scope="module")
+def runs(of_series, of_digits, of_language, of_sentiment):
+    return {
+        "SERIES": of_series,
+        "DIGITS": of_digits,
+        "LANGUAGE": of_language,
+        "REVIEWS": of_sentiment,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("classify", "SERIES", "a"), "cannot classify: it is for rnnjax forecast"),
+        (("generate", "DIGITS"), "cannot generate: it is for rnnjax classify"),
+        (("forecast", "nowhere"), "nowhere holds no run: expected a folder with a config.toml"),
+        (("forecast", "."), ". holds no run"),
+        (("classify", "DIGITS", "nowhere.png"), "there is no file nowhere.png"),
+        (("classify", "DIGITS", "--member", 2), "member must lie in 0..1"),
+        (("classify", "DIGITS"), "expected files to classify, got none"),
+        (("classify", "DIGITS", "--file", "x"), "--file is for runs that classify texts"),
+        (("forecast", "SERIES", "--history", "nowhere.csv"), "nowhere.csv"),
+        (("forecast", "SERIES", "--steps", 0), "--steps"),
+        (("generate", "LANGUAGE", "--temperature", 0), "temperature must be above 0"),
+        (("generate", "LANGUAGE", "--top-p", 2), "top_p is a probability"),
+        (("classify", "REVIEWS"), "expected texts to classify, got none"),
+        (("classify", "REVIEWS", "a", "--invert"), "a run of this task has no --invert"),
+        (("classify", "REVIEWS", "--file", "nowhere.txt"), "nowhere.txt"),
+        (
+            ("classify", "REVIEWS", "--file", "latin1.txt"),
+            "latin1.txt: expected text in UTF-8, got",
+        ),
+        (("forecast", "SERIES", "--column", "x"), "--column is of --history"),
+    ],
+)
+def test_wrong_use(arguments, message, runs, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("latin1.txt").write_bytes("un café".encode("latin-1"))
+    code, printed, errors = here(capsys, *(runs.get(it, it) for it in arguments))
+    assert code == 2
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert printed == ""
+
+
+def test_a_run_of_the_wrong_kind_through_the_entry_point(of_series):
+    done = run("caption", of_series, Path(__file__))
+    assert done.returncode == 2
+    assert "holds a run of 'series', which cannot caption" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_its_data_a_run_says_what_is_missing(tmp_path_factory, table, capsys):
+    moved = table.parent / "moved.csv"
+    moved.write_text(table.read_text("utf-8"), "utf-8")
+    flags = ("--csv", moved, "--window", 10, "--horizon", 4, "--hidden", 2)
+    out = trained_here(tmp_path_factory, "series", *flags)
+    capsys.readouterr()
+    moved.unlink()
+    code, _, errors = here(capsys, "forecast", out)
+    assert code == 2
+    assert "moved.csv" in errors

@@ -1,0 +1,88 @@
+"""How batches reach the steps: drawn ahead, and several at once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax.experiments.training._watch as watch
+from rnnjax.experiments.tasks import sentiment, speech
+from rnnjax.experiments.training import Settings, fit
+from rnnjax.experiments.training._prefetch import batch_source, prefetched
+
+
+def test_batches_of_one_shape_are_grouped_and_others_are_not():
+    shapes = iter([2, 2, 2, 2, 3, 2, 2, 2, 2])
+    batches = (np.zeros(size) for size in shapes)
+    groups = list(watch.grouped(batches, 8, 3))
+    assert [[len(group) for group in item] for item in groups] == [[3], [1, 1, 1], [1], [1]]
+    assert len(next(batches)) == 2  # none was taken too many
+
+
+def test_batches_too_large_to_copy_are_not_grouped(monkeypatch):
+    monkeypatch.setattr(watch, "_LARGE", 2 * 8 * 4 - 1)
+    groups = list(watch.grouped(iter([np.zeros(4)] * 4), 4, 2))
+    assert [[len(group) for group in item] for item in groups] == [[1, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray], ids=["host", "device"])
+def test_batches_come_in_order_and_on_the_device(convert):
+    asked = []
+
+    def draw(step):
+        asked.append(step)
+        return convert(step)
+
+    with prefetched(draw, range(3, 30)) as batches:
+        taken = [next(batches) for _ in range(10)]
+    assert [int(x) for x in taken] == list(range(3, 13))
+    assert all(isinstance(x, jax.Array) for x in taken)
+    assert asked == list(range(3, 3 + len(asked)))
+    assert len(asked) < 20
+    with prefetched(draw, range(0)) as batches:
+        assert list(batches) == []
+
+
+def reviews(folder):
+    """A sentiment task on texts of 3 to 40 words."""
+    random = np.random.default_rng(0)
+    for name, word in (("neg", "dull"), ("pos", "fun")):
+        counts = np.sort(random.integers(1, 38, 24))
+        lines = [" ".join(["a", word, f"{name}{k}"] + ["film"] * n) for k, n in enumerate(counts)]
+        (folder / f"rt.{name}").write_text("\n".join(lines))
+    return sentiment(data=folder, hidden=3, batch_size=4)
+
+
+TASKS = {
+    "sentiment": reviews,
+    "word": lambda folder: speech(hidden=3, batch_size=4),
+    "ctc": lambda folder: speech(mode="ctc", hidden=3, batch_size=4),
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_padding_to_the_longest_of_a_step_changes_no_loss(name, tmp_path):
+    task = TASKS[name](tmp_path)
+    params = task.init(jax.random.key(0))
+    settings = Settings(seeds=2, accumulate=2)
+    graded = jax.jit(jax.value_and_grad(lambda *args: task.loss(*args, None)[0]), static_argnums=1)
+    stacked = batch_source(task, settings)(0)
+    lengths = set()
+    for seed in range(2):
+        for n in range(2):
+            alone = task.batches(seed)[n]
+            padded = jax.tree.map(lambda x, at=(seed, n): x[at], stacked)
+            lengths.add(jax.tree.leaves(alone)[0].shape[0])
+            one, other = (graded(params, None, batch) for batch in (alone, padded))
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one, other
+            )
+    assert len(lengths) > 1
+    assert jax.tree.leaves(stacked)[0].shape[:3] == (2, 2, max(lengths))
+
+
+@pytest.mark.parametrize("options", [{"seeds": 2}, {"accumulate": 2}])
+def test_reviews_of_several_lengths_train_side_by_side(options, tmp_path):
+    result = fit(reviews(tmp_path), Settings(steps=4, **options), quiet=True)
+    assert np.shape(result.metrics["accuracy"]) == ((2,) if "seeds" in options else ())
+    assert np.all(np.isfinite(result.history[-1]["cost"]))

@@ -1,0 +1,102 @@
+"""A run that is killed at any moment goes on as if it had not been."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from run_tiny import SETTINGS
+from tiny_task import RECIPE, tiny_task
+
+from rnnjax.experiments.training import load, read_metrics
+from rnnjax.experiments.training._checkpoints import Checkpoints
+from rnnjax.experiments.training._settings import resolved
+from rnnjax.experiments.training._start import initial_state
+
+SCRIPT = Path(__file__).with_name("run_tiny.py")
+KILLS = 3
+TIMES = ("seconds", "steps_per_second")
+
+
+def start(folder):
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(folder)], stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(folder):
+    process = start(folder)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+
+
+def kill(folder, rng):
+    """Kill a run a random while after it has logged some new lines."""
+    enough = len(read_metrics(folder)) + rng.randint(2, 8)
+    process = start(folder)
+    while len(read_metrics(folder)) < enough and process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0.0, 0.06))  # a checkpoint takes about as long
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def final_state(folder):
+    task = tiny_task(dropout=0.2, stateful=True)
+    like = initial_state(task, resolved(SETTINGS, RECIPE))
+    checkpoints = Checkpoints(folder, read_only=True)
+    state = checkpoints.restore(checkpoints.latest(), like)
+    checkpoints.close()
+    return state._replace(key=jax.random.key_data(state.key))
+
+
+def without_times(folder):
+    return [
+        {name: value for name, value in line.items() if name not in TIMES}
+        for line in read_metrics(folder)
+    ]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    whole, killed = (tmp_path_factory.mktemp(name) / "run" for name in ("whole", "killed"))
+    finish(whole)
+    rng = random.Random(time.time_ns())
+    for _ in range(KILLS):
+        kill(killed, rng)
+    finish(killed)
+    return whole, killed
+
+
+def test_params_and_all_other_state_are_the_same_bits(runs):
+    whole, killed = map(final_state, runs)
+    assert int(whole.step) == 160
+    for (path, one), (_, other) in zip(
+        *(jax.tree_util.tree_flatten_with_path(state)[0] for state in (whole, killed)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other, err_msg=jax.tree_util.keystr(path))
+
+
+def test_averages_are_loaded_and_are_the_same_bits(runs):
+    whole, killed = (load(folder, tiny_task(dropout=0.2)) for folder in runs)
+    jax.tree.map(np.testing.assert_array_equal, whole, killed)
+    averages = final_state(runs[0]).average
+    jax.tree.map(np.testing.assert_array_equal, whole, averages)
+
+
+def test_every_line_is_logged_once(runs):
+    whole, killed = map(without_times, runs)
+    assert [line["step"] for line in whole] == list(range(5, 161, 5))
+    assert killed == whole
+
+
+def test_nothing_half_written_is_left(runs):
+    names = {path.name for path in runs[1].rglob("*")}
+    assert not [name for name in names if "tmp" in name or "partial" in name]
+    assert (runs[1] / "results.json").exists()
