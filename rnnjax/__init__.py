@@ -1,61 +1,66 @@
 """rnnjax: recurrent networks in JAX, with every gradient right and shown to be."""
 
-from rnnjax import cells, flow, gradients, interop, methods, scenarios
-from rnnjax._types import Cell, Gradient, Method, Rule
-from rnnjax._version import __version__
-from rnnjax.cells import (
-    gru,
-    identity_rnn,
-    initializers,
-    input_dropout,
-    irnn,
-    lstm,
-    lstm_1997,
-    recurrent_dropout,
-    residual,
-    stack,
-    vanilla,
-    wrap,
-    zoneout,
-)
-from rnnjax.gradients import autodiff, bptt
-from rnnjax.methods import auto, cudnn, native, sequential
-from rnnjax.unrolling import Layer, bidirectional, recurrent, serial, unroll
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Cell",
-    "Gradient",
-    "Layer",
-    "Method",
-    "Rule",
-    "__version__",
-    "auto",
-    "autodiff",
-    "bidirectional",
-    "bptt",
-    "cells",
-    "cudnn",
-    "flow",
-    "gradients",
-    "gru",
-    "identity_rnn",
-    "initializers",
-    "input_dropout",
-    "interop",
-    "irnn",
-    "lstm",
-    "lstm_1997",
-    "methods",
-    "native",
-    "recurrent",
-    "recurrent_dropout",
-    "residual",
-    "scenarios",
-    "sequential",
-    "serial",
-    "stack",
-    "unroll",
-    "vanilla",
-    "wrap",
-    "zoneout",
-]
+from rnnjax import (
+    cells as cells,
+    combinators as combinators,
+    flow as flow,
+    gradients as gradients,
+    interop as interop,
+    methods as methods,
+    scenarios as scenarios,
+)
+from rnnjax._execution import (
+    BaseGradient as BaseGradient,
+    Gradient as Gradient,
+    Method as Method,
+)
+from rnnjax._types import (
+    Cell as Cell,
+    Linear as Linear,
+    Rule as Rule,
+    Structure as Structure,
+)
+from rnnjax._version import (
+    __version__ as __version__,
+)
+from rnnjax.cells import *  # every cell: its factory, params and carry
+from rnnjax.combinators import (
+    input_dropout as input_dropout,
+    recurrent_dropout as recurrent_dropout,
+    residual as residual,
+    stack as stack,
+    wrap as wrap,
+    zoneout as zoneout,
+)
+from rnnjax.gradients import (
+    autodiff as autodiff,
+    bptt as bptt,
+    checkpointed as checkpointed,
+    truncated as truncated,
+)
+from rnnjax.methods import (
+    auto as auto,
+    cudnn as cudnn,
+    native as native,
+    sequential as sequential,
+)
+from rnnjax.unrolling import (
+    Layer as Layer,
+    bidirectional as bidirectional,
+    recurrent as recurrent,
+    serial as serial,
+    unroll as unroll,
+)
+
+if TYPE_CHECKING:
+    from rnnjax import experiments as experiments
+
+
+def __getattr__(name: str) -> object:
+    """Import `rnnjax.experiments` when it is first asked for: it needs more than JAX."""
+    if name == "experiments":
+        return import_module("rnnjax.experiments")
+    raise AttributeError(f"module 'rnnjax' has no attribute {name!r}")

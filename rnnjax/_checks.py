@@ -9,12 +9,35 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rnnjax._types import Array, Carry, PyTree
+from rnnjax._types import Array, Carry, Cell
 
 
-def is_float(x: Any) -> bool:
-    """Whether an array, or anything with a dtype, is floating point."""
-    return bool(jnp.issubdtype(jnp.result_type(x), jnp.floating))
+def is_inexact(x: Any) -> bool:
+    """Whether an array, or anything with a dtype, is real or complex: may be differentiated."""
+    return bool(jnp.issubdtype(jnp.result_type(x), jnp.inexact))
+
+
+def is_feature_shape(node: Any) -> bool:
+    """Whether a node of `Inputs` says the features of one array: D, or a tuple of sizes."""
+    sizes = node if isinstance(node, tuple) else (node,)
+    return all(isinstance(size, int | np.integer) for size in sizes)
+
+
+def check_cell(cell: Any) -> Cell:
+    """`cell`, if it is a `Cell` whose rule belongs to its step."""
+    if not isinstance(cell, Cell):
+        hint = " Call it, as in rnnjax.lstm(128)" if callable(cell) else ""
+        if hasattr(cell, "apply"):
+            hint = " A layer is applied with layer.apply(params, xs)"
+        got = type(cell).__name__
+        raise TypeError(f"expected a Cell such as rnnjax.lstm(128), got {got}.{hint}")
+    if cell.rule is not None and cell.rule.step is not None and cell.rule.step != cell.step:
+        raise ValueError(
+            "the step of this cell was replaced, and its rule is that of the old step: change a "
+            "step with rnnjax.wrap(cell, change), or replace both, as in "
+            "cell._replace(step=..., rule=None)"
+        )
+    return cell
 
 
 def check_positive_int(name: str, value: int) -> int:
@@ -50,34 +73,6 @@ def nearest(value: str, choices: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def check_sequence(xs: PyTree) -> tuple[int, tuple[int, ...]]:
-    """The length T and batch shape of `xs [T, ..., D]`.
-
-    Raises:
-      TypeError: integer or boolean inputs.
-      ValueError: no time axis, or leaves whose lengths or batch shapes differ.
-    """
-    leaves = jax.tree.leaves(xs)
-    if not leaves:
-        raise ValueError("xs has no arrays in it: pass xs [T, ..., D], time first")
-    for x in leaves:
-        if not is_float(x):
-            raise TypeError(
-                f"xs has dtype {jnp.result_type(x)}: cells read floating-point features. Embed "
-                "token ids first (table[ids], or flax.linen.Embed), or cast with xs.astype(float)"
-            )
-        if jnp.ndim(x) < 2:
-            raise ValueError(
-                f"xs has shape {jnp.shape(x)}: expected [T, ..., D], time first and features last. "
-                "A scalar series needs xs[:, None]"
-            )
-    leading = {jnp.shape(x)[:-1] for x in leaves}
-    if len(leading) > 1:
-        raise ValueError(f"the leaves of xs differ in their leading [T, ...] axes: {leading}")
-    length, *batch = leading.pop()
-    return length, tuple(batch)
-
-
 def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
     """`lengths` as int32 of the batch shape; values are checked where they are known."""
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
@@ -88,7 +83,8 @@ def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> 
     if jnp.shape(lengths) != batch_shape:
         raise ValueError(
             f"lengths has shape {jnp.shape(lengths)} but the batch shape of xs is {batch_shape}: "
-            "give one length for each sequence"
+            "give one length for each sequence. (A cell whose inputs have several feature axes "
+            "says so with Structure(feature_axes=...))"
         )
     if not isinstance(lengths, Tracer):
         values = np.asarray(lengths)

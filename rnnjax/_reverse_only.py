@@ -15,7 +15,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from rnnjax._checks import is_float
+from rnnjax._checks import is_inexact
 from rnnjax._types import PyTree
 
 _MESSAGE = (
@@ -66,7 +66,7 @@ def named_refusal() -> Iterator[None]:
 def reverse_only(tree: PyTree) -> PyTree:
     """`tree`, unchanged; forward-mode differentiation of it raises TypeError."""
     leaves, structure = jax.tree.flatten(tree)
-    places = [i for i, leaf in enumerate(leaves) if is_float(leaf)]
+    places = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
     for i, guarded in zip(places, _identity(*(leaves[i] for i in places)), strict=True):
         leaves[i] = guarded
     return jax.tree.unflatten(structure, leaves)

@@ -1,37 +1,50 @@
-"""The protocol of rnnjax: a `Cell` is one time step, a `Rule` is its backward pass.
+"""The protocol of rnnjax: a `Cell` is one time step, a `Rule` its backward pass, a `Structure` what
+else is known of it.
 
-Both are NamedTuples of pure functions, so they can be passed, printed, replaced
-(`cell._replace(...)`) and closed over without a class hierarchy. Shapes are written time
-first: `xs [T, ..., D]` is a sequence, `x_t [..., D]` one step of it, and `...` stands for
-any batch dimensions, none included. Suffix `_t` means at step t, `_tm1` at step t - 1,
-`_ct` the cotangent ∂C/∂(·) of a value, where C is the scalar that is differentiated.
+All are NamedTuples of pure functions, so they can be passed, printed, compared and replaced without
+a class hierarchy. Shapes are written time first: `xs [T, ..., D]` is a sequence, `x_t [..., D]` one
+step of it, and `...` stands for any batch dimensions, none included. Suffix `_t` means at step t,
+`_tm1` at step t - 1, `_ct` the cotangent ∂C/∂(·) of a value, where C is the scalar that is
+differentiated.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable
+from inspect import signature
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 
+from rnnjax._calls import Call
+
 Array = jax.Array
 Params = Any  # a pytree of weights, a NamedTuple in every cell of this library
-Carry = Any  # a pytree of state, each leaf [..., H]
+Carry = Any  # a pytree of state, every leaf [..., *features]
 Tape = Any  # a pytree: what a rule saves at one step for its backward pass
 PyTree = Any
+Inputs = Any  # the features of one x_t: D, a shape such as (H, W, C), or a pytree of these
 
 Clip = Callable[[Array], Array]
 
 
 class Init(Protocol):
-    """`(key, input_size) -> params`: draw the weights for inputs with `input_size` features."""
+    """`(key, inputs) -> params`: draw the weights for inputs with these features.
 
-    def __call__(self, key: Array, input_size: int, /) -> Params: ...
+    `inputs` is the number of features D; a tuple of sizes where x_t has several feature axes,
+    such as (height, width, channels); or a pytree of these where x_t is a pytree.
+    """
+
+    def __call__(self, key: Array, inputs: Inputs, /) -> Params: ...
 
 
 class InitialCarry(Protocol):
     """`(params, batch_shape, key=None) -> carry`: the state before the first step.
 
-    A `key` asks for the training-time randomness of cells that have any (dropout, zoneout);
-    without one they run in their deterministic, evaluation form. Other cells ignore it.
+    Every leaf begins with the batch shape. A `key` asks for the training-time randomness of cells
+    that have any (dropout, zoneout, noise); without one they run in their deterministic, evaluation
+    form. Other cells ignore it.
+
+    What is differentiable in a carry is state. Randomness goes into leaves that are not: PRNG keys,
+    integers, booleans.
     """
 
     def __call__(
@@ -42,17 +55,18 @@ class InitialCarry(Protocol):
 class Step(Protocol):
     """`(params, carry, x_t) -> (carry, y_t)`: one time step, causal and pure.
 
-    `jax.lax.scan(functools.partial(cell.step, params), carry, xs)` always works.
+    `jax.lax.scan(functools.partial(cell.step, params), carry, xs)` always works. x_t and y_t are
+    arrays or pytrees of arrays.
     """
 
-    def __call__(self, params: Params, carry: Carry, x_t: PyTree, /) -> tuple[Carry, Array]: ...
+    def __call__(self, params: Params, carry: Carry, x_t: PyTree, /) -> tuple[Carry, PyTree]: ...
 
 
 class Project(Protocol):
     """`(params, xs) -> zs`: all of the step that need not wait for the carry.
 
-    It acts on the last axis alone, so it takes a whole sequence `[T, ..., D]` (one matrix
-    product) as well as one step `[..., D]`.
+    It acts on the features alone, so it takes a whole sequence `[T, ..., D]` (one matrix product)
+    as well as one step `[..., D]`.
     """
 
     def __call__(self, params: Params, xs: PyTree, /) -> PyTree: ...
@@ -63,7 +77,7 @@ class Forward(Protocol):
 
     def __call__(
         self, params: Params, carry: Carry, z_t: PyTree, /
-    ) -> tuple[tuple[Carry, Array], Tape]: ...
+    ) -> tuple[tuple[Carry, PyTree], Tape]: ...
 
 
 class Backward(Protocol):
@@ -77,7 +91,7 @@ class Backward(Protocol):
     """
 
     def __call__(
-        self, params: Params, tape_t: Tape, carry_ct: Carry, y_ct: Array, clip: Clip, /
+        self, params: Params, tape_t: Tape, carry_ct: Carry, y_ct: PyTree, clip: Clip, /
     ) -> tuple[Carry, PyTree]: ...
 
 
@@ -97,115 +111,125 @@ class Rule(NamedTuple):
     """A cell's backward pass, derived by hand and split for speed.
 
     Only `backward` runs inside the reverse loop. `forward` after `project` computes exactly
-    what `Cell.step` does; `rnnjax.gradients.check` holds the whole rule against autodiff and
-    against central differences. A rule never changes an answer, only how it is obtained.
-
-    `kernel` names the compiled loop that computes the same (see `rnnjax.methods.native`), where
-    there is one; `layers` are the cells that may run one after the other, each over the whole
-    sequence, instead of together step by step.
+    what `Cell.step` does; `rnnjax.gradients.check` compares the whole rule with the step, with
+    autodiff and with central differences. A rule never changes an answer, only how it is obtained.
     """
 
     project: Project
     forward: Forward
     backward: Backward
     gradients: Gradients
-    kernel: str | None = None
-    layers: tuple["Cell", ...] = ()
+    step: Step | None = None  # the step that it is the rule of; `Cell` fills it in
 
 
-class Cell(NamedTuple):
-    """One time step of a recurrent net, made by a factory such as `rnnjax.lstm(128)`.
+class Linear(NamedTuple):
+    """A step that is linear in its carry.
 
-    Three functions make a cell. `rule` is optional: without it gradients come from
-    `autodiff()` alone.
+        c_t = a_t ∘ c_{t-1} + b_t,   (a_t, b_t) = coefficients(params, x_t)
+        y_t = readout(params, c_t, x_t)
+
+    Both functions act on the features alone, so they take all steps `[T, ..., D]` at once as well
+    as one. a and b have the structure of the carry. With `product="diagonal"` a_t has the shape of
+    the carry and ∘ multiplies entry by entry; with `"matrix"` it is `[..., K, K]` and multiplies a
+    carry `[..., K, V]` from the left.
     """
 
+    coefficients: Callable[[Params, PyTree], tuple[Carry, Carry]]
+    readout: Callable[[Params, Carry, PyTree], PyTree]
+    product: Literal["diagonal", "matrix"] = "diagonal"
+
+
+class Structure(NamedTuple):
+    """What is known of a step beside what it computes. The default claims nothing.
+
+    It never changes an answer, only how it is obtained and which combinators fit.
+    `rnnjax.gradients.check` compares the step with its linear form and with its layers.
+    """
+
+    form: Hashable = None  # the textbook function it computes: "lstm", ("vanilla", "tanh")
+    layers: tuple["Cell", ...] = ()  # the cells that it runs one above the other
+    linear: Linear | None = None  # the same step as an affine map of its carry
+    feature_axes: Any = 1  # trailing axes of an input that are features; an int, or one a leaf
+    through_weights: tuple[str, ...] = ()  # carry fields read through a weight matrix alone
+    output: str | None = None  # the carry field that y_t is
+    skips: "Cell | None" = None  # the cell to whose output this one adds its input
+    call: Call | None = None  # the factory call that made it
+    made_for: tuple[Step, Rule | None] | None = None  # the step and rule; `Cell` fills it in
+
+
+class _Fields(NamedTuple):
     init: Init
     initial_carry: InitialCarry
     step: Step
     rule: Rule | None = None
+    structure: Structure = Structure()
 
 
-class Sequence(NamedTuple):
-    """A checked input sequence and all that comes with it: arrays only."""
+class Cell(_Fields):
+    """One time step of a recurrent net, made by a factory such as `rnnjax.lstm(128)`.
 
-    xs: PyTree  # [T, ..., D]
-    carry: Carry  # before the first step
-    fresh: Carry  # what the carry restarts from at a reset
-    lengths: Array | None  # [...] int32
-    resets: Array | None  # [T, ...] bool
+    Three functions make a cell: `init`, `initial_carry` and `step`. `rule`, its hand-derived
+    backward pass, and `structure`, what else is known of it, are optional, and belong to the step
+    that the cell is made with:
 
+    - a rule that is replaced (`cell._replace(rule=cell.rule._replace(backward=mine))`) is the one
+      that runs, under every gradient and method that accepts the cell;
+    - a step that is replaced alone is an error in `unroll`: use `rnnjax.wrap`, or replace the rule
+      with it (rule=None drops it).
+    """
 
-class _Method(Protocol):
-    @property
-    def name(self) -> str: ...
+    __slots__ = ()
 
-    @property
-    def gradients(self) -> tuple[str, ...]:
-        """Names of the gradient values that this method can be differentiated by."""
-        ...
+    def __new__(
+        cls,
+        init: Init,
+        initial_carry: InitialCarry,
+        step: Step,
+        rule: Rule | None = None,
+        structure: Structure = Structure(),  # noqa: B008  an immutable NamedTuple
+    ) -> "Cell":
+        if rule is not None and rule.step is None:
+            rule = rule._replace(step=step)
+        if structure.made_for is None:
+            structure = structure._replace(made_for=(step, rule))
+        return super().__new__(cls, init, initial_carry, step, rule, structure)
 
-    def refusal(
-        self, cell: Cell, gradient: "Gradient | None", params: Params, sequence: Sequence, /
-    ) -> str | None:
-        """Why this cannot be run here, as a sentence to show; None if it can.
-
-        No gradient means the one that is used when none is asked for.
-        """
-        ...
-
-
-@runtime_checkable
-class Stepwise(_Method, Protocol):
-    """A method that offers a loop, for a gradient to run the cell's functions in."""
-
-    @property
-    def hoist(self) -> bool:
-        """Whether `Rule.project` runs once over the whole sequence, before the loop."""
-        ...
-
-    def scan(
-        self, body: Callable[..., Any], carry: Carry, xs: PyTree, reverse: bool, /
-    ) -> tuple[Carry, PyTree]:
-        """A loop over the leading axis of xs, as `lax.scan`."""
-        ...
+    def __repr__(self) -> str:
+        call = self.structure.call
+        if call is not None and self.structure.made_for == (self.step, self.rule):
+            return str(call)
+        made = "" if call is None else f" made from {call}"
+        rule = "no rule" if self.rule is None else "a rule"
+        return f"<Cell{made}: step {getattr(self.step, '__qualname__', self.step)}, {rule}>"
 
 
-@runtime_checkable
-class Fused(_Method, Protocol):
-    """A method that runs the whole sequence by itself, and is its own derivative."""
+def known(cell: Cell) -> Structure:
+    """What `cell.structure` says that still holds for the step and rule that the cell has now.
 
-    def run(
-        self, cell: Cell, params: Params, sequence: Sequence, reverse: bool, /
-    ) -> tuple[Carry, PyTree]:
-        """What `unroll` returns, for a problem that `refusal` has let through."""
-        ...
+    With another rule nothing may run in its place: no kernel, no layers, no linear form. With
+    another step only the axes of its inputs are known.
+    """
+    structure = cell.structure
+    if structure.made_for is None or structure.made_for == (cell.step, cell.rule):
+        return structure
+    if structure.made_for[0] != cell.step:
+        return Structure(feature_axes=structure.feature_axes)
+    return structure._replace(form=None, layers=(), linear=None, skips=None, call=None)
 
 
-Method = Stepwise | Fused
-"""How to execute a recurrence: a hashable value such as `sequential()`."""
+def initial_carry(
+    cell: Cell, params: Params, batch_shape: tuple[int, ...], key: Array | None = None
+) -> Carry:
+    """The cell's initial carry, with a key only if there is one and the cell takes it."""
+    if key is None or not _takes_key(cell.initial_carry):
+        return cell.initial_carry(params, batch_shape)
+    return cell.initial_carry(params, batch_shape, key)
 
 
-class Gradient(Protocol):
-    """How to differentiate a recurrence: a hashable value such as `bptt()`."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def clip(self) -> Clip | None:
-        """What is done to δ_t inside the loop; None for nothing."""
-        ...
-
-    def run(
-        self,
-        cell: Cell,
-        method: Stepwise,
-        params: Params,
-        carry: Carry,
-        xs: PyTree,
-        reverse: bool,
-        /,
-    ) -> tuple[Carry, PyTree]:
-        """Run `cell` over `xs` so that `jax.grad` of the result is taken this way."""
-        ...
+def _takes_key(initial_carry: InitialCarry) -> bool:
+    """Whether it has a third argument: a user's cell without randomness may leave it out."""
+    try:
+        signature(initial_carry).bind(None, (), None)
+    except TypeError:
+        return False
+    return True

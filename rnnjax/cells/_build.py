@@ -1,13 +1,54 @@
-"""What the cell factories share: size checks, per-gate initialisation, zero carries."""
+"""What the cell factories share: the registry, per-gate initialisation, input sizes."""
+
+from collections.abc import Callable
+from typing import ParamSpec
 
 import jax
 import jax.numpy as jnp
 
+from rnnjax._calls import Call, cached
 from rnnjax._checks import check_positive_int
-from rnnjax._types import Array
+from rnnjax._types import Array, Cell, Inputs
 from rnnjax.cells.initializers import Initializer
 
 DType = jnp.dtype | type | str
+P = ParamSpec("P")
+
+FACTORIES: dict[str, Callable[..., Cell]] = {}
+"""The registry: every cell factory by its name. Tasks, command line, tests and docs read it."""
+
+
+def _stamp(cell: Cell, call: Call) -> Cell:
+    return cell._replace(structure=cell.structure._replace(call=call))
+
+
+def factory(make: Callable[P, Cell]) -> Callable[P, Cell]:
+    """Decorator of a function that makes a cell: cached, printable and in the registry.
+
+    Equal calls return the same cell, so that `unroll(my_cell(8), ...)` compiles once; it prints as
+    the call that made it.
+
+    Args:
+      make: a function that returns a `Cell`; its name is the cell's name in `FACTORIES`.
+
+    Returns:
+      The same function, cached.
+
+    Raises:
+      ValueError: another function of this name is registered.
+
+    Example:
+      >>> import rnnjax
+      >>> rnnjax.lstm(8) is rnnjax.lstm(hidden=8), rnnjax.lstm(8, forget_bias=5.0)
+      (True, lstm(8, forget_bias=5.0))
+    """
+    name = make.__name__
+    known = FACTORIES.get(name)
+    origin = (make.__module__, make.__qualname__)  # running a notebook's block again is no clash
+    if known is not None and (known.__module__, known.__qualname__) != origin:
+        raise ValueError(f"a cell factory called {name} exists already, in {known.__module__}")
+    FACTORIES[name] = made = cached(_stamp)(make)
+    return made
 
 
 def float_dtype(dtype: DType | None) -> jnp.dtype:
@@ -20,7 +61,7 @@ def float_dtype(dtype: DType | None) -> jnp.dtype:
 
 def draw_weights(
     key: Array,
-    input_size: int,
+    inputs: Inputs,
     hidden: int,
     gates: int,
     w_x_init: Initializer,
@@ -28,7 +69,7 @@ def draw_weights(
     dtype: DType | None,
 ) -> tuple[Array, Array, Array]:
     """w_x [D, gates*H] and w_h [H, gates*H], drawn gate by gate, and b = 0 [gates*H]."""
-    check_positive_int("input_size", input_size)
+    input_size = check_positive_int("input_size", inputs)
     chosen = float_dtype(dtype)
     key_x, key_h = jax.random.split(key)
 

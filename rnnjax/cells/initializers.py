@@ -6,11 +6,13 @@ singular value of the recurrent matrix. Gated cells call an initialiser once for
 [H, H] or [D, H] block.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 
+from rnnjax._calls import Call, cached
 from rnnjax._types import Array
 
 __all__ = [
@@ -35,11 +37,30 @@ class Initializer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Named:
+    """An initializer that prints as the call that made it."""
+
+    draw: Initializer
+    call: Call
+
+    def __call__(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype, /) -> Array:
+        return self.draw(key, shape, dtype)
+
+    def __repr__(self) -> str:
+        return str(self.call)
+
+
+_named = cached(_Named)  # equal calls give the same initializer, and so the same cell
+
+
+@_named
 def glorot() -> Initializer:
     """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010, AISTATS)."""
     return _initial.glorot_uniform()
 
 
+@_named
 def orthogonal(scale: float = 1.0) -> Initializer:
     """`scale` times a random orthogonal matrix: all singular values equal (Saxe 2014, ICLR)."""
     draw = _initial.orthogonal(scale)
@@ -50,11 +71,13 @@ def orthogonal(scale: float = 1.0) -> Initializer:
     return init
 
 
+@_named
 def normal(stddev: float = 0.01) -> Initializer:
     """Gaussian with mean zero and standard deviation `stddev`."""
     return _initial.normal(stddev)
 
 
+@_named
 def uniform() -> Initializer:
     """Uniform on ±1/√fan_in, PyTorch's default for the recurrent weights of its cells.
 
@@ -64,6 +87,7 @@ def uniform() -> Initializer:
     return _initial.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
+@_named
 def identity(scale: float = 1.0) -> Initializer:
     """`scale` times the identity matrix (Le, Jaitly & Hinton 2015, arXiv 1504.00941)."""
 
@@ -74,6 +98,7 @@ def identity(scale: float = 1.0) -> Initializer:
     return init
 
 
+@_named
 def spectral_radius(rho: float) -> Initializer:
     """A Gaussian matrix rescaled so that its largest |eigenvalue| is `rho`.
 
@@ -89,6 +114,7 @@ def spectral_radius(rho: float) -> Initializer:
     return init
 
 
+@_named
 def singular_value(sigma: float) -> Initializer:
     """A Gaussian matrix rescaled so that its largest singular value is `sigma`.
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_choice, is_float
+from rnnjax._checks import check_choice, is_inexact
 from rnnjax._types import Array
-from rnnjax.cells._activations import ACTIVATIONS, ActivationName
+from rnnjax.cells import ACTIVATIONS, ActivationName
 
 
 class Bound(NamedTuple):
@@ -50,7 +50,7 @@ def pascanu_bound(w_h: Array, activation: ActivationName) -> Bound:
       networks, ICML, section 2.1.
     """
     w_h = jnp.asarray(w_h)
-    if not is_float(w_h):
+    if not is_inexact(w_h):
         raise TypeError(f"w_h must be floating point, got dtype {w_h.dtype}")
     if w_h.ndim != 2 or w_h.shape[0] != w_h.shape[1] or w_h.size == 0:
         raise ValueError(

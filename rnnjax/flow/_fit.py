@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import is_float
+from rnnjax._checks import is_inexact
 from rnnjax._types import Array
-from rnnjax.flow._state import accumulation_dtype
+from rnnjax.running import accumulation_dtype
 
 
 class Verdict(NamedTuple):
@@ -136,7 +136,7 @@ def _label(change: float, log10_ratio: float) -> str:
 
 def _checked(norms: Array, caller: str) -> Array:
     norms = jnp.asarray(norms)
-    if not is_float(norms):
+    if not is_inexact(norms):
         raise TypeError(
             f"{caller} expects floating-point norms [T, ...], got dtype {norms.dtype}: pass "
             "gradient_norms(record(...).carry_ct)"

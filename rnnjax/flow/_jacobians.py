@@ -5,10 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_sequence
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, Sequence
-from rnnjax.cells._sequence import checked_sequence, prepare
-from rnnjax.flow._state import chosen_leaves, leaf_indices, pack, push
+from rnnjax._execution import Sequence
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.running import chosen_leaves, leading_shape, leaf_indices, pack, prepare, push, validate
 
 
 def jacobians(
@@ -23,9 +22,10 @@ def jacobians(
 
         J_t = ∂s_t/∂s_{t-1},   J_t[i, j] = ∂s_t[i]/∂s_{t-1}[j]        t = 1 … T
 
-    s is the carry as one vector: its float leaves flattened and put side by side in the order
-    of the tree (LSTM: h, then c; a stack: the cells from the input up). By forward mode, S
-    tangents pushed through `cell.step` at once. Takes T·S² numbers for each example.
+    s is the carry as one real vector: its differentiable leaves flattened and put side by side in
+    the order of the tree (LSTM: h, then c; a stack: the cells from the input up). A complex leaf
+    counts twice, real parts before imaginary parts. By forward mode, S tangents pushed through
+    `cell.step` at once. Takes T·S² numbers for each example.
 
     Args:
       cell: the `Cell`.
@@ -54,9 +54,9 @@ def jacobians(
       Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural
       networks, ICML.
     """
-    sequence = checked_sequence(cell, params, xs, carry)
+    sequence = validate(cell, params, xs, carry)
     indices = leaf_indices(sequence.carry, leaf)
-    batch_shape = check_sequence(xs)[1]
+    batch_shape = leading_shape(cell, params, xs)[1]
     return _run(cell, indices, batch_shape, params, sequence)
 
 

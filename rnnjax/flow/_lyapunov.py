@@ -5,11 +5,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_positive_int, check_sequence
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, Sequence
-from rnnjax.cells._sequence import checked_sequence, prepare
+from rnnjax._checks import check_positive_int
+from rnnjax._execution import Sequence
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._graded import qr
-from rnnjax.flow._state import chosen_leaves, leaf_indices, pack, push
+from rnnjax.running import chosen_leaves, leading_shape, leaf_indices, pack, prepare, push, validate
 
 
 def lyapunov_spectrum(
@@ -59,7 +59,7 @@ def lyapunov_spectrum(
       Engelken, Wolf & Abbott (2023), Lyapunov spectra of chaotic recurrent neural networks,
       Physical Review Research 5.
     """
-    length, batch_shape = check_sequence(xs)
+    length, batch_shape = leading_shape(cell, params, xs)
     if burn_in != 0:
         check_positive_int("burn_in", burn_in)
     if length <= burn_in:
@@ -67,7 +67,7 @@ def lyapunov_spectrum(
             f"xs has T = {length} steps and burn_in = {burn_in}: no step is left to measure. Give "
             "a longer sequence or a smaller burn_in"
         )
-    sequence = checked_sequence(cell, params, xs, carry)
+    sequence = validate(cell, params, xs, carry)
     indices = leaf_indices(sequence.carry, None)
     state = jax.eval_shape(
         lambda carry: pack(chosen_leaves(carry, indices), len(batch_shape)), sequence.carry

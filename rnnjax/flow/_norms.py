@@ -4,18 +4,19 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry
-from rnnjax.flow._state import chosen_leaves, leaf_indices, pack
+from rnnjax.flow._record import Recording
+from rnnjax.running import chosen_leaves, leaf_indices, pack
 
 
-def gradient_norms(carry_ct: Carry, leaf: str | None = None) -> Array:
+def gradient_norms(recording: Recording | Carry, leaf: str | None = None) -> Array:
     """‖∂C/∂carry_t‖ at every step and for every example: the Euclidean norm over features.
 
     Squares are taken of scaled numbers, so that a gradient of 1e-200 has its norm.
 
     Args:
-      carry_ct: a carry of gradients `[T, ..., H]`, as `record` returns it. A field may have
-        more feature axes than another (a matrix memory `[T, ..., H, H]` beside `[T, ..., H]`);
-        the field with the fewest axes says which are time and batch.
+      recording: what `record` returns, which knows which axes are batch: all others after time are
+        features, of vectors, pictures and matrix memories alike. Or a carry of gradients whose
+        leaves all have one feature axis, `[T, ..., H]`.
       leaf: the name of a field, such as "h", in every cell that has it; None for the whole
         carry.
 
@@ -28,20 +29,23 @@ def gradient_norms(carry_ct: Carry, leaf: str | None = None) -> Array:
 
     Example:
       >>> import jax.numpy as jnp, rnnjax
-      >>> carry_ct = rnnjax.cells.LSTMCarry(h=jnp.full((5, 1), 3.0), c=jnp.full((5, 1), 4.0))
+      >>> carry_ct = rnnjax.LSTMCarry(h=jnp.full((5, 1), 3.0), c=jnp.full((5, 1), 4.0))
       >>> float(rnnjax.flow.gradient_norms(carry_ct)[0])
       5.0
       >>> float(rnnjax.flow.gradient_norms(carry_ct, "h")[0])
       3.0
     """
+    known = isinstance(recording, Recording)
+    carry_ct = recording.carry_ct if known else recording
     every = chosen_leaves(carry_ct, leaf_indices(carry_ct, None))
     leaves = chosen_leaves(carry_ct, leaf_indices(carry_ct, leaf))
-    leading = min(jnp.ndim(x) for x in every) - 1
+    leading = 1 + recording.batch_ndim if known else min(jnp.ndim(x) for x in every) - 1
     shapes = {jnp.shape(x)[:leading] for x in every}
-    if leading < 1 or len(shapes) > 1:
+    if leading < 1 or len(shapes) > 1 or not (known or len({jnp.ndim(x) for x in every}) == 1):
         raise ValueError(
-            "carry_ct must have leaves [T, ..., H] that agree in [T, ...], got "
-            f"{', '.join(str(jnp.shape(x)) for x in every)}"
+            "carry_ct must have leaves [T, ..., H] that agree in [T, ...] and in one feature axis, "
+            f"got {', '.join(str(jnp.shape(x)) for x in every)}: pass the Recording itself, which "
+            "knows the axes"
         )
     return features_norm(leaves, leading)
 

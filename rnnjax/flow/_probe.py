@@ -12,7 +12,7 @@ import jax
 import jax.core
 from jax.extend import core
 
-from rnnjax._checks import is_float
+from rnnjax._checks import is_inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 
 _TRANSPARENT = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
@@ -58,7 +58,7 @@ def probed(cell: Cell) -> Cell:
         program: list[_Operation] = []
         results = _flatten(closed.jaxpr, closed.consts, given, program)
         leaves = jax.tree.leaves(shapes[0])
-        targets = [r for r, leaf in zip(results, leaves, strict=False) if is_float(leaf)]
+        targets = [r for r, leaf in zip(results, leaves, strict=False) if is_inexact(leaf)]
         for target, nudge in zip(targets, x_t.nudges, strict=True):
             target.nudge = nudge if target.nudge is None else target.nudge + nudge
         for operation in program:
@@ -115,7 +115,7 @@ def _check_visible(equation: core.JaxprEqn, outputs: list[_Value]) -> None:
     """Inside a loop one result may be computed from another, where no nudge can be seen."""
     if all(value.nudge is None for value in outputs):
         return
-    used = [v for v in equation.outvars if not isinstance(v, core.DropVar) and is_float(v.aval)]
+    used = [v for v in equation.outvars if not isinstance(v, core.DropVar) and is_inexact(v.aval)]
     if len(used) > 1 and any(True for _ in core.jaxprs_in_params(equation.params)):
         raise ValueError(
             f"the step computes its carry together with other results inside one "

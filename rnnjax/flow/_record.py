@@ -1,22 +1,32 @@
 """`record`: the error signal ∂C/∂carry_t at every step."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import is_float
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, Sequence
-from rnnjax.cells._flagged import Flagged
-from rnnjax.cells._sequence import checked_sequence, final_carry, prepare
+from rnnjax._checks import is_inexact
+from rnnjax._execution import Sequence
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._probe import Probed, probed
+from rnnjax.running import Flagged, final_carry, leading_shape, prepare, validate
 
 
-class Recording(NamedTuple):
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("cost", "carry_ct"),
+    meta_fields=("batch_ndim",),
+)
+@dataclass(frozen=True)
+class Recording:
+    """What `record` found."""
+
     cost: Array  # [] C
-    carry_ct: Carry  # ∂C/∂carry_t, each float leaf [T, ..., H]; None for other leaves
+    carry_ct: Carry  # ∂C/∂carry_t, differentiable leaves [T, ..., *features]; None for others
+    batch_ndim: int  # how many axes after time are batch
 
 
 def record(
@@ -57,8 +67,8 @@ def record(
 
     Returns:
       A `Recording` of the cost, and of its gradients in the form of the carry with a leading
-      time axis: `carry_ct.h[t - 1]` is ∂C/∂h_t. Leaves that are not floating point, such as
-      PRNG keys, are None.
+      time axis: `carry_ct.h[t - 1]` is ∂C/∂h_t. Leaves that have no gradient, such as PRNG keys,
+      are None. `gradient_norms(recording)` gives norms.
 
     Raises:
       TypeError: a cost that is not real, and as `rnnjax.unroll`.
@@ -78,18 +88,19 @@ def record(
       Bengio, Simard & Frasconi (1994), Learning long-term dependencies with gradient descent
       is difficult, IEEE Transactions on Neural Networks 5.
     """
-    sequence = checked_sequence(cell, params, xs, carry, key, lengths, resets)
+    sequence = validate(cell, params, xs, carry, key, lengths, resets)
     steps = jax.tree.leaves(xs)[0].shape[0]
     leaves, tree = jax.tree.flatten(sequence.carry)
-    nudges = [jnp.zeros((steps, *leaf.shape), leaf.dtype) for leaf in leaves if is_float(leaf)]
+    nudges = [jnp.zeros((steps, *leaf.shape), leaf.dtype) for leaf in leaves if is_inexact(leaf)]
 
     def cost_of(nudges: list[Array]) -> Array:
         return _scalar(cost(*_run(cell, params, sequence, nudges)))
 
     value, nudges_ct = jax.value_and_grad(cost_of)(nudges)
     found = iter(nudges_ct)
-    carry_ct = [next(found) if is_float(leaf) else None for leaf in leaves]
-    return Recording(value, jax.tree.unflatten(tree, carry_ct))
+    carry_ct = [next(found) if is_inexact(leaf) else None for leaf in leaves]
+    batch_ndim = len(leading_shape(cell, params, xs, lengths)[1])
+    return Recording(value, jax.tree.unflatten(tree, carry_ct), batch_ndim)
 
 
 def _scalar(value: Any) -> Array:
@@ -98,7 +109,7 @@ def _scalar(value: Any) -> Array:
         raise ValueError(
             f"cost(carry, ys) must return a scalar, got shape {value.shape}: take a sum or a mean"
         )
-    if not is_float(value):
+    if not is_inexact(value):
         raise TypeError(f"cost(carry, ys) must return a real number, got dtype {value.dtype}")
     return value
 

@@ -1,14 +1,15 @@
 """`sensitivity`: how much each output depends on each input."""
 
+import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Params, Sequence
-from rnnjax.cells._sequence import checked_sequence, prepare
+from rnnjax._execution import Sequence
+from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.flow._norms import features_norm
-from rnnjax.flow._state import accumulation_dtype
+from rnnjax.running import accumulation_dtype, input_dtypes, leading_shape, prepare, validate
 
 
 def sensitivity(
@@ -56,14 +57,15 @@ def sensitivity(
     """
     if not hasattr(xs, "ndim"):
         raise TypeError(f"xs must be one array [T, ..., D], got {type(xs).__name__}")
-    sequence = checked_sequence(cell, params, xs, carry, None, lengths)
-    return _run(cell, params, sequence)
+    sequence = validate(cell, params, xs, carry, None, lengths)
+    return _run(cell, len(leading_shape(cell, params, xs)[1]), params, sequence)
 
 
-@partial(jax.jit, static_argnums=0)
-def _run(cell: Cell, params: Params, sequence: Sequence) -> Array:
-    xs = jnp.asarray(sequence.xs, jnp.result_type(*jax.tree.leaves(params)))
-    steps, features = xs.shape[0], xs.shape[-1]
+@partial(jax.jit, static_argnums=(0, 1))
+def _run(cell: Cell, batch_ndim: int, params: Params, sequence: Sequence) -> Array:
+    xs = jnp.asarray(sequence.xs, input_dtypes(params, sequence.xs))
+    steps, features = xs.shape[0], xs.shape[1 + batch_ndim :]
+    directions = jnp.eye(math.prod(features), dtype=xs.dtype).reshape(-1, *features)
 
     def outputs(xs: Array) -> Array:
         ready, carry, inputs = prepare(cell, params, sequence._replace(xs=xs))
@@ -77,9 +79,9 @@ def _run(cell: Cell, params: Params, sequence: Sequence) -> Array:
         def along(direction: Array) -> Array:
             return linear(jnp.zeros_like(xs).at[k].set(direction))
 
-        columns = jax.vmap(along, out_axes=-1)(jnp.eye(features, dtype=xs.dtype))
-        return features_norm([columns], xs.ndim - 1)
+        columns = jax.vmap(along, out_axes=-1)(directions)
+        return features_norm([columns], 1 + batch_ndim)
 
     if steps == 0:
-        return jnp.zeros((0, *xs.shape[:-1]), accumulation_dtype([xs]))
+        return jnp.zeros((0, *xs.shape[: 1 + batch_ndim]), accumulation_dtype([xs]))
     return jnp.moveaxis(jax.lax.map(spread, jnp.arange(steps)), 0, 1)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_positive_int, is_float
+from rnnjax._checks import check_positive_int, is_inexact
 from rnnjax._types import Array
 from rnnjax.flow._graded import (
     Graded,
@@ -19,7 +19,7 @@ from rnnjax.flow._graded import (
     qr,
     triangularised,
 )
-from rnnjax.flow._state import accumulation_dtype
+from rnnjax.running import accumulation_dtype
 
 _DEFAULT_LAGS = 12
 
@@ -77,7 +77,7 @@ def log_singular_values(
       Analysis and Applications 13.
     """
     jacobians = jnp.asarray(jacobians)
-    if not is_float(jacobians):
+    if not is_inexact(jacobians):
         raise TypeError(f"jacobians must be floating point, got dtype {jacobians.dtype}")
     if jacobians.ndim < 3 or jacobians.shape[-1] != jacobians.shape[-2] or not jacobians.shape[-1]:
         raise ValueError(

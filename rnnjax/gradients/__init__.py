@@ -2,18 +2,23 @@
 
 from rnnjax.gradients._autodiff import autodiff
 from rnnjax.gradients._bptt import bptt
-from rnnjax.gradients._check import CheckReport, CheckRow, check
+from rnnjax.gradients._check import CheckReport, CheckRow, ValueRow, check
+from rnnjax.gradients._checkpointed import checkpointed
 from rnnjax.gradients._clip import clip_by_norm, clip_by_value
+from rnnjax.gradients._truncated import truncated
 from rnnjax.gradients._unfolded import Unfolded, unfolded
 
 __all__ = [
     "CheckReport",
     "CheckRow",
     "Unfolded",
+    "ValueRow",
     "autodiff",
     "bptt",
     "check",
+    "checkpointed",
     "clip_by_norm",
     "clip_by_value",
+    "truncated",
     "unfolded",
 ]

@@ -1,25 +1,36 @@
 """Gradients by automatic differentiation of the loop itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-from rnnjax._types import Carry, Cell, Gradient, Params, PyTree, Stepwise
+from rnnjax._execution import BaseGradient, Loop, Run
+from rnnjax._types import Carry, Cell, Params, PyTree
 
 
 @dataclass(frozen=True)
 class Autodiff:
     """The value made by `autodiff()`."""
 
-    name: str = "autodiff"
-    clip: None = None
+    name: str = field(default="autodiff", init=False, repr=False)
+    clip: None = field(default=None, init=False, repr=False)
 
-    def run(
-        self, cell: Cell, method: Stepwise, params: Params, carry: Carry, xs: PyTree, reverse: bool
+    @property
+    def base(self) -> "Autodiff":
+        return self
+
+    def wrap(self, run: Run, reverse: bool) -> Run:
+        return run
+
+    def refusal(self, cell: Cell) -> str | None:
+        return None
+
+    def loop(
+        self, cell: Cell, loop: Loop, params: Params, carry: Carry, xs: PyTree, reverse: bool
     ) -> tuple[Carry, PyTree]:
-        return method.scan(partial(cell.step, params), carry, xs, reverse)
+        return loop.scan(partial(cell.step, params), carry, xs, reverse)
 
 
-def autodiff() -> Gradient:
+def autodiff() -> BaseGradient:
     """Differentiate through the scan: the reference for every other gradient.
 
     Works for any cell and under every JAX transformation: `grad`, `jvp`, `jacfwd`, `jacrev`,

@@ -6,8 +6,9 @@ from typing import Any
 
 import jax
 
+from rnnjax._execution import BaseGradient, Loop, Run
 from rnnjax._reverse_only import reverse_only
-from rnnjax._types import Array, Carry, Cell, Clip, Gradient, Params, PyTree, Rule, Step, Stepwise
+from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Step
 
 
 def _no_clip(delta: Array) -> Array:
@@ -19,22 +20,34 @@ class BPTT:
     """The value made by `bptt()`."""
 
     clip: Clip | None = None
-    name: str = field(default="bptt", init=False)
+    name: str = field(default="bptt", init=False, repr=False)
 
-    def run(
-        self, cell: Cell, method: Stepwise, params: Params, carry: Carry, xs: PyTree, reverse: bool
+    @property
+    def base(self) -> "BPTT":
+        return self
+
+    def wrap(self, run: Run, reverse: bool) -> Run:
+        return run
+
+    def refusal(self, cell: Cell) -> str | None:
+        if cell.rule is not None:
+            return None
+        return (
+            "gradient=bptt() needs a cell with a hand-derived rule and this one has rule=None: use "
+            "gradient=autodiff(), or give the cell a rule and validate it with "
+            "rnnjax.gradients.check(cell)"
+        )
+
+    def loop(
+        self, cell: Cell, loop: Loop, params: Params, carry: Carry, xs: PyTree, reverse: bool
     ) -> tuple[Carry, PyTree]:
         if cell.rule is None:
-            raise ValueError(
-                "gradient=bptt() needs a cell with a hand-derived rule and this one has rule=None: "
-                "use gradient=autodiff(), or give the cell a rule and hold it to "
-                "rnnjax.gradients.check(cell)"
-            )
-        loop = _Loop(cell.step, cell.rule, method, self.clip or _no_clip, reverse)
-        return _unfold(loop, *reverse_only((params, carry, xs)))
+            raise ValueError(self.refusal(cell))
+        unfolded = _Unfolded(cell.step, cell.rule, loop, self.clip or _no_clip, reverse)
+        return _unfold(unfolded, *reverse_only((params, carry, xs)))
 
 
-def bptt(clip: Clip | None = None) -> Gradient:
+def bptt(clip: Clip | None = None) -> BaseGradient:
     """Differentiate by the cell's hand-derived rule (Rumelhart et al. 1986; Werbos 1990).
 
     The forward loop saves each step's tape; one reverse loop carries ∂C/∂carry_t and emits
@@ -73,44 +86,44 @@ def bptt(clip: Clip | None = None) -> Gradient:
 
 
 @dataclass(frozen=True)
-class _Loop:
+class _Unfolded:
     """All that is not an array: which cell to run, and how."""
 
     step: Step
     rule: Rule
-    method: Stepwise
+    loop: Loop
     clip: Clip
     reverse: bool
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _unfold(loop: _Loop, params: Params, carry: Carry, xs: PyTree) -> tuple[Carry, Any]:
-    return loop.method.scan(partial(loop.step, params), carry, xs, loop.reverse)
+def _unfold(net: _Unfolded, params: Params, carry: Carry, xs: PyTree) -> tuple[Carry, Any]:
+    return net.loop.scan(partial(net.step, params), carry, xs, net.reverse)
 
 
-def _unfold_forward(loop: _Loop, params: Params, carry: Carry, xs: PyTree) -> tuple[Any, Any]:
-    project = partial(loop.rule.project, params)
-    inputs = project(xs) if loop.method.hoist else xs
+def _unfold_forward(net: _Unfolded, params: Params, carry: Carry, xs: PyTree) -> tuple[Any, Any]:
+    project = partial(net.rule.project, params)
+    inputs = project(xs) if net.loop.hoist else xs
 
     def body(carry: Carry, input_t: PyTree) -> tuple[Carry, Any]:
-        z_t = input_t if loop.method.hoist else project(input_t)
-        (carry, y_t), tape_t = loop.rule.forward(params, carry, z_t)
+        z_t = input_t if net.loop.hoist else project(input_t)
+        (carry, y_t), tape_t = net.rule.forward(params, carry, z_t)
         return carry, (y_t, tape_t)
 
-    carry, (ys, tapes) = loop.method.scan(body, carry, inputs, loop.reverse)
+    carry, (ys, tapes) = net.loop.scan(body, carry, inputs, net.reverse)
     return (carry, ys), (params, xs, tapes)
 
 
-def _unfold_backward(loop: _Loop, saved: Any, cotangents: Any) -> tuple[Params, Carry, PyTree]:
+def _unfold_backward(net: _Unfolded, saved: Any, cotangents: Any) -> tuple[Params, Carry, PyTree]:
     params, xs, tapes = saved
     carry_ct, ys_ct = jax.tree.map(_none_if_no_gradient, cotangents)
 
     def body(carry_ct: Carry, tape_and_ct: Any) -> tuple[Carry, PyTree]:
         tape_t, y_ct = tape_and_ct
-        return loop.rule.backward(params, tape_t, carry_ct, y_ct, loop.clip)
+        return net.rule.backward(params, tape_t, carry_ct, y_ct, net.clip)
 
-    carry_ct, deltas = loop.method.scan(body, carry_ct, (tapes, ys_ct), not loop.reverse)
-    params_ct, xs_ct = loop.rule.gradients(params, xs, tapes, deltas)
+    carry_ct, deltas = net.loop.scan(body, carry_ct, (tapes, ys_ct), not net.reverse)
+    params_ct, xs_ct = net.rule.gradients(params, xs, tapes, deltas)
     return params_ct, carry_ct, xs_ct
 
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, Sequence
-from rnnjax.cells._sequence import checked_sequence, final_carry, prepare
+from rnnjax._execution import Sequence
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.running import final_carry, prepare, validate
 
 
 class Unfolded(NamedTuple):
@@ -64,7 +65,7 @@ def unfolded(
       >>> each.copies.w_h.shape, each.sum().w_h.shape
       ((5, 3, 12), (3, 12))
     """
-    sequence = checked_sequence(cell, params, xs, carry, key, lengths, resets)
+    sequence = validate(cell, params, xs, carry, key, lengths, resets)
     return _unfolded(cell, cost, params, sequence)
 
 

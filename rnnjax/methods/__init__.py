@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 
-from rnnjax.methods._auto import Auto, Explanation, auto, explain
-from rnnjax.methods._cudnn import cudnn
-from rnnjax.methods._cudnn import why_not as _why_not_cudnn
+from rnnjax.methods._auto import Auto, Explanation, Plan, auto, bind, explain, resolve
+from rnnjax.methods._cudnn import cudnn, why_not as _why_not_cudnn
 from rnnjax.methods._native import native
-from rnnjax.methods._native_calls import instruction_set
-from rnnjax.methods._native_calls import why_not as _why_not_native
+from rnnjax.methods._native_calls import instruction_set, why_not as _why_not_native
 from rnnjax.methods._sequential import sequential
 
 AVAILABILITY: dict[str, Callable[[], str | None]] = {
@@ -21,10 +19,13 @@ __all__ = [
     "AVAILABILITY",
     "Auto",
     "Explanation",
+    "Plan",
     "auto",
+    "bind",
     "cudnn",
     "explain",
     "instruction_set",
     "native",
+    "resolve",
     "sequential",
 ]

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rnnjax._types import Cell, Fused, Gradient, Method, Params, PyTree, Sequence, Stepwise
-from rnnjax.cells._sequence import checked_sequence
+from rnnjax._execution import BaseGradient, Gradient, Method, Run, Sequence
+from rnnjax._types import Carry, Cell, Params, PyTree, known
 from rnnjax.methods._cudnn import cudnn
 from rnnjax.methods._native import native
 from rnnjax.methods._sequential import sequential
+from rnnjax.running import validate
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Auto:
     name: str = field(default="auto", init=False, repr=False)
 
 
-class Verdict(NamedTuple):
+class Considered(NamedTuple):
     """One method that was considered, and why it was not chosen; None if it was."""
 
     method: Method
@@ -27,24 +28,39 @@ class Verdict(NamedTuple):
 class Explanation(NamedTuple):
     """What `explain` found, the fastest method first; `print` it for a table."""
 
-    method: Method  # the one that runs
-    considered: tuple[Verdict, ...]
+    plan: "Plan"
+    considered: tuple[Considered, ...]
+    layers: "tuple[Explanation, ...]" = ()
+
+    @property
+    def method(self) -> Method | None:
+        """The one method that runs all of it; None where layers have different ones."""
+        methods = {layer.method for layer in self.layers} or {self.plan}
+        return methods.pop() if len(methods) == 1 else None  # pyright: ignore
 
     def __str__(self) -> str:
         width = max(len(method.name) for method, _ in self.considered) + 2
-        return "\n".join(
+        lines = [
             f"{method.name + '()':<{width}}  {f'no: {refusal}' if refusal else f'runs: {method}'}"
             for method, refusal in self.considered
-        )
+        ]
+        for index, layer in enumerate(self.layers):
+            lines += [f"layer {index + 1}:", *(f"  {line}" for line in str(layer).splitlines())]
+        return "\n".join(lines)
+
+
+Plan = Method | tuple[Any, ...]
+"""The method of a cell, or a tuple with the plan of each of its layers."""
 
 
 def auto() -> Auto:
     """Let rnnjax choose: the fastest method that can run this problem on this machine.
 
-    The rule, held to the tables of docs/performance.md: on an NVIDIA GPU `cudnn()`, on a CPU
-    `native()`, and where neither can run the problem, `sequential()`. A method cannot run what it
-    has no kernel for: another cell, dtype or gradient. The choice never changes a result by more
-    than rounding; `rnnjax.methods.explain` shows it.
+    The rule, measured in docs/performance.md: on an NVIDIA GPU `cudnn()`, on a CPU `native()`, and
+    where neither can run the problem, `sequential()`. A method cannot run what it has no kernel
+    for: another cell, dtype or gradient. The layers of a `stack` are run one after the other, each
+    by its own best method. The choice never changes a result by more than rounding;
+    `rnnjax.methods.explain` shows it.
 
     Example:
       >>> import jax, rnnjax
@@ -71,7 +87,8 @@ def explain(
       options: `carry`, `key`, `lengths`, `resets`, as for `rnnjax.unroll`.
 
     Returns:
-      An `Explanation`: the method, and every one that was considered with what speaks against it.
+      An `Explanation`: the method, and every one that was considered with what speaks against it;
+      for a stack, the same for each layer.
 
     Raises:
       TypeError, ValueError: as `rnnjax.unroll`.
@@ -83,50 +100,95 @@ def explain(
       >>> rnnjax.methods.explain(cell, params, jax.numpy.ones((5, 3))).method.name
       'sequential'
     """
-    return _choose(cell, gradient, params, checked_sequence(cell, params, xs, **options))
+    base = None if gradient is None else gradient.base
+    return _choose(cell, base, params, validate(cell, params, xs, **options))
 
 
 def _choose(
-    cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequence
+    cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
 ) -> Explanation:
-    considered: list[Verdict] = []
-    for method in (cudnn(), native(), sequential()):  # the fastest first; the last runs anything
-        considered.append(Verdict(method, _refusal(method, cell, gradient, params, sequence)))
+    considered: list[Considered] = []
+    for method in (cudnn(), native()):  # the fastest first
+        considered.append(Considered(method, method.refusal(cell, base, params, sequence)))
         if considered[-1].refusal is None:
-            break
-    return Explanation(considered[-1].method, tuple(considered))
+            return Explanation(method, tuple(considered))
+    layers = tuple(_choose(*each) for each in _layers(cell, base, params, sequence))
+    if layers:
+        return Explanation(tuple(layer.plan for layer in layers), tuple(considered), layers)
+    considered.append(Considered(sequential(), None))  # runs anything
+    return Explanation(sequential(), tuple(considered))
+
+
+def _layers(
+    cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
+) -> list[tuple[Cell, BaseGradient | None, Params, Sequence]]:
+    """What `_choose` and `_plan` take, for each layer of the cell; empty without layers."""
+    cells = known(cell).layers
+    if not cells:
+        return []
+    return [
+        (layer, base, own, sequence._replace(carry=carry, fresh=fresh))
+        for layer, own, carry, fresh in zip(
+            cells, params, sequence.carry, sequence.fresh, strict=True
+        )
+    ]
 
 
 def resolve(
     method: Method | Auto,
     cell: Cell,
-    gradient: Gradient,
+    base: BaseGradient | None,
     params: Params,
     sequence: Sequence,
-) -> Stepwise | Fused:
-    """The method that runs: the one asked for, or the one `auto()` chooses.
+) -> Plan:
+    """What runs: the method asked for, or what `auto()` chooses.
 
     Raises:
       ValueError: it cannot run this.
     """
+    reason = base and base.refusal(cell)
+    if reason:
+        raise ValueError(reason)
     if isinstance(method, Auto):
-        return _choose(cell, gradient, params, sequence).method
-    reason = _refusal(method, cell, gradient, params, sequence)
-    if reason is not None:
+        return _choose(cell, base, params, sequence).plan
+    plan = _plan(method, cell, base, params, sequence)
+    if isinstance(plan, str):
         raise ValueError(
-            f"method={method.name}() cannot run this: {reason}. Use method=rnnjax.auto(), which "
+            f"method={method.name}() cannot run this: {plan}. Use method=rnnjax.auto(), which "
             "takes the fastest that can, or method=rnnjax.sequential(), which runs anything"
         )
-    return method
+    return plan
 
 
-def _refusal(
-    method: Method, cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequence
-) -> str | None:
-    """Why `method` cannot run this; None if it can. No gradient means `unroll`'s default."""
-    default = "autodiff" if cell.rule is None else "bptt"
-    name = default if gradient is None else gradient.name
-    if name not in method.gradients:
-        supported = ", ".join(f"{each}()" for each in method.gradients)
-        return f"it cannot be differentiated by gradient={name}(): it supports {supported}"
-    return method.refusal(cell, gradient, params, sequence)
+def _plan(
+    method: Method, cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
+) -> Plan | str:
+    """`method` for the whole cell, or for every one of its layers; a str says why neither can."""
+    reason = method.refusal(cell, base, params, sequence)
+    if reason is None:
+        return method
+    plans = [_plan(method, *each) for each in _layers(cell, base, params, sequence)]
+    refused = [plan for plan in plans if isinstance(plan, str)]
+    if plans and not refused:
+        return tuple(plans)
+    return refused[0] if refused else reason
+
+
+def bind(plan: Plan, cell: Cell, base: BaseGradient | None, reverse: bool) -> Run:
+    """The run of a plan: by its method, or by that of each layer over what the one below gives."""
+    if not isinstance(plan, tuple):
+        return plan.bind(cell, base, reverse)
+    layers = zip(plan, known(cell).layers, strict=True)
+    runs = [bind(own, layer, base, reverse) for own, layer in layers]
+
+    def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
+        carries: list[Carry] = []
+        for each, own, carry, fresh in zip(
+            runs, params, sequence.carry, sequence.fresh, strict=True
+        ):
+            last, ys = each(own, sequence._replace(carry=carry, fresh=fresh))
+            carries.append(last)
+            sequence = sequence._replace(xs=ys)
+        return tuple(carries), sequence.xs
+
+    return run

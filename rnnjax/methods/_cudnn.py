@@ -13,11 +13,13 @@ from jax.core import Tracer
 from jax.experimental import rnn
 from jax.lax import Precision
 
+from rnnjax._execution import BaseGradient, Method, Run, Sequence
 from rnnjax._reverse_only import reverse_only
-from rnnjax._types import Array, Carry, Cell, Fused, Gradient, Params, PyTree, Sequence
-from rnnjax.cells._flagged import select
-from rnnjax.cells._linear import check_features
-from rnnjax.cells._lstm import LSTMCarry, LSTMParams
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
+from rnnjax.cells import LSTMCarry, LSTMParams
+from rnnjax.cells.linear_algebra import check_features
+from rnnjax.gradients import bptt
+from rnnjax.running import select
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,16 @@ class Cudnn:
 
     precision: Precision = Precision.HIGHEST
     name: str = field(default="cudnn", init=False, repr=False)
-    gradients: tuple[str, ...] = field(default=("bptt",), init=False, repr=False)
 
     def refusal(
-        self, cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequence
+        self, cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
     ) -> str | None:
-        return why_not() or _unfit(cell, gradient, params, sequence)
+        return why_not() or _unfit(cell, base, params, sequence)
 
-    def run(
-        self, cell: Cell, params: Params, sequence: Sequence, reverse: bool
-    ) -> tuple[Carry, PyTree]:
+    def bind(self, cell: Cell, base: BaseGradient | None, reverse: bool) -> Run:
+        return partial(self._run, reverse)
+
+    def _run(self, reverse: bool, params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
         params, carry, xs = reverse_only((params, sequence.carry, sequence.xs))
         layers = jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, LSTMParams))
         xs = xs.astype(layers[0].w_x.dtype)
@@ -57,7 +59,7 @@ class Cudnn:
         return carry, ys.reshape(steps, *batch, ys.shape[-1])
 
 
-def cudnn(*, precision: Precision = Precision.HIGHEST) -> Fused:
+def cudnn(*, precision: Precision = Precision.HIGHEST) -> Method:
     """Run LSTMs by cuDNN, on NVIDIA GPUs: float32, `lstm` cells and stacks of them.
 
     Layers of equal size that follow one another in a `stack` are one call of cuDNN; others are
@@ -106,14 +108,16 @@ def why_not() -> str | None:
     return None
 
 
-def _unfit(cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequence) -> str | None:
-    """What of this problem cuDNN does not do."""
+def _unfit(cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence) -> str | None:
+    """Why cuDNN cannot run this problem; None if it can."""
     if not _is_lstm(cell):
         return "cuDNN runs lstm cells and stacks of them here, and this cell is another"
     dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)} - {"float32"})
     if dtypes:
         return f"cuDNN's LSTM needs float32 params, these have {', '.join(dtypes)}"
-    if gradient is not None and gradient.clip is not None:
+    if base not in (None, bptt()) and (base is None or base.clip is None):
+        return f"cuDNN's backward pass is the hand-derived rule, as bptt() is, and not {base}"
+    if base is not None and base.clip is not None:
         return "cuDNN's backward pass cannot clip δ_t inside the loop, as bptt(clip=...) asks"
     if sequence.resets is not None:
         return "cuDNN cannot restart a carry inside a sequence, as resets= asks"
@@ -126,10 +130,9 @@ def _unfit(cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequ
 
 
 def _is_lstm(cell: Cell) -> bool:
-    if cell.rule is None:
-        return False
-    layers = cell.rule.layers
-    return cell.rule.kernel == "lstm" or (bool(layers) and all(map(_is_lstm, layers)))
+    structure = known(cell)
+    layers = structure.layers
+    return structure.form == "lstm" or (bool(layers) and all(map(_is_lstm, layers)))
 
 
 def _trim(xs: Array, lengths: Array | None) -> Array:

@@ -1,6 +1,7 @@
 """CPU kernels that run a whole sequence in one call, forward and backward."""
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rnnjax._execution import BaseGradient, Method, Run, Sequence
 from rnnjax._reverse_only import reverse_only
-from rnnjax._types import Array, Carry, Cell, Fused, Gradient, Params, PyTree, Sequence
-from rnnjax.cells._linear import check_features
-from rnnjax.cells._sequence import final_carry, mask, prepare
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
+from rnnjax.cells.linear_algebra import check_features
+from rnnjax.gradients import bptt
 from rnnjax.methods._native_calls import (
     KERNELS,
     Cotangents,
@@ -27,6 +29,16 @@ from rnnjax.methods._native_calls import (
     weight_gradients,
     why_not,
 )
+from rnnjax.running import final_carry, mask, prepare
+
+_KERNEL_OF_FORM: dict[Hashable, str] = {
+    ("vanilla", "tanh"): "vanilla_tanh",
+    ("vanilla", "relu"): "vanilla_relu",
+    "lstm": "lstm",
+    "lstm_1997": "lstm_1997",
+    ("gru", "after"): "gru",
+}
+"""The kernel that computes each textbook form of a cell, by `Structure.form`."""
 
 
 @dataclass(frozen=True)
@@ -34,50 +46,41 @@ class Native:
     """The value made by `native()`."""
 
     name: str = field(default="native", init=False, repr=False)
-    gradients: tuple[str, ...] = field(default=("bptt",), init=False, repr=False)
 
     def refusal(
-        self, cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequence
+        self, cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
     ) -> str | None:
         missing = why_not()
         if missing is not None:
             return missing
-        if gradient is not None and gradient.clip is not None:
+        if base is not None and base.clip is not None:
             return "its kernels do not clip δ_t inside the loop, as bptt(clip=...) asks"
+        if base not in (None, bptt()):
+            return (
+                f"it cannot be differentiated by gradient={base}: its kernels run the hand-derived "
+                "rule, as bptt() does"
+            )
         dtypes = {jnp.result_type(leaf) for leaf in jax.tree.leaves(params)}
         if len(dtypes) != 1 or not dtypes <= {jnp.dtype("float32"), jnp.dtype("float64")}:
             found = ", ".join(sorted(map(str, dtypes)))
             return f"its kernels are for float32 or float64 weights, and these are {found}"
-        for layer in _layers(cell):
-            if _kernel(layer) not in KERNELS:
-                return (
-                    "there is no kernel for this cell: they are for lstm, lstm_1997 (not "
-                    "truncated), gru with reset='after', vanilla with tanh or relu, and stacks of "
-                    "these"
-                )
+        if _kernel(cell) not in KERNELS:
+            return (
+                "there is no kernel for this cell: they are for lstm, lstm_1997 (not "
+                "truncated), gru with reset='after', vanilla with tanh or relu, and stacks of "
+                "these"
+            )
         return None
 
-    def run(
-        self, cell: Cell, params: Params, sequence: Sequence, reverse: bool
-    ) -> tuple[Carry, PyTree]:
-        if cell.rule is not None and cell.rule.layers:
-            return self._run_layers(cell.rule.layers, params, sequence, reverse)
-        arrays, flags = reverse_only((params, sequence[:3])), sequence[3:]
-        return _unroll(cell, reverse, *arrays, flags)
+    def bind(self, cell: Cell, base: BaseGradient | None, reverse: bool) -> Run:
+        def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
+            arrays, flags = reverse_only((params, sequence[:3])), sequence[3:]
+            return _unroll(cell, reverse, *arrays, flags)
 
-    def _run_layers(
-        self, cells: tuple[Cell, ...], params: Params, sequence: Sequence, reverse: bool
-    ) -> tuple[Carry, PyTree]:
-        carries: list[Carry] = []
-        for cell, *arrays in zip(cells, params, sequence.carry, sequence.fresh, strict=True):
-            own = sequence._replace(carry=arrays[1], fresh=arrays[2])
-            carry, ys = self.run(cell, arrays[0], own, reverse)
-            carries.append(carry)
-            sequence = sequence._replace(xs=ys)
-        return tuple(carries), sequence.xs
+        return run
 
 
-def native() -> Fused:
+def native() -> Method:
     """Run the whole sequence in compiled kernels on the CPU, forward and backward.
 
     For `lstm`, `lstm_1997`, `gru` with the reset after the product, `vanilla` with tanh or relu,
@@ -107,13 +110,6 @@ def native() -> Fused:
       Goto & van de Geijn (2008), Anatomy of high-performance matrix multiplication, ACM TOMS 34.
     """
     return Native()
-
-
-def _layers(cell: Cell) -> list[Cell]:
-    """The cells that run one after the other: of a stack, and of the stacks in it."""
-    if cell.rule is None or not cell.rule.layers:
-        return [cell]
-    return [inner for layer in cell.rule.layers for inner in _layers(layer)]
 
 
 # What is differentiable, (params, (xs, carry, fresh)), is apart from the flags (lengths, resets).
@@ -200,7 +196,7 @@ def _portable(
 
 
 def _kernel(cell: Cell) -> str:
-    return (cell.rule and cell.rule.kernel) or ""
+    return _KERNEL_OF_FORM.get(known(cell).form, "")
 
 
 def _weights(params: Params) -> Weights:

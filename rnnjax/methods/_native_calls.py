@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array
-from rnnjax.cells._linear import sum_bias, sum_outer
+from rnnjax.cells.linear_algebra import sum_bias, sum_outer
 
 KERNELS = ("vanilla_tanh", "vanilla_relu", "lstm", "lstm_1997", "gru")  # the order of RNNJAX_CELLS
 _MODULE = "rnnjax.methods._kernels"

@@ -1,13 +1,12 @@
 """The portable way to run a recurrence: `lax.scan`, step by step, on every XLA device."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
-
-import jax
 
 from rnnjax._checks import check_positive_int
-from rnnjax._types import Carry, Cell, Gradient, Params, PyTree, Sequence, Stepwise
+from rnnjax._execution import BaseGradient, Method, Run, Sequence
+from rnnjax._types import Carry, Cell, Params, PyTree
+from rnnjax.gradients import autodiff, bptt
+from rnnjax.running import Scan, final_carry, prepare
 
 
 @dataclass(frozen=True)
@@ -17,21 +16,29 @@ class Sequential:
     unroll: int = 1
     hoist: bool = False
     name: str = field(default="sequential", init=False, repr=False)
-    gradients: tuple[str, ...] = field(default=("autodiff", "bptt"), init=False, repr=False)
 
     def refusal(
-        self, cell: Cell, gradient: Gradient | None, params: Params, sequence: Sequence
+        self, cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
     ) -> str | None:
         return None
 
-    def scan(
-        self, body: Callable[..., Any], carry: Carry, xs: PyTree, reverse: bool
-    ) -> tuple[Carry, PyTree]:
-        return jax.lax.scan(body, carry, xs, reverse=reverse, unroll=self.unroll)
+    def bind(self, cell: Cell, base: BaseGradient | None, reverse: bool) -> Run:
+        gradient = base or (autodiff() if cell.rule is None else bptt())
+        loop = Scan(self.unroll, self.hoist)
+
+        def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
+            ready, carry, xs = prepare(cell, params, sequence, reverse)
+            carry, ys = gradient.loop(ready, loop, params, carry, xs, reverse)
+            return final_carry(carry), ys
+
+        return run
 
 
-def sequential(*, unroll: int = 1, hoist: bool = False) -> Stepwise:
+def sequential(*, unroll: int = 1, hoist: bool = False) -> Method:
     """Run step by step with `jax.lax.scan`.
+
+    Serves every gradient; by default `bptt()` for a cell with a hand-derived rule, and
+    `autodiff()` for others.
 
     Args:
       unroll: how many steps of the loop to compile in a row. More costs compile time and can

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_choice
-from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.cells._compose import start
+from rnnjax._types import Array, Carry, Cell, Params, initial_carry as start
 from rnnjax.scenarios._modules import dense
 from rnnjax.scenarios._pooling import masked_softmax
 

@@ -9,7 +9,7 @@ from jax.core import Tracer
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, PyTree
-from rnnjax.cells._flagged import select
+from rnnjax.running import select
 from rnnjax.scenarios._decoding import Decoded, DecodingStep, check_batch_first, checked_dtype
 from rnnjax.scenarios._modules import check_tokens
 

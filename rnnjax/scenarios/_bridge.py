@@ -3,8 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.cells._compose import start
+from rnnjax._types import Array, Carry, Cell, Params, initial_carry as start
 from rnnjax.scenarios._carries import filled, float_leaves, leaves_by_path, plain_form
 from rnnjax.scenarios._modules import dense
 

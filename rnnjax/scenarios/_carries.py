@@ -2,9 +2,8 @@
 
 import jax
 
-from rnnjax._checks import is_float
-from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.cells._compose import start
+from rnnjax._checks import is_inexact
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as start
 
 
 def leaves_by_path(tree: PyTree) -> dict[str, Array]:
@@ -54,4 +53,4 @@ def filled(like: PyTree, leaves: dict[str, Array]) -> PyTree:
 
 def float_leaves(tree: PyTree) -> dict[str, Array]:
     """The floating-point leaves of a pytree by their path."""
-    return {path: leaf for path, leaf in leaves_by_path(tree).items() if is_float(leaf)}
+    return {path: leaf for path, leaf in leaves_by_path(tree).items() if is_inexact(leaf)}

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_lengths, is_float
+from rnnjax._checks import check_lengths, is_inexact
 from rnnjax._types import Array
-from rnnjax.cells._flagged import select, zeros_like
+from rnnjax.running import select, zeros_like
 
 
 def valid_steps(lengths: Array, steps: int) -> Array:
@@ -189,7 +189,7 @@ def _check_labels(labels: Array) -> None:
 
 
 def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if is_float(x) else x.astype(float)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if is_inexact(x) else x.astype(float)
 
 
 def _checked_mask(valid: Array, shape: tuple[int, ...]) -> Array:

@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.cells._compose import start
+from rnnjax._types import Array, Carry, Cell, Params, initial_carry as start
 from rnnjax.scenarios._modules import (
     Module,
     apply_module,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_rate, is_float
+from rnnjax._checks import check_rate, is_inexact
 from rnnjax._types import Array, Params
 
 
@@ -128,7 +128,7 @@ def check_tokens(name: str, tokens: Array, ndim: int) -> Array:
 
 def check_readable(xs: Array, embed: Module | None, name: str = "embed") -> None:
     """Raise TypeError if a cell could not read `xs` and no module `name` embeds them."""
-    if embed is None and not is_float(xs):
+    if embed is None and not is_inexact(xs):
         raise TypeError(
             f"the inputs have dtype {jnp.result_type(xs)} and there is no {name}: pass "
             f"{name}=flax.linen.Embed(vocabulary, features) for token ids, or cast to floats"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice
 from rnnjax._types import Array, Params
-from rnnjax.cells._flagged import select, zeros_like
+from rnnjax.running import select, zeros_like
 from rnnjax.scenarios._losses import valid_steps
 from rnnjax.scenarios._modules import dense
 

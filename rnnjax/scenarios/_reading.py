@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_lengths
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.cells._flagged import select, zeros_like
+from rnnjax.running import select, zeros_like
 from rnnjax.scenarios._carries import drawn, state_of
 from rnnjax.scenarios._losses import valid_steps
 from rnnjax.scenarios._modules import Module, apply_module, check_readable

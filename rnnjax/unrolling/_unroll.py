@@ -4,22 +4,11 @@ from functools import partial
 
 import jax
 
+from rnnjax._execution import Gradient, Method, Sequence
 from rnnjax._reverse_only import named_refusal
-from rnnjax._types import (
-    Array,
-    Carry,
-    Cell,
-    Fused,
-    Gradient,
-    Method,
-    Params,
-    PyTree,
-    Sequence,
-)
-from rnnjax.cells._sequence import checked_sequence, final_carry, prepare
-from rnnjax.gradients import autodiff, bptt
-from rnnjax.methods import Auto, auto
-from rnnjax.methods._auto import resolve
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.methods import Auto, Plan, auto, bind, resolve
+from rnnjax.running import validate
 
 
 def unroll(
@@ -45,8 +34,10 @@ def unroll(
 
     Args:
       cell: the `Cell`.
-      params: its weights. Their dtype is the dtype of the computation: xs is cast to it.
-      xs: inputs `[T, ..., D]`, floating point, time first.
+      params: its weights. Their dtype is the dtype of the computation: xs is cast to it, but for
+        integers and booleans.
+      xs: inputs `[T, ..., D]`, time first: an array, or a pytree of arrays for a cell that reads
+        one. `Structure.feature_axes` of the cell says how many axes at the end are features.
       carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
       key: PRNG key for cells with training-time randomness (dropout, zoneout), which run in
         their evaluation form without one. Not together with `carry`, which then holds it.
@@ -59,10 +50,12 @@ def unroll(
         or zoneout restarts from the same keys, so a sequence's episodes share their masks.
       reverse: run from t = T down to 1. Outputs keep their place in time, and padding is
         still on the right.
-      gradient: how to differentiate: `autodiff()`, `bptt()`. None means `bptt()` for a cell
-        with a hand-derived rule and `autodiff()` for others.
+      gradient: how to differentiate: `autodiff()`, `bptt()`, or one that wraps these,
+        `truncated(k)`, `checkpointed(k)`. None means the method's own default: the hand-derived
+        rule of a cell that has one, autodiff for others.
       method: how to execute: `sequential()`, `native()`, `cudnn()`, or `auto()`, the default,
-        which takes the fastest of them that can run this; `methods.explain` says which.
+        which takes the fastest of them that can run this; `methods.explain` says which. The
+        layers of a `stack` are run one after the other, each by its own.
 
     Returns:
       `(carry, ys)`: the carry after the last step (each sequence's own last), and the outputs
@@ -82,24 +75,24 @@ def unroll(
       >>> carry.h.shape, ys.shape, float(jnp.abs(ys[6:, 1]).sum())
       ((2, 4), (10, 2, 4), 0.0)
     """
-    gradient = gradient or (autodiff() if cell.rule is None else bptt())
-    sequence = checked_sequence(cell, params, xs, carry, key, lengths, resets)
-    method = resolve(method or auto(), cell, gradient, params, sequence)
+    sequence = validate(cell, params, xs, carry, key, lengths, resets)
+    base = None if gradient is None else gradient.base
+    plan = resolve(method or auto(), cell, base, params, sequence)
     with named_refusal():
-        return _run(cell, gradient, method, reverse, params, sequence)
+        return _run(cell, gradient, plan, reverse, params, sequence)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _run(
     cell: Cell,
-    gradient: Gradient,
-    method: Method,
+    gradient: Gradient | None,
+    plan: Plan,
     reverse: bool,
     params: Params,
     sequence: Sequence,
 ) -> tuple[Carry, PyTree]:
-    if isinstance(method, Fused):
-        return method.run(cell, params, sequence, reverse)
-    cell, carry, inputs = prepare(cell, params, sequence, reverse)
-    carry, ys = gradient.run(cell, method, params, carry, inputs, reverse)
-    return final_carry(carry), ys
+    if gradient is None:
+        run = bind(plan, cell, None, reverse)
+    else:
+        run = gradient.wrap(bind(plan, cell, gradient.base, reverse), reverse)
+    return run(params, sequence)

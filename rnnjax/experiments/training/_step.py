@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rnnjax._checks import is_float
+from rnnjax._checks import is_inexact
 from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.experiments.tasks import Batch, Loss
 from rnnjax.flow._norms import features_norm
@@ -135,13 +135,13 @@ def _in_dtype(loss: Loss, dtype: Any) -> Loss:
         return loss
 
     def cast(tree: PyTree) -> PyTree:
-        return jax.tree.map(lambda x: x.astype(dtype) if is_float(x) else x, tree)
+        return jax.tree.map(lambda x: x.astype(dtype) if is_inexact(x) else x, tree)
 
     def cast_loss(
         params: Params, carry: Carry, batch: Batch, key: Array | None
     ) -> tuple[Array, tuple[Carry, dict[str, Array]]]:
         cost, (new, extra) = loss(cast(params), cast(carry), batch, key)
-        new = jax.tree.map(lambda x, old: x.astype(old.dtype) if is_float(x) else x, new, carry)
+        new = jax.tree.map(lambda x, old: x.astype(old.dtype) if is_inexact(x) else x, new, carry)
         return cost, (new, extra)
 
     return cast_loss

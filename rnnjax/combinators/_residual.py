@@ -2,9 +2,23 @@
 
 from typing import Any
 
-from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule
+from rnnjax._checks import check_cell
+from rnnjax._types import (
+    Array,
+    Carry,
+    Cell,
+    Clip,
+    Linear,
+    Params,
+    PyTree,
+    Rule,
+    Structure,
+    known,
+)
+from rnnjax.combinators._inner import combinator
 
 
+@combinator
 def residual(cell: Cell) -> Cell:
     """Add a cell's input to its output, as between the layers of a deep recurrent net.
 
@@ -17,6 +31,7 @@ def residual(cell: Cell) -> Cell:
       A `Cell` with the same params and carry, and a rule if `cell` has one.
 
     Raises:
+      TypeError: `cell` is not a `Cell`.
       ValueError: (at the first step) the output does not have the input's features.
 
     Example:
@@ -34,7 +49,22 @@ def residual(cell: Cell) -> Cell:
         carry, y_t = cell.step(params, carry, x_t)
         return carry, _add(x_t, y_t)
 
-    return cell._replace(step=step, rule=None if cell.rule is None else _residual_rule(cell.rule))
+    inner = known(check_cell(cell))
+    structure = Structure(
+        linear=None if inner.linear is None else _residual_linear(inner.linear),
+        feature_axes=inner.feature_axes,
+        through_weights=inner.through_weights,
+        skips=cell,
+    )
+    rule = None if cell.rule is None else _residual_rule(cell.rule)
+    return Cell(cell.init, cell.initial_carry, step, rule, structure)
+
+
+def _residual_linear(inner: Linear) -> Linear:
+    def readout(params: Params, carry: Carry, xs: Array) -> Array:
+        return xs + inner.readout(params, carry, xs)
+
+    return inner._replace(readout=readout)
 
 
 def _add(x_t: Array, y_t: Array) -> Array:

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
-from rnnjax._types import Array, Cell, Clip, Rule
-from rnnjax.cells._build import DType, draw_weights
-from rnnjax.cells._linear import add_bias, affine, sum_bias, sum_outer
+from rnnjax._types import Array, Cell, Clip, Inputs, Rule, Structure
+from rnnjax.cells._build import DType, draw_weights, factory
 from rnnjax.cells.initializers import Initializer, glorot, orthogonal
+from rnnjax.cells.linear_algebra import add_bias, affine, sum_bias, sum_outer
+
+__all__ = ["GRUCarry", "GRUParams", "gru"]
 
 
 class GRUParams(NamedTuple):
@@ -33,6 +35,7 @@ class GRUTape(NamedTuple):
     recurrent: Any  # Array [..., H] h_{t-1} W_hn + b_hn; None when the reset comes before
 
 
+@factory
 def gru(
     hidden: int,
     *,
@@ -80,19 +83,20 @@ def gru(
     w_x_init, w_h_init = w_x_init or glorot(), w_h_init or orthogonal()
     after = check_choice("reset", reset, ("before", "after")) == "after"
 
-    def init(key: Array, input_size: int) -> GRUParams:
-        w_x, w_h, b = draw_weights(key, input_size, hidden, 3, w_x_init, w_h_init, dtype)
+    def init(key: Array, inputs: Inputs) -> GRUParams:
+        w_x, w_h, b = draw_weights(key, inputs, hidden, 3, w_x_init, w_h_init, dtype)
         return GRUParams(w_x, w_h, b, jnp.zeros(hidden, w_h.dtype) if after else None)
 
     if after:
-        rule = Rule(_project, _forward_after, _backward_after, _gradients_after, "gru")
+        rule = Rule(_project, _forward_after, _backward_after, _gradients_after)
     else:
         rule = Rule(_project, _forward_before, _backward_before, _gradients_before)
 
     def step(params: GRUParams, carry: GRUCarry, x_t: Array):
         return rule.forward(params, carry, _project(params, x_t))[0]
 
-    return Cell(init, _initial_carry, step, rule)
+    structure = Structure(form=("gru", reset), output="h")
+    return Cell(init, _initial_carry, step, rule, structure)
 
 
 def _initial_carry(

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 
-from rnnjax._types import Cell, Step
+from rnnjax._checks import check_cell
+from rnnjax._types import Cell, Step, Structure
+from rnnjax.combinators._inner import combinator
 
 
+@combinator
 def wrap(cell: Cell, change: Callable[[Step], Step]) -> Cell:
     """Change a cell's step and keep its params and carry.
 
-    The hand-derived rule belongs to the old step, so it is dropped: gradients of the new cell
-    come from `autodiff()`. A new rule can be put back with `cell._replace(rule=...)`, after
+    What is known of the old step (its hand-derived rule, its kernel, which field of the carry y_t
+    is) need not hold for the new one and is dropped: gradients of the new cell come from
+    `autodiff()`. A rule of your own can be added with `cell._replace(rule=...)`, after
     `rnnjax.gradients.check` has passed it.
 
     Args:
@@ -18,6 +22,9 @@ def wrap(cell: Cell, change: Callable[[Step], Step]) -> Cell:
 
     Returns:
       A `Cell` with rule=None.
+
+    Raises:
+      TypeError: `cell` is not a `Cell`.
 
     Example:
       >>> import jax, rnnjax
@@ -31,4 +38,6 @@ def wrap(cell: Cell, change: Callable[[Step], Step]) -> Cell:
       >>> rnnjax.unroll(cell, params, jax.numpy.ones((5, 2)))[1].shape
       (5, 4)
     """
-    return cell._replace(step=change(cell.step), rule=None)
+    check_cell(cell)
+    axes = Structure(feature_axes=cell.structure.feature_axes)
+    return Cell(cell.init, cell.initial_carry, change(cell.step), structure=axes)

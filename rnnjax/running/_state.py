@@ -1,4 +1,7 @@
-"""The state of any cell as one vector: the float leaves of its carry, in the order of the tree."""
+"""The state of any cell as one real vector: the differentiable leaves of its carry, in order.
+
+A complex number is two entries: the real parts of a leaf, then its imaginary parts.
+"""
 
 import math
 from typing import Any
@@ -6,31 +9,31 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import is_float
+from rnnjax._checks import is_inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 
 
 def leaf_indices(tree: PyTree, leaf: str | None) -> tuple[int, ...]:
-    """Which of the tree's leaves are floating point and, with a name, belong to such a field.
+    """Which of the tree's leaves are differentiable and, with a name, belong to such a field.
 
     Raises:
       TypeError: `leaf` is neither None nor a string.
-      ValueError: no float leaf, or none in a field of that name; the error lists the leaves.
+      ValueError: no differentiable leaf, or none in a field of that name; the error lists them.
     """
     if leaf is not None and not isinstance(leaf, str):
         raise TypeError(f"leaf must be the name of a field of the carry or None, got {leaf!r}")
     flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-    floats = {i: path for i, (path, value) in enumerate(flat) if is_float(value)}
+    floats = {i: path for i, (path, value) in enumerate(flat) if is_inexact(value)}
     if not floats:
-        raise ValueError("the carry has no floating-point leaf, so there is no gradient flow in it")
+        raise ValueError("the carry has no real or complex leaf: no gradient flows through it")
     if leaf is None:
         return tuple(floats)
     chosen = tuple(i for i, path in floats.items() if leaf in map(_entry_name, path))
     if not chosen:
         names = ", ".join(jax.tree_util.keystr(path) or "(the carry)" for path in floats.values())
         raise ValueError(
-            f"leaf must be the name of a field of the carry, got {leaf!r}: its float leaves are "
-            f"{names}. leaf=None takes all of them"
+            f"leaf must be the name of a field of the carry, got {leaf!r}: its differentiable "
+            f"leaves are {names}. leaf=None takes all of them"
         )
     return chosen
 
@@ -46,30 +49,35 @@ def chosen_leaves(carry: Carry, indices: tuple[int, ...]) -> list[Array]:
 
 
 def accumulation_dtype(leaves: list[Array]) -> Any:
-    """The dtype to sum these leaves in: at least float32."""
-    return jnp.result_type(jnp.float32, *(x.dtype for x in leaves))  # of weak types as well
+    """The real dtype to sum these leaves in: at least float32."""
+    return jnp.result_type(jnp.float32, *(jnp.finfo(x.dtype).dtype for x in leaves))
 
 
 def pack(leaves: list[Array], batch_ndim: int) -> Array:
-    """The leaves' features side by side: `[..., S]`, in at least float32."""
+    """The leaves' features side by side: `[..., S]`, real and in at least float32."""
     dtype = accumulation_dtype(leaves)
-    shapes = [(*x.shape[:batch_ndim], _feature_count(x, batch_ndim)) for x in leaves]
-    flat = [x.astype(dtype).reshape(shape) for x, shape in zip(leaves, shapes, strict=True)]
-    return jnp.concatenate(flat, axis=-1)
-
-
-def _feature_count(x: Array, batch_ndim: int) -> int:
-    return math.prod(x.shape[batch_ndim:])
+    flat: list[Array] = []
+    for x in leaves:
+        x = x.reshape((*x.shape[:batch_ndim], math.prod(x.shape[batch_ndim:])))
+        flat.extend((x.real, x.imag) if jnp.iscomplexobj(x) else (x,))
+    return jnp.concatenate([x.astype(dtype) for x in flat], axis=-1)
 
 
 def unpack(vector: Array, like: list[Array]) -> list[Array]:
-    """`vector [..., S]` as leaves of the shapes and dtypes of `like`."""
+    """Inverse of `pack`: `vector [..., S]` as leaves of the shapes and dtypes of `like`."""
     parts, begin = [], 0
-    for x in like:
-        size = _feature_count(x, vector.ndim - 1)
-        part = vector[..., begin : begin + size]
-        parts.append(part.reshape(x.shape).astype(x.dtype))
+
+    def take(size: int) -> Array:
+        nonlocal begin
         begin += size
+        return vector[..., begin - size : begin]
+
+    for x in like:
+        size = math.prod(x.shape[vector.ndim - 1 :])
+        part = take(size)
+        if jnp.iscomplexobj(x):
+            part = jax.lax.complex(part, take(size))
+        parts.append(part.reshape(x.shape).astype(x.dtype))
     return parts
 
 

@@ -5,11 +5,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
-from rnnjax._types import Array, Cell, Clip, Rule
+from rnnjax._types import Array, Cell, Clip, Inputs, Rule, Structure
 from rnnjax.cells._activations import ACTIVATIONS, ActivationName
-from rnnjax.cells._build import DType, draw_weights
-from rnnjax.cells._linear import affine, joint_affine, sum_bias, sum_outer
+from rnnjax.cells._build import DType, draw_weights, factory
 from rnnjax.cells.initializers import Initializer, glorot, identity, normal, orthogonal
+from rnnjax.cells.linear_algebra import affine, joint_affine, sum_bias, sum_outer
+
+__all__ = ["VanillaCarry", "VanillaParams", "irnn", "vanilla"]
 
 
 class VanillaParams(NamedTuple):
@@ -29,6 +31,7 @@ class VanillaTape(NamedTuple):
     h_tm1: Array  # [..., H]
 
 
+@factory
 def vanilla(
     hidden: int,
     activation: ActivationName = "tanh",
@@ -73,8 +76,8 @@ def vanilla(
     phi = ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
     w_x_init, w_h_init = w_x_init or glorot(), w_h_init or orthogonal()
 
-    def init(key: Array, input_size: int) -> VanillaParams:
-        return VanillaParams(*draw_weights(key, input_size, hidden, 1, w_x_init, w_h_init, dtype))
+    def init(key: Array, inputs: Inputs) -> VanillaParams:
+        return VanillaParams(*draw_weights(key, inputs, hidden, 1, w_x_init, w_h_init, dtype))
 
     def initial_carry(
         params: VanillaParams, batch_shape: tuple[int, ...] = (), key: Array | None = None
@@ -102,9 +105,8 @@ def vanilla(
         delta = clip(dh * phi.derivative(tape.h))
         return VanillaCarry(delta @ params.w_h.T), delta
 
-    kernel = f"vanilla_{activation}" if activation in ("tanh", "relu") else None
-    rule = Rule(project, forward, backward, _gradients, kernel)
-    return Cell(init, initial_carry, step, rule)
+    structure = Structure(form=("vanilla", activation), through_weights=("h",), output="h")
+    return Cell(init, initial_carry, step, Rule(project, forward, backward, _gradients), structure)
 
 
 def _gradients(params: VanillaParams, xs: Array, tapes: VanillaTape, deltas: Array):
@@ -115,6 +117,7 @@ def _gradients(params: VanillaParams, xs: Array, tapes: VanillaTape, deltas: Arr
     return params_ct, deltas @ params.w_x.T
 
 
+@factory
 def irnn(
     hidden: int, scale: float = 1.0, *, w_x_stddev: float = 0.001, dtype: DType | None = None
 ) -> Cell:

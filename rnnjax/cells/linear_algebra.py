@@ -1,15 +1,33 @@
-"""The affine map that every cell projects its inputs with, and its gradients over a sequence."""
+"""The linear algebra that rules are written with: affine maps and their gradients over a sequence.
+
+The sums over time and batch take all steps at once, `[T, ..., D]`, and accumulate in float32 at
+least.
+"""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import is_inexact
 from rnnjax._types import Array
+
+__all__ = [
+    "add_bias",
+    "affine",
+    "check_features",
+    "joint_affine",
+    "sum_bias",
+    "sum_outer",
+    "sum_product",
+]
 
 
 def affine(x: Array, w: Array, b: Array | None = None) -> Array:
     """x W + b over the last axis: x [..., D], w [D, G], b [G] -> [..., G].
 
     Raises:
+      TypeError: x is not one array of real or complex numbers.
       ValueError: x does not have the D features that w was initialised for.
     """
     check_features(x, w)
@@ -22,8 +40,20 @@ def add_bias(z: Array, b: Array) -> Array:
     return z + b.reshape((1,) * (z.ndim - 1) + b.shape)
 
 
-def check_features(x: Array, w: Array) -> None:
-    """Raise ValueError unless x [..., D] has the D features that w [D, G] was initialised for."""
+def check_features(x: Any, w: Array) -> None:
+    """Raise unless x [..., D] is an array with the D features that w [D, G] was initialised for.
+
+    Raises:
+      TypeError: x is a pytree, or has integers or booleans.
+      ValueError: another number of features.
+    """
+    if not hasattr(x, "dtype"):
+        raise TypeError(f"this cell reads one array a step, got a {type(x).__name__}")
+    if not is_inexact(x):
+        raise TypeError(
+            f"xs has dtype {x.dtype}: cells read floating-point features. Embed token ids first "
+            "(table[ids], or flax.linen.Embed), or cast with xs.astype(float)"
+        )
     if x.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(
             f"the input has shape {x.shape} but the cell's weights expect [..., {w.shape[0]}]: "
@@ -43,10 +73,7 @@ def joint_affine(x: Array, h: Array, w_x: Array, w_h: Array, b: Array) -> Array:
 
 
 def sum_outer(xs: Array, deltas: Array) -> Array:
-    """Σ_t x_tᵀ δ_t over time and batch: xs [T, ..., D], deltas [T, ..., G] -> [D, G].
-
-    One contraction, accumulated in float32 at least.
-    """
+    """Σ_t x_tᵀ δ_t over time and batch, in one contraction: [T, ..., D], [T, ..., G] -> [D, G]."""
     leading = tuple(range(deltas.ndim - 1))
     total = jax.lax.dot_general(
         xs, deltas, ((leading, leading), ((), ())), preferred_element_type=_wide(deltas)
@@ -55,9 +82,19 @@ def sum_outer(xs: Array, deltas: Array) -> Array:
 
 
 def sum_bias(deltas: Array) -> Array:
-    """Σ_t δ_t over time and batch: deltas [T, ..., G] -> [G], accumulated in float32 at least."""
+    """Σ_t δ_t over time and batch: deltas [T, ..., G] -> [G]."""
     leading = tuple(range(deltas.ndim - 1))
     return jnp.sum(deltas, axis=leading, dtype=_wide(deltas)).astype(deltas.dtype)
+
+
+def sum_product(values: Array, deltas: Array) -> Array:
+    """Σ_t v_t ⊙ δ_t over time and batch: both [T, ..., G] -> [G].
+
+    The gradient of weights that multiply entry by entry: diagonal recurrence, peepholes.
+    """
+    leading = tuple(range(deltas.ndim - 1))
+    wide = _wide(deltas)
+    return jnp.sum(values.astype(wide) * deltas.astype(wide), axis=leading).astype(deltas.dtype)
 
 
 def _wide(x: Array) -> jnp.dtype:

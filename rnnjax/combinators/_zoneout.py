@@ -5,9 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_rate
-from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule
-from rnnjax.cells._compose import keep_mask, next_keys, start_random
+from rnnjax._checks import check_cell, check_rate
+from rnnjax._random import keep_mask, next_keys
+from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Structure, known
+from rnnjax.combinators._inner import combinator, start_random
+from rnnjax.combinators._residual import residual
 
 
 class ZoneoutCarry(NamedTuple):
@@ -15,18 +17,20 @@ class ZoneoutCarry(NamedTuple):
     keys: Array | None  # [...] PRNG keys, one an example; None in evaluation
 
 
+@combinator
 def zoneout(cell: Cell, **rates: float) -> Cell:
     """Let units keep their previous state at random, instead of dropping them.
 
         m ~ Bernoulli(rate of s)
         s_t = m ⊙ s_{t-1} + (1 - m) ⊙ s'_t        for each field s of the carry
-        y_t = h_t
+        y_t = the field of the carry that the cell's output is (h_t)
 
     where s'_t is what the cell itself computes. Without a key, m is its mean: the expected
     update, for evaluation. The error flows back through the kept units unchanged.
 
     Args:
-      cell: a cell whose output is the carry's field `h`.
+      cell: a cell whose output is a field of its carry, which it says in `structure.output`; or
+        `residual` around one, whose skip connection then stays outside.
       rates: the probability of keeping, in [0, 1), by the name of the carry's field; fields not
         named are always updated. The paper's choice for language is `h=0.05, c=0.5`.
 
@@ -34,7 +38,9 @@ def zoneout(cell: Cell, **rates: float) -> Cell:
       A `Cell` with the same params and a `ZoneoutCarry`.
 
     Raises:
-      ValueError: a rate outside [0, 1), no rates, or (when the carry is made) unknown fields.
+      TypeError: `cell` is not a `Cell`.
+      ValueError: a rate outside [0, 1), no rates, a cell whose output is no field of its carry, or
+        (when the carry is made) unknown fields.
 
     Example:
       >>> import jax, rnnjax
@@ -52,13 +58,23 @@ def zoneout(cell: Cell, **rates: float) -> Cell:
         raise ValueError("zoneout needs a rate by carry field, such as zoneout(lstm(8), h=0.1)")
     for field, rate in rates.items():
         check_rate(field, rate)
+    inner = known(check_cell(cell))
+    if inner.skips is not None:
+        return residual(zoneout(inner.skips, **rates))
+    output = inner.output
+    if output is None:
+        raise ValueError(
+            f"zoneout gives y_t = h_t, and {cell!r} does not say that its output is a field of "
+            "its carry: inside stack() and wrap() apply zoneout to the single cells. A cell of "
+            "yours says so with Structure(output='h')"
+        )
 
     def initial_carry(
         params: Params, batch_shape: tuple[int, ...] = (), key: Array | None = None
     ) -> ZoneoutCarry:
-        inner, keys = start_random(cell, params, batch_shape, key)
-        _check_fields(inner, rates)
-        return ZoneoutCarry(inner, keys)
+        carry, keys = start_random(cell, params, batch_shape, key)
+        _check_fields(carry, rates)
+        return ZoneoutCarry(carry, keys)
 
     def masks(carry: ZoneoutCarry) -> tuple[Array | None, dict[str, Any]]:
         """The keys to carry on, and m [..., H] by field; the mean of m in evaluation."""
@@ -68,17 +84,19 @@ def zoneout(cell: Cell, **rates: float) -> Cell:
         for field, rate in rates.items():
             keys, now = next_keys(keys)
             state = getattr(carry.cell, field)
-            drawn[field] = (~keep_mask(now, rate, state.shape[-1])).astype(state.dtype)
+            kept = ~keep_mask(now, rate, state.shape[now.ndim :])
+            drawn[field] = kept.astype(state.dtype)
         return keys, drawn
 
-    def step(params: Params, carry: ZoneoutCarry, x_t: Array):
+    def step(params: Params, carry: ZoneoutCarry, x_t: PyTree):
         keys, m = masks(carry)
         new, _ = cell.step(params, carry.cell, x_t)
         new = _mix(m, carry.cell, new)
-        return ZoneoutCarry(new, keys), new.h
+        return ZoneoutCarry(new, keys), getattr(new, output)
 
-    rule = None if cell.rule is None else _zoneout_rule(cell.rule, masks)
-    return Cell(cell.init, initial_carry, step, rule)
+    rule = None if cell.rule is None else _zoneout_rule(cell.rule, masks, output)
+    structure = Structure(feature_axes=inner.feature_axes)
+    return Cell(cell.init, initial_carry, step, rule, structure)
 
 
 def _mix(m: dict[str, Array], old: Carry, new: Carry) -> Carry:
@@ -86,18 +104,18 @@ def _mix(m: dict[str, Array], old: Carry, new: Carry) -> Carry:
     return new._replace(**mixed)
 
 
-def _zoneout_rule(inner: Rule, masks) -> Rule:
+def _zoneout_rule(inner: Rule, masks, output: str) -> Rule:
     def forward(params: Params, carry: ZoneoutCarry, z_t: PyTree):
         keys, m = masks(carry)
         (new, _), tape = inner.forward(params, carry.cell, z_t)
         new = _mix(m, carry.cell, new)
-        return (ZoneoutCarry(new, keys), new.h), (tape, m)
+        return (ZoneoutCarry(new, keys), getattr(new, output)), (tape, m)
 
     def backward(params: Params, tape, carry_ct: ZoneoutCarry, y_ct: Array, clip: Clip):
         # s_t = m s_{t-1} + (1 - m) s'_t:   ∂C/∂s'_t = (1 - m) ∂C/∂s_t, and m ∂C/∂s_t goes straight
-        # to s_{t-1}. The cell's own y'_t is replaced by h_t, so ∂C/∂y_t joins ∂C/∂h_t.
+        # to s_{t-1}. The cell's own y'_t is replaced by h_t, so ∂C/∂y_t is added to ∂C/∂h_t.
         inner_tape, m = tape
-        ct = carry_ct.cell._replace(h=carry_ct.cell.h + y_ct)
+        ct = carry_ct.cell._replace(**{output: getattr(carry_ct.cell, output) + y_ct})
         updated = ct._replace(**{f: (1 - m[f]) * getattr(ct, f) for f in m})
         old_ct, delta = inner.backward(
             params, inner_tape, updated, jax.tree.map(jnp.zeros_like, y_ct), clip
@@ -113,11 +131,6 @@ def _zoneout_rule(inner: Rule, masks) -> Rule:
 
 def _check_fields(carry: Carry, rates: dict[str, float]) -> None:
     fields = getattr(carry, "_fields", ())
-    if "h" not in fields:
-        raise ValueError(
-            f"zoneout needs a cell whose carry has a field h, got {type(carry).__name__}: inside "
-            "stack() wrap the single cells"
-        )
     unknown = [field for field in rates if field not in fields]
     if unknown:
         raise ValueError(

@@ -1,7 +1,7 @@
 """From what a user passes for a sequence to a cell, a carry and inputs that a scan can run.
 
-`unroll` and everything else that runs a cell over time share these two halves:
-`checked_sequence` reads shapes and known values and raises; `prepare` is traced.
+`unroll` and everything else that runs a cell over time share these two halves: `validate` reads
+shapes and known values and raises; `prepare` is traced.
 """
 
 from typing import NamedTuple
@@ -9,13 +9,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_carry, check_lengths, check_resets, check_sequence
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, Sequence
-from rnnjax.cells._compose import start
-from rnnjax.cells._flagged import Flagged, RestartCarry, freezing, restarting, select
+from rnnjax._checks import check_carry, check_cell, check_lengths, check_resets
+from rnnjax._execution import Sequence
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
+from rnnjax.running._flagged import Flagged, RestartCarry, freezing, restarting, select
+from rnnjax.running._shapes import input_dtypes, leading_shape
 
 
-def checked_sequence(
+def validate(
     cell: Cell,
     params: Params,
     xs: PyTree,
@@ -24,9 +25,11 @@ def checked_sequence(
     lengths: Array | None = None,
     resets: Array | None = None,
 ) -> Sequence:
-    """Hold everything that comes with a sequence against the cell; see `unroll` for the errors."""
-    length, batch_shape = check_sequence(xs)
-    fresh = start(cell, params, batch_shape, key)
+    """Validate a sequence and its options against the cell; see `unroll` for the errors."""
+    check_cell(cell)
+    length, batch_shape = leading_shape(cell, params, xs, lengths)
+    fresh = initial_carry(cell, params, batch_shape, key)
+    _check_batch(fresh, batch_shape)
     if carry is None:
         carry = fresh
     elif key is not None:
@@ -35,14 +38,25 @@ def checked_sequence(
             "cell.initial_carry(params, batch_shape, key)"
         )
     else:
-        check_carry(
-            "carry", carry, _expected_carry(cell, params, batch_shape, carry, fresh, resets)
-        )
+        expected = _expected_carry(cell, params, batch_shape, carry, fresh, resets)
+        check_carry("carry", carry, expected)
     if lengths is not None:
         lengths = check_lengths(lengths, length, batch_shape)
     if resets is not None:
         resets = check_resets(resets, length, batch_shape)
     return Sequence(xs, carry, fresh, lengths, resets)
+
+
+def _check_batch(carry: Carry, batch_shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless every leaf of an initial carry begins with the batch shape."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(carry)[0]:
+        if jnp.shape(leaf)[: len(batch_shape)] != batch_shape:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"cell.initial_carry(params, {batch_shape}){name} has shape {jnp.shape(leaf)}: "
+                "every leaf of a carry begins with the batch shape, so that examples freeze and "
+                "restart one by one. What all of them share belongs in params"
+            )
 
 
 def _expected_carry(
@@ -81,7 +95,7 @@ def _expected_carry(
 class Masked(NamedTuple):
     """The inputs of a sequence as a loop reads them."""
 
-    xs: PyTree  # [T, ..., D] in the params' dtype, zero in the padding
+    xs: PyTree  # [T, ..., *features] in the params' precision, zero in the padding
     valid: Array | None  # [T, ...] bool: False in the padding
     begins: Array | None  # [T, ...] bool: the carry restarts before this step of the loop
 
@@ -89,8 +103,7 @@ class Masked(NamedTuple):
 def mask(params: Params, sequence: Sequence, reverse: bool) -> Masked:
     """Spell out lengths and resets step by step."""
     xs, _, _, lengths, resets = sequence
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    xs = jax.tree.map(lambda x: jnp.asarray(x, dtype), xs)
+    xs = jax.tree.map(jnp.asarray, xs, input_dtypes(params, xs))
     steps = jax.tree.leaves(xs)[0].shape[0]
     valid = None
     if lengths is not None:
@@ -107,7 +120,7 @@ def mask(params: Params, sequence: Sequence, reverse: bool) -> Masked:
 def prepare(
     cell: Cell, params: Params, sequence: Sequence, reverse: bool = False
 ) -> tuple[Cell, Carry, PyTree]:
-    """The cell, carry and inputs to scan: xs in the params' dtype, lengths and resets built in.
+    """The cell, carry and inputs to scan: xs in the params' precision, lengths and resets built in.
 
     `scan(partial(cell.step, params), carry, inputs)` then runs the whole sequence;
     `final_carry` takes its last carry back to the form of the user's cell.

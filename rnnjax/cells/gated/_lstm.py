@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
-from rnnjax._types import Array, Cell, Clip, Rule
-from rnnjax.cells._build import DType, draw_weights
-from rnnjax.cells._linear import affine, joint_affine, sum_bias, sum_outer
+from rnnjax._types import Array, Cell, Clip, Inputs, Rule, Structure
+from rnnjax.cells._build import DType, draw_weights, factory
 from rnnjax.cells.initializers import Initializer, glorot, orthogonal
+from rnnjax.cells.linear_algebra import affine, joint_affine, sum_bias, sum_outer
+
+__all__ = ["LSTMCarry", "LSTMParams", "lstm"]
 
 
 class LSTMParams(NamedTuple):
@@ -33,6 +35,7 @@ class LSTMTape(NamedTuple):
     c_tm1: Array  # [..., H]
 
 
+@factory
 def lstm(
     hidden: int,
     *,
@@ -78,12 +81,13 @@ def lstm(
     check_positive_int("hidden", hidden)
     w_x_init, w_h_init = w_x_init or glorot(), w_h_init or orthogonal()
 
-    def init(key: Array, input_size: int) -> LSTMParams:
-        w_x, w_h, b = draw_weights(key, input_size, hidden, 4, w_x_init, w_h_init, dtype)
+    def init(key: Array, inputs: Inputs) -> LSTMParams:
+        w_x, w_h, b = draw_weights(key, inputs, hidden, 4, w_x_init, w_h_init, dtype)
         return LSTMParams(w_x, w_h, b.at[hidden : 2 * hidden].set(forget_bias))
 
+    structure = Structure(form="lstm", through_weights=("h",), output="h")
     return Cell(
-        init, _initial_carry, _step, Rule(_project, _forward, _backward, _gradients, "lstm")
+        init, _initial_carry, _step, Rule(_project, _forward, _backward, _gradients), structure
     )
 
 

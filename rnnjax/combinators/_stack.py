@@ -4,10 +4,28 @@ from typing import Any
 
 import jax
 
-from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule
-from rnnjax.cells._compose import inner_forward, inner_input_ct, output_size, start
+from rnnjax._checks import check_cell
+from rnnjax._types import (
+    Array,
+    Carry,
+    Cell,
+    Clip,
+    Inputs,
+    Params,
+    PyTree,
+    Rule,
+    Structure,
+    initial_carry,
+)
+from rnnjax.combinators._inner import (
+    combinator,
+    inner_forward,
+    inner_input_ct,
+    output_features,
+)
 
 
+@combinator
 def stack(*cells: Cell) -> Cell:
     """Deep recurrence as one cell: at every step, each cell reads the output of the one below.
 
@@ -18,9 +36,11 @@ def stack(*cells: Cell) -> Cell:
 
     Returns:
       A `Cell` whose params and carry are tuples with one entry a cell, as those of `serial`. It
-      has a rule if all of its cells have.
+      has a rule if all of its cells have. `unroll` runs its cells one after the other, each by the
+      fastest method that can.
 
     Raises:
+      TypeError: an argument is not a `Cell`.
       ValueError: no cells.
 
     Example:
@@ -36,22 +56,26 @@ def stack(*cells: Cell) -> Cell:
     if not cells:
         raise ValueError("stack() needs at least one cell")
 
-    def init(key: Array, input_size: int) -> Params:
+    for cell in cells:
+        check_cell(cell)
+
+    def init(key: Array, inputs: Inputs) -> Params:
         params: list[Params] = []
         for cell, cell_key in zip(cells, jax.random.split(key, len(cells)), strict=True):
-            params.append(cell.init(cell_key, input_size))
-            input_size = output_size(cell, params[-1], input_size)
+            params.append(cell.init(cell_key, inputs))
+            inputs = output_features(cell, params[-1], inputs)
         return tuple(params)
 
-    def initial_carry(
+    def stacked_carry(
         params: Params, batch_shape: tuple[int, ...] = (), key: Array | None = None
     ) -> Carry:
         keys = [None] * len(cells) if key is None else jax.random.split(key, len(cells))
         return tuple(
-            start(cell, p, batch_shape, k) for cell, p, k in zip(cells, params, keys, strict=True)
+            initial_carry(cell, p, batch_shape, k)
+            for cell, p, k in zip(cells, params, keys, strict=True)
         )
 
-    def step(params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
+    def step(params: Params, carry: Carry, x_t: PyTree) -> tuple[Carry, PyTree]:
         new: list[Carry] = []
         for cell, cell_params, cell_carry in zip(cells, params, carry, strict=True):
             cell_carry, x_t = cell.step(cell_params, cell_carry, x_t)
@@ -59,10 +83,9 @@ def stack(*cells: Cell) -> Cell:
         return tuple(new), x_t
 
     rules = [cell.rule for cell in cells if cell.rule is not None]
-    rule = None
-    if len(rules) == len(cells):
-        rule = _stacked_rule(rules)._replace(layers=cells)
-    return Cell(init, initial_carry, step, rule)
+    rule = _stacked_rule(rules) if len(rules) == len(cells) else None
+    structure = Structure(layers=cells, feature_axes=cells[0].structure.feature_axes)
+    return Cell(init, stacked_carry, step, rule, structure)
 
 
 def _stacked_rule(rules: list[Rule]) -> Rule:

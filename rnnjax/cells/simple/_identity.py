@@ -5,10 +5,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
-from rnnjax._types import Array, Cell, Clip, Rule
-from rnnjax.cells._build import DType, float_dtype
-from rnnjax.cells._linear import affine, sum_outer
+from rnnjax._types import Array, Cell, Clip, Inputs, Linear, Rule, Structure
+from rnnjax.cells._build import DType, factory, float_dtype
 from rnnjax.cells.initializers import Initializer, glorot
+from rnnjax.cells.linear_algebra import affine, sum_outer
+
+__all__ = ["IdentityCarry", "IdentityParams", "identity_rnn"]
 
 
 class IdentityParams(NamedTuple):
@@ -19,6 +21,7 @@ class IdentityCarry(NamedTuple):
     h: Array  # [..., H] hidden state
 
 
+@factory
 def identity_rnn(
     hidden: int, *, w_x_init: Initializer | None = None, dtype: DType | None = None
 ) -> Cell:
@@ -52,9 +55,9 @@ def identity_rnn(
     check_positive_int("hidden", hidden)
     w_x_init = w_x_init or glorot()
 
-    def init(key: Array, input_size: int) -> IdentityParams:
-        check_positive_int("input_size", input_size)
-        return IdentityParams(w_x_init(key, (input_size, hidden), float_dtype(dtype)))
+    def init(key: Array, inputs: Inputs) -> IdentityParams:
+        shape = (check_positive_int("input_size", inputs), hidden)
+        return IdentityParams(w_x_init(key, shape, float_dtype(dtype)))
 
     def initial_carry(
         params: IdentityParams, batch_shape: tuple[int, ...] = (), key: Array | None = None
@@ -62,7 +65,10 @@ def identity_rnn(
         del key
         return IdentityCarry(jnp.zeros((*batch_shape, hidden), params.w_x.dtype))
 
-    return Cell(init, initial_carry, _step, Rule(_project, _forward, _backward, _gradients))
+    structure = Structure(form="identity", linear=Linear(_coefficients, _readout), output="h")
+    return Cell(
+        init, initial_carry, _step, Rule(_project, _forward, _backward, _gradients), structure
+    )
 
 
 def _project(params: IdentityParams, xs: Array) -> Array:
@@ -77,6 +83,16 @@ def _forward(params: IdentityParams, carry: IdentityCarry, z_t: Array):
 
 def _step(params: IdentityParams, carry: IdentityCarry, x_t: Array):
     return _forward(params, carry, _project(params, x_t))[0]
+
+
+def _coefficients(params: IdentityParams, xs: Array) -> tuple[IdentityCarry, IdentityCarry]:
+    b = _project(params, xs)
+    return IdentityCarry(jnp.ones_like(b)), IdentityCarry(b)
+
+
+def _readout(params: IdentityParams, carry: IdentityCarry, xs: Array) -> Array:
+    del params, xs
+    return carry.h
 
 
 def _backward(

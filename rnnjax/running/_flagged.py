@@ -9,8 +9,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Backward, Carry, Cell, Clip, Forward, Params, PyTree, Rule, Tape
-from rnnjax.cells._compose import start
+from rnnjax._types import (
+    Array,
+    Backward,
+    Carry,
+    Cell,
+    Clip,
+    Forward,
+    Linear,
+    Params,
+    PyTree,
+    Rule,
+    Structure,
+    Tape,
+    initial_carry as carry_of,
+    known,
+)
 
 
 class Flagged(NamedTuple):
@@ -62,8 +76,32 @@ def freezing(cell: Cell) -> Cell:
         new, y_t = cell.step(params, carry, x_t.value)
         return select(x_t.flag, new, carry), select(x_t.flag, y_t, zeros_like(y_t))
 
+    linear = known(cell).linear
+    structure = Structure(linear=None if linear is None else _freezing_linear(linear))
     rule = None if cell.rule is None else _freezing_rule(cell.rule)
-    return Cell(cell.init, cell.initial_carry, step, rule)
+    return Cell(cell.init, cell.initial_carry, step, rule, structure)
+
+
+def _freezing_linear(inner: Linear) -> Linear:
+    """a = 1 and b = 0 where the carry stays."""
+
+    def coefficients(params: Params, xs: Flagged) -> tuple[Carry, Carry]:
+        a, b = inner.coefficients(params, xs.value)
+        ones = jax.tree.map(lambda leaf: _unit(inner, leaf), a)
+        return select(xs.flag, a, ones), select(xs.flag, b, zeros_like(b))
+
+    def readout(params: Params, carry: Carry, xs: Flagged) -> PyTree:
+        ys = inner.readout(params, carry, xs.value)
+        return select(xs.flag, ys, zeros_like(ys))
+
+    return inner._replace(coefficients=coefficients, readout=readout)
+
+
+def _unit(linear: Linear, a: Array) -> Array:
+    """What leaves a carry as it is, in the shape of a_t."""
+    if linear.product == "diagonal":
+        return jnp.ones_like(a)
+    return jnp.broadcast_to(jnp.eye(a.shape[-1], dtype=a.dtype), a.shape)
 
 
 def _freezing_rule(inner: Rule) -> Rule:
@@ -91,7 +129,7 @@ def restarting(cell: Cell) -> Cell:
     def initial_carry(
         params: Params, batch_shape: tuple[int, ...] = (), key: Array | None = None
     ) -> RestartCarry:
-        carry = start(cell, params, batch_shape, key)
+        carry = carry_of(cell, params, batch_shape, key)
         return RestartCarry(carry, carry)
 
     def step(params: Params, carry: RestartCarry, x_t: Flagged) -> tuple[RestartCarry, Array]:

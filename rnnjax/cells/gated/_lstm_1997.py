@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
-from rnnjax._types import Array, Cell, Clip, Rule
-from rnnjax.cells._build import DType, draw_weights
-from rnnjax.cells._linear import affine, joint_affine, sum_bias, sum_outer
-from rnnjax.cells._lstm import LSTMCarry
+from rnnjax._types import Array, Cell, Clip, Inputs, Rule, Structure
+from rnnjax.cells._build import DType, draw_weights, factory
+from rnnjax.cells.gated._lstm import LSTMCarry
 from rnnjax.cells.initializers import Initializer, glorot, orthogonal
+from rnnjax.cells.linear_algebra import affine, joint_affine, sum_bias, sum_outer
+
+__all__ = ["LSTM1997Params", "lstm_1997"]
 
 
 class LSTM1997Params(NamedTuple):
@@ -29,6 +31,7 @@ class LSTM1997Tape(NamedTuple):
     tanh_c: Array  # [..., H] tanh(c_t)
 
 
+@factory
 def lstm_1997(
     hidden: int,
     *,
@@ -81,8 +84,8 @@ def lstm_1997(
     check_positive_int("hidden", hidden)
     w_x_init, w_h_init = w_x_init or glorot(), w_h_init or orthogonal()
 
-    def init(key: Array, input_size: int) -> LSTM1997Params:
-        w_x, w_h, b = draw_weights(key, input_size, hidden, 3, w_x_init, w_h_init, dtype)
+    def init(key: Array, inputs: Inputs) -> LSTM1997Params:
+        w_x, w_h, b = draw_weights(key, inputs, hidden, 3, w_x_init, w_h_init, dtype)
         return LSTM1997Params(w_x, w_h, b.at[2 * hidden :].set(output_bias))
 
     def h_read(carry: LSTMCarry) -> Array:
@@ -112,9 +115,10 @@ def lstm_1997(
         h_ct = jnp.zeros_like(dh) if truncate else delta @ params.w_h.T
         return LSTMCarry(h_ct, dc), delta
 
-    kernel = None if truncate else "lstm_1997"
-    rule = Rule(_project, forward, backward, _gradients, kernel)
-    return Cell(init, _initial_carry, step, rule)
+    form = None if truncate else "lstm_1997"
+    structure = Structure(form=form, through_weights=("h",), output="h")
+    rule = Rule(_project, forward, backward, _gradients)
+    return Cell(init, _initial_carry, step, rule, structure)
 
 
 def _initial_carry(

@@ -1,0 +1,115 @@
+"""Factories that are cached, and remember the call that made what they return."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CACHE_SIZE = 4096
+
+
+class Call(NamedTuple):
+    """A call of a factory, arguments that have their default left out; prints as it is written."""
+
+    name: str
+    positional: tuple[Any, ...] = ()
+    keywords: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        parts = [_text(value) for value in self.positional]
+        parts += [f"{name}={_text(value)}" for name, value in self.keywords]
+        return f"{self.name}({', '.join(parts)})"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.dtype):
+        return repr(value.name)
+    if inspect.isfunction(value):
+        return value.__qualname__
+    return repr(value)
+
+
+class _Arguments(NamedTuple):
+    values: tuple[tuple[str, Any], ...]  # by parameter, defaults included
+    booleans: tuple[bool, ...]  # True == 1, but they are not the same argument
+
+
+def cached(stamp: Callable[[T, Call], T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A decorator for factories: equal calls return the same object, stamped with its call.
+
+    Arguments that cannot be hashed, such as traced values, are passed on and nothing is cached.
+    """
+
+    def decorate(make: Callable[P, T]) -> Callable[P, T]:
+        signature = inspect.signature(make)
+
+        @functools.lru_cache(_CACHE_SIZE)
+        def build(arguments: _Arguments) -> T:
+            bound = inspect.BoundArguments(signature, dict(arguments.values))  # pyright: ignore
+            made = make(*bound.args, **_thawed(bound))
+            return stamp(made, _call(make.__name__, signature, dict(arguments.values)))
+
+        @functools.wraps(make)
+        def factory(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                arguments = _canonical(bound.arguments)
+                hash(arguments)
+            except TypeError:  # a wrong call, whose error `make` raises, or one that has no hash
+                return make(*args, **kwargs)
+            return build(arguments)
+
+        return factory
+
+    return decorate
+
+
+def _canonical(arguments: dict[str, Any]) -> _Arguments:
+    values = tuple((name, _frozen(name, value)) for name, value in arguments.items())
+    return _Arguments(values, tuple(isinstance(value, bool) for value in arguments.values()))
+
+
+def _frozen(name: str, value: Any) -> Any:
+    if isinstance(value, dict):  # **keywords
+        return tuple(value.items())
+    if isinstance(value, np.generic):
+        return value.item()
+    if name == "dtype" and value is not None:
+        return np.dtype(value)
+    return value
+
+
+def _thawed(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """The keyword arguments, `**keywords` as the dict that it was."""
+    keywords = {}
+    for name, parameter in bound.signature.parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            keywords[name] = bound.arguments[name]
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            keywords.update(bound.arguments[name])
+    return keywords
+
+
+def _call(name: str, signature: inspect.Signature, values: dict[str, Any]) -> Call:
+    positional: list[Any] = []
+    keywords: list[tuple[str, Any]] = []
+    skipped = False
+    for parameter in signature.parameters.values():
+        value = values[parameter.name]
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional.extend(value)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            keywords.extend(value)
+        elif value == parameter.default:
+            skipped = True
+        elif parameter.kind is parameter.KEYWORD_ONLY or skipped:
+            keywords.append((parameter.name, value))
+        else:
+            positional.append(value)
+    return Call(name, tuple(positional), tuple(keywords))

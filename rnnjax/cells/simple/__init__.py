@@ -1,0 +1,1 @@
+"""Cells without gates, nonlinear in their state."""

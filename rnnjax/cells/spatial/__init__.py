@@ -1,0 +1,1 @@
+"""Cells whose state has the axes of a picture."""

@@ -1,0 +1,24 @@
+"""Cells from cells: each takes cells and returns a new `Cell` that keeps what still holds."""
+
+from rnnjax.combinators._dropout import (
+    InputDropoutCarry,
+    RecurrentDropoutCarry,
+    input_dropout,
+    recurrent_dropout,
+)
+from rnnjax.combinators._residual import residual
+from rnnjax.combinators._stack import stack
+from rnnjax.combinators._wrap import wrap
+from rnnjax.combinators._zoneout import ZoneoutCarry, zoneout
+
+__all__ = [
+    "InputDropoutCarry",
+    "RecurrentDropoutCarry",
+    "ZoneoutCarry",
+    "input_dropout",
+    "recurrent_dropout",
+    "residual",
+    "stack",
+    "wrap",
+    "zoneout",
+]

@@ -1,0 +1,60 @@
+"""What combinators share: the call that made a cell, its rule at one step, randomness."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._calls import Call, cached
+from rnnjax._checks import is_feature_shape, is_inexact
+from rnnjax._random import example_keys, typed_key
+from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree, Rule, Tape, initial_carry
+
+
+def stamp(cell: Cell, call: Call) -> Cell:
+    return cell._replace(structure=cell.structure._replace(call=call))
+
+
+combinator = cached(stamp)
+"""Decorator of a factory of cells from cells: equal calls return the same cell, which prints so."""
+
+
+def inner_forward(rule: Rule, params: Params, carry: Carry, x_t: PyTree):
+    """The whole forward half of one step, projection included."""
+    return rule.forward(params, carry, rule.project(params, x_t))
+
+
+def inner_input_ct(rule: Rule, params: Params, x_t: PyTree, tape_t: Tape, delta_t: PyTree) -> Any:
+    """∂C/∂x_t of one step, by `Rule.gradients` on a sequence of length one.
+
+    The weights' gradients that come with it are unused, and the compiler drops them.
+    """
+    one = jax.tree.map(lambda leaf: leaf[None], (x_t, tape_t, delta_t))
+    return jax.tree.map(lambda leaf: leaf[0], rule.gradients(params, *one)[1])
+
+
+def output_features(cell: Cell, params: Params, inputs: Inputs) -> Inputs:
+    """The features of y_t, as `Init` takes them, for inputs with the features `inputs`."""
+
+    def outputs(params: Params) -> PyTree:
+        floats = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
+        dtype = jnp.result_type(*floats) if floats else jnp.result_type(float)
+        real = jnp.zeros((), dtype).real.dtype
+        x_t = jax.tree.map(lambda shape: jnp.zeros(shape, real), inputs, is_leaf=is_feature_shape)
+        return cell.step(params, cell.initial_carry(params, ()), x_t)[1]
+
+    y_t = jax.eval_shape(outputs, params)
+    return jax.tree.map(lambda y: y.shape[0] if len(y.shape) == 1 else tuple(y.shape), y_t)
+
+
+def start_random(
+    cell: Cell, params: Params, batch_shape: tuple[int, ...], key: Array | None
+) -> tuple[Carry, Array | None]:
+    """The inner cell's initial carry, and the outer cell's own PRNG keys [...]; None without a key.
+
+    The inner cell gets another key than the outer one, so that nested cells draw independently.
+    """
+    if key is None:
+        return initial_carry(cell, params, batch_shape), None
+    own, inner = jax.random.split(typed_key(key))
+    return initial_carry(cell, params, batch_shape, inner), example_keys(own, batch_shape)

@@ -1,0 +1,66 @@
+"""Every way to compute what a cell's step computes, compared with the step."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._execution import Sequence
+from rnnjax._types import Carry, Cell, Linear, Params, PyTree, Rule, known
+from rnnjax.running import final_carry, prepare
+
+Values = tuple[Carry, PyTree]  # the last carry, and ys
+
+
+def by_step(cell: Cell, params: Params, sequence: Sequence) -> Values:
+    """The reference: the step in a scan."""
+    ready, carry, xs = prepare(cell, params, sequence)
+    carry, ys = jax.lax.scan(partial(ready.step, params), carry, xs)
+    return final_carry(carry), ys
+
+
+def other_ways(
+    cell: Cell, params: Params, sequence: Sequence
+) -> Iterator[tuple[str, Callable[[], Values]]]:
+    """The names of the other ways that the cell offers, and the run by each."""
+    ready, carry, xs = prepare(cell, params, sequence)
+    if ready.rule is not None:
+        yield "rule", partial(_by_rule, ready.rule, params, carry, xs)
+    linear = known(ready).linear
+    if linear is not None:
+        yield "linear form", partial(_by_linear_form, linear, params, carry, xs)
+    if known(cell).layers:
+        yield "layers", partial(_by_layers, known(cell).layers, params, sequence)
+
+
+def _by_rule(rule: Rule, params: Params, carry: Carry, xs: PyTree) -> Values:
+    def body(carry: Carry, z_t: PyTree) -> tuple[Carry, PyTree]:
+        return rule.forward(params, carry, z_t)[0]
+
+    carry, ys = jax.lax.scan(body, carry, rule.project(params, xs))
+    return final_carry(carry), ys
+
+
+def _by_linear_form(linear: Linear, params: Params, carry: Carry, xs: PyTree) -> Values:
+    """c_t = a_t ∘ c_{t-1} + b_t, everything else for all steps at once."""
+    times = jnp.multiply if linear.product == "diagonal" else jnp.matmul
+
+    def body(carry: Carry, affine_t: Any) -> tuple[Carry, Carry]:
+        a_t, b_t = affine_t
+        carry = jax.tree.map(lambda a, c, b: times(a, c) + b, a_t, carry, b_t)
+        return carry, carry
+
+    last, carries = jax.lax.scan(body, carry, linear.coefficients(params, xs))
+    return final_carry(last), linear.readout(params, carries, xs)
+
+
+def _by_layers(layers: tuple[Cell, ...], params: Params, sequence: Sequence) -> Values:
+    carries: list[Carry] = []
+    for cell, own, carry, fresh in zip(layers, params, sequence.carry, sequence.fresh, strict=True):
+        sequence = sequence._replace(carry=carry, fresh=fresh)
+        last, ys = by_step(cell, own, sequence)
+        carries.append(last)
+        sequence = sequence._replace(xs=ys)
+    return tuple(carries), sequence.xs

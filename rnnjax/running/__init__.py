@@ -1,0 +1,37 @@
+"""From a user's arguments to a loop: validation, masks, freezing and restarting, the state."""
+
+from rnnjax.running._flagged import Flagged, RestartCarry, freezing, restarting, select, zeros_like
+from rnnjax.running._scan import Scan
+from rnnjax.running._sequence import Masked, final_carry, mask, prepare, validate
+from rnnjax.running._shapes import input_dtypes, leading_shape
+from rnnjax.running._state import (
+    accumulation_dtype,
+    chosen_leaves,
+    leaf_indices,
+    pack,
+    push,
+    unpack,
+)
+
+__all__ = [
+    "Flagged",
+    "Masked",
+    "RestartCarry",
+    "Scan",
+    "accumulation_dtype",
+    "chosen_leaves",
+    "final_carry",
+    "freezing",
+    "input_dtypes",
+    "leading_shape",
+    "leaf_indices",
+    "mask",
+    "pack",
+    "prepare",
+    "push",
+    "restarting",
+    "select",
+    "unpack",
+    "validate",
+    "zeros_like",
+]
