@@ -38,7 +38,8 @@ def leading_shape(
         return _agreed([_leading(x, n) for x, n in zip(leaves, axes, strict=True)])
     if len({jnp.ndim(x) for x in leaves}) == 1 and all(map(is_inexact, leaves)):
         return _agreed([_leading(x, axes) for x in leaves])
-    return _agreed([_by_trial(cell, params, xs, jnp.shape(lengths))])
+    batch_shape = None if lengths is None else jnp.shape(lengths)
+    return _agreed([_by_trial(cell, params, xs, batch_shape)])
 
 
 def _leading(x: Any, feature_axes: int) -> tuple[int, ...]:
@@ -62,7 +63,7 @@ def _agreed(leading: list[tuple[int, ...]]) -> tuple[int, tuple[int, ...]]:
 
 
 def _by_trial(
-    cell: Cell, params: Params, xs: PyTree, lengths_shape: tuple[int, ...]
+    cell: Cell, params: Params, xs: PyTree, lengths_shape: tuple[int, ...] | None
 ) -> tuple[int, ...]:
     """The longest leading shape that all leaves share and that the step accepts."""
     shapes = [jnp.shape(x) for x in jax.tree.leaves(xs)]

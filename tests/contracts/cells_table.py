@@ -1,6 +1,6 @@
 """The table of cells that every contract is held over. A new cell is one row."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ T, B, D, H = 5, 3, 3, 4
 
 class Row(NamedTuple):
     cell: Cell
-    input_size: int = D
+    inputs: Any = D  # features, as `Cell.init` takes them
     random: bool = False  # has training-time randomness, asked for by a key
     true_gradient: bool = True  # False: gradients are cut on purpose
 
@@ -74,7 +74,7 @@ ROWS: dict[str, Row] = {
     "gru_before": Row(rnnjax.gru(H, reset="before")),
     "stack_of_two": Row(_stack_of_two),
     "stack_of_three": Row(_deep),
-    "residual": Row(rnnjax.residual(rnnjax.lstm(H)), input_size=H),
+    "residual": Row(rnnjax.residual(rnnjax.lstm(H)), inputs=H),
     "input_dropout": Row(rnnjax.input_dropout(rnnjax.gru(H), 0.4), random=True),
     "input_dropout_same_mask": Row(
         rnnjax.input_dropout(rnnjax.lstm(H), 0.4, same_mask=True), random=True

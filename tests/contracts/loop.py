@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from cells_table import ROWS
-from problems import Point, Result, is_float, quick_jit, weights
+from problems import Point, Result, at, is_inexact, quick_jit, weights
 
 
 @functools.cache
@@ -31,17 +31,13 @@ def _compiled(name: str):
 
 def _split(carry):
     leaves, structure = jax.tree.flatten(carry)
-    floats = [leaf if is_float(leaf) else None for leaf in leaves]
-    return floats, structure, [None if is_float(leaf) else leaf for leaf in leaves]
+    floats = [leaf if is_inexact(leaf) else None for leaf in leaves]
+    return floats, structure, [None if is_inexact(leaf) else leaf for leaf in leaves]
 
 
 def _join(structure, floats, rest):
     leaves = [b if a is None else a for a, b in zip(floats, rest, strict=True)]
     return jax.tree.unflatten(structure, leaves)
-
-
-def _example(tree, b):
-    return jax.tree.map(lambda leaf: leaf[b], tree)
 
 
 def _add(a, b):
@@ -51,23 +47,23 @@ def _add(a, b):
 def by_loop(name, params, xs, carry, fresh, lengths, resets, reverse) -> Result:
     """What `unroll` must give: last carry, outputs, and the gradients of `problems.cost`."""
     step, pull_back = _compiled(name)
-    length, batch = xs.shape[:2]
+    length, batch = jax.tree.leaves(xs)[0].shape[:2]
     lasts, ys, visits = [], [[None] * batch for _ in range(length)], []
     for b in range(batch):
-        now, seen = _example(carry, b), []
+        now, seen = at(carry, b), []
         times = range(int(lengths[b]))
         for t in reversed(times) if reverse else times:
             # Backwards, an episode ends below its first step.
             restart = bool(resets[t, b]) if not reverse else t + 1 in times and resets[t + 1, b]
             if restart:
-                now = _example(fresh, b)
+                now = at(fresh, b)
             before = now
-            now, ys[t][b] = step(params, now, xs[t, b])
+            now, ys[t][b] = step(params, now, at(xs, t, b))
             seen.append((t, before, bool(restart)))
         lasts.append(now)
         visits.append(seen)
-    features = jax.eval_shape(step, params, _example(carry, 0), xs[0, 0])[1].shape
-    ys = np.array([[np.zeros(features) if y is None else y for y in row] for row in ys])
+    y_t = jax.eval_shape(step, params, at(carry, 0), at(xs, 0, 0))[1]
+    ys = np.array([[np.zeros(y_t.shape, y_t.dtype) if y is None else y for y in row] for row in ys])
     last = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lasts)
     gradients = _pull_back(pull_back, params, xs, carry, last, jnp.asarray(ys), visits)
     return Result(last, jnp.asarray(ys), gradients)
@@ -78,16 +74,17 @@ def _pull_back(pull_back, params, xs, carry, last, ys, visits) -> Point:
     ys_ct, index = np.asarray(weights(0, ys) * (1 + ys)), 0
     last_ct = []
     for leaf in leaves:
-        index += is_float(leaf)
-        last_ct.append(np.asarray(weights(index, leaf) * (1 + leaf)) if is_float(leaf) else None)
-    params_ct = jax.tree.map(lambda leaf: np.zeros(leaf.shape), params)
-    xs_ct = np.zeros(xs.shape)
-    carry_ct = [None if ct is None else np.zeros(ct.shape) for ct in last_ct]
+        index += is_inexact(leaf)
+        last_ct.append(np.asarray(weights(index, leaf) * (1 + leaf)) if is_inexact(leaf) else None)
+    params_ct, xs_ct = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), (params, xs))
+    carry_ct = [None if ct is None else np.zeros_like(ct) for ct in last_ct]
     for b, seen in enumerate(visits):
         ct = [None if leaf is None else leaf[b] for leaf in last_ct]
         for t, before, restart in reversed(seen):
-            p_ct, ct, x_ct = pull_back(params, before, xs[t, b], ct, ys_ct[t, b])
-            params_ct, xs_ct[t, b] = _add(params_ct, p_ct), x_ct
+            p_ct, ct, x_ct = pull_back(params, before, at(xs, t, b), ct, ys_ct[t, b])
+            params_ct = _add(params_ct, p_ct)
+            for leaf, value in zip(jax.tree.leaves(xs_ct), jax.tree.leaves(x_ct), strict=True):
+                leaf[t, b] = value
             if restart:  # the carry before this one belongs to another episode
                 ct = jax.tree.map(jnp.zeros_like, ct)
         for leaf, value in zip(carry_ct, ct, strict=True):

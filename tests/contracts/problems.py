@@ -45,38 +45,61 @@ _OPTIONS = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cp
 quick_jit = functools.partial(jax.jit, compiler_options=_OPTIONS)
 
 
-def is_float(leaf) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
+def is_inexact(leaf) -> bool:
+    """Real or complex: has a gradient."""
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 def noisy(seed: int, tree, scale=0.3):
-    """Gaussian noise on every float leaf."""
+    """Gaussian noise on every differentiable leaf."""
     rng = np.random.default_rng(seed)
 
     def add(leaf):
-        return jnp.asarray(leaf + scale * rng.standard_normal(leaf.shape), leaf.dtype)
+        noise = rng.standard_normal(leaf.shape)
+        if jnp.iscomplexobj(leaf):
+            noise = noise + 1j * rng.standard_normal(leaf.shape)
+        return jnp.asarray(leaf + scale * noise, leaf.dtype)
 
-    return jax.tree.map(lambda leaf: add(leaf) if is_float(leaf) else leaf, tree)
+    return jax.tree.map(lambda leaf: add(leaf) if is_inexact(leaf) else leaf, tree)
+
+
+def draw(seed: int, inputs, *leading: int, scale=1.0):
+    """Random inputs `[*leading, *features]` for the features that `init` takes."""
+
+    def is_shape(node):
+        return isinstance(node, tuple) and all(isinstance(size, int) for size in node)
+
+    def zeros(shape):
+        return np.zeros(leading + ((shape,) if isinstance(shape, int) else shape))
+
+    return noisy(seed, jax.tree.map(zeros, inputs, is_leaf=is_shape), scale)
+
+
+def at(tree, *index):
+    """The same entry of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 @functools.cache
 def problem(name: str) -> Problem:
     row = ROWS[name]
-    params = noisy(1, quick_jit(row.cell.init, static_argnums=1)(jax.random.key(7), row.input_size))
-    xs = noisy(2, np.zeros((T, B, row.input_size)), 1.0)
+    params = noisy(1, row.cell.init(jax.random.key(7), row.inputs))
+    xs = draw(2, row.inputs, T, B)
     carry = noisy(3, row.cell.initial_carry(params, (B,)), 0.5)
     return Problem(row.cell, params, xs, carry, jax.random.key(8))
 
 
 def weights(index: int, leaf):
     """Fixed weights of a cost, different for every entry of every leaf."""
-    return jnp.cos(1.7 * index + jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape)
+    angles = 1.7 * index + jnp.arange(leaf.size, dtype=jnp.finfo(leaf.dtype).dtype)
+    cosines = jnp.cos(angles).reshape(leaf.shape)
+    return cosines * (1 - 0.6j) if jnp.iscomplexobj(leaf) else cosines
 
 
 def cost(carry, ys):
-    """Σ w (v + v²/2) over every float v in the outputs and the last carry."""
-    leaves = [leaf for leaf in jax.tree.leaves((ys, carry)) if is_float(leaf)]
-    return sum(jnp.sum(weights(k, v) * (v + v * v / 2)) for k, v in enumerate(leaves))
+    """Re Σ w (v + v²/2) over every differentiable v in the outputs and the last carry."""
+    leaves = [leaf for leaf in jax.tree.leaves((ys, carry)) if is_inexact(leaf)]
+    return sum(jnp.sum(jnp.real(weights(k, v) * (v + v * v / 2))) for k, v in enumerate(leaves))
 
 
 def gradient_of(cell, cost=cost, **options):
@@ -107,18 +130,18 @@ def program(name: str, **options):
     return quick_jit(gradient_of(ROWS[name].cell, **options))
 
 
-def float_leaves(tree):
+def inexact_leaves(tree):
     return [
         (jax.tree_util.keystr(path), np.asarray(leaf))
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
-        if is_float(leaf)
+        if is_inexact(leaf)
     ]
 
 
 def difference(got, want) -> float:
     """The largest of max |got - want| / max |want| over the leaves; inf where one is NaN."""
     worst = 0.0
-    for (path, a), (same, b) in zip(float_leaves(got), float_leaves(want), strict=True):
+    for (path, a), (same, b) in zip(inexact_leaves(got), inexact_leaves(want), strict=True):
         assert path == same
         assert a.shape == b.shape, path
         if a.size:
@@ -129,7 +152,7 @@ def difference(got, want) -> float:
 
 
 def assert_close(got, want, tolerance=1e-11) -> None:
-    for (path, a), (same, b) in zip(float_leaves(got), float_leaves(want), strict=True):
+    for (path, a), (same, b) in zip(inexact_leaves(got), inexact_leaves(want), strict=True):
         assert path == same
         assert a.shape == b.shape, path
         if a.size:

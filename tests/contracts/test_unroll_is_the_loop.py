@@ -16,7 +16,7 @@ from problems import (
     Point,
     assert_close,
     first_carry,
-    float_leaves,
+    inexact_leaves,
     problem,
     program,
 )
@@ -61,7 +61,7 @@ def assert_padding_changes_nothing(run, point, **arrays):
         run(point._replace(xs=jnp.where(padding, filler, point.xs)), **arrays)
         for filler in (0.0, jnp.nan, 1e300)
     )
-    for (path, a), (_, b), (_, c) in zip(*map(float_leaves, (zeros, nans, huge)), strict=True):
+    for (path, a), (_, b), (_, c) in zip(*map(inexact_leaves, (zeros, nans, huge)), strict=True):
         np.testing.assert_array_equal(a, b, err_msg=path)
         np.testing.assert_array_equal(a, c, err_msg=path)
     assert not np.where(padding, nans.gradients.xs, 0).any()

@@ -1,0 +1,103 @@
+"""Factories are cached: equal calls give one cell, which prints as its call and compiles once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax import initializers
+from rnnjax.cells import FACTORIES, factory
+
+
+def test_equal_calls_are_one_cell():
+    assert rnnjax.lstm(8) is rnnjax.lstm(hidden=8)
+    assert rnnjax.lstm(8) == rnnjax.lstm(8, forget_bias=1.0)
+    assert rnnjax.lstm(8) != rnnjax.lstm(9)
+    assert rnnjax.lstm(np.int64(8)) is rnnjax.lstm(8)
+    assert rnnjax.gru(8, reset="before") != rnnjax.gru(8)
+    assert rnnjax.lstm(8, dtype=jnp.float32) is rnnjax.lstm(8, dtype="float32")
+    assert rnnjax.lstm(8, w_h_init=initializers.orthogonal()) is rnnjax.lstm(
+        8, w_h_init=initializers.orthogonal(1.0)
+    )
+    deep = rnnjax.stack(rnnjax.lstm(4), rnnjax.residual(rnnjax.zoneout(rnnjax.lstm(4), h=0.1)))
+    again = rnnjax.stack(rnnjax.lstm(4), rnnjax.residual(rnnjax.zoneout(rnnjax.lstm(4), h=0.1)))
+    assert deep is again
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (rnnjax.lstm(8), "lstm(8)"),
+        (rnnjax.lstm(8, forget_bias=5.0), "lstm(8, forget_bias=5.0)"),
+        (rnnjax.vanilla(8), "vanilla(8)"),
+        (rnnjax.vanilla(8, "relu"), "vanilla(8, 'relu')"),
+        (rnnjax.irnn(8, 0.5), "irnn(8, 0.5)"),
+        (
+            rnnjax.gru(8, reset="before", dtype=jnp.bfloat16),
+            "gru(8, reset='before', dtype='bfloat16')",
+        ),
+        (
+            rnnjax.lstm(8, w_h_init=initializers.spectral_radius(1.1)),
+            "lstm(8, w_h_init=spectral_radius(1.1))",
+        ),
+        (rnnjax.stack(rnnjax.lstm(4), rnnjax.gru(3)), "stack(lstm(4), gru(3))"),
+        (rnnjax.zoneout(rnnjax.lstm(4), h=0.1, c=0.5), "zoneout(lstm(4), h=0.1, c=0.5)"),
+    ],
+)
+def test_a_cell_prints_as_its_call(cell, text):
+    assert repr(cell) == text
+
+
+def test_a_changed_cell_does_not_print_as_what_it_was():
+    cell = rnnjax.lstm(8)
+    assert repr(cell._replace(rule=None)).startswith("<Cell made from lstm(8)")
+
+
+def test_the_same_call_again_compiles_nothing():
+    xs = jnp.ones((3, 2, 2))
+    params = rnnjax.lstm(6).init(jax.random.key(0), 2)
+    compiled = []
+
+    def listen(event, *_, **__):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    rnnjax.unroll(rnnjax.lstm(6), params, xs)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for _ in range(5):
+            rnnjax.unroll(rnnjax.lstm(6), params, xs)
+        assert compiled == []
+        rnnjax.unroll(rnnjax.lstm(6), params, jnp.ones((4, 2, 2)))
+        assert compiled  # the listener hears what is compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_wrong_calls_keep_their_error():
+    with pytest.raises(TypeError, match="hidden"):
+        rnnjax.lstm()
+    with pytest.raises(TypeError, match="hidde"):
+        rnnjax.lstm(hidde=3)
+    rnnjax.lstm(1)
+    with pytest.raises(TypeError, match="positive int"):
+        rnnjax.lstm(True)  # equal to 1, and not the same
+
+
+def test_traced_arguments_work_and_are_not_cached():
+    def first_weight(scale):
+        return rnnjax.irnn(2, scale).init(jax.random.key(0), 1).w_h[0, 0]
+
+    assert float(jax.jit(first_weight)(0.25)) == 0.25
+
+
+def test_the_registry_knows_every_cell_and_refuses_a_second_of_the_same_name():
+    for name, make in FACTORIES.items():
+        assert getattr(rnnjax, name) is make
+        assert repr(make(3)) == f"{name}(3)"
+    with pytest.raises(ValueError, match="lstm exists already"):
+
+        @factory
+        def lstm(hidden):
+            return rnnjax.gru(hidden)
