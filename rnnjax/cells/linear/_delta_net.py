@@ -126,8 +126,10 @@ def delta_net(
         size, chosen = check_positive_int("input_size", inputs), float_dtype(dtype)
         widths = (heads * key_size, heads * key_size, heads * value_size, heads)
         keys = jax.random.split(key, len(widths))
-        weights = (w_x_init(k, (size, n), chosen) for k, n in zip(keys, widths, strict=True))
-        return DeltaNetParams(*weights, jnp.zeros(heads, chosen))
+        w_q, w_k, w_v, w_beta = (
+            w_x_init(k, (size, n), chosen) for k, n in zip(keys, widths, strict=True)
+        )
+        return DeltaNetParams(w_q, w_k, w_v, w_beta, jnp.zeros(heads, chosen))
 
     def initial_carry(
         params: DeltaNetParams, batch_shape: tuple[int, ...] = (), key: Array | None = None
@@ -137,7 +139,7 @@ def delta_net(
         return DeltaNetCarry(jnp.zeros(shape, params.w_k.dtype))
 
     def by_head(x: Array) -> Array:
-        return x.reshape(*x.shape[:-1], heads, -1)
+        return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
 
     def project(params: DeltaNetParams, xs: Array) -> DeltaNetInputs:
         q, k, v, s_beta = map(by_head, _maps(params, xs))
@@ -173,12 +175,14 @@ def delta_net(
             deltas.v,
             deltas.beta * beta * (1 - beta / beta_max),
         )
-        delta = jnp.concatenate([e.reshape(*e.shape[:-2], -1) for e in errors], axis=-1)
-        weights_ct = _split(params, sum_outer(xs, delta))
-        b_ct = sum_bias(delta[..., -heads:])
-        return DeltaNetParams(*weights_ct, b_ct), delta @ _stacked(params).T
+        delta = jnp.concatenate([_side_by_side(e) for e in errors], axis=-1)
+        w_q, w_k, w_v, w_beta = _split(params, sum_outer(xs, delta))
+        params_ct = DeltaNetParams(w_q, w_k, w_v, w_beta, sum_bias(delta[..., -heads:]))
+        return params_ct, delta @ _stacked(params).T
 
-    structure = Structure(form="delta_net", linear=Linear(coefficients, readout, "matrix"))
+    structure = Structure(
+        form=("delta_net", beta_max), linear=Linear(coefficients, readout, "matrix")
+    )
     rule = Rule(project, _forward, _backward, gradients)
     return Cell(init, initial_carry, step, rule, structure)
 
@@ -227,9 +231,13 @@ def _at(s: Array, k: Array) -> Array:
 
 
 def _read(s: Array, q: Array) -> Array:
-    """The heads' outputs Sᵀ q side by side: [..., E, K, V], [..., E, K] -> [..., E*V]."""
-    y = _at(s, q)
-    return y.reshape(*y.shape[:-2], -1)
+    """The heads' outputs Sᵀ q: [..., E, K, V], [..., E, K] -> [..., E*V]."""
+    return _side_by_side(_at(s, q))
+
+
+def _side_by_side(x: Array) -> Array:
+    """What belongs to the heads in one axis: [..., E, K] -> [..., E*K]."""
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
 
 
 def _forward(params: DeltaNetParams, carry: DeltaNetCarry, z_t: DeltaNetInputs):

@@ -70,8 +70,8 @@ def lru(
     |λ|; γ is trained like the rest. The entries of B_re and B_im have variance 1 / 2D, those of
     C_re and C_im 1 / N and those of d 1.
 
-    Where the paper leaves it open this is the authors' minimal-LRU: the real part without a factor
-    of two, d a vector, ν, θ and γ trained as logarithms.
+    Where the paper leaves it open this follows minimal-LRU (Zucchet et al.): the real part without
+    a factor of two, d a vector, and ν, θ and γ trained as logarithms.
 
     Args:
       state: N, the number of complex states.
@@ -100,7 +100,7 @@ def lru(
       Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu & De (2023), Resurrecting recurrent neural
       networks for long sequences, ICML.
       Zucchet, Meier, Schug, Mujika & Sacramento (2023), Online learning of long-range
-      dependencies, NeurIPS, whose authors wrote minimal-LRU.
+      dependencies, NeurIPS, whose authors published minimal-LRU.
     """
     check_positive_int("state", state)
     if not 0 <= r_min < r_max <= 1:
@@ -139,8 +139,9 @@ def _ring(
 ) -> tuple[Array, Array, Array]:
     """log ν, log θ and log γ for λ uniform on the ring: |λ|² and arg λ are uniform numbers."""
     wide = _wide(dtype)
-    least = float(jnp.finfo(wide).tiny)  # where |λ| or arg λ is 0 its logarithm is not a number
-    squares = jax.random.uniform(key_r, (state,), wide, max(r_min**2, least), r_max**2)
+    # Short of |λ| = 0 and 1 and of arg λ = 0, where logarithms are infinite.
+    least, most = float(jnp.finfo(wide).tiny), 1 - float(jnp.finfo(wide).eps)
+    squares = jax.random.uniform(key_r, (state,), wide, max(r_min**2, least), min(r_max**2, most))
     phases = jax.random.uniform(key_theta, (state,), wide, least, max_phase)
     nu_log = jnp.log(-0.5 * jnp.log(squares)).astype(dtype)
     # |λ|² = exp(-2 exp(ν)), of the ν that the weights hold
@@ -243,17 +244,15 @@ def _gradients(params: LRUParams, xs: Array, tapes: LRUTape, deltas: LRUInputs):
     gammas = _along(gamma, deltas.u)
     errors = jnp.concatenate([gammas * deltas.u.real, -gammas * deltas.u.imag], axis=-1)
     b_ct = sum_outer(xs.astype(wide), errors)
-    gamma_log_ct = sum(jnp.split(jnp.sum(b * b_ct, axis=0), 2))
+    gamma_log_ct = jnp.sum((b * b_ct).reshape(-1, 2, gamma.shape[0]), axis=(0, 1))
     w_ct = _eigenvalues(params) * sum_product(tapes.h_tm1, deltas.u)
     y_ct = deltas.skip.astype(wide)
     c_ct = sum_outer(jnp.concatenate([tapes.h.real, -tapes.h.imag], axis=-1), y_ct)
+    b_re, b_im = jnp.split(b_ct, 2, axis=-1)
+    c_re, c_im = jnp.split(c_ct, 2)
+    d = sum_product(xs, deltas.skip)
     params_ct = LRUParams(
-        -nu * w_ct.real,
-        -theta * w_ct.imag,
-        gamma_log_ct,
-        *jnp.split(b_ct, 2, axis=-1),
-        *jnp.split(c_ct, 2),
-        sum_product(xs, deltas.skip),
+        -nu * w_ct.real, -theta * w_ct.imag, gamma_log_ct, b_re, b_im, c_re, c_im, d
     )
     xs_ct = (errors @ b.T).astype(dtype) + _along(params.d, xs) * deltas.skip
-    return LRUParams(*(ct.astype(dtype) for ct in params_ct)), xs_ct
+    return jax.tree.map(lambda ct: ct.astype(dtype), params_ct), xs_ct
