@@ -90,7 +90,7 @@ def lru(
 
     Example:
       >>> import jax, rnnjax
-      >>> cell = rnnjax.lru(3)
+      >>> cell = rnnjax.lru(3, dtype="float32")
       >>> params = cell.init(jax.random.key(0), 2)
       >>> carry, ys = rnnjax.unroll(cell, params, jax.numpy.ones((5, 2)))
       >>> ys.shape, carry.h.shape, carry.h.dtype
