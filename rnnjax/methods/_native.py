@@ -10,10 +10,9 @@ import jax.numpy as jnp
 
 from rnnjax._reverse_only import reverse_only
 from rnnjax._types import Array, Carry, Cell, Fused, Gradient, Params, PyTree, Sequence
-from rnnjax.cells._linear import check_features
+from rnnjax.cells._linear import check_features, sum_bias
 from rnnjax.cells._sequence import final_carry, mask, prepare
 from rnnjax.methods._native_calls import (
-    KERNELS,
     Cotangents,
     Flags,
     Inputs,
@@ -22,6 +21,7 @@ from rnnjax.methods._native_calls import (
     Tape,
     Weights,
     backward,
+    compiled_cells,
     forward,
     input_gradients,
     weight_gradients,
@@ -49,7 +49,7 @@ class Native:
             found = ", ".join(sorted(map(str, dtypes)))
             return f"its kernels are for float32 or float64 weights, and these are {found}"
         for layer in _layers(cell):
-            if _kernel(layer) not in KERNELS:
+            if _kernel(layer) not in compiled_cells():
                 return (
                     "there is no kernel for this cell: they are for lstm, lstm_1997 (not "
                     "truncated), gru with reset='after', vanilla with tanh or relu, and stacks of "
@@ -141,7 +141,7 @@ _unroll.defvjp(_unroll_forward, _unroll_backward)
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _forward(cell: Cell, reverse: bool, save: bool, params: Params, arrays: Any, flags: Any):
     inputs = _inputs(cell, reverse, params, arrays, flags)
-    state, ys, tape = forward(Spec(_kernel(cell), reverse), save, _weights(params), inputs)
+    state, ys, tape = forward(_spec(cell, reverse), save, Weights(*params), inputs)
     batch = arrays[0].shape[1:-1]
     return _carry(arrays[1], state, batch), ys.reshape(ys.shape[0], *batch, ys.shape[-1]), tape
 
@@ -162,18 +162,20 @@ def _backward(
 ):
     """The cotangents of params and arrays."""
     inputs = _inputs(cell, reverse, params, arrays, flags)
-    spec, weights = Spec(_kernel(cell), reverse), _weights(params)
+    spec, weights = _spec(cell, reverse), Weights(*params)
     carry_ct, ys_ct = cotangents
     batch = arrays[0].shape[1:-1]
     given = Cotangents(_flat(ys_ct, 1, batch), _state(carry_ct, batch))
-    errors = backward(spec, weights.w_h, tape, given, inputs.flags)
+    errors = backward(spec, weights, tape, given, inputs.flags)
     xs, h_tm1, delta = (_rows(x) for x in (inputs.xs, tape.h_tm1, errors.delta))
     weights_ct = weight_gradients(spec, xs, h_tm1, delta)
+    if weights.extra is not None:
+        weights_ct = (*weights_ct, sum_bias(errors.extra))
     xs_ct = input_gradients(spec, weights.w_x, delta)
     fresh_ct = jax.tree.map(jnp.zeros_like, arrays[2])
     if errors.fresh is not None:
         fresh_ct = _carry(arrays[2], errors.fresh, batch)
-    params_ct = type(params)(*(getattr(weights_ct, name) for name in params._fields))
+    params_ct = type(params)(*weights_ct)
     xs_ct = xs_ct.reshape(arrays[0].shape).astype(arrays[0].dtype)
     return params_ct, (xs_ct, _carry(arrays[1], errors.carry, batch), fresh_ct)
 
@@ -203,8 +205,8 @@ def _kernel(cell: Cell) -> str:
     return (cell.rule and cell.rule.kernel) or ""
 
 
-def _weights(params: Params) -> Weights:
-    return Weights(*params)
+def _spec(cell: Cell, reverse: bool) -> Spec:
+    return Spec(compiled_cells()[_kernel(cell)], reverse)
 
 
 def _flat(x: Array, axis: int, batch: tuple[int, ...]) -> Array:

@@ -398,7 +398,7 @@ def test_every_instruction_set(wanted):
 def test_the_boundary_checks_every_shape_and_dtype():
     cell, params, xs, carry, _ = problem("lstm", (3, 2, 2, 3))
     assert cell.rule is not None
-    spec = _native_calls.Spec("lstm", False)
+    spec = _native_calls.Spec(_native_calls.compiled_cells()["lstm"], False)
     weights = _native_calls.Weights(*params)
     none = _native_calls.Flags(None, None)
     inputs = _native_calls.Inputs(xs, _native_calls.State(*carry), None, none)

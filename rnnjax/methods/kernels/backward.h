@@ -61,6 +61,8 @@ class BackwardLoop {
         if constexpr (Cell::kHasC) store(dc_ + to, load(in(p_.c_last_ct) + from, n));
         if (p_.h_fresh_ct) store(out(p_.h_fresh_ct) + from, V{}, n);
         if (Cell::kHasC && p_.c_fresh_ct) store(out(p_.c_fresh_ct) + from, V{}, n);
+        for (int64_t e = 0; e < Cell::kExtra; ++e)
+          store(out(p_.extra_ct) + (b * Cell::kExtra + e) * H_ + j, V{}, n);
       }
   }
 
@@ -68,7 +70,7 @@ class BackwardLoop {
   void step(int64_t s, Range rows, Range panels) {
     const bool first = s + 1 == p_.steps;  // nothing has come back in time yet
     const int64_t t_next = first ? 0 : clock_.time(s + 1);
-    const T* delta = in(p_.delta) + Cell::kRecurrent * H_;
+    const T* delta = in(p_.delta) + Cell::kRecurrentOffset * H_;
     for (int64_t p = panels.from; p < panels.to; ++p)
       in_groups(rows.size(), [&](int64_t at, int64_t count) {
         alignas(64) T sums[kGroup * W];
@@ -108,8 +110,12 @@ class BackwardLoop {
         for (int64_t g = 0; g < Cell::kTape; ++g)
           tape[g] = load(in(p_.tape) + (row * Cell::kTape + g) * H_ + j, n);
         if constexpr (Cell::kHasC) c_tm1 = load(in(p_.c_tm1) + row * H_ + j, n);
-        dh = Cell::backward(tape, load(in(p_.h_tm1) + row * H_ + j, n), c_tm1,
-                            dh + load(in(p_.ys_ct) + row * H_ + j, n), dc, delta);
+        V extra[Cell::kExtra + 1], extra_ct[Cell::kExtra + 1];
+        for (int64_t e = 0; e < Cell::kExtra; ++e) extra[e] = load(in(p_.extra) + e * H_ + j, n);
+        dh = Cell::backward(tape, extra, load(in(p_.h_tm1) + row * H_ + j, n), c_tm1,
+                            dh + load(in(p_.ys_ct) + row * H_ + j, n), dc, delta, extra_ct);
+        for (int64_t e = 0; e < Cell::kExtra; ++e)
+          add(p_.extra_ct, (b * Cell::kExtra + e) * H_ + j, extra_ct[e], n);
       }
       for (int64_t g = 0; g < Cell::kTape; ++g)
         store(out(p_.delta) + (row * Cell::kTape + g) * H_ + j, delta[g], n);

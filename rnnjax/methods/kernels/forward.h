@@ -34,7 +34,7 @@ class ForwardLoop {
     chunk_ = rows_ ? least(p_.steps, ceil_div(kChunkRows, rows_)) : 1;
     w_x_ = allocate<T>(context_, panels_ * D_ * W);
     w_h_ = allocate<T>(context_, panels_ * H_ * W);
-    bias_ = allocate<T>(context_, 2 * panels_ * W);
+    bias_ = allocate<T>(context_, panels_ * W);
     for (T*& h : h_) h = allocate<T>(context_, B_ * width_);
     if (Cell::kHasC) c_ = allocate<T>(context_, B_ * width_);
     z_size_ = panels_ * chunk_ * rows_ * W;
@@ -68,7 +68,7 @@ class ForwardLoop {
   }
 
  private:
-    static constexpr int64_t kChunkRows = 96;
+  static constexpr int64_t kChunkRows = 96;
 
   static const T* in(const void* p) { return static_cast<const T*>(p); }
   static T* out(void* p) { return static_cast<T*>(p); }
@@ -90,11 +90,6 @@ class ForwardLoop {
     pack_weights(in(p_.w_x), D_, w_x_, panels);
     pack_weights(in(p_.w_h), H_, w_h_, panels);
     pack_weights(in(p_.b), 1, bias_, panels);
-    if constexpr (Cell::kApart)  // b_hn alone is added to the recurrent product
-      for (int64_t p = panels.from; p < panels.to; ++p)
-        for (int64_t g = 0; g < G; ++g)
-          store(bias_ + ((panels_ + p) * G + g) * L,
-                g + 1 < G ? V{} : load(in(p_.b_hn) + p * L, lanes(p * L)));
   }
 
   void start(Range rows, Range panels) {
@@ -138,9 +133,8 @@ class ForwardLoop {
         const T* h[kGroup];
         for (int64_t i = 0; i < count; ++i) h[i] = h_old + (rows.from + first + i) * width_;
         const T* z_0 = z_p + first * W;
-        product<T, NV>(count, h, w_h_ + p * H_ * W, H_,
-                       Cell::kApart ? bias_ + (panels_ + p) * W : z_0, Cell::kApart ? 0 : W, sums,
-                       W);
+        product<T, NV>(count, h, w_h_ + p * H_ * W, H_, Cell::kSeparateRecurrent ? nullptr : z_0, W,
+                       sums, W);
         for (int64_t i = 0; i < count; ++i)
           update(s, rows.from + first + i, p, z_0 + i * W, sums + i * W);
       });
@@ -155,15 +149,16 @@ class ForwardLoop {
     for (int64_t v = 0; v < kVectors; ++v) {
       const int64_t j = (panel * kVectors + v) * L, n = lanes(j), at = b * width_ + j;
       if (n <= 0) return;
-      V z[G], s_g[G], tape[Cell::kTape], h, c{};
+      V z[G], s_g[G], extra[Cell::kExtra + 1], tape[Cell::kTape], h, c{};
       for (int64_t g = 0; g < G; ++g) {
-        z[g] = load((Cell::kApart ? z_row : sums) + (g * kVectors + v) * L);
-        if constexpr (Cell::kApart) s_g[g] = load(sums + (g * kVectors + v) * L);
+        z[g] = load((Cell::kSeparateRecurrent ? z_row : sums) + (g * kVectors + v) * L);
+        if constexpr (Cell::kSeparateRecurrent) s_g[g] = load(sums + (g * kVectors + v) * L);
       }
+      for (int64_t e = 0; e < Cell::kExtra; ++e) extra[e] = load(in(p_.extra) + e * H_ + j, n);
       const V h_tm1 = load(h_[s % 2] + at);
       if constexpr (Cell::kHasC) c = load(c_ + at);
       const V c_tm1 = c;
-      Cell::forward(z, s_g, h_tm1, tape, h, c);
+      Cell::forward(z, s_g, extra, h_tm1, tape, h, c);
       store(out(p_.ys) + row * H_ + j, valid ? h : V{}, n);
       if (p_.tape) {
         for (int64_t g = 0; g < Cell::kTape; ++g)

@@ -9,7 +9,8 @@ namespace rnnjax::RNNJAX_ISA {
 template <template <typename> class CellOf, typename T>
 class WeightSums {
   using Cell = CellOf<T>;
-  static constexpr int64_t L = kLanes<T>, NV = 4, W = NV * L, G = Cell::kGates;
+  static constexpr int64_t L = kLanes<T>, NV = 4, W = NV * L;
+  static constexpr int64_t G = Cell::kGates, R = Cell::kRecurrentOffset;
   static constexpr int64_t kDepth = 256;  // examples whose errors are packed together
 
   // Rows of a result: row r sums a[r stride + n step] times the errors of example n.
@@ -29,15 +30,14 @@ class WeightSums {
     const int64_t units = work < 1e5 ? 1 : context_.threads();
     T* packed = allocate<T>(context_, units * kDepth * W);
     auto body = [&](int64_t, int64_t unit) {
-      if constexpr (Cell::kApart) {  // r and z meet x and h alike; δ_n meets x and δ_n r meets h
-        columns(packed + unit * kDepth * W, unit, units, H_, 2 * H_,
-                {bias(0), inputs(0), hidden(0)});
-        columns(packed + unit * kDepth * W, unit, units, 0, H_, {bias(2 * H_), inputs(2 * H_)});
-        columns(packed + unit * kDepth * W, unit, units, 3 * H_, H_,
-                {ones(out(p_.b_hn_ct)), hidden(2 * H_)});
-      } else {
-        columns(packed + unit * kDepth * W, unit, units, 0, G * H_,
-                {bias(0), inputs(0), hidden(0)});
+      // Blocks R … G - 1 of the errors are at x W_x and at h W_h, of the first G - R gates; the R
+      // blocks before them are at x W_x alone and the R blocks after them at h W_h alone.
+      T* mine = packed + unit * kDepth * W;
+      const int64_t shared = (G - R) * H_;
+      columns(mine, unit, units, R * H_, shared, {bias(0), inputs(0), hidden(0)});
+      if constexpr (R > 0) {
+        columns(mine, unit, units, 0, R * H_, {bias(shared), inputs(shared)});
+        columns(mine, unit, units, G * H_, R * H_, {hidden(shared)});
       }
     };
     run(context_, 1, units, body);
@@ -125,7 +125,7 @@ void input_gradients_by(const InputGradients& p, Context& context) {
   using Cell = CellOf<T>;
   constexpr int64_t L = kLanes<T>, W = NV * L;
   const int64_t H = p.hidden, D = p.inputs, K = Cell::kGates * H, panels = ceil_div(D, W);
-  const int64_t last_gate = Cell::kApart ? H : 0;  // the GRU's errors begin with the last gate's
+  const int64_t rotated = Cell::kRecurrentOffset * H;  // the errors begin with the last gates'
   const int64_t units = double(p.examples) * D * K < 1e5 ? 1 : context.threads();
   T* w = allocate<T>(context, panels * K * W);
   const T* delta = static_cast<const T*>(p.delta);
@@ -134,8 +134,8 @@ void input_gradients_by(const InputGradients& p, Context& context) {
     if (phase == 0) {
       const T* w_x = static_cast<const T*>(p.w_x);
       const Range part = share(panels, unit, units);
-      pack_transposed(w_x + K - last_gate, D, K, last_gate, W, K, w, part);
-      return pack_transposed(w_x, D, K, K - last_gate, W, K, w + last_gate * W, part);
+      pack_transposed(w_x + K - rotated, D, K, rotated, W, K, w, part);
+      return pack_transposed(w_x, D, K, K - rotated, W, K, w + rotated * W, part);
     }
     const Range mine = share(p.examples, unit, units);
     in_groups(mine.size(), [&](int64_t first, int64_t count) {
