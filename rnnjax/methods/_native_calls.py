@@ -121,7 +121,9 @@ class _Library(NamedTuple):
 def _load() -> _Library:
     """Load the extension, register its kernels with XLA and read its table of cells."""
     if os.environ.get("RNNJAX_NATIVE") == "0":
-        return _Library("the environment variable RNNJAX_NATIVE=0 switches the compiled kernels off")
+        return _Library(
+            "the environment variable RNNJAX_NATIVE=0 switches the compiled kernels off"
+        )
     try:
         library = _open()
         if library.rnnjax_version() != _VERSION:

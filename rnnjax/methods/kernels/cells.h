@@ -4,7 +4,7 @@
 //   kTape             blocks of H numbers that `forward` saves; `backward` overwrites them with δ
 //   kHasC             whether it carries a cell state c beside h
 //   kExtra            E, the vectors of H weights that act on one hidden unit each (the GRU's
-//                     b_hn), side by side in one array
+//                     b_hn, the peepholes), side by side in one array
 //   kSeparateRecurrent  whether the recurrent product is kept separate from the input projection
 //   kRecurrentOffset  R: blocks R … R + G - 1 of δ are the errors at h_{t-1} W_h, in the order of
 //                     the gates; blocks 0 … G - 1 are those at x_t W_x, the last R gates first
@@ -41,6 +41,35 @@ struct Lstm {
     delta[2] = dc * i * (T(1) - g * g);
     delta[3] = dh * tanh_c * o * (T(1) - o);
     dc = dc * f;
+    return V{};
+  }
+};
+
+// The extra weights are the peepholes p_i, p_f, p_o. The gates i and f read c_{t-1}, o reads c_t.
+template <typename T>
+struct PeepholeLstm {
+  static constexpr int kGates = 4, kTape = 4, kRecurrentOffset = 0, kExtra = 3;
+  static constexpr bool kHasC = true, kSeparateRecurrent = false;
+  using V = Vec<T>;
+
+  static void forward(const V* z, const V*, const V* p, V, V* tape, V& h, V& c) {
+    const V i = sigmoid<T>(z[0] + p[0] * c), f = sigmoid<T>(z[1] + p[1] * c), g = tanh<T>(z[2]);
+    c = f * c + i * g;
+    const V o = sigmoid<T>(z[3] + p[2] * c);
+    h = o * tanh<T>(c);
+    tape[0] = i, tape[1] = f, tape[2] = g, tape[3] = o;
+  }
+
+  static V backward(const V* tape, const V* p, V, V c_tm1, V dh, V& dc, V* delta, V* p_ct) {
+    const V i = tape[0], f = tape[1], g = tape[2], o = tape[3];
+    const V c = f * c_tm1 + i * g, tanh_c = tanh<T>(c);
+    delta[3] = dh * tanh_c * o * (T(1) - o);
+    dc += dh * o * (T(1) - tanh_c * tanh_c) + delta[3] * p[2];
+    delta[0] = dc * g * i * (T(1) - i);
+    delta[1] = dc * c_tm1 * f * (T(1) - f);
+    delta[2] = dc * i * (T(1) - g * g);
+    dc = dc * f + delta[0] * p[0] + delta[1] * p[1];
+    p_ct[0] = delta[0] * c_tm1, p_ct[1] = delta[1] * c_tm1, p_ct[2] = delta[3] * c;
     return V{};
   }
 };
