@@ -1,4 +1,4 @@
-"""CPU kernels that run a whole sequence in one call, forward and backward."""
+"""`native()`: compiled CPU kernels that run a whole sequence in one call, forward and backward."""
 
 import math
 from dataclasses import dataclass, field
@@ -51,9 +51,9 @@ class Native:
         for layer in _layers(cell):
             if _kernel(layer) not in compiled_cells():
                 return (
-                    "there is no kernel for this cell: they are for lstm, lstm_1997 (not "
-                    "truncated), gru with reset='after', vanilla with tanh or relu, and stacks of "
-                    "these"
+                    "there is no kernel for this cell: there is one for each of "
+                    f"{', '.join(compiled_cells())}, and for stacks of these (gru only with "
+                    "reset='after', lstm_1997 only with truncate=False)"
                 )
         return None
 
@@ -78,22 +78,23 @@ class Native:
 
 
 def native() -> Fused:
-    """Run the whole sequence in compiled kernels on the CPU, forward and backward.
+    """Run the whole sequence in fused compiled kernels on the CPU, forward and backward.
 
-    For `lstm`, `lstm_1997`, `gru` with the reset after the product, `vanilla` with tanh or relu,
-    and stacks of these, in float32 and float64. The weights are packed once a call, the gates are
-    applied where the product leaves its sums, and the batch or the hidden units are split over
-    XLA's threads. Outputs and gradients are those of `sequential()` up to rounding.
+    For `lstm`, `lstm_1997`, `peephole_lstm`, `gru` with the reset after the product, `vanilla` with
+    tanh or relu, and stacks of these, in float32 and float64. The weights are packed once per call,
+    the gates are computed while the matrix product is still in cache, and the batch or the hidden
+    units are divided among XLA's threads. Outputs and gradients are those of `sequential()` up to
+    rounding.
 
-    `jit`, `grad`, `scan` and `vmap` work around it, and `shard_map` with check_vma=False. A `vmap`
-    over data folds into the batch, one over params runs the kernels one after the other.
-    Derivatives of the gradient are those of the portable path. Forward mode directly (`jvp`,
-    `jacfwd`) raises TypeError, as for `bptt()`. A compiled call belongs to this machine: use
-    `sequential()` in what `jax.export` is to write to a file or to lower for another platform.
+    It can be transformed by `jit`, `grad`, `scan` and `vmap`, and by `shard_map` with
+    check_vma=False. A `vmap` over data is folded into the batch, one over params runs the kernels
+    in a loop. Higher derivatives are computed by `lax.scan`. Forward mode (`jvp`, `jacfwd`) raises
+    TypeError, as for `bptt()`. Compiled code is specific to this machine: use `sequential()` for
+    what `jax.export` is to write to a file or to lower for another platform.
 
     Raises:
       ValueError: (in `unroll`) the kernels were not compiled when rnnjax was installed
-        (`rnnjax doctor` says why), or there is none for this cell, dtype or gradient.
+        (`rnnjax doctor` says why), or there is no kernel for this cell, dtype or gradient.
 
     Example:
       >>> import jax, rnnjax
@@ -110,13 +111,13 @@ def native() -> Fused:
 
 
 def _layers(cell: Cell) -> list[Cell]:
-    """The cells that run one after the other: of a stack, and of the stacks in it."""
+    """The layers of a stack, those of nested stacks included; else the cell itself."""
     if cell.rule is None or not cell.rule.layers:
         return [cell]
     return [inner for layer in cell.rule.layers for inner in _layers(layer)]
 
 
-# What is differentiable, (params, (xs, carry, fresh)), is apart from the flags (lengths, resets).
+# Differentiable in params and arrays = (xs, carry, fresh), not in flags = (lengths, resets).
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _unroll(
     cell: Cell, reverse: bool, params: Params, arrays: Any, flags: Any
@@ -152,7 +153,7 @@ def _forward_jvp(cell: Cell, reverse: bool, save: bool, primals: Any, tangents: 
     out = _forward(cell, reverse, save, *primals)
     portable = partial(_portable, cell, reverse, flags)
     _, (carry_t, ys_t) = jax.jvp(portable, (params, arrays), tangents[:2])
-    # The tape's tangent is never read: `_backward_jvp` differentiates the portable path instead.
+    # The tape's tangent is never read: `_backward_jvp` differentiates `_portable` instead.
     return out, (carry_t, ys_t, jax.tree.map(jnp.zeros_like, out[2]))
 
 
@@ -160,7 +161,7 @@ def _forward_jvp(cell: Cell, reverse: bool, save: bool, primals: Any, tangents: 
 def _backward(
     cell: Cell, reverse: bool, params: Params, arrays: Any, flags: Any, tape: Tape, cotangents: Any
 ):
-    """The cotangents of params and arrays."""
+    """∂C/∂params and ∂C/∂arrays."""
     inputs = _inputs(cell, reverse, params, arrays, flags)
     spec, weights = _spec(cell, reverse), Weights(*params)
     carry_ct, ys_ct = cotangents
@@ -195,7 +196,7 @@ def _backward_jvp(cell: Cell, reverse: bool, primals: Any, tangents: Any):
 def _portable(
     cell: Cell, reverse: bool, flags: Any, params: Params, arrays: Any
 ) -> tuple[Carry, PyTree]:
-    """The same by `lax.scan`, for the derivatives of derivatives."""
+    """The same run by `lax.scan`: what higher derivatives differentiate."""
     ready, carry, xs = prepare(cell, params, Sequence(*arrays, *flags), reverse)
     carry, ys = jax.lax.scan(partial(ready.step, params), carry, xs, reverse=reverse)
     return final_carry(carry), ys
@@ -210,7 +211,7 @@ def _spec(cell: Cell, reverse: bool) -> Spec:
 
 
 def _flat(x: Array, axis: int, batch: tuple[int, ...]) -> Array:
-    """[..., *batch, ...] -> [..., B, ...], the batch starting at `axis`."""
+    """Merge the batch axes, which start at `axis`: [..., *batch, ...] -> [..., B, ...]."""
     return x.reshape(*x.shape[:axis], math.prod(batch), *x.shape[axis + len(batch) :])
 
 

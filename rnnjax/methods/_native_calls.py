@@ -1,7 +1,7 @@
-"""The calls into the compiled kernels as JAX functions.
+"""The compiled kernels as JAX functions: loading, the table of cells, FFI calls, `vmap` rules.
 
-Arrays that a call does not have are None here and empty on the other side. Data that is mapped
-over by `vmap` folds into the batch; mapped weights run one after the other.
+Optional arrays are None here and are passed to the kernels with no elements. A `vmap` over data
+is folded into the batch; one over weights becomes a loop.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ class CompiledCell(NamedTuple):
     """One line of the library's table of cells (kernels/cells.def); see kernels/cells.h."""
 
     name: str
-    index: int  # its place in the table
+    position: int  # its index in the table
     gates: int  # G, the blocks of H columns in w_x and w_h
     tape: int  # blocks of H numbers saved at every step, besides h_{t-1} and c_{t-1}
     recurrent_offset: int  # the first block of δ that is an error at h_{t-1} W_h
@@ -76,11 +76,15 @@ class State(NamedTuple):
 
 
 class Flags(NamedTuple):
+    """Valid steps and restarts, as `rnnjax.unroll` and `mask` define them."""
+
     lengths: Array | None  # [B] int32
     begins: Array | None  # [T, B] bool
 
 
 class Inputs(NamedTuple):
+    """The data of the forward kernel: all that is not a weight."""
+
     xs: Array  # [T, B, D]
     carry: State
     fresh: State | None  # None without `begins`
@@ -88,7 +92,7 @@ class Inputs(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """What the backward kernel reads."""
+    """Saved by the forward kernel for the backward kernel."""
 
     gates: Array  # [T, B, tape H]
     h_tm1: Array  # [T, B, H]
@@ -96,6 +100,8 @@ class Tape(NamedTuple):
 
 
 class Cotangents(NamedTuple):
+    """∂C/∂ of what the forward kernel returns."""
+
     ys: Array  # [T, B, H]
     carry: State
 
@@ -110,7 +116,7 @@ class Errors(NamedTuple):
 
 
 class _Library(NamedTuple):
-    """What there is to know of the extension once it has been loaded, or why it cannot be."""
+    """The loaded extension, or why it could not be loaded."""
 
     missing: str | None = None
     instruction_set: str | None = None
@@ -171,15 +177,16 @@ def compiled_cells() -> Mapping[str, CompiledCell]:
 
 
 def instruction_set() -> str | None:
-    """Which of its builds `native()` runs here: "avx512", "avx2" or "portable"; None without them.
+    """The instruction set of the kernels that run here: "avx512", "avx2" or "portable".
 
-    The environment variable RNNJAX_NATIVE_ISA asks for a lesser one than the machine's best.
+    None where `native()` is unavailable. It is the best that the CPU supports, or the lesser one
+    that the environment variable RNNJAX_NATIVE_ISA names.
     """
     return None if why_not() is not None else _load().instruction_set
 
 
 def why_not() -> str | None:
-    """Why the kernels cannot run here; None if they can."""
+    """The reason why the kernels cannot run on this machine; None if they can."""
     if sys.byteorder != "little":
         return "the kernels are for little-endian machines"
     if jax.default_backend() != "cpu":
@@ -204,7 +211,7 @@ def _call(
     **options: Any,
 ) -> Any:
     call = jax.ffi.ffi_call(name, outputs, input_output_aliases=aliases)
-    return call(*operands, cell=cell.index, **options)
+    return call(*operands, cell=cell.position, **options)
 
 
 def _flag_operands(flags: Flags) -> tuple[Array, Array]:
@@ -215,7 +222,7 @@ def _flag_operands(flags: Flags) -> tuple[Array, Array]:
 def forward(
     spec: Spec, save: bool, weights: Weights, inputs: Inputs
 ) -> tuple[State, Array, Tape | None]:
-    """Run the whole sequence: the last carry, ys [T, B, H], and the tape if asked to `save`."""
+    """Run the whole sequence: the final carry, ys [T, B, H], and the tape if `save`."""
 
     def run(weights: Weights, inputs: Inputs) -> tuple[State, Array, Tape | None]:
         xs, carry, fresh, flags = inputs
@@ -246,7 +253,7 @@ def forward(
 def backward(
     spec: Spec, weights: Weights, tape: Tape, cotangents: Cotangents, flags: Flags
 ) -> Errors:
-    """Run back in time, writing the errors over the tape's gates."""
+    """Backpropagate through the whole sequence: δ = ∂C/∂z_t overwrites the tape's gates."""
 
     def run(weights: tuple[Array, Array | None], data: tuple[Tape, Cotangents, Flags]) -> Errors:
         w_h, extra = weights
@@ -331,7 +338,7 @@ def _delta_at_recurrent(cell: CompiledCell, delta: Array) -> Array:
 
 
 def _mapped_by(call: Any, portable: Callable[..., Any]) -> Callable[..., Any]:
-    """`call`, except under `vmap`: one XLA product for all is then better than one call each."""
+    """Give `call` a `vmap` rule: XLA's batched product instead of one kernel call per element."""
 
     @call.def_vmap
     def rule(size: int, mapped: Any, *operands: Array) -> tuple[Any, Any]:
@@ -345,7 +352,7 @@ def _mapped_by(call: Any, portable: Callable[..., Any]) -> Callable[..., Any]:
 def _batched(
     run: Callable[..., Any], fold: Callable[[Any], Any], unfold: Callable[[Any, int], Any]
 ) -> Callable[..., Any]:
-    """`run(weights, data)` that folds a `vmap` over data into the batch."""
+    """Give `run(weights, data)` a `vmap` rule: data folds into the batch, weights become a loop."""
 
     @jax.custom_batching.custom_vmap
     def call(weights: Any, data: Any) -> Any:
@@ -366,34 +373,34 @@ def _batched(
 
             out = jax.lax.map(at, jnp.arange(size))
         else:
-            spread = jax.tree.map(
+            broadcast = jax.tree.map(
                 lambda x, m: x if m else jnp.broadcast_to(x, (size, *x.shape)), data, data_mapped
             )
-            out = unfold(call(weights, fold(spread)), size)
+            out = unfold(call(weights, fold(broadcast)), size)
         return out, jax.tree.map(lambda _: True, out)
 
     return call
 
 
-def _in(x: Array, axis: int) -> Array:
-    """Axis 0, that of a vmap, to the front of the batch axis, and both into one."""
+def _merge_batch(x: Array, axis: int) -> Array:
+    """Merge axis 0, that of a vmap, into the batch axis `axis` of the unmapped array."""
     x = jnp.moveaxis(x, 0, axis)
     size = x.shape[axis] * x.shape[axis + 1]
     return x.reshape(*x.shape[:axis], size, *x.shape[axis + 2 :])
 
 
-def _out(x: Array, axis: int, size: int) -> Array:
-    """The other way round."""
+def _split_batch(x: Array, axis: int, size: int) -> Array:
+    """Inverse of `_merge_batch`: split the vmapped axis off the batch axis, as axis 0."""
     x = x.reshape(*x.shape[:axis], size, x.shape[axis] // size, *x.shape[axis + 1 :])
     return jnp.moveaxis(x, axis, 0)
 
 
 def _fold(tree: Any, axis: int) -> Any:
-    return jax.tree.map(lambda x: _in(x, axis), tree)
+    return jax.tree.map(lambda x: _merge_batch(x, axis), tree)
 
 
 def _unfold(tree: Any, axis: int, size: int) -> Any:
-    return jax.tree.map(lambda x: _out(x, axis, size), tree)
+    return jax.tree.map(lambda x: _split_batch(x, axis, size), tree)
 
 
 def _fold_flags(flags: Flags) -> Flags:

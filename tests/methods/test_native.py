@@ -413,7 +413,7 @@ def test_the_table_of_cells_is_that_of_the_library():
     cells = _native_calls.compiled_cells()
     rows = [(cell.name, *cell[2:]) for cell in cells.values()]
     assert rows == COMPILED
-    assert [cell.index for cell in cells.values()] == list(range(len(COMPILED)))
+    assert [cell.position for cell in cells.values()] == list(range(len(COMPILED)))
     assert list(cells) == [cell.name for cell in cells.values()]
     # The library is that of these sources, and has as many lines as different names.
     source = Path(_native_calls.__file__).parent / "kernels" / "cells.def"
@@ -466,7 +466,7 @@ def test_the_boundary_checks_every_shape_and_dtype():
     refused(r"extra has shape \[3\], expected \[0\]", weights._replace(extra=jnp.zeros(3)))
     peephole = _native_calls.Spec(compiled["peephole_lstm"], False)
     refused(r"extra has shape \[0\], expected \[9\]", spec=peephole)
-    refused(r"no such cell", spec=spec._replace(cell=spec.cell._replace(index=len(compiled))))
+    refused(r"no such cell", spec=spec._replace(cell=spec.cell._replace(position=len(compiled))))
     refused(r"w_h has the wrong dtype", weights._replace(w_h=params.w_h.astype(jnp.float32)))
     refused(r"c has shape", carry=_native_calls.State(carry.h, carry.c[:1]))
     refused(r"lengths has the wrong dtype", flags=none._replace(lengths=jnp.zeros(2)))

@@ -1,4 +1,5 @@
-// The boundary to XLA: every shape and dtype is checked here, then plain pointers go on.
+// The XLA FFI handlers: they validate every shape and dtype, then call the kernels on plain
+// pointers.
 
 #include <algorithm>
 #include <cstdlib>
@@ -19,7 +20,8 @@ using ffi::AnyBuffer;
 using Result = ffi::Result<AnyBuffer>;
 using Dims = std::initializer_list<int64_t>;
 
-// The best instruction set of this machine, or the one that RNNJAX_NATIVE_ISA asks for.
+// The kernels for the best instruction set of this CPU, or for the lesser one that the environment
+// variable RNNJAX_NATIVE_ISA names.
 const Kernels& kernels() {
   static const Kernels* const best = [] {
     const char* wanted = std::getenv("RNNJAX_NATIVE_ISA");
@@ -38,10 +40,11 @@ const Kernels& kernels() {
   return *best;
 }
 
-// Arrays of this size come from the system anew at every call; smaller ones are used again.
-constexpr size_t kFreshMemory = size_t{32} << 20;
+// Outputs from this size on get huge pages: the allocator maps them anew at every call, while it
+// reuses the memory of smaller ones.
+constexpr size_t kHugePageThreshold = size_t{32} << 20;
 
-// Collects the first thing that is wrong with the arguments of a call.
+// Validates the arguments of a call and keeps the first error.
 class Checker {
  public:
   explicit Checker(ffi::DataType dtype) : dtype_(dtype) {
@@ -52,7 +55,7 @@ class Checker {
     return check(name, x, dims, dtype_);
   }
 
-  // Absent arrays have no elements, and then no pointer.
+  // nullptr for an absent array, which is passed with no elements.
   const void* optional(const char* name, const AnyBuffer& x, Dims dims) {
     return x.element_count() == 0 ? nullptr : check(name, x, dims, dtype_);
   }
@@ -65,7 +68,7 @@ class Checker {
 
   void* output(const char* name, Result& x, Dims dims) {
     void* memory = check(name, *x, dims, dtype_);
-    if (ok() && x->size_bytes() >= kFreshMemory) use_huge_pages(memory, x->size_bytes());
+    if (ok() && x->size_bytes() >= kHugePageThreshold) use_huge_pages(memory, x->size_bytes());
     return memory;
   }
 
@@ -248,7 +251,7 @@ ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, An
 
 using xla::ffi::AnyBuffer;
 
-// Changes with every change of what passes between the kernels and Python.
+// To be raised, with _VERSION in _native_calls.py, whenever the interface to Python changes.
 extern "C" int64_t rnnjax_version() { return 2; }
 
 extern "C" const char* rnnjax_instruction_set() {

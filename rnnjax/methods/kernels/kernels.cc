@@ -1,4 +1,5 @@
-// Every cell's loops for one instruction set, which the build's flags and RNNJAX_ISA name.
+// The kernels of every cell for one instruction set: setup.py compiles this file once for each,
+// with its flags and RNNJAX_ISA.
 
 #ifndef RNNJAX_ISA
 #define RNNJAX_ISA portable

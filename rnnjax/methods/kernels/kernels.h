@@ -1,4 +1,4 @@
-// What passes between the FFI boundary and the kernels of each instruction set: plain pointers.
+// The interface between the FFI handlers and the kernels of each instruction set: plain pointers.
 #pragma once
 
 #include <cstddef>
@@ -6,16 +6,16 @@
 
 namespace rnnjax {
 
-// Threads and memory for one call.
+// Threads and scratch memory for one call.
 class Context {
  public:
   virtual ~Context() = default;
   virtual int64_t threads() const = 0;
-  // body(data, phase, unit) once for every unit of every phase; a phase begins when the one
-  // before it has ended.
+  // Calls body(data, phase, unit) once for every unit of every phase, with a barrier between
+  // phases.
   virtual void run(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64_t),
                    void* data) = 0;
-  // Memory aligned to a cache line, until the call ends.
+  // Uninitialised memory, aligned to a cache line, that lives until the call ends.
   virtual void* allocate(size_t bytes) = 0;
 };
 
@@ -24,8 +24,8 @@ class Context {
 struct Sizes {
   int64_t steps, batch, inputs, hidden;
   bool reverse;
-  const int32_t* lengths;  // [B]: row b is frozen from step lengths[b] on
-  const uint8_t* begins;   // [T, B]: the state restarts from `fresh` before this step
+  const int32_t* lengths;  // [B]: the carry of row b is frozen from step lengths[b] on
+  const uint8_t* begins;   // [T, B]: the carry restarts from the fresh one before this step
 };
 
 struct Forward : Sizes {
