@@ -1,4 +1,4 @@
-"""CPU kernels that run a whole sequence in one call, forward and backward."""
+"""`native()`: compiled CPU kernels that run a whole sequence in one call, forward and backward."""
 
 import math
 from collections.abc import Hashable
@@ -12,10 +12,9 @@ import jax.numpy as jnp
 from rnnjax._execution import BaseGradient, Method, Run, Sequence
 from rnnjax._reverse_only import reverse_only
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
-from rnnjax.cells.linear_algebra import check_features
+from rnnjax.cells.linear_algebra import check_features, sum_bias
 from rnnjax.gradients import bptt
 from rnnjax.methods._native_calls import (
-    KERNELS,
     Cotangents,
     Flags,
     Inputs,
@@ -24,6 +23,7 @@ from rnnjax.methods._native_calls import (
     Tape,
     Weights,
     backward,
+    compiled_cells,
     forward,
     input_gradients,
     weight_gradients,
@@ -35,6 +35,7 @@ _KERNEL_OF_FORM: dict[Hashable, str] = {
     ("vanilla", "tanh"): "vanilla_tanh",
     ("vanilla", "relu"): "vanilla_relu",
     "lstm": "lstm",
+    "peephole_lstm": "peephole_lstm",
     "lstm_1997": "lstm_1997",
     ("gru", "after"): "gru",
 }
@@ -64,11 +65,11 @@ class Native:
         if len(dtypes) != 1 or not dtypes <= {jnp.dtype("float32"), jnp.dtype("float64")}:
             found = ", ".join(sorted(map(str, dtypes)))
             return f"its kernels are for float32 or float64 weights, and these are {found}"
-        if _kernel(cell) not in KERNELS:
+        if _kernel(cell) not in compiled_cells():
             return (
-                "there is no kernel for this cell: they are for lstm, lstm_1997 (not "
-                "truncated), gru with reset='after', vanilla with tanh or relu, and stacks of "
-                "these"
+                "there is no kernel for this cell: there is one for each of "
+                f"{', '.join(compiled_cells())}, and for stacks of these (gru only with "
+                "reset='after', lstm_1997 only with truncate=False)"
             )
         return None
 
@@ -81,22 +82,23 @@ class Native:
 
 
 def native() -> Method:
-    """Run the whole sequence in compiled kernels on the CPU, forward and backward.
+    """Run the whole sequence in fused compiled kernels on the CPU, forward and backward.
 
-    For `lstm`, `lstm_1997`, `gru` with the reset after the product, `vanilla` with tanh or relu,
-    and stacks of these, in float32 and float64. The weights are packed once a call, the gates are
-    applied where the product leaves its sums, and the batch or the hidden units are split over
-    XLA's threads. Outputs and gradients are those of `sequential()` up to rounding.
+    For `lstm`, `lstm_1997`, `peephole_lstm`, `gru` with the reset after the product, `vanilla` with
+    tanh or relu, and stacks of these, in float32 and float64. The weights are packed once per call,
+    the gates are computed while the matrix product is still in cache, and the batch or the hidden
+    units are divided among XLA's threads. Outputs and gradients are those of `sequential()` up to
+    rounding.
 
-    `jit`, `grad`, `scan` and `vmap` work around it, and `shard_map` with check_vma=False. A `vmap`
-    over data folds into the batch, one over params runs the kernels one after the other.
-    Derivatives of the gradient are those of the portable path. Forward mode directly (`jvp`,
-    `jacfwd`) raises TypeError, as for `bptt()`. A compiled call belongs to this machine: use
-    `sequential()` in what `jax.export` is to write to a file or to lower for another platform.
+    It can be transformed by `jit`, `grad`, `scan` and `vmap`, and by `shard_map` with
+    check_vma=False. A `vmap` over data is folded into the batch, one over params runs the kernels
+    in a loop. Higher derivatives are computed by `lax.scan`. Forward mode (`jvp`, `jacfwd`) raises
+    TypeError, as for `bptt()`. Compiled code is specific to this machine: use `sequential()` for
+    what `jax.export` is to write to a file or to lower for another platform.
 
     Raises:
       ValueError: (in `unroll`) the kernels were not compiled when rnnjax was installed
-        (`rnnjax doctor` says why), or there is none for this cell, dtype or gradient.
+        (`rnnjax doctor` says why), or there is no kernel for this cell, dtype or gradient.
 
     Example:
       >>> import jax, rnnjax
@@ -112,7 +114,7 @@ def native() -> Method:
     return Native()
 
 
-# What is differentiable, (params, (xs, carry, fresh)), is apart from the flags (lengths, resets).
+# Differentiable in params and arrays = (xs, carry, fresh), not in flags = (lengths, resets).
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _unroll(
     cell: Cell, reverse: bool, params: Params, arrays: Any, flags: Any
@@ -137,7 +139,7 @@ _unroll.defvjp(_unroll_forward, _unroll_backward)
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _forward(cell: Cell, reverse: bool, save: bool, params: Params, arrays: Any, flags: Any):
     inputs = _inputs(cell, reverse, params, arrays, flags)
-    state, ys, tape = forward(Spec(_kernel(cell), reverse), save, _weights(params), inputs)
+    state, ys, tape = forward(_spec(cell, reverse), save, Weights(*params), inputs)
     batch = arrays[0].shape[1:-1]
     return _carry(arrays[1], state, batch), ys.reshape(ys.shape[0], *batch, ys.shape[-1]), tape
 
@@ -148,7 +150,7 @@ def _forward_jvp(cell: Cell, reverse: bool, save: bool, primals: Any, tangents: 
     out = _forward(cell, reverse, save, *primals)
     portable = partial(_portable, cell, reverse, flags)
     _, (carry_t, ys_t) = jax.jvp(portable, (params, arrays), tangents[:2])
-    # The tape's tangent is never read: `_backward_jvp` differentiates the portable path instead.
+    # The tape's tangent is never read: `_backward_jvp` differentiates `_portable` instead.
     return out, (carry_t, ys_t, jax.tree.map(jnp.zeros_like, out[2]))
 
 
@@ -156,20 +158,22 @@ def _forward_jvp(cell: Cell, reverse: bool, save: bool, primals: Any, tangents: 
 def _backward(
     cell: Cell, reverse: bool, params: Params, arrays: Any, flags: Any, tape: Tape, cotangents: Any
 ):
-    """The cotangents of params and arrays."""
+    """∂C/∂params and ∂C/∂arrays."""
     inputs = _inputs(cell, reverse, params, arrays, flags)
-    spec, weights = Spec(_kernel(cell), reverse), _weights(params)
+    spec, weights = _spec(cell, reverse), Weights(*params)
     carry_ct, ys_ct = cotangents
     batch = arrays[0].shape[1:-1]
     given = Cotangents(_flat(ys_ct, 1, batch), _state(carry_ct, batch))
-    errors = backward(spec, weights.w_h, tape, given, inputs.flags)
+    errors = backward(spec, weights, tape, given, inputs.flags)
     xs, h_tm1, delta = (_rows(x) for x in (inputs.xs, tape.h_tm1, errors.delta))
     weights_ct = weight_gradients(spec, xs, h_tm1, delta)
+    if weights.extra is not None:
+        weights_ct = (*weights_ct, sum_bias(errors.extra))
     xs_ct = input_gradients(spec, weights.w_x, delta)
     fresh_ct = jax.tree.map(jnp.zeros_like, arrays[2])
     if errors.fresh is not None:
         fresh_ct = _carry(arrays[2], errors.fresh, batch)
-    params_ct = type(params)(*(getattr(weights_ct, name) for name in params._fields))
+    params_ct = type(params)(*weights_ct)
     xs_ct = xs_ct.reshape(arrays[0].shape).astype(arrays[0].dtype)
     return params_ct, (xs_ct, _carry(arrays[1], errors.carry, batch), fresh_ct)
 
@@ -189,7 +193,7 @@ def _backward_jvp(cell: Cell, reverse: bool, primals: Any, tangents: Any):
 def _portable(
     cell: Cell, reverse: bool, flags: Any, params: Params, arrays: Any
 ) -> tuple[Carry, PyTree]:
-    """The same by `lax.scan`, for the derivatives of derivatives."""
+    """The same run by `lax.scan`: what higher derivatives differentiate."""
     ready, carry, xs = prepare(cell, params, Sequence(*arrays, *flags), reverse)
     carry, ys = jax.lax.scan(partial(ready.step, params), carry, xs, reverse=reverse)
     return final_carry(carry), ys
@@ -199,12 +203,12 @@ def _kernel(cell: Cell) -> str:
     return _KERNEL_OF_FORM.get(known(cell).form, "")
 
 
-def _weights(params: Params) -> Weights:
-    return Weights(*params)
+def _spec(cell: Cell, reverse: bool) -> Spec:
+    return Spec(compiled_cells()[_kernel(cell)], reverse)
 
 
 def _flat(x: Array, axis: int, batch: tuple[int, ...]) -> Array:
-    """[..., *batch, ...] -> [..., B, ...], the batch starting at `axis`."""
+    """Merge the batch axes, which start at `axis`: [..., *batch, ...] -> [..., B, ...]."""
     return x.reshape(*x.shape[:axis], math.prod(batch), *x.shape[axis + len(batch) :])
 
 

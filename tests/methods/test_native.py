@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ CELLS = {
     "lstm": rnnjax.lstm,
     "lstm_1997": rnnjax.lstm_1997,
     "gru": rnnjax.gru,
+    "peephole_lstm": rnnjax.peephole_lstm,
 }
 # T, B, D, H: no step, no example, no input; one; odd; several row groups; several panels.
 SHAPES = [
@@ -222,7 +224,7 @@ IN_AXES = {
 
 @needs_kernels
 @pytest.mark.parametrize("axes", IN_AXES.values(), ids=IN_AXES.keys())
-@pytest.mark.parametrize("name", ["lstm", "gru"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "peephole_lstm"])
 def test_vmap(name, axes):
     many = [problem(name, (4, 3, 2, 5), seed=seed) for seed in range(3)]
     cell = many[0][0]
@@ -394,16 +396,64 @@ def test_every_instruction_set(wanted):
     subprocess.run(command, env=environment, cwd=Path(__file__).parent, check=True)
 
 
+# name, gates, tape, recurrent_offset, extra, has_c
+COMPILED = [
+    ("vanilla_tanh", 1, 1, 0, 0, False),
+    ("vanilla_relu", 1, 1, 0, 0, False),
+    ("lstm", 4, 4, 0, 0, True),
+    ("lstm_1997", 3, 3, 0, 0, True),
+    ("gru", 3, 4, 1, 1, False),
+    ("peephole_lstm", 4, 4, 0, 3, True),
+]
+
+
+@needs_kernels
+def test_the_table_of_cells_is_that_of_the_library():
+    cells = _native_calls.compiled_cells()
+    rows = [(cell.name, *cell[2:]) for cell in cells.values()]
+    assert rows == COMPILED
+    assert [cell.position for cell in cells.values()] == list(range(len(COMPILED)))
+    assert list(cells) == [cell.name for cell in cells.values()]
+    # The library is that of these sources, and has as many lines as different names.
+    source = Path(_native_calls.__file__).parent / "kernels" / "cells.def"
+    listed = re.findall(r"^RNNJAX_CELL\((\w+), \w+\)$", source.read_text(), re.MULTILINE)
+    assert listed == list(cells)
+    assert not _native_calls._open().rnnjax_cell(len(cells))
+    assert set(CELLS) == set(cells), "a compiled cell that no test of this file covers"
+
+
+@needs_kernels
+@pytest.mark.parametrize("name", CELLS)
+def test_the_params_of_every_cell_have_the_sizes_that_its_kernel_expects(name):
+    cell, compiled = CELLS[name](5), _native_calls.compiled_cells()[name]
+    params = cell.init(jax.random.key(0), 3)
+    weights = _native_calls.Weights(*params)
+    assert cell.rule.kernel == name
+    assert weights.w_h.shape == (5, 5 * compiled.gates)
+    assert (0 if weights.extra is None else weights.extra.size) == 5 * compiled.extra
+    assert hasattr(cell.initial_carry(params, ()), "c") == compiled.has_c
+
+
+@needs_kernels
+def test_peepholes_of_zero_are_the_lstm():
+    _, params, xs, carry, flags = problem("lstm", (7, 3, 5, 6))
+    no_peepholes = rnnjax.PeepholeLSTMParams(*params, jnp.zeros(18))
+    got = unroll(rnnjax.peephole_lstm(6), no_peepholes, xs, carry=carry, method=native(), **flags)
+    want = unroll(rnnjax.lstm(6), params, xs, carry=carry, method=native(), **flags)
+    assert worst(got, want) < 1e-14
+
+
 @needs_kernels
 def test_the_boundary_checks_every_shape_and_dtype():
     cell, params, xs, carry, _ = problem("lstm", (3, 2, 2, 3))
     assert cell.rule is not None
-    spec = _native_calls.Spec("lstm", False)
+    compiled = _native_calls.compiled_cells()
+    spec = _native_calls.Spec(compiled["lstm"], False)
     weights = _native_calls.Weights(*params)
     none = _native_calls.Flags(None, None)
     inputs = _native_calls.Inputs(xs, _native_calls.State(*carry), None, none)
 
-    def refused(message, weights=weights, **changes):
+    def refused(message, weights=weights, spec=spec, **changes):
         with pytest.raises(jax.errors.JaxRuntimeError, match=message):
             jax.block_until_ready(
                 _native_calls.forward(spec, True, weights, inputs._replace(**changes))
@@ -412,6 +462,10 @@ def test_the_boundary_checks_every_shape_and_dtype():
     refused(r"w_x has shape \[1, 12\], expected \[2, 12\]", weights._replace(w_x=params.w_x[:1]))
     refused(r"w_h has shape", weights._replace(w_h=params.w_h[:, :9]))
     refused(r"b has shape \[11\], expected \[12\]", weights._replace(b=params.b[:-1]))
+    refused(r"extra has shape \[3\], expected \[0\]", weights._replace(extra=jnp.zeros(3)))
+    peephole = _native_calls.Spec(compiled["peephole_lstm"], False)
+    refused(r"extra has shape \[0\], expected \[9\]", spec=peephole)
+    refused(r"no such cell", spec=spec._replace(cell=spec.cell._replace(position=len(compiled))))
     refused(r"w_h has the wrong dtype", weights._replace(w_h=params.w_h.astype(jnp.float32)))
     refused(r"c has shape", carry=_native_calls.State(carry.h, carry.c[:1]))
     refused(r"lengths has the wrong dtype", flags=none._replace(lengths=jnp.zeros(2)))

@@ -1,4 +1,5 @@
-// The boundary to XLA: every shape and dtype is checked here, then plain pointers go on.
+// The XLA FFI handlers: they validate every shape and dtype, then call the kernels on plain
+// pointers.
 
 #include <algorithm>
 #include <cstdlib>
@@ -19,7 +20,8 @@ using ffi::AnyBuffer;
 using Result = ffi::Result<AnyBuffer>;
 using Dims = std::initializer_list<int64_t>;
 
-// The best instruction set of this machine, or the one that RNNJAX_NATIVE_ISA asks for.
+// The kernels for the best instruction set of this CPU, or for the lesser one that the environment
+// variable RNNJAX_NATIVE_ISA names.
 const Kernels& kernels() {
   static const Kernels* const best = [] {
     const char* wanted = std::getenv("RNNJAX_NATIVE_ISA");
@@ -38,10 +40,11 @@ const Kernels& kernels() {
   return *best;
 }
 
-// Arrays of this size come from the system anew at every call; smaller ones are used again.
-constexpr size_t kFreshMemory = size_t{32} << 20;
+// Outputs from this size on get huge pages: the allocator maps them anew at every call, while it
+// reuses the memory of smaller ones.
+constexpr size_t kHugePageThreshold = size_t{32} << 20;
 
-// Collects the first thing that is wrong with the arguments of a call.
+// Validates the arguments of a call and keeps the first error.
 class Checker {
  public:
   explicit Checker(ffi::DataType dtype) : dtype_(dtype) {
@@ -52,7 +55,7 @@ class Checker {
     return check(name, x, dims, dtype_);
   }
 
-  // Absent arrays have no elements, and then no pointer.
+  // nullptr for an absent array, which is passed with no elements.
   const void* optional(const char* name, const AnyBuffer& x, Dims dims) {
     return x.element_count() == 0 ? nullptr : check(name, x, dims, dtype_);
   }
@@ -65,7 +68,7 @@ class Checker {
 
   void* output(const char* name, Result& x, Dims dims) {
     void* memory = check(name, *x, dims, dtype_);
-    if (ok() && x->size_bytes() >= kFreshMemory) use_huge_pages(memory, x->size_bytes());
+    if (ok() && x->size_bytes() >= kHugePageThreshold) use_huge_pages(memory, x->size_bytes());
     return memory;
   }
 
@@ -119,7 +122,7 @@ ffi::Error run(Kernel kernel, const Call& call, ffi::ThreadPool pool) {
 }
 
 ffi::Error forward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer xs, AnyBuffer w_x,
-                   AnyBuffer w_h, AnyBuffer b, AnyBuffer b_hn, AnyBuffer h, AnyBuffer c,
+                   AnyBuffer w_h, AnyBuffer b, AnyBuffer extra, AnyBuffer h, AnyBuffer c,
                    AnyBuffer h_fresh, AnyBuffer c_fresh, AnyBuffer lengths, AnyBuffer begins,
                    Result ys, Result h_last, Result c_last, Result tape, Result h_tm1,
                    Result c_tm1) {
@@ -128,7 +131,8 @@ ffi::Error forward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer x
   check.require(xs.dimensions().size() == 3, "xs is not [T, B, D]");
   check.require(w_h.dimensions().size() == 2, "w_h is not [H, G H]");
   if (!check.ok()) return check.error();
-  const CellTraits& traits = kernels().traits[cell];
+  const CellKernels& kernel = kernels().cells[cell];
+  const CellTraits& traits = kernel.traits;
   const int64_t T = xs.dimensions()[0], B = xs.dimensions()[1], D = xs.dimensions()[2];
   const int64_t H = w_h.dimensions()[0], GH = traits.gates * H;
   const bool has_c = traits.has_c;
@@ -140,7 +144,7 @@ ffi::Error forward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer x
   f.w_x = check.input("w_x", w_x, {D, GH});
   f.w_h = check.input("w_h", w_h, {H, GH});
   f.b = check.input("b", b, {GH});
-  f.b_hn = check.input("b_hn", b_hn, {traits.has_b_hn ? H : 0});
+  f.extra = check.input("extra", extra, {traits.extra * H});
   f.h = check.input("h", h, {B, H});
   f.c = check.input("c", c, {has_c ? B : 0, H});
   f.h_fresh = check.optional("h_fresh", h_fresh, {B, H});
@@ -154,20 +158,21 @@ ffi::Error forward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer x
   check.require(!f.tape || (f.h_tm1 && (f.c_tm1 || !has_c)), "half of the tape is missing");
   check.require(!f.begins || (f.h_fresh && (f.c_fresh || !has_c)), "no carry to restart from");
   if (!check.ok()) return check.error();
-  return run(kernels().forward[cell][xs.element_type() == ffi::F64], f, pool);
+  return run(kernel.forward[xs.element_type() == ffi::F64], f, pool);
 }
 
 ffi::Error backward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer w_h,
-                    AnyBuffer tape, AnyBuffer h_tm1, AnyBuffer c_tm1, AnyBuffer ys_ct,
-                    AnyBuffer h_last_ct, AnyBuffer c_last_ct, AnyBuffer lengths, AnyBuffer begins,
-                    Result delta, Result h_ct, Result c_ct, Result h_fresh_ct,
-                    Result c_fresh_ct) {
+                    AnyBuffer extra, AnyBuffer tape, AnyBuffer h_tm1, AnyBuffer c_tm1,
+                    AnyBuffer ys_ct, AnyBuffer h_last_ct, AnyBuffer c_last_ct, AnyBuffer lengths,
+                    AnyBuffer begins, Result delta, Result h_ct, Result c_ct, Result h_fresh_ct,
+                    Result c_fresh_ct, Result extra_ct) {
   Checker check(w_h.element_type());
   check.require(cell >= 0 && cell < kCells, "no such cell");
   check.require(w_h.dimensions().size() == 2, "w_h is not [H, G H]");
   check.require(ys_ct.dimensions().size() == 3, "ys_ct is not [T, B, H]");
   if (!check.ok()) return check.error();
-  const CellTraits& traits = kernels().traits[cell];
+  const CellKernels& kernel = kernels().cells[cell];
+  const CellTraits& traits = kernel.traits;
   const int64_t T = ys_ct.dimensions()[0], B = ys_ct.dimensions()[1], H = w_h.dimensions()[0];
   const bool has_c = traits.has_c;
   Backward f{};
@@ -175,6 +180,7 @@ ffi::Error backward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer 
   f.lengths = check.flags<int32_t>("lengths", lengths, {B}, ffi::S32);
   f.begins = check.flags<uint8_t>("begins", begins, {T, B}, ffi::PRED);
   f.w_h = check.input("w_h", w_h, {H, traits.gates * H});
+  f.extra = check.input("extra", extra, {traits.extra * H});
   f.tape = check.input("tape", tape, {T, B, traits.tape * H});
   f.h_tm1 = check.input("h_tm1", h_tm1, {T, B, H});
   f.c_tm1 = check.input("c_tm1", c_tm1, {has_c ? T : 0, B, H});
@@ -186,21 +192,23 @@ ffi::Error backward(ffi::ThreadPool pool, int64_t cell, bool reverse, AnyBuffer 
   f.c_ct = check.output("c_ct", c_ct, {has_c ? B : 0, H});
   f.h_fresh_ct = check.optional_output("h_fresh_ct", h_fresh_ct, {B, H});
   f.c_fresh_ct = check.optional_output("c_fresh_ct", c_fresh_ct, {B, H});
+  f.extra_ct = check.output("extra_ct", extra_ct, {B, traits.extra * H});
   check.require(!f.begins || (f.h_fresh_ct && (f.c_fresh_ct || !has_c)),
                 "no place for the gradient of the fresh carry");
   if (!check.ok()) return check.error();
-  return run(kernels().backward[cell][w_h.element_type() == ffi::F64], f, pool);
+  return run(kernel.backward[w_h.element_type() == ffi::F64], f, pool);
 }
 
 ffi::Error weight_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer xs, AnyBuffer h_tm1,
-                            AnyBuffer delta, Result w_x_ct, Result w_h_ct, Result b_ct,
-                            Result b_hn_ct) {
+                            AnyBuffer delta, Result w_x_ct, Result w_h_ct,
+                            Result b_ct) {
   Checker check(xs.element_type());
   check.require(cell >= 0 && cell < kCells, "no such cell");
   check.require(xs.dimensions().size() == 2, "xs is not [N, D]");
   check.require(h_tm1.dimensions().size() == 2, "h_tm1 is not [N, H]");
   if (!check.ok()) return check.error();
-  const CellTraits& traits = kernels().traits[cell];
+  const CellKernels& kernel = kernels().cells[cell];
+  const CellTraits& traits = kernel.traits;
   const int64_t N = xs.dimensions()[0], D = xs.dimensions()[1], H = h_tm1.dimensions()[1];
   const int64_t GH = traits.gates * H;
   WeightGradients g{};
@@ -211,9 +219,8 @@ ffi::Error weight_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer xs, An
   g.w_x_ct = check.output("w_x_ct", w_x_ct, {D, GH});
   g.w_h_ct = check.output("w_h_ct", w_h_ct, {H, GH});
   g.b_ct = check.output("b_ct", b_ct, {GH});
-  g.b_hn_ct = check.output("b_hn_ct", b_hn_ct, {traits.has_b_hn ? H : 0});
   if (!check.ok()) return check.error();
-  return run(kernels().weights[cell][xs.element_type() == ffi::F64], g, pool);
+  return run(kernel.weight_gradients[xs.element_type() == ffi::F64], g, pool);
 }
 
 ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, AnyBuffer delta,
@@ -223,7 +230,8 @@ ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, An
   check.require(w_x.dimensions().size() == 2, "w_x is not [D, G H]");
   check.require(delta.dimensions().size() == 2, "delta is not [N, gates H]");
   if (!check.ok()) return check.error();
-  const CellTraits& traits = kernels().traits[cell];
+  const CellKernels& kernel = kernels().cells[cell];
+  const CellTraits& traits = kernel.traits;
   InputGradients g{};
   g.examples = delta.dimensions()[0];
   g.inputs = w_x.dimensions()[0];
@@ -232,7 +240,7 @@ ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, An
   g.delta = check.input("delta", delta, {g.examples, traits.tape * g.hidden});
   g.xs_ct = check.output("xs_ct", xs_ct, {g.examples, g.inputs});
   if (!check.ok()) return check.error();
-  return run(kernels().inputs[cell][w_x.element_type() == ffi::F64], g, pool);
+  return run(kernel.input_gradients[w_x.element_type() == ffi::F64], g, pool);
 }
 
 }  // namespace
@@ -243,11 +251,17 @@ ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, An
 
 using xla::ffi::AnyBuffer;
 
-// Changes with every change of what passes between the kernels and Python.
-extern "C" int64_t rnnjax_version() { return 1; }
+// To be raised, with _VERSION in _native_calls.py, whenever the interface to Python changes.
+extern "C" int64_t rnnjax_version() { return 2; }
 
 extern "C" const char* rnnjax_instruction_set() {
   return rnnjax::kernels().instruction_set;
+}
+
+// The table of compiled cells, for indices from 0; nullptr after the last.
+extern "C" const rnnjax::CellTraits* rnnjax_cell(int64_t index) {
+  const bool exists = index >= 0 && index < rnnjax::kCells;
+  return exists ? &rnnjax::kernels().cells[index].traits : nullptr;
 }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
@@ -259,13 +273,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     rnnjax_backward, rnnjax::backward,
     xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Attr<int64_t>("cell").Attr<bool>(
-        "reverse") RNNJAX_ARG4 RNNJAX_ARG4 .Arg<AnyBuffer>() RNNJAX_RET2 RNNJAX_RET2
-        .Ret<AnyBuffer>());
+        "reverse") RNNJAX_ARG4 RNNJAX_ARG4 .Arg<AnyBuffer>().Arg<AnyBuffer>()
+        RNNJAX_RET2 RNNJAX_RET2 RNNJAX_RET2);
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     rnnjax_weight_gradients, rnnjax::weight_gradients,
     xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Attr<int64_t>("cell").Arg<AnyBuffer>()
-        .Arg<AnyBuffer>().Arg<AnyBuffer>() RNNJAX_RET2 RNNJAX_RET2);
+        .Arg<AnyBuffer>().Arg<AnyBuffer>() RNNJAX_RET2 .Ret<AnyBuffer>());
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     rnnjax_input_gradients, rnnjax::input_gradients,

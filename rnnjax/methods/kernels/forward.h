@@ -10,13 +10,13 @@ class ForwardLoop {
   using Cell = CellOf<T>;
   using V = Vec<T>;
   static constexpr int64_t L = kLanes<T>, G = Cell::kGates;
-  static constexpr int64_t kVectors = G == 1 ? 4 : 1;  // of hidden units in a panel
+  static constexpr int64_t kVectors = G == 1 ? 4 : 1;  // vectors of hidden units in a panel
   static constexpr int64_t NV = G * kVectors, W = NV * L;
 
  public:
   ForwardLoop(const Forward& call, Context& context)
       : p_(call),
-        clock_(call),
+        schedule_(call),
         context_(context),
         B_(call.batch),
         D_(call.inputs),
@@ -30,11 +30,12 @@ class ForwardLoop {
     const int64_t units = split == Split::kNone ? 1 : context_.threads();
     const bool by_rows = split != Split::kHidden;
     rows_ = by_rows ? ceil_div(B_, units) : B_;
-    // Steps that are projected together: enough rows for the weights to be worth fetching.
-    chunk_ = rows_ ? least(p_.steps, ceil_div(kChunkRows, rows_)) : 1;
+    // Inputs are projected in chunks of steps: enough rows to amortise loading the weights.
+    chunk_ = rows_ ? min(p_.steps, ceil_div(kChunkRows, rows_)) : 1;
     w_x_ = allocate<T>(context_, panels_ * D_ * W);
     w_h_ = allocate<T>(context_, panels_ * H_ * W);
-    bias_ = allocate<T>(context_, 2 * panels_ * W);
+    bias_ = allocate<T>(context_, panels_ * W);
+    if (Cell::kExtra) extra_ = allocate<T>(context_, Cell::kExtra * width_);
     for (T*& h : h_) h = allocate<T>(context_, B_ * width_);
     if (Cell::kHasC) c_ = allocate<T>(context_, B_ * width_);
     z_size_ = panels_ * chunk_ * rows_ * W;
@@ -44,7 +45,7 @@ class ForwardLoop {
         if (phase == 0) return pack(share(panels_, unit, units));
         const Range rows = share(B_, unit, units), all{0, panels_};
         T* z = z_ + unit * z_size_;
-        start(rows, all);
+        load_carry(rows, all);
         for (int64_t s = 0; s < p_.steps; ++s) {
           if (s % chunk_ == 0) project(z, s, rows, all);
           step(z, s, rows, all);
@@ -55,7 +56,7 @@ class ForwardLoop {
       // Phases: pack; then for every chunk its projection and each of its steps.
       auto body = [&](int64_t phase, int64_t unit) {
         const Range rows{0, B_}, mine = share(panels_, unit, units);
-        if (phase == 0) return pack(mine), start(rows, mine);
+        if (phase == 0) return pack(mine), load_carry(rows, mine);
         const int64_t at = (phase - 1) % (chunk_ + 1);
         const int64_t s = (phase - 1) / (chunk_ + 1) * chunk_ + (at ? at - 1 : 0);
         if (at)
@@ -68,13 +69,13 @@ class ForwardLoop {
   }
 
  private:
-    static constexpr int64_t kChunkRows = 96;
+  static constexpr int64_t kChunkRows = 96;
 
   static const T* in(const void* p) { return static_cast<const T*>(p); }
   static T* out(void* p) { return static_cast<T*>(p); }
-  int64_t lanes(int64_t j) const { return least(L, H_ - j); }
+  int64_t lanes(int64_t j) const { return min(L, H_ - j); }
 
-  // [K, G H] -> [panels][K][G][kVectors][L], the hidden units of a panel side by side.
+  // [K, G H] -> [panels][K][G][kVectors][L]: a panel holds all gates of its hidden units.
   void pack_weights(const T* w, int64_t k_size, T* packed, Range panels) {
     for (int64_t p = panels.from; p < panels.to; ++p)
       for (int64_t k = 0; k < k_size; ++k)
@@ -90,16 +91,14 @@ class ForwardLoop {
     pack_weights(in(p_.w_x), D_, w_x_, panels);
     pack_weights(in(p_.w_h), H_, w_h_, panels);
     pack_weights(in(p_.b), 1, bias_, panels);
-    if constexpr (Cell::kApart)  // b_hn alone is added to the recurrent product
-      for (int64_t p = panels.from; p < panels.to; ++p)
-        for (int64_t g = 0; g < G; ++g)
-          store(bias_ + ((panels_ + p) * G + g) * L,
-                g + 1 < G ? V{} : load(in(p_.b_hn) + p * L, lanes(p * L)));
+    for (int64_t e = 0; e < Cell::kExtra; ++e)  // padded to whole vectors
+      for (int64_t j = panels.from * kVectors * L; j < panels.to * kVectors * L; j += L)
+        store(extra_ + e * width_ + j, j < H_ ? load(in(p_.extra) + e * H_ + j, lanes(j)) : V{});
   }
 
-  void start(Range rows, Range panels) {
+  void load_carry(Range rows, Range panels) {
     for (int64_t b = rows.from; b < rows.to; ++b) {
-      const bool fresh = p_.steps && clock_.restarts(clock_.time(0), b);
+      const bool fresh = p_.steps && schedule_.restarts(schedule_.time(0), b);
       for (int64_t j = panels.from * kVectors * L; j < panels.to * kVectors * L; j += L) {
         const int64_t n = lanes(j) < 0 ? 0 : lanes(j), from = b * H_ + j, to = b * width_ + j;
         const V h = load(in(fresh ? p_.h_fresh : p_.h) + (n ? from : 0), n);
@@ -114,14 +113,14 @@ class ForwardLoop {
     }
   }
 
-  // z = x W_x + b for steps s … of one chunk: [panels][step, row][NV][L].
+  // z = x W_x + b for the chunk of steps that begins at s: [panels][step, row][NV][L].
   void project(T* z, int64_t s, Range rows, Range panels) {
-    const int64_t R = rows.size(), all = least(chunk_, p_.steps - s) * R;
+    const int64_t R = rows.size(), all = min(chunk_, p_.steps - s) * R;
     for (int64_t p = panels.from; p < panels.to; ++p)
-      in_groups(all, [&](int64_t first, int64_t count) {
+      for_each_group(all, [&](int64_t first, int64_t count) {
         const T* x[kGroup];
         for (int64_t i = 0; i < count; ++i) {
-          const int64_t t = clock_.time(s + (first + i) / R), b = rows.from + (first + i) % R;
+          const int64_t t = schedule_.time(s + (first + i) / R), b = rows.from + (first + i) % R;
           x[i] = in(p_.xs) + (t * B_ + b) * D_;
         }
         product<T, NV>(count, x, w_x_ + p * D_ * W, D_, bias_ + p * W, 0,
@@ -133,37 +132,37 @@ class ForwardLoop {
     const T* h_old = h_[s % 2];
     for (int64_t p = panels.from; p < panels.to; ++p) {
       const T* z_p = z + (p * chunk_ * rows_ + s % chunk_ * rows.size()) * W;
-      in_groups(rows.size(), [&](int64_t first, int64_t count) {
+      for_each_group(rows.size(), [&](int64_t first, int64_t count) {
         alignas(64) T sums[kGroup * W];
         const T* h[kGroup];
         for (int64_t i = 0; i < count; ++i) h[i] = h_old + (rows.from + first + i) * width_;
         const T* z_0 = z_p + first * W;
-        product<T, NV>(count, h, w_h_ + p * H_ * W, H_,
-                       Cell::kApart ? bias_ + (panels_ + p) * W : z_0, Cell::kApart ? 0 : W, sums,
-                       W);
+        product<T, NV>(count, h, w_h_ + p * H_ * W, H_, Cell::kSeparateRecurrent ? nullptr : z_0, W,
+                       sums, W);
         for (int64_t i = 0; i < count; ++i)
           update(s, rows.from + first + i, p, z_0 + i * W, sums + i * W);
       });
     }
   }
 
-  // The pointwise half of a step for one row and one panel of hidden units.
+  // The pointwise part of a step for one row and one panel of hidden units.
   void update(int64_t s, int64_t b, int64_t panel, const T* z_row, const T* sums) {
-    const int64_t t = clock_.time(s), row = t * B_ + b;
-    const bool valid = clock_.valid(t, b), last = s + 1 == p_.steps;
-    const bool restart = !last && clock_.restarts(clock_.time(s + 1), b);
+    const int64_t t = schedule_.time(s), row = t * B_ + b;
+    const bool valid = schedule_.valid(t, b), last = s + 1 == p_.steps;
+    const bool restart = !last && schedule_.restarts(schedule_.time(s + 1), b);
     for (int64_t v = 0; v < kVectors; ++v) {
       const int64_t j = (panel * kVectors + v) * L, n = lanes(j), at = b * width_ + j;
       if (n <= 0) return;
-      V z[G], s_g[G], tape[Cell::kTape], h, c{};
+      V z[G], s_g[G], extra[Cell::kExtra + 1], tape[Cell::kTape], h, c{};
       for (int64_t g = 0; g < G; ++g) {
-        z[g] = load((Cell::kApart ? z_row : sums) + (g * kVectors + v) * L);
-        if constexpr (Cell::kApart) s_g[g] = load(sums + (g * kVectors + v) * L);
+        z[g] = load((Cell::kSeparateRecurrent ? z_row : sums) + (g * kVectors + v) * L);
+        if constexpr (Cell::kSeparateRecurrent) s_g[g] = load(sums + (g * kVectors + v) * L);
       }
+      for (int64_t e = 0; e < Cell::kExtra; ++e) extra[e] = load(extra_ + e * width_ + j);
       const V h_tm1 = load(h_[s % 2] + at);
       if constexpr (Cell::kHasC) c = load(c_ + at);
       const V c_tm1 = c;
-      Cell::forward(z, s_g, h_tm1, tape, h, c);
+      Cell::forward(z, s_g, extra, h_tm1, tape, h, c);
       store(out(p_.ys) + row * H_ + j, valid ? h : V{}, n);
       if (p_.tape) {
         for (int64_t g = 0; g < Cell::kTape; ++g)
@@ -186,11 +185,12 @@ class ForwardLoop {
   }
 
   const Forward& p_;
-  const Clock clock_;
+  const Schedule schedule_;
   Context& context_;
   const int64_t B_, D_, H_, panels_, width_;
   int64_t rows_ = 0, chunk_ = 1, z_size_ = 0;
-  T *w_x_ = nullptr, *w_h_ = nullptr, *bias_ = nullptr, *h_[2] = {}, *c_ = nullptr, *z_ = nullptr;
+  T *w_x_ = nullptr, *w_h_ = nullptr, *bias_ = nullptr, *extra_ = nullptr, *h_[2] = {};
+  T *c_ = nullptr, *z_ = nullptr;
 };
 
 }  // namespace rnnjax::RNNJAX_ISA

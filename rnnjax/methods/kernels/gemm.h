@@ -1,4 +1,4 @@
-// The one matrix product: a tile of rows times a packed panel of weights.
+// The matrix product micro-kernel: a tile of rows times a packed panel of weights.
 //
 // A panel holds NV vectors of columns, row after row of the weights: [K][NV][lanes]. A tile of up
 // to kMaxRows<NV> rows keeps its sums in registers over the whole of K.
@@ -8,21 +8,21 @@
 
 namespace rnnjax::RNNJAX_ISA {
 
-// Sums, weights and one broadcast number share the registers; with few registers the weights
-// are read from memory as operands.
+// The accumulators, a row of the panel and one broadcast number share the registers; with few
+// registers the panel is read from memory as an operand.
 template <int NV>
 constexpr int kMaxRows = (kRegisters >= 32 ? (kRegisters - NV - 1) / NV : (kRegisters - 2) / NV) > 8
                              ? 8
                              : (kRegisters >= 32 ? (kRegisters - NV - 1) / NV
                                                  : (kRegisters - 2) / NV);
 
-// out[i] = init[i] + Σ_k a[i][k step] panel[k], rows of NV vectors. The sum starts from zero, so that
-// what is added up in blocks of K is rounded as often as there are terms in a block.
+// out[i] = init[i] + Σ_k a[i][k step] panel[k], rows of NV vectors. The sum starts from zero and
+// `init` is added last: summed in blocks of K, a long sum loses less to rounding.
 template <typename T, int MR, int NV>
 inline void tile(const T* const* a, int64_t step, const T* panel, int64_t k_size, const T* init,
                  int64_t init_stride, T* out, int64_t out_stride) {
   constexpr int64_t L = kLanes<T>;
-  // Enough independent sums to hide the latency of a multiply-add.
+  // Enough independent accumulators to hide the latency of a fused multiply-add.
   constexpr int KU = MR * NV >= 8 ? 1 : MR * NV >= 4 ? 2 : 4;
   Vec<T> sum[KU][MR][NV];
   const T* row[MR];
@@ -66,9 +66,9 @@ inline void tile(const T* const* a, int64_t step, const T* panel, int64_t k_size
     }
 }
 
-// `rows` of them, 1 to kMaxRows<NV>.
+// `tile` for a number of rows known at run time: 1 to kMaxRows<NV>.
 template <typename T, int NV>
-inline void tile_of(int64_t rows, const T* const* a, int64_t step, const T* panel, int64_t k_size,
+inline void tile_rows(int64_t rows, const T* const* a, int64_t step, const T* panel, int64_t k_size,
                     const T* init, int64_t init_stride, T* out, int64_t out_stride) {
   switch (rows) {
 #define RNNJAX_ROWS(MR)                                                                      \

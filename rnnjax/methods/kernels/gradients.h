@@ -1,4 +1,5 @@
-// The products that follow the backward loop, over all steps and examples at once.
+// The gradients of the weights and inputs: matrix products after the backward loop, over all time
+// steps and rows of the batch at once.
 #pragma once
 
 #include "loop.h"
@@ -9,10 +10,11 @@ namespace rnnjax::RNNJAX_ISA {
 template <template <typename> class CellOf, typename T>
 class WeightSums {
   using Cell = CellOf<T>;
-  static constexpr int64_t L = kLanes<T>, NV = 4, W = NV * L, G = Cell::kGates;
-  static constexpr int64_t kDepth = 256;  // examples whose errors are packed together
+  static constexpr int64_t L = kLanes<T>, NV = 4, W = NV * L;
+  static constexpr int64_t G = Cell::kGates, R = Cell::kRecurrentOffset;
+  static constexpr int64_t kDepth = 256;  // examples whose errors are packed at a time
 
-  // Rows of a result: row r sums a[r stride + n step] times the errors of example n.
+  // Rows of one gradient: out[r] = Σ_n a[r stride + n step] δ_n.
   struct Rows {
     const T* a;
     int64_t stride, step, size;
@@ -29,15 +31,14 @@ class WeightSums {
     const int64_t units = work < 1e5 ? 1 : context_.threads();
     T* packed = allocate<T>(context_, units * kDepth * W);
     auto body = [&](int64_t, int64_t unit) {
-      if constexpr (Cell::kApart) {  // r and z meet x and h alike; δ_n meets x and δ_n r meets h
-        columns(packed + unit * kDepth * W, unit, units, H_, 2 * H_,
-                {bias(0), inputs(0), hidden(0)});
-        columns(packed + unit * kDepth * W, unit, units, 0, H_, {bias(2 * H_), inputs(2 * H_)});
-        columns(packed + unit * kDepth * W, unit, units, 3 * H_, H_,
-                {ones(out(p_.b_hn_ct)), hidden(2 * H_)});
-      } else {
-        columns(packed + unit * kDepth * W, unit, units, 0, G * H_,
-                {bias(0), inputs(0), hidden(0)});
+      // Blocks R … G - 1 of the errors are at x W_x and at h W_h, of the first G - R gates; the R
+      // blocks before them are at x W_x alone and the R blocks after them at h W_h alone.
+      T* mine = packed + unit * kDepth * W;
+      const int64_t shared = (G - R) * H_;
+      columns(mine, unit, units, R * H_, shared, {bias(0), inputs(0), hidden(0)});
+      if constexpr (R > 0) {
+        columns(mine, unit, units, 0, R * H_, {bias(shared), inputs(shared)});
+        columns(mine, unit, units, G * H_, R * H_, {hidden(shared)});
       }
     };
     run(context_, 1, units, body);
@@ -59,7 +60,7 @@ class WeightSums {
     return {in(p_.h_tm1), 1, H_, H_, out(p_.w_h_ct) + column, G * H_};
   }
 
-  // This thread's part of all `rows`, for `size` columns of the errors from `first` on.
+  // This thread's part of all the rows of `rows`, for columns first … first + size - 1 of δ.
   template <size_t kRows>
   void columns(T* packed, int64_t unit, int64_t units, int64_t first, int64_t size,
                const Rows (&rows)[kRows]) const {
@@ -67,14 +68,14 @@ class WeightSums {
     for (const Rows& r : rows) total += r.size;
     const Range mine = share(total, unit, units);
     for (int64_t n = 0; n == 0 || n < p_.examples; n += kDepth) {
-      const int64_t depth = least(kDepth, p_.examples - n);
+      const int64_t depth = min(kDepth, p_.examples - n);
       for (int64_t j = 0; j < size; j += W) {
-        const int64_t width = least(W, size - j);
+        const int64_t width = min(W, size - j);
         pack(packed, n, depth, first + j, width);
         int64_t before = 0;
         for (const Rows& r : rows) {
           const int64_t from = mine.from - before < 0 ? 0 : mine.from - before;
-          const int64_t to = least(r.size, mine.to - before);
+          const int64_t to = min(r.size, mine.to - before);
           if (from < to) add(r, {from, to}, packed, n, depth, j, width);
           before += r.size;
         }
@@ -100,11 +101,11 @@ class WeightSums {
       for (int64_t i = 0; i < count; ++i) a[i] = r.a + (row + i) * r.stride + n * r.step;
       T* sums = r.out + row * r.out_stride + column;
       if (width == W) {
-        tile_of<T, NV>(count, a, r.step, packed, depth, n ? sums : nullptr, r.out_stride, sums,
+        tile_rows<T, NV>(count, a, r.step, packed, depth, n ? sums : nullptr, r.out_stride, sums,
                        r.out_stride);
       } else {
         alignas(64) T part_sums[8 * W];
-        tile_of<T, NV>(count, a, r.step, packed, depth, nullptr, 0, part_sums, W);
+        tile_rows<T, NV>(count, a, r.step, packed, depth, nullptr, 0, part_sums, W);
         for (int64_t i = 0; i < count; ++i)
           for (int64_t j = 0; j < width; ++j) {
             T& sum = sums[i * r.out_stride + j];
@@ -119,13 +120,13 @@ class WeightSums {
   const int64_t D_, H_;
 };
 
-// dx = δ W_xᵀ with NV vectors of inputs at a time.
+// dx = δ W_xᵀ, NV vectors of input features at a time.
 template <template <typename> class CellOf, typename T, int NV>
 void input_gradients_by(const InputGradients& p, Context& context) {
   using Cell = CellOf<T>;
   constexpr int64_t L = kLanes<T>, W = NV * L;
   const int64_t H = p.hidden, D = p.inputs, K = Cell::kGates * H, panels = ceil_div(D, W);
-  const int64_t last_gate = Cell::kApart ? H : 0;  // the GRU's errors begin with the last gate's
+  const int64_t rotated = Cell::kRecurrentOffset * H;  // δ begins with the last R gates
   const int64_t units = double(p.examples) * D * K < 1e5 ? 1 : context.threads();
   T* w = allocate<T>(context, panels * K * W);
   const T* delta = static_cast<const T*>(p.delta);
@@ -134,11 +135,11 @@ void input_gradients_by(const InputGradients& p, Context& context) {
     if (phase == 0) {
       const T* w_x = static_cast<const T*>(p.w_x);
       const Range part = share(panels, unit, units);
-      pack_transposed(w_x + K - last_gate, D, K, last_gate, W, K, w, part);
-      return pack_transposed(w_x, D, K, K - last_gate, W, K, w + last_gate * W, part);
+      pack_transposed(w_x + K - rotated, D, K, rotated, W, K, w, part);
+      return pack_transposed(w_x, D, K, K - rotated, W, K, w + rotated * W, part);
     }
     const Range mine = share(p.examples, unit, units);
-    in_groups(mine.size(), [&](int64_t first, int64_t count) {
+    for_each_group(mine.size(), [&](int64_t first, int64_t count) {
       alignas(64) T sums[kGroup * W];
       const T* a[kGroup];
       const int64_t n = mine.from + first;

@@ -1,4 +1,5 @@
-// Every cell's loops for one instruction set, which the build's flags and RNNJAX_ISA name.
+// The kernels of every cell for one instruction set: setup.py compiles this file once for each,
+// with its flags and RNNJAX_ISA.
 
 #ifndef RNNJAX_ISA
 #define RNNJAX_ISA portable
@@ -21,11 +22,6 @@ namespace rnnjax {
 namespace RNNJAX_ISA {
 namespace {
 
-template <typename T>
-using Tanh = Vanilla<T, false>;
-template <typename T>
-using Relu = Vanilla<T, true>;
-
 template <template <typename> class Cell, typename T>
 void forward(const Forward& call, Context& context) {
   ForwardLoop<Cell, T>(call, context).run_all();
@@ -38,32 +34,26 @@ void backward(const Backward& call, Context& context) {
 }
 
 template <template <typename> class Cell, typename T>
-void weights(const WeightGradients& call, Context& context) {
+void weight_gradients(const WeightGradients& call, Context& context) {
   WeightSums<Cell, T>(call, context).run_all();
 }
 
-template <template <typename> class Cell, typename T>
-void inputs(const InputGradients& call, Context& context) {
-  input_gradients<Cell, T>(call, context);
+template <template <typename> class Cell>
+constexpr CellKernels kernels_of(const char* name) {
+  using Traits = Cell<float>;
+  return {{name, Traits::kGates, Traits::kTape, Traits::kRecurrentOffset, Traits::kExtra,
+           Traits::kHasC},
+          {forward<Cell, float>, forward<Cell, double>},
+          {backward<Cell, float>, backward<Cell, double>},
+          {weight_gradients<Cell, float>, weight_gradients<Cell, double>},
+          {input_gradients<Cell, float>, input_gradients<Cell, double>}};
 }
 
-template <template <typename> class Cell, typename T>
-constexpr CellTraits traits = {Cell<T>::kGates, Cell<T>::kTape, Cell<T>::kHasC, Cell<T>::kApart};
-
-#define RNNJAX_BOTH(f, Cell) {f<Cell, float>, f<Cell, double>}
-#define RNNJAX_CELLS(f)                                                                 \
-  {RNNJAX_BOTH(f, Tanh), RNNJAX_BOTH(f, Relu), RNNJAX_BOTH(f, Lstm), RNNJAX_BOTH(f, Lstm1997), \
-   RNNJAX_BOTH(f, Gru)}
-
-const Kernels kTable = {
-    RNNJAX_TEXT(RNNJAX_ISA),
-    {traits<Tanh, float>, traits<Relu, float>, traits<Lstm, float>, traits<Lstm1997, float>,
-     traits<Gru, float>},
-    RNNJAX_CELLS(forward),
-    RNNJAX_CELLS(backward),
-    RNNJAX_CELLS(weights),
-    RNNJAX_CELLS(inputs),
-};
+#define RNNJAX_CELL(name, Cell) kernels_of<Cell>(#name),
+constexpr Kernels kTable = {RNNJAX_TEXT(RNNJAX_ISA),
+                            {
+#include "cells.def"
+                            }};
 
 }  // namespace
 }  // namespace RNNJAX_ISA

@@ -1,4 +1,4 @@
-// What passes between the FFI boundary and the kernels of each instruction set: plain pointers.
+// The interface between the FFI handlers and the kernels of each instruction set: plain pointers.
 #pragma once
 
 #include <cstddef>
@@ -6,70 +6,82 @@
 
 namespace rnnjax {
 
-// Threads and memory for one call.
+// Threads and scratch memory for one call.
 class Context {
  public:
   virtual ~Context() = default;
   virtual int64_t threads() const = 0;
-  // body(data, phase, unit) once for every unit of every phase; a phase begins when the one
-  // before it has ended.
+  // Calls body(data, phase, unit) once for every unit of every phase, with a barrier between
+  // phases.
   virtual void run(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64_t),
                    void* data) = 0;
-  // Memory aligned to a cache line, until the call ends.
+  // Uninitialised memory, aligned to a cache line, that lives until the call ends.
   virtual void* allocate(size_t bytes) = 0;
 };
 
-// Arrays are row-major with time first; nullptr where absent. `gates` is kTape of the cell.
+// Arrays are row-major with time first; nullptr where absent. G, `tape` and E are the cell's gates,
+// tape and extra (see CellTraits).
 struct Sizes {
   int64_t steps, batch, inputs, hidden;
   bool reverse;
-  const int32_t* lengths;  // [B]: row b is frozen from step lengths[b] on
-  const uint8_t* begins;   // [T, B]: the state restarts from `fresh` before this step
+  const int32_t* lengths;  // [B]: the carry of row b is frozen from step lengths[b] on
+  const uint8_t* begins;   // [T, B]: the carry restarts from the fresh one before this step
 };
 
 struct Forward : Sizes {
-  const void *xs, *w_x, *w_h, *b, *b_hn;      // [T, B, D], [D, GH], [H, GH], [GH], [H]
-  const void *h, *c, *h_fresh, *c_fresh;      // [B, H]
-  void *ys, *h_last, *c_last;                 // [T, B, H], [B, H], [B, H]
-  void *tape, *h_tm1, *c_tm1;                 // [T, B, gates H], [T, B, H], [T, B, H]
+  const void *xs, *w_x, *w_h, *b, *extra;  // [T, B, D], [D, GH], [H, GH], [GH], [EH]
+  const void *h, *c, *h_fresh, *c_fresh;   // [B, H]
+  void *ys, *h_last, *c_last;              // [T, B, H], [B, H], [B, H]
+  void *tape, *h_tm1, *c_tm1;              // [T, B, tape H], [T, B, H], [T, B, H]
 };
 
 struct Backward : Sizes {
-  const void *w_h, *tape, *h_tm1, *c_tm1;
+  const void *w_h, *extra, *tape, *h_tm1, *c_tm1;
   const void *ys_ct, *h_last_ct, *c_last_ct;
-  void *delta;                                // [T, B, gates H]; may be `tape`
-  void *h_ct, *c_ct, *h_fresh_ct, *c_fresh_ct;
+  void* delta;                                  // [T, B, tape H]; may be `tape`
+  void *h_ct, *c_ct, *h_fresh_ct, *c_fresh_ct;  // [B, H]
+  void* extra_ct;                               // [B, EH]: summed over time, not over the batch
 };
 
-// What follows the backward loop, with N = T B examples of one step.
+// The matrix products after the backward loop, over N = T B examples: every time step of every
+// row of the batch.
 struct WeightGradients {
   int64_t examples, inputs, hidden;
-  const void *xs, *h_tm1, *delta;        // [N, D], [N, H], [N, gates H]
-  void *w_x_ct, *w_h_ct, *b_ct, *b_hn_ct;
+  const void *xs, *h_tm1, *delta;  // [N, D], [N, H], [N, tape H]
+  void *w_x_ct, *w_h_ct, *b_ct;    // [D, GH], [H, GH], [GH]
 };
 
 struct InputGradients {
   int64_t examples, inputs, hidden;
-  const void *w_x, *delta;
-  void* xs_ct;                           // [N, D]
+  const void *w_x, *delta;  // [D, GH], [N, tape H]
+  void* xs_ct;              // [N, D]
 };
 
-constexpr int kCells = 5;
+#define RNNJAX_CELL(name, Cell) +1
+constexpr int64_t kCells =
+#include "cells.def"
+    ;
 
-// What the boundary must know of a cell; see cells.h.
+// A cell as the FFI handlers and Python see it, from the constants that cells.h explains. Python
+// reads this struct through ctypes: see `_CellTraits` in _native_calls.py.
 struct CellTraits {
-  int64_t gates, tape;
-  bool has_c, has_b_hn;
+  const char* name;
+  int64_t gates, tape, recurrent_offset, extra;
+  bool has_c;
 };
 
-// By cell (the order of RNNJAX_CELLS and of KERNELS in Python) and by whether numbers are doubles.
+// The kernels of one cell, for float32 [0] and float64 [1].
+struct CellKernels {
+  CellTraits traits;
+  void (*forward[2])(const Forward&, Context&);
+  void (*backward[2])(const Backward&, Context&);
+  void (*weight_gradients[2])(const WeightGradients&, Context&);
+  void (*input_gradients[2])(const InputGradients&, Context&);
+};
+
 struct Kernels {
   const char* instruction_set;
-  CellTraits traits[kCells];
-  void (*forward[kCells][2])(const Forward&, Context&);
-  void (*backward[kCells][2])(const Backward&, Context&);
-  void (*weights[kCells][2])(const WeightGradients&, Context&);
-  void (*inputs[kCells][2])(const InputGradients&, Context&);
+  CellKernels cells[kCells];
 };
 
 const Kernels* kernels_portable();

@@ -1,4 +1,5 @@
-// What the forward and the backward loop share: who works on what, and the product of many rows.
+// What the loops share: how work is divided among threads, packing of weights, and the product of
+// many rows with a packed panel.
 #pragma once
 
 #include "cells.h"
@@ -12,28 +13,30 @@ struct Range {
   int64_t size() const { return to - from; }
 };
 
+// The part-th of `parts` nearly equal parts of [0, size).
 inline Range share(int64_t size, int64_t part, int64_t parts) {
   return {size * part / parts, size * (part + 1) / parts};
 }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
 
 template <typename T>
 T* allocate(Context& context, int64_t size) {
   return static_cast<T*>(context.allocate(sizeof(T) * size));
 }
 
-// Which step of the sequence is the s-th to be run, and which rows take part in it.
-struct Clock : Sizes {
-  explicit Clock(const Sizes& sizes) : Sizes(sizes) {}
+// From loop iterations to time steps (reversed or not), and which rows are valid or restart there.
+struct Schedule : Sizes {
+  explicit Schedule(const Sizes& sizes) : Sizes(sizes) {}
   int64_t time(int64_t s) const { return reverse ? steps - 1 - s : s; }
   bool valid(int64_t t, int64_t b) const { return !lengths || t < lengths[b]; }
   bool restarts(int64_t t, int64_t b) const { return begins && begins[t * batch + b]; }
 };
 
-// Rows are split among threads where each gets enough of them: every thread then runs the whole
-// sequence on its own. Else the hidden units are, and threads meet after every step.
+// How a loop is divided among threads: by rows of the batch where each thread gets enough of them
+// (a thread then runs the whole sequence without waiting), else by hidden units, with a barrier
+// after every step, or not at all.
 enum class Split { kNone, kRows, kHidden };
 
 inline Split choose_split(int64_t threads, const Sizes& p, int64_t recurrent_bytes,
@@ -46,10 +49,10 @@ inline Split choose_split(int64_t threads, const Sizes& p, int64_t recurrent_byt
   return p.batch >= threads ? Split::kRows : Split::kNone;
 }
 
-constexpr int64_t kGroup = 48;      // rows whose sums are held in a buffer on the stack
-constexpr int64_t kDepthBlock = 512;  // weights of a panel that stay in the second-level cache
+constexpr int64_t kGroup = 48;        // rows whose sums fit a buffer on the stack
+constexpr int64_t kDepthBlock = 512;  // rows of a panel that stay in the L2 cache
 
-// out[i] = init[i] + a[i] panel for up to kGroup rows, in equal tiles.
+// out[i] = init[i] + a[i] panel for up to kGroup rows, in nearly equal tiles; no init adds zero.
 template <typename T, int NV>
 inline void product(int64_t rows, const T* const* a, const T* panel, int64_t k_size,
                     const T* init, int64_t init_stride, T* out, int64_t out_stride) {
@@ -57,24 +60,24 @@ inline void product(int64_t rows, const T* const* a, const T* panel, int64_t k_s
   const int64_t tiles = ceil_div(rows, kMaxRows<NV>);
   const T* shifted[kGroup];
   for (int64_t k = 0; k == 0 || k < k_size; k += kDepthBlock) {
-    const int64_t depth = least(kDepthBlock, k_size - k);
+    const int64_t depth = min(kDepthBlock, k_size - k);
     for (int64_t i = 0; i < rows; ++i) shifted[i] = a[i] + k;
     for (int64_t j = 0; j < tiles; ++j) {
       const Range r = share(rows, j, tiles);
       T* o = out + r.from * out_stride;
       if (k == 0)
-        tile_of<T, NV>(r.size(), shifted + r.from, 1, panel, depth,
+        tile_rows<T, NV>(r.size(), shifted + r.from, 1, panel, depth,
                        init ? init + r.from * init_stride : nullptr, init_stride, o, out_stride);
       else
-        tile_of<T, NV>(r.size(), shifted + r.from, 1, panel + k * W, depth, o, out_stride, o,
+        tile_rows<T, NV>(r.size(), shifted + r.from, 1, panel + k * W, depth, o, out_stride, o,
                        out_stride);
     }
   }
 }
 
-// body(first row, rows) in groups of up to kGroup, equal in size.
+// body(first, count) for groups of up to kGroup of the rows, nearly equal in size.
 template <typename Body>
-inline void in_groups(int64_t rows, const Body& body) {
+inline void for_each_group(int64_t rows, const Body& body) {
   const int64_t groups = ceil_div(rows, kGroup);
   for (int64_t g = 0; g < groups; ++g) {
     const Range r = share(rows, g, groups);
@@ -82,17 +85,17 @@ inline void in_groups(int64_t rows, const Body& body) {
   }
 }
 
-// wᵀ, for w [rows, stride] of which k_size columns are wanted -> [panels][depth][width], the rows
-// of w side by side; `depth` is k_size unless panels are filled by several calls.
+// Pack wᵀ: the first k_size columns of w [rows, stride] -> [panels][depth][width], where a panel
+// holds `width` rows of w side by side. `depth` is k_size unless several calls fill a panel.
 template <typename T>
 inline void pack_transposed(const T* w, int64_t rows, int64_t stride, int64_t k_size,
                             int64_t width, int64_t depth, T* packed, Range panels) {
-  constexpr int64_t L = kLanes<T>, kRun = 8 * L;  // numbers of a row of w that are read together
+  constexpr int64_t L = kLanes<T>, kRun = 8 * L;  // numbers of a row of w that are read at a time
   for (int64_t p = panels.from; p < panels.to; ++p)
     for (int64_t k = 0; k < k_size; k += kRun)
       for (int64_t j = 0; j < width; j += L) {
         alignas(64) T block[L][kRun];
-        const int64_t size = least(kRun, k_size - k), row = p * width + j;
+        const int64_t size = min(kRun, k_size - k), row = p * width + j;
         for (int64_t i = 0; i < L; ++i)
           for (int64_t n = 0; n < size; n += L)
             store(block[i] + n,
@@ -103,14 +106,14 @@ inline void pack_transposed(const T* w, int64_t rows, int64_t stride, int64_t k_
       }
 }
 
-// How many vectors wide the panels of `size` columns are: 4, or 3 where that wastes less.
+// The width in vectors of panels over `size` columns: 4, or 3 where that needs less padding.
 template <typename T>
 inline int panel_vectors(int64_t size) {
   const int64_t vectors = ceil_div(size, kLanes<T>);
   return ceil_div(vectors, 3) * 3 < ceil_div(vectors, 4) * 4 ? 3 : 4;
 }
 
-// Call `body` (a lambda) on the context's threads.
+// Run the lambda `body(phase, unit)` on the context's threads.
 template <typename Body>
 inline void run(Context& context, int64_t phases, int64_t units, Body& body) {
   context.run(

@@ -1,5 +1,7 @@
-// Vectors of kLanes numbers, in GCC's and Clang's own vector types, and the activations on them.
-// Everything here lives in a namespace named after the instruction set that it is compiled for.
+// SIMD vectors of kLanes numbers (the vector extensions of GCC and Clang), and the activation
+// functions on them. These headers are compiled once for each instruction set, in a namespace named
+// after it, and use no inline functions of the standard library: the linker would keep one copy,
+// perhaps one that not every CPU can run.
 #pragma once
 
 #include <cstdint>

@@ -13,33 +13,33 @@
 namespace rnnjax {
 namespace {
 
-constexpr size_t kLine = 64;
+constexpr size_t kCacheLine = 64;
 constexpr size_t kHugePage = size_t{1} << 21;
-constexpr size_t kKept = size_t{256} << 20;  // bytes of scratch memory that outlive their call
+constexpr size_t kCacheLimit = size_t{256} << 20;  // bytes of scratch memory kept between calls
 
-// Units of work, claimed one by one. A helper that the pool starts too late finds nothing to claim
-// and must touch nothing but this.
+// The units of a call, claimed one by one. A helper that the pool starts after the call has ended
+// finds nothing to claim, and must not touch anything but this (which it shares ownership of).
 struct Job {
   Job(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64_t), void* data)
       : units(units), total(phases * units), body(body), data(data), claimed(units) {
     for (Claim& c : claimed) c.next.store(0, std::memory_order_relaxed);
   }
 
-  // `first` is the unit that this thread tries first in every phase: its data is in this cache.
-  // The leader is the thread that called, and tries unit 0.
+  // `first` is the unit that this thread tries first in every phase, as its data is in this core's
+  // cache. The leader is the calling thread, and tries unit 0.
   void work(int64_t first) {
     started.fetch_add(1, std::memory_order_relaxed);
     const bool leader = first == 0;
-    bool made_room = !leader;
+    bool helpers_started = !leader;
     for (int idle = 0;;) {
       const int64_t ended = done.load(std::memory_order_acquire), phase = ended / units;
       if (ended == total) return;
       if (claim_one(first, phase)) {
         idle = 0;
-        if (!made_room) make_room();
-        made_room = true;
+        if (!helpers_started) let_helpers_start();
+        helpers_started = true;
       } else if (!leader && (phase + 1) * units == total) {
-        return;  // all of the last phase is in other hands
+        return;  // every unit of the last phase is claimed
       } else if (++idle > 4096) {
         std::this_thread::yield();
       } else {
@@ -50,15 +50,15 @@ struct Job {
     }
   }
 
-  // Linux may wake a helper on the core of the thread that called it, to begin when that one
-  // ends, and leave other cores idle until its next tick. A moment's sleep lets the helper begin
-  // now, and `step_aside` lets it leave.
-  void make_room() {
+  // Linux may queue a woken helper on the leader's core, where it waits for the leader to finish
+  // while other cores idle until the next scheduler tick. A short sleep of the leader lets it start
+  // now, and `leave_leader_core` moves it to another core.
+  void let_helpers_start() {
     if (started.load(std::memory_order_relaxed) < units)
       std::this_thread::sleep_for(std::chrono::microseconds(1));
   }
 
-  void step_aside() {
+  void leave_leader_core() {
 #ifdef __linux__
     cpu_set_t allowed, others;
     if (sched_getcpu() != leader_core || sched_getaffinity(0, sizeof allowed, &allowed)) return;
@@ -84,8 +84,8 @@ struct Job {
     return false;
   }
 
-  struct alignas(kLine) Claim {
-    std::atomic<int64_t> next;  // the first phase that nobody has claimed this unit of
+  struct alignas(kCacheLine) Claim {
+    std::atomic<int64_t> next;  // the first phase in which this unit is unclaimed
   };
   const int64_t units, total;
   void (*const body)(void*, int64_t, int64_t);
@@ -94,14 +94,14 @@ struct Job {
   const int leader_core = sched_getcpu();
 #endif
   std::vector<Claim> claimed;
-  alignas(kLine) std::atomic<int64_t> done{0};
-  alignas(kLine) std::atomic<int64_t> started{0};
+  alignas(kCacheLine) std::atomic<int64_t> done{0};
+  alignas(kCacheLine) std::atomic<int64_t> started{0};
 };
 
-std::mutex kept_mutex;
+std::mutex cache_mutex;
 
-// Blocks of memory waiting for the next call, whose pages need not be faulted in again.
-std::vector<Block>& kept() {
+// Free blocks of scratch memory, oldest first: their pages need not be faulted in again.
+std::vector<Block>& cached_blocks() {
   static auto* blocks = new std::vector<Block>;
   return *blocks;
 }
@@ -121,8 +121,8 @@ Team::Team(xla::ffi::ThreadPool pool)
     : pool_(pool), threads_(std::max<int64_t>(1, pool.num_threads())) {}
 
 Team::~Team() {
-  std::lock_guard<std::mutex> lock(kept_mutex);
-  auto& blocks = kept();
+  std::lock_guard<std::mutex> lock(cache_mutex);
+  auto& blocks = cached_blocks();
   for (const Block& block : blocks_) {
     try {
       blocks.push_back(block);
@@ -132,8 +132,8 @@ Team::~Team() {
   }
   size_t total = 0;
   for (const Block& block : blocks) total += block.bytes;
-  auto first = blocks.begin();  // the oldest go first
-  for (; total > kKept; ++first) {
+  auto first = blocks.begin();  // evict the oldest
+  for (; total > kCacheLimit; ++first) {
     total -= first->bytes;
     std::free(first->memory);
   }
@@ -149,33 +149,33 @@ void Team::run(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64
   try {
     for (int64_t helper = 1; helper < std::min(units, threads_); ++helper)
       pool_.Schedule([job, helper] {
-        job->step_aside();
+        job->leave_leader_core();
         job->work(helper);
       });
   } catch (const std::bad_alloc&) {
-    // Those that were scheduled need this thread to go on; it can do all of the work alone.
+    // Helpers already scheduled cannot be recalled; with them or alone, this thread does the work.
   }
   job->work(0);
 }
 
 void* Team::allocate(size_t bytes) {
-  bytes = std::max(kLine, (bytes + kLine - 1) / kLine * kLine);
+  bytes = std::max(kCacheLine, (bytes + kCacheLine - 1) / kCacheLine * kCacheLine);
   if (bytes >= kHugePage) bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
   blocks_.reserve(blocks_.size() + 1);
   {
-    std::lock_guard<std::mutex> lock(kept_mutex);
-    auto best = kept().end();
-    for (auto it = kept().begin(); it != kept().end(); ++it)
+    std::lock_guard<std::mutex> lock(cache_mutex);
+    auto best = cached_blocks().end();
+    for (auto it = cached_blocks().begin(); it != cached_blocks().end(); ++it)
       if (it->bytes >= bytes && it->bytes <= 2 * bytes &&
-          (best == kept().end() || it->bytes < best->bytes))
+          (best == cached_blocks().end() || it->bytes < best->bytes))
         best = it;
-    if (best != kept().end()) {
+    if (best != cached_blocks().end()) {
       blocks_.push_back(*best);
-      kept().erase(best);
+      cached_blocks().erase(best);
       return blocks_.back().memory;
     }
   }
-  void* memory = std::aligned_alloc(bytes >= kHugePage ? kHugePage : kLine, bytes);
+  void* memory = std::aligned_alloc(bytes >= kHugePage ? kHugePage : kCacheLine, bytes);
   if (!memory) throw std::bad_alloc();
   if (bytes >= kHugePage) use_huge_pages(memory, bytes);
   blocks_.push_back({bytes, memory});

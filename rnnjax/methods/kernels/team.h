@@ -1,4 +1,4 @@
-// Threads borrowed from XLA's pool, and memory kept from call to call.
+// Work sharing on XLA's thread pool, and a cache of scratch memory.
 #pragma once
 
 #include <atomic>
@@ -10,8 +10,8 @@
 
 namespace rnnjax {
 
-// Asks for large pages behind memory that is about to be written for the first time, so that it is
-// faulted in with a few hundred times fewer interruptions.
+// Advises the operating system to back memory that is not written yet by huge pages: fewer page
+// faults.
 void use_huge_pages(void* memory, size_t bytes);
 
 struct Block {
@@ -19,8 +19,8 @@ struct Block {
   void* memory;
 };
 
-// The thread that runs the handler does whatever nobody else has begun, so a call ends even if
-// the pool has no thread to spare, and nothing waits for work that is not already running.
+// The calling thread runs every unit that no helper has claimed, so a call ends even if the pool
+// has no free thread, and nobody waits for a unit that is not already running.
 class Team final : public Context {
  public:
   explicit Team(xla::ffi::ThreadPool pool);
