@@ -66,12 +66,17 @@ ROWS: dict[str, Row] = {
     "identity_rnn": Row(rnnjax.identity_rnn(H)),
     "lstm": Row(rnnjax.lstm(H)),
     "lstm_forget_5": Row(rnnjax.lstm(H, forget_bias=5.0)),
+    "peephole_lstm": Row(rnnjax.peephole_lstm(H)),
     "lstm_1997": Row(rnnjax.lstm_1997(H)),
     "lstm_1997_truncated": Row(
         rnnjax.lstm_1997(H, truncate=True, output_bias=-1.0), true_gradient=False
     ),
     "gru_after": Row(rnnjax.gru(H)),
     "gru_before": Row(rnnjax.gru(H, reset="before")),
+    "min_gru": Row(rnnjax.min_gru(H)),
+    "min_gru_positive": Row(rnnjax.min_gru(H, "positive")),
+    "lru": Row(rnnjax.lru(H)),
+    "delta_net": Row(rnnjax.delta_net(H, 2, heads=2)),
     "stack_of_two": Row(_stack_of_two),
     "stack_of_three": Row(_deep),
     "residual": Row(rnnjax.residual(rnnjax.lstm(H)), inputs=H),
@@ -85,6 +90,7 @@ ROWS: dict[str, Row] = {
     "nested": Row(_nested, random=True),
     "wrapped": Row(rnnjax.wrap(rnnjax.lstm(H), with_doubled_output)),
     "users_own": Row(leaky(H)),
+    "stack_of_linear": Row(rnnjax.stack(rnnjax.lru(2), rnnjax.min_gru(H))),
     "stack_with_users_own": Row(rnnjax.stack(leaky(H), rnnjax.gru(2))),
 }
 WITH_RULE = [name for name, row in ROWS.items() if row.cell.rule is not None]

@@ -130,6 +130,28 @@ def program(name: str, **options):
     return quick_jit(gradient_of(ROWS[name].cell, **options))
 
 
+def eagerly(run):
+    """`run` op by op. Tiny programs cost more to compile than to run so, unless used often; their
+    primitives are compiled once in a process and shared by all cells of equal shapes.
+    """
+
+    def eager(*args, **kwargs):
+        with jax.disable_jit():
+            return run(*args, **kwargs)
+
+    return eager
+
+
+def fill(xs, where, value):
+    """xs with `value` in every differentiable leaf where `where` [T, B] is set."""
+
+    def put(leaf):
+        flag = where.reshape(where.shape + (1,) * (leaf.ndim - where.ndim))
+        return jnp.where(flag, jnp.asarray(value, leaf.dtype), leaf)
+
+    return jax.tree.map(lambda leaf: put(leaf) if is_inexact(leaf) else leaf, xs)
+
+
 def inexact_leaves(tree):
     return [
         (jax.tree_util.keystr(path), np.asarray(leaf))

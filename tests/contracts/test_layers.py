@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cells_table import ROWS, B, T
-from problems import RAGGED, Point, assert_close, cost, noisy, problem, quick_jit
+from problems import RAGGED, Point, assert_close, cost, eagerly, noisy, problem
 
 import rnnjax
 from rnnjax import autodiff, bptt, unroll
@@ -13,10 +13,14 @@ from rnnjax import autodiff, bptt, unroll
 
 def flipped(xs, lengths):
     """Each sequence's valid part backwards, its padding where it was."""
-    xs, turned = np.asarray(xs), np.array(xs)
-    for b, n in enumerate(lengths):
-        turned[:n, b] = xs[:n, b][::-1]
-    return jnp.asarray(turned)
+
+    def flip(leaf):
+        leaf, turned = np.asarray(leaf), np.array(leaf)
+        for b, n in enumerate(lengths):
+            turned[:n, b] = leaf[:n, b][::-1]
+        return jnp.asarray(turned)
+
+    return jax.tree.map(flip, xs)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -24,8 +28,8 @@ def test_bidirectional_is_two_unrolls(name):
     cell, params, xs, carry, _ = problem(name)
     other = jax.tree.map(lambda leaf: 0.7 * leaf, params)
     layer = rnnjax.bidirectional(cell, cell)
-    both = quick_jit(layer.apply)
-    one = quick_jit(
+    both = eagerly(layer.apply)
+    one = eagerly(
         lambda params, xs, lengths: unroll(cell, params, xs, lengths=lengths, carry=carry)
     )
     for lengths in (RAGGED, jnp.full(B, T)):
@@ -73,7 +77,7 @@ def test_serial_is_stack(cells, reverse):
             carry, ys = run(point)
             return cost(carry, ys), (carry, ys)
 
-        results.append(quick_jit(jax.grad(value, has_aux=True))(point))
+        results.append(eagerly(jax.grad(value, has_aux=True))(point))
     assert_close(results[1], results[0])
 
 

@@ -8,15 +8,19 @@ from cells_table import ROWS, B, T
 from problems import (
     Point,
     assert_close,
+    at,
     difference,
+    eagerly,
     first_carry,
     gradient_of,
+    inexact_leaves,
+    is_inexact,
     problem,
     program,
     quick_jit,
 )
 
-from rnnjax import unroll
+from rnnjax import Cell, autodiff, bptt, sequential, unroll
 
 
 def start(name):
@@ -24,32 +28,31 @@ def start(name):
     return first_carry(name) if ROWS[name].random else problem(name).carry
 
 
+def summed_sines(carry, ys):
+    leaves = jax.tree.leaves((ys, carry))
+    return sum(jnp.sum(jnp.real(jnp.sin(leaf))) for leaf in leaves if is_inexact(leaf))
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_vmap_over_data_and_over_params(name):
     cell, params, xs, *_ = problem(name)
     carry = start(name)
     two = jax.tree.map(lambda leaf: jnp.stack([leaf, 1.5 * leaf]), params)
-    run = gradient_of(
-        cell,
-        cost=lambda carry, ys: sum(
-            jnp.sum(jnp.sin(leaf))
-            for leaf in jax.tree.leaves((ys, carry))
-            if jnp.issubdtype(leaf.dtype, jnp.floating)
-        ),
-    )
+    run = gradient_of(cell, cost=summed_sines)
     over_data = jax.vmap(run, (Point(None, 1, 0),))
-    over_params = quick_jit(jax.vmap(over_data, (Point(0, None, None),)))
-    whole = quick_jit(run)
-    got = over_params(Point(two, xs, carry))
+    got = eagerly(jax.vmap(over_data, (Point(0, None, None),)))(Point(two, xs, carry))
+
+    def batch_second(tree):
+        return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), tree)
+
     for index in range(2):
-        chosen = jax.tree.map(lambda leaf, index=index: leaf[index], two)
-        want = whole(Point(chosen, xs, carry))
-        of_one = jax.tree.map(lambda leaf, index=index: leaf[index], got)
+        want = eagerly(run)(Point(at(two, index), xs, carry))
+        of_one = at(got, index)
         assert_close(of_one.carry, want.carry)
-        assert_close(jnp.moveaxis(of_one.ys, 0, 1), want.ys)
+        assert_close(batch_second(of_one.ys), want.ys)
         summed = jax.tree.map(lambda leaf: jnp.sum(leaf, 0), of_one.gradients.params)
         assert_close(summed, want.gradients.params)
-        assert_close(jnp.moveaxis(of_one.gradients.xs, 0, 1), want.gradients.xs)
+        assert_close(batch_second(of_one.gradients.xs), want.gradients.xs)
         assert_close(of_one.gradients.carry, want.gradients.carry)
 
 
@@ -57,13 +60,17 @@ def test_vmap_over_data_and_over_params(name):
 def test_more_batch_axes_and_none(name):
     cell, params, xs, *_ = problem(name)
     carry = start(name)
-    want = quick_jit(lambda: unroll(cell, params, xs, carry=carry))()
-    one = jax.tree.map(lambda leaf: leaf[1], carry)
-    none = quick_jit(lambda: unroll(cell, params, xs[:, 1], carry=one))()
-    assert_close(none[1], want[1][:, 1])
+
+    @eagerly
+    def run(xs, carry):
+        return unroll(cell, params, xs, carry=carry)[1]
+
+    want = run(xs, carry)
+    none = run(at(xs, slice(None), 1), at(carry, 1))
+    assert_close(none, at(want, slice(None), 1))
     deeper = jax.tree.map(lambda leaf: leaf.reshape(1, B, *leaf.shape[1:]), carry)
-    more = quick_jit(lambda: unroll(cell, params, xs[:, None], carry=deeper))()
-    assert_close(more[1], want[1][:, None])
+    more = run(at(xs, slice(None), None), deeper)
+    assert_close(more, at(want, slice(None), None))
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -75,34 +82,48 @@ def test_step_is_traced_once_and_scans(name):
         traces.append(1)
         return cell.step(params, carry, x_t)
 
-    counted = cell._replace(step=counting)
-    last, ys = unroll(counted, params, xs, carry=carry)
+    counted = Cell(cell.init, cell.initial_carry, counting, structure=cell.structure)
+    last, ys = unroll(counted, params, xs, carry=carry, method=sequential())
     seen = len(traces)
-    other = jax.tree.map(lambda leaf: 0.5 * leaf, params)
-    unroll(counted, other, 2 * xs, carry=carry)
-    assert len(traces) == seen <= 2
-
-    def body(carry, x_t):
-        return cell.step(params, carry, x_t)
-
-    want = jax.lax.scan(body, carry, xs)
+    unroll(
+        counted,
+        jax.tree.map(lambda leaf: 0.5 * leaf, params),
+        jax.tree.map(lambda leaf: 2 * leaf, xs),
+        carry=carry,
+        method=sequential(),
+    )
+    assert 0 < len(traces) == seen <= 2
+    with jax.disable_jit():
+        want = jax.lax.scan(lambda carry, x_t: cell.step(params, carry, x_t), carry, xs)
     assert_close((last, ys), want, 1e-13)
 
 
-def test_gradient_is_traced_once():
+@pytest.mark.parametrize("part", ["forward", "backward", "gradients"])
+def test_rule_is_traced_once(part):
     cell, params, xs, *_ = problem("lstm")
     traces = []
 
-    def forward(params, carry, z_t):
+    def counting(*arguments):
         traces.append(1)
-        return cell.rule.forward(params, carry, z_t)
+        return getattr(cell.rule, part)(*arguments)
 
-    counted = cell._replace(rule=cell.rule._replace(forward=forward))
+    counted = cell._replace(rule=cell.rule._replace(**{part: counting}))
     grad = jax.grad(lambda params, xs: unroll(counted, params, xs)[1].sum())
     grad(params, xs)
     seen = len(traces)
     grad(jax.tree.map(jnp.cos, params), xs + 1)
-    assert len(traces) == seen <= 2
+    assert 0 < len(traces) == seen <= 2
+
+
+def cast(tree, dtype):
+    """Real leaves to `dtype`, complex ones to the complex dtype that goes with it."""
+
+    def to(leaf):
+        wide = jnp.promote_types(dtype, jnp.float32)
+        kind = jnp.promote_types(wide, jnp.complex64) if jnp.iscomplexobj(leaf) else dtype
+        return leaf.astype(kind)
+
+    return jax.tree.map(to, tree)
 
 
 @pytest.mark.parametrize(
@@ -111,18 +132,20 @@ def test_gradient_is_traced_once():
 @pytest.mark.parametrize("name", ROWS)
 def test_dtype_of_params_rules(name, dtype, tolerance):
     _, params, xs, carry, _ = problem(name)
-
-    def cast(tree):
-        return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
-
     # The same rounded numbers in float64, so that only the arithmetic differs.
-    low = cast(Point(params, xs, carry))
-    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), low)
-    run = program(name)
+    low = cast(Point(params, xs, carry), dtype)
+    wide = cast(low, jnp.float64)
+    run = eagerly(gradient_of(ROWS[name].cell))
     got, want = run(low._replace(xs=wide.xs)), run(wide)  # xs is cast to the params' dtype
-    floats = (got.carry, got.ys, got.gradients.params, got.gradients.carry)
-    assert {leaf.dtype for leaf in jax.tree.leaves(floats)} == {jnp.dtype(dtype)}
-    assert got.gradients.xs.dtype == jnp.float64  # the gradient of what was passed
+    same = cast((got.carry, got.ys, got.gradients.params, got.gradients.carry), dtype)
+    for (path, leaf), (_, expected) in zip(
+        inexact_leaves((got.carry, got.ys, got.gradients.params, got.gradients.carry)),
+        inexact_leaves(same),
+        strict=True,
+    ):
+        assert leaf.dtype == expected.dtype, path
+    for leaf, given in zip(*map(jax.tree.leaves, (got.gradients.xs, wide.xs)), strict=True):
+        assert leaf.dtype == given.dtype  # the gradient of what was passed
     assert difference((got.carry, got.ys), (want.carry, want.ys)) < tolerance / 2
     assert difference(got.gradients, want.gradients) < tolerance
 
@@ -130,16 +153,26 @@ def test_dtype_of_params_rules(name, dtype, tolerance):
 @pytest.mark.parametrize("name", ROWS)
 def test_no_steps_and_no_examples(name):
     cell, params, xs, carry, _ = problem(name)
-    run = program(name)
-    no_steps = run(Point(params, xs[:0], carry))
-    assert no_steps.ys.shape == (0, *no_steps.ys.shape[1:])
+    run = quick_jit(gradient_of(cell))
+    no_steps = run(Point(params, at(xs, slice(0)), carry))
+    assert all(leaf.shape[0] == 0 for leaf in jax.tree.leaves(no_steps.ys))
     assert_close(no_steps.carry, carry, 0.0)
-    nobody = jax.tree.map(lambda leaf: leaf[:0], carry)
-    no_examples = run(Point(params, xs[:, :0], nobody))
-    assert no_examples.ys.shape[:2] == (T, 0)
+    nobody = at(carry, slice(0))
+    no_examples = eagerly(gradient_of(cell))(Point(params, at(xs, slice(None), slice(0)), nobody))
+    assert all(leaf.shape[:2] == (T, 0) for leaf in jax.tree.leaves(no_examples.ys))
     assert jax.tree.map(jnp.shape, no_examples.carry) == jax.tree.map(jnp.shape, nobody)
     for result in (no_steps, no_examples):
         assert not any(np.any(leaf) for leaf in jax.tree.leaves(result.gradients.params))
     flags = {"lengths": jnp.zeros(B, int), "resets": jnp.zeros((0, B), bool)}
     for reverse in (False, True):
-        assert_close(unroll(cell, params, xs[:0], carry=carry, reverse=reverse, **flags)[0], carry)
+        last, _ = unroll(cell, params, at(xs, slice(0)), carry=carry, reverse=reverse, **flags)
+        assert_close(last, carry)
+
+
+@pytest.mark.parametrize("name", ["lstm", "lru", "users_own"])
+def test_compiled_is_eager(name):
+    _, params, xs, carry, _ = problem(name)
+    for gradient in (autodiff(), *([bptt()] if ROWS[name].cell.rule else [])):
+        compiled = program(name, gradient=gradient)(Point(params, xs, carry))
+        op_by_op = eagerly(gradient_of(ROWS[name].cell, gradient=gradient))
+        assert_close(compiled, op_by_op(Point(params, xs, carry)), 1e-13)

@@ -1,0 +1,41 @@
+"""The table of gradients × methods: each pair agrees, or is refused with its stated message."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rnnjax import autodiff, bptt, checkpointed, native, sequential, truncated
+from rnnjax.gradients import clip_by_value
+
+
+class Gradient(NamedTuple):
+    value: object
+    like: object = None  # the base in a plain scan that it equals; None: it has its own reference
+
+
+class Method(NamedTuple):
+    value: object
+    serves: Callable[[object], bool]  # whether it runs a base gradient
+    refusal: str = ""  # what it says otherwise
+
+
+GRADIENTS: dict[str, Gradient] = {
+    "default": Gradient(None, bptt()),
+    "autodiff": Gradient(autodiff(), autodiff()),
+    "bptt": Gradient(bptt(), bptt()),
+    "bptt_clip": Gradient(bptt(clip_by_value(0.1)), bptt(clip_by_value(0.1))),
+    "checkpointed": Gradient(checkpointed(), bptt()),
+    "checkpointed_2": Gradient(checkpointed(2), bptt()),
+    "checkpointed_autodiff": Gradient(checkpointed(2, autodiff()), autodiff()),
+    "checkpointed_twice": Gradient(checkpointed(3, checkpointed(2)), bptt()),
+    "truncated": Gradient(truncated(2)),
+    "truncated_autodiff": Gradient(truncated(2, autodiff())),
+    "truncated_checkpointed": Gradient(truncated(2, checkpointed(1))),
+    "truncated_beyond": Gradient(truncated(100), bptt()),
+}
+METHODS: dict[str, Method] = {
+    "sequential": Method(sequential(), lambda base: True),
+    "sequential_hoist": Method(sequential(hoist=True, unroll=2), lambda base: True),
+    "native": Method(
+        native(), lambda base: base in (None, bptt()), r"native\(\) cannot run this.*autodiff|clip"
+    ),
+}
