@@ -10,5 +10,8 @@ from rnnjax.cells._build import FACTORIES as FACTORIES, factory as factory
 from rnnjax.cells.gated._gru import *
 from rnnjax.cells.gated._lstm import *
 from rnnjax.cells.gated._lstm_1997 import *
+from rnnjax.cells.simple._ctrnn import *
 from rnnjax.cells.simple._identity import *
+from rnnjax.cells.simple._indrnn import *
 from rnnjax.cells.simple._vanilla import *
+from rnnjax.cells.spatial._conv_lstm import *
