@@ -98,6 +98,21 @@ def test_rate_model_with_steps_of_tau_is_the_vanilla_cell(name, clip):
     assert_close((params_ct[:3], x_ct, carry_ct.h), (tuple(plain_ct), want_x, want_carry.h))
 
 
+@pytest.mark.parametrize("leak", LEAKS)
+def test_clip_acts_on_the_error_at_the_current_and_not_on_the_leak(leak):
+    cell = rnnjax.ctrnn(H, "identity", leak=leak, tau=2.0)
+    xs = X[:1], jnp.ones((1, B))  # α = 1/2
+
+    def value(params, carry):
+        gradient = bptt(clip_by_value(0.1))
+        return 100 * jnp.sum(unroll(cell, params, xs, carry=carry, gradient=gradient)[1])
+
+    params_ct, carry_ct = jax.grad(value, (0, 1))(PARAMS, START)
+    assert_close(params_ct.b, np.full(H, B * 0.1))  # each δ is 50 and clipped to 0.1
+    want = 50 + 0.1 * np.asarray(PARAMS.w_h).sum(axis=1)
+    assert_close(carry_ct.h, np.broadcast_to(want, (B, H)))
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_rate_and_current_models_are_equivalent_for_a_constant_input(name):
     x = jnp.broadcast_to(X[0], X.shape)
