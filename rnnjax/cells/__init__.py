@@ -14,5 +14,8 @@ from rnnjax.cells.gated._peephole_lstm import *
 from rnnjax.cells.linear._delta_net import *
 from rnnjax.cells.linear._lru import *
 from rnnjax.cells.linear._min_gru import *
+from rnnjax.cells.simple._ctrnn import *
 from rnnjax.cells.simple._identity import *
+from rnnjax.cells.simple._indrnn import *
 from rnnjax.cells.simple._vanilla import *
+from rnnjax.cells.spatial._conv_lstm import *

@@ -1,9 +1,10 @@
-"""The linear algebra that rules are written with: affine maps and their gradients over a sequence.
+"""The linear algebra that rules are written with: affine maps, convolutions and their gradients.
 
 The sums over time and batch take all steps at once, `[T, ..., D]`, and accumulate in float32 at
 least.
 """
 
+import math
 from typing import Any
 
 import jax
@@ -16,8 +17,11 @@ __all__ = [
     "add_bias",
     "affine",
     "check_features",
+    "convolve",
+    "convolve_back",
     "joint_affine",
     "sum_bias",
+    "sum_convolved",
     "sum_outer",
     "sum_product",
 ]
@@ -95,6 +99,69 @@ def sum_product(values: Array, deltas: Array) -> Array:
     leading = tuple(range(deltas.ndim - 1))
     wide = _wide(deltas)
     return jnp.sum(values.astype(wide) * deltas.astype(wide), axis=leading).astype(deltas.dtype)
+
+
+def convolve(x: Array, w: Array) -> Array:
+    """The 2-D convolution of images x [..., height, width, C] with w [kh, kw, C, G], zero-padded.
+
+        y[p] = Σ_q x[p + q - low] w[q],   low = (k - 1) // 2 in each direction
+
+    The output [..., height, width, G] has the size of the image ("SAME" padding). As everywhere in
+    neural networks the kernel is not flipped.
+    """
+    return _convolve(x, w, _margins(w))
+
+
+def convolve_back(delta: Array, w: Array) -> Array:
+    """∂C/∂x of `convolve(x, w)`, from δ = ∂C/∂y [..., height, width, G].
+
+        ∂C/∂x[r] = Σ_q δ[r - q + low] w[q]ᵀ
+
+    With q' = k - 1 - q this is a convolution with the kernel turned by 180°, input and output
+    features exchanged, and the margins before and after the image exchanged.
+    """
+    turned = jnp.flip(w, (0, 1)).swapaxes(2, 3)
+    return _convolve(delta, turned, [(high, low) for low, high in _margins(w)])
+
+
+def sum_convolved(xs: Array, deltas: Array, kernel: tuple[int, ...]) -> Array:
+    """∂C/∂w of `convolve(x, w)` summed over time and batch: a kernel [kh, kw, C, G].
+
+        ∂C/∂w[q] = Σ_t Σ_p x_t[p + q - low]ᵀ δ_t[p]
+
+    One convolution of xs [T, ..., height, width, C], with its features for a batch and all
+    examples of all steps for features, with deltas [T, ..., height, width, G] for a kernel.
+    """
+    wide = _wide(deltas)
+    total = jax.lax.conv_general_dilated(
+        _as_batch(xs).astype(wide),
+        _as_batch(deltas).astype(wide),
+        window_strides=(1, 1),
+        padding=[_margin(k) for k in kernel],
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+    )
+    return total.astype(deltas.dtype)
+
+
+def _convolve(x: Array, w: Array, padding: list[tuple[int, int]]) -> Array:
+    y = jax.lax.conv_general_dilated(
+        _as_batch(x), w, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return y.reshape(*x.shape[:-1], w.shape[-1])
+
+
+def _as_batch(x: Array) -> Array:
+    """Time and batch in one axis: [..., height, width, C] -> [N, height, width, C]."""
+    return x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
+
+
+def _margins(w: Array) -> list[tuple[int, int]]:
+    return [_margin(k) for k in w.shape[:2]]
+
+
+def _margin(k: int) -> tuple[int, int]:
+    """Zeros before and after an image, so that a kernel of size k keeps its size."""
+    return (k - 1) // 2, k - 1 - (k - 1) // 2
 
 
 def _wide(x: Array) -> jnp.dtype:
