@@ -1,6 +1,7 @@
 """Cells, one a file: params, carry, the equations, the hand-derived rule, the factory."""
 
 from rnnjax.cells import initializers
+from rnnjax.cells._activations import ActivationName
 from rnnjax.cells._dropout import (
     InputDropoutCarry,
     RecurrentDropoutCarry,
@@ -18,6 +19,7 @@ from rnnjax.cells._wrap import wrap
 from rnnjax.cells._zoneout import ZoneoutCarry, zoneout
 
 __all__ = [
+    "ActivationName",
     "GRUCarry",
     "GRUParams",
     "IdentityCarry",

@@ -154,8 +154,8 @@ def compare(
     Recurrent weights start out orthogonal in the gated cells, uniform on ±1/√H (PyTorch's default)
     in the vanilla cell, and as the identity in the IRNN and the identity net.
 
-    With --task the same is done on any task that says what its recurrence is, with one layer that
-    reads forwards: Adam at the peak rate of the task's recipe, a tenth of it for the IRNN.
+    --task compares them on any other task that exposes its recurrent cell, with one unidirectional
+    layer, and Adam at the peak rate of the task's recipe (a tenth of it for the IRNN).
 
     Results are written as each cell finishes; Ctrl-C keeps those that are there.
     """

@@ -12,8 +12,7 @@ from rnnjax.experiments.cli._errors import errors_of
 from rnnjax.experiments.cli._plan import Plan, make_task, read_plan
 from rnnjax.experiments.report import RunCurve, write_curves
 from rnnjax.experiments.tasks import Metric
-from rnnjax.experiments.training import read_metrics
-from rnnjax.experiments.training._config import RESULTS
+from rnnjax.experiments.training import RESULTS, read_metrics
 
 
 def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from rnnjax._checks import check_choice
 from rnnjax.experiments.cli._fields import Field, checked, fields_of
 from rnnjax.experiments.tasks import TASKS, Task
-from rnnjax.experiments.training import Settings
-from rnnjax.experiments.training._config import CONFIG
+from rnnjax.experiments.training import CONFIG, Settings
 
 _TABLES = ("task", "names", "options", "settings", "run", "versions")
 _RUN_FIELDS = {

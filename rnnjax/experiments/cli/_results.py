@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnjax.experiments.tasks import Task
-from rnnjax.experiments.training import Result
-from rnnjax.experiments.training._log import mean_of, numbers
+from rnnjax.experiments.training import Result, mean_of, numbers
 
 
 def show_results(task: Task, result: Result) -> None:

@@ -13,8 +13,16 @@ from rnnjax.experiments.cli._errors import INTERRUPTED, complain, errors_of
 from rnnjax.experiments.cli._plan import Plan, full_options, make_task, read_plan, with_flags
 from rnnjax.experiments.cli._results import show_results
 from rnnjax.experiments.tasks import TASKS, Task
-from rnnjax.experiments.training import Interrupted, Result, Settings, fit, flow_callback, resolved
-from rnnjax.experiments.training._config import CONFIG, never_saved
+from rnnjax.experiments.training import (
+    CONFIG,
+    Interrupted,
+    Result,
+    Settings,
+    fit,
+    flow_callback,
+    never_saved,
+    resolved,
+)
 
 
 class RunOptions(NamedTuple):

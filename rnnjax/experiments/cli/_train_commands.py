@@ -13,8 +13,7 @@ from rnnjax.experiments.cli._errors import errors_of
 from rnnjax.experiments.cli._fields import Field, fields_of
 from rnnjax.experiments.cli._plan import read_toml, task_in
 from rnnjax.experiments.tasks import TASKS, Recipe, TaskEntry
-from rnnjax.experiments.training import Settings
-from rnnjax.experiments.training._config import CONFIG
+from rnnjax.experiments.training import CONFIG, Settings
 
 _TASK, _TRAINING, _RUN = "Options of the task", "Training", "The run"
 _OWN = "the task's own"  # what is shown where it would take long to find out

@@ -14,8 +14,7 @@ import typer
 from rnnjax.experiments.cli._errors import errors_of, said
 from rnnjax.experiments.cli._plan import make_task, read_plan
 from rnnjax.experiments.cli._results import show_rows
-from rnnjax.experiments.training import load
-from rnnjax.experiments.training._config import CONFIG
+from rnnjax.experiments.training import CONFIG, load
 
 _SHOWN = 128  # pixels of a side of an image in a figure
 

@@ -9,7 +9,7 @@ import numpy as np
 from rnnjax.experiments.report._style import COLORS, LOOKS, Look, new_figure, write_figure
 from rnnjax.experiments.report._table import is_share
 from rnnjax.experiments.tasks import Metric
-from rnnjax.experiments.training._log import numbers
+from rnnjax.experiments.training import numbers
 
 _WIDE = 30.0  # largest over smallest value from which an axis is logarithmic
 _PLAIN_DASHES = ("solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))

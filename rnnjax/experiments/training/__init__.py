@@ -2,26 +2,27 @@
 
 from rnnjax.experiments.training._callbacks import Callback
 from rnnjax.experiments.training._checkpoints import load
-from rnnjax.experiments.training._classifier import (
-    Classifier,
-    ClassifierParams,
-    classifier,
-    cross_entropy,
-)
 from rnnjax.experiments.training._comparison import (
     CONTENDERS,
     GRADIENTS,
+    SINGLE_LAYER,
     CellResult,
     ComparisonSettings,
+    Contender,
+    NoRecurrenceError,
     Progress,
+    comparison_task,
+    peak_learning_rate,
     train_and_measure,
 )
-from rnnjax.experiments.training._config import read_config
+from rnnjax.experiments.training._config import CONFIG, RESULTS, never_saved, read_config
 from rnnjax.experiments.training._fit import fit
-from rnnjax.experiments.training._flow import FlowMeasures, measure_flow, measure_recurrence
+from rnnjax.experiments.training._flow import FlowMeasures, measure_flow
 from rnnjax.experiments.training._flow_callback import flow_callback
-from rnnjax.experiments.training._log import read_metrics
+from rnnjax.experiments.training._interrupt import orderly_interrupt
+from rnnjax.experiments.training._log import mean_of, numbers, read_metrics
 from rnnjax.experiments.training._loop import Interrupted, Result
+from rnnjax.experiments.training._prefetch import cached_batches
 from rnnjax.experiments.training._settings import OPTIMIZERS, SCHEDULES, Settings, resolved
 from rnnjax.experiments.training._step import (
     Metrics,
@@ -30,23 +31,19 @@ from rnnjax.experiments.training._step import (
     start_training,
     train_step,
 )
-from rnnjax.experiments.training._task_comparison import (
-    NoRecurrenceError,
-    comparable_task,
-    peak_rate,
-    train_and_measure_on,
-)
 
 __all__ = [
+    "CONFIG",
     "CONTENDERS",
     "GRADIENTS",
     "OPTIMIZERS",
+    "RESULTS",
     "SCHEDULES",
+    "SINGLE_LAYER",
     "Callback",
     "CellResult",
-    "Classifier",
-    "ClassifierParams",
     "ComparisonSettings",
+    "Contender",
     "FlowMeasures",
     "Interrupted",
     "Metrics",
@@ -55,21 +52,22 @@ __all__ = [
     "Result",
     "Settings",
     "TrainState",
-    "classifier",
-    "comparable_task",
-    "cross_entropy",
+    "cached_batches",
+    "comparison_task",
     "fit",
     "flow_callback",
     "global_norm",
     "load",
+    "mean_of",
     "measure_flow",
-    "measure_recurrence",
-    "peak_rate",
+    "never_saved",
+    "numbers",
+    "orderly_interrupt",
+    "peak_learning_rate",
     "read_config",
     "read_metrics",
     "resolved",
     "start_training",
     "train_and_measure",
-    "train_and_measure_on",
     "train_step",
 ]

@@ -1,16 +1,14 @@
 """How the error of a trained or untrained classifier flows back through its cell."""
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import flow
-from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.tasks import Recurrence
-from rnnjax.experiments.training._classifier import Classifier, ClassifierParams, cross_entropy
 
 _LONGEST = 256  # steps that Jacobians and sensitivity maps are taken over
 
@@ -24,25 +22,7 @@ class FlowMeasures(NamedTuple):
     sensitivity: np.ndarray  # [T, T] ‖∂y_t/∂x_k‖ for one example
 
 
-def measure_flow(
-    cell: Cell, net: Classifier, params: ClassifierParams, xs: Array, labels: Array
-) -> FlowMeasures:
-    """Measure the gradient flow of a many-to-one classifier on a few examples.
-
-    Args:
-      cell: the cell of `net`; its carry has a field `h`.
-      net: the classifier.
-      params: its params.
-      xs: inputs `[T, B, D]`. All B go into the gradient norms and the Lyapunov exponent, the
-        first alone into the singular values and the sensitivity map.
-      labels: their classes `[B]`.
-    """
-    recording = flow.record(cell, params.cell, xs, _sum_of_costs(net, params, labels))
-    norms = flow.gradient_norms(recording.carry_ct, "h")
-    return _measures(cell, params.cell, norms, xs, xs[:, 0])
-
-
-def measure_recurrence(net: Recurrence, examples: int) -> FlowMeasures:
+def measure_flow(net: Recurrence, examples: int) -> FlowMeasures:
     """Measure the gradient flow of any task's recurrent part.
 
     Of sequences of several lengths only the longest of the batch are measured, so that the norms
@@ -77,18 +57,6 @@ def _measures(cell: Cell, params: Params, norms: Array, xs: Array, one: Array) -
         np.asarray(values.logs),
         np.asarray(flow.sensitivity(cell, params, one)),
     )
-
-
-def _sum_of_costs(
-    net: Classifier, params: ClassifierParams, labels: Array
-) -> Callable[[Carry, Array], Array]:
-    """The examples' costs added up, so that each one's gradient is that of its own cost."""
-
-    def cost(carry: Carry, ys: Array) -> Array:
-        del carry
-        return jnp.sum(cross_entropy(net.head(params, ys[-1]), labels))
-
-    return cost
 
 
 def _verdict(norms: Array) -> flow.Verdict:

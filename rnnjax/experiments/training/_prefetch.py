@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.experiments.tasks import Batch, Task
+from rnnjax.experiments.tasks import Batch, Batches, Task
 from rnnjax.experiments.training._settings import Settings
 
 _AHEAD = 4  # batches ready at most
+_CACHE_BYTES = 2**28
 
 
 def batch_source(task: Task, settings: Settings) -> Callable[[int], Batch]:
@@ -73,6 +74,31 @@ def _stack(*leaves: Any) -> Any:
     if any(isinstance(leaf, jax.Array) for leaf in leaves):
         return jnp.stack(leaves)
     return np.stack(leaves)
+
+
+def cached_batches(batches: Callable[[int], Batches]) -> Callable[[int], Batches]:
+    """`Task.batches` that keeps what it has drawn, for several runs on the same data.
+
+    The first 256 MiB of batches are kept; those drawn later are drawn again each time.
+    """
+    kept: dict[tuple[int, int], Batch] = {}
+    left = _CACHE_BYTES
+
+    class Cached:
+        def __init__(self, seed: int) -> None:
+            self._seed, self._drawn = seed, batches(seed)
+
+        def __getitem__(self, step: int, /) -> Batch:
+            nonlocal left
+            found = kept.get((self._seed, step))
+            if found is None:
+                found = self._drawn[step]
+                left -= sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(found))
+                if left >= 0:
+                    kept[self._seed, step] = found
+            return found
+
+    return Cached
 
 
 @contextmanager

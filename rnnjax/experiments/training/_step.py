@@ -11,7 +11,7 @@ import optax
 from rnnjax._checks import is_float
 from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.experiments.tasks import Batch, Loss
-from rnnjax.flow._norms import features_norm
+from rnnjax.flow import features_norm
 
 ALL_FINITE = -1  # Metrics.bad_leaf where nothing is wrong
 

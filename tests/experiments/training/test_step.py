@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,25 +7,19 @@ import pytest
 from tiny_task import TinyBatch, batch_of, tiny_task
 
 import rnnjax
-from rnnjax.experiments.training import (
-    TrainState,
-    classifier,
-    cross_entropy,
-    global_norm,
-    start_training,
-    train_step,
-)
+from rnnjax import scenarios
+from rnnjax.experiments.training import TrainState, global_norm, start_training, train_step
 from rnnjax.experiments.training._step import ALL_FINITE, leaf_path, slow_in_loops
 
 T, B, D, H, K = 6, 5, 2, 4, 3
-NET = classifier(rnnjax.gru(H), K)
+NET = scenarios.many_to_one(rnnjax.gru(H), nn.Dense(K, param_dtype=float))
 XS = jnp.asarray(np.random.default_rng(0).normal(size=(T, B, D)))
 LABELS = jnp.array([0, 2, 1, 1, 0])
 
 
 def cost(params, batch):
     xs, labels = batch
-    return jnp.mean(cross_entropy(NET.logits(params, xs), labels))
+    return scenarios.cross_entropy(NET.apply(params, xs), labels)
 
 
 def loss(params, carry, batch, key):
@@ -40,22 +35,8 @@ def one_weight(value, **options):
     return start_training({"w": jnp.array([value])}, optax.sgd(0.1), **options)
 
 
-def test_logits_are_a_dense_layer_on_the_last_output():
-    params = NET.init(jax.random.key(0), D)
-    carry, _ = rnnjax.unroll(rnnjax.gru(H), params.cell, XS)
-    dense = params.head["params"]
-    by_hand = np.asarray(carry.h) @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"])
-    np.testing.assert_allclose(NET.logits(params, XS), by_hand, rtol=1e-12)
-
-
-def test_cross_entropy_is_minus_log_probability():
-    logits = np.array([[1.0, 2.0, 0.5]])
-    expected = -(2.0 - np.log(np.exp(logits).sum()))
-    np.testing.assert_allclose(cross_entropy(jnp.asarray(logits), jnp.array([1])), [expected])
-
-
 def test_one_step_is_the_optimisers_by_hand():
-    params = NET.init(jax.random.key(0), D)
+    params = NET.init(jax.random.key(0), XS)
     limit, rate = 0.1, 0.5
     optimizer = optax.chain(optax.clip_by_global_norm(limit), optax.sgd(rate))
     state = start_training(params, optimizer)
@@ -73,7 +54,7 @@ def test_one_step_is_the_optimisers_by_hand():
 
 def test_cost_falls_on_a_fixed_batch():
     optimizer = optax.adam(0.05)
-    state = start_training(NET.init(jax.random.key(1), D), optimizer)
+    state = start_training(NET.init(jax.random.key(1), XS), optimizer)
     step = train_step(loss, optimizer)
     batch = (XS, LABELS)
 
