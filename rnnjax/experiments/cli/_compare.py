@@ -17,7 +17,7 @@ from rich.progress import Progress as Bar
 from rnnjax._checks import check_choice
 from rnnjax._extras import missing
 from rnnjax._version import __version__
-from rnnjax.experiments.cli._errors import FAILED, INTERRUPTED, complain, errors_of, said
+from rnnjax.experiments.cli._output import FAILED, INTERRUPTED, complain, errors_of, message_of
 from rnnjax.experiments.cli._plan import Plan, full_options, read_plan
 from rnnjax.experiments.report import LOOKS, comparison_table, write_figures, write_json
 from rnnjax.experiments.tasks import TASKS, Recipe, Task
@@ -30,7 +30,7 @@ from rnnjax.experiments.training import (
     NoRecurrenceError,
     cached_batches,
     comparison_task,
-    orderly_interrupt,
+    deferred_interrupt,
     peak_learning_rate,
     train_and_measure,
 )
@@ -83,12 +83,12 @@ def _train_all(
 ) -> Outcome:
     """Train one cell after another; write after each, and continue if one diverges."""
     outcome = Outcome({}, {}, False)
-    with _progress() as bar, orderly_interrupt() as interrupted_by_user:
+    with _progress() as bar, deferred_interrupt() as interrupted:
         shown = bar.add_task("", total=settings.steps * len(names))
 
         def advance(steps: int) -> None:
             bar.advance(shown, steps)
-            if interrupted_by_user():
+            if interrupted():
                 raise KeyboardInterrupt
 
         try:
@@ -182,8 +182,8 @@ def _first_task(
         if config is not None:
             raise
         raise ValueError(
-            f"{said(error)}. Options such as its data come by --config FILE, TOML with a line "
-            f'task = "{task}" and a table [options]'
+            f"{message_of(error)}. Options such as its data come by --config FILE, TOML with a "
+            f'line task = "{task}" and a table [options]'
         ) from None
 
 

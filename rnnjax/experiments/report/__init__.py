@@ -1,4 +1,4 @@
-"""Results for people: tables, figures, files."""
+"""Reports: tables, figures and JSON files of results."""
 
 from rnnjax._files import write_json
 from rnnjax.experiments.report._captions import CaptionRow, write_captions

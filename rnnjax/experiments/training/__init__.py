@@ -1,6 +1,7 @@
-"""Training: `fit` for any task, the one pure step under it, and the comparison of cells."""
+"""Training: `fit` for any task, the pure step that it runs, and the comparison of cells."""
 
-from rnnjax.experiments.training._callbacks import Callback
+from rnnjax.experiments.training._batches import cached_batches
+from rnnjax.experiments.training._callbacks import Callback, flow_callback
 from rnnjax.experiments.training._checkpoints import load
 from rnnjax.experiments.training._comparison import (
     CONTENDERS,
@@ -15,15 +16,18 @@ from rnnjax.experiments.training._comparison import (
     peak_learning_rate,
     train_and_measure,
 )
-from rnnjax.experiments.training._config import CONFIG, RESULTS, never_saved, read_config
-from rnnjax.experiments.training._fit import fit
+from rnnjax.experiments.training._config import CONFIG, RESULTS, is_unused, read_config
+from rnnjax.experiments.training._fit import Interrupted, fit
 from rnnjax.experiments.training._flow import FlowMeasures, measure_flow
-from rnnjax.experiments.training._flow_callback import flow_callback
-from rnnjax.experiments.training._interrupt import orderly_interrupt
-from rnnjax.experiments.training._log import mean_of, numbers, read_metrics
-from rnnjax.experiments.training._loop import Interrupted, Result
-from rnnjax.experiments.training._prefetch import cached_batches
-from rnnjax.experiments.training._settings import OPTIMIZERS, SCHEDULES, Settings, resolved
+from rnnjax.experiments.training._log import logged_mean, logged_values, read_metrics
+from rnnjax.experiments.training._record import Result
+from rnnjax.experiments.training._settings import (
+    OPTIMIZERS,
+    SCHEDULES,
+    ResolvedSettings,
+    Settings,
+    resolve,
+)
 from rnnjax.experiments.training._step import (
     Metrics,
     TrainState,
@@ -31,6 +35,7 @@ from rnnjax.experiments.training._step import (
     start_training,
     train_step,
 )
+from rnnjax.experiments.training._terminal import deferred_interrupt
 
 __all__ = [
     "CONFIG",
@@ -49,24 +54,25 @@ __all__ = [
     "Metrics",
     "NoRecurrenceError",
     "Progress",
+    "ResolvedSettings",
     "Result",
     "Settings",
     "TrainState",
     "cached_batches",
     "comparison_task",
+    "deferred_interrupt",
     "fit",
     "flow_callback",
     "global_norm",
+    "is_unused",
     "load",
-    "mean_of",
+    "logged_mean",
+    "logged_values",
     "measure_flow",
-    "never_saved",
-    "numbers",
-    "orderly_interrupt",
     "peak_learning_rate",
     "read_config",
     "read_metrics",
-    "resolved",
+    "resolve",
     "start_training",
     "train_and_measure",
     "train_step",

@@ -13,9 +13,9 @@ from rnnjax.cells import ActivationName
 from rnnjax.experiments.tasks import CELLS, TASKS, Batch, Metric, Recipe, Recurrence, Task
 from rnnjax.experiments.training._fit import fit
 from rnnjax.experiments.training._flow import FlowMeasures, measure_flow
-from rnnjax.experiments.training._log import numbers
-from rnnjax.experiments.training._settings import Settings, known, resolved
-from rnnjax.experiments.training._start import initial_state
+from rnnjax.experiments.training._log import logged_values
+from rnnjax.experiments.training._settings import Settings, resolve
+from rnnjax.experiments.training._setup import initial_state
 from rnnjax.experiments.training._step import TrainState
 from rnnjax.flow import pascanu_bound
 
@@ -131,20 +131,21 @@ def train_and_measure(
       settings: steps, clip, seeds and flow_examples are used; the rest is fixed by the task.
       progress: called during training with the number of steps just taken.
     """
-    plan = resolved(_fit_settings(cell, task, settings), task.recipe)
+    fit_settings = _fit_settings(cell, task, settings)
+    full = resolve(fit_settings, task.recipe)
     batch = task.batches(settings.seed)[settings.steps]
-    net_before = _first_net(task, initial_state(task, plan), batch, settings.seeds)
+    net_before = _first_net(task, initial_state(task, full), batch, settings.seeds)
     before = measure_flow(net_before, settings.flow_examples)
-    report = _Reporting(known(plan.evaluate_every), progress)
-    result = fit(task, plan, callbacks=[report], quiet=True)
+    report = _Reporting(full.evaluate_every, progress)
+    result = fit(task, fit_settings, callbacks=[report], quiet=True)
     if rest := settings.steps % report.every:
         progress(rest)
     net_after = _first_net(task, result.state, batch, settings.seeds)
     evaluations = [entry for entry in result.history if "evaluation" in entry]
-    scores = [numbers(entry["evaluation"][task.metric.name]) for entry in evaluations]
+    scores = [logged_values(entry["evaluation"][task.metric.name]) for entry in evaluations]
     return CellResult(
         scores[-1],
-        np.stack([numbers(entry["cost"]) for entry in result.history], axis=1),
+        np.stack([logged_values(entry["cost"]) for entry in result.history], axis=1),
         np.array([entry["step"] for entry in evaluations]),
         np.stack(scores, axis=1),
         before,
@@ -152,7 +153,7 @@ def train_and_measure(
         _bounds(cell, net_before, net_after),
         1e3 * float(np.median([1 / entry["steps_per_second"] for entry in result.history])),
         task.metric,
-        plan.log_every,
+        full.log_every,
     )
 
 

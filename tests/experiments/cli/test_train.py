@@ -42,10 +42,10 @@ def test_a_run_prints_its_result_beside_the_baseline(trained):
     done, out = trained
     final = json.loads((out / "results.json").read_text("utf-8"))["final"]
     lines = done.stdout.splitlines()
-    assert lines[0] == "parity: accuracy_30 (more is better)"
+    assert lines[0] == "parity: accuracy_30 (higher is better)"
     figures = dict(line.rsplit(maxsplit=1) for line in lines[1:6])
     assert figures["trained"] == f"{final['accuracy_30']:.4g}"
-    assert figures["without a net: guess"] == "0.5"
+    assert figures["baseline: guess"] == "0.5"
     assert figures["loss"] == f"{final['loss']:.4g}"
     assert str(out) in lines[-1]
     assert "\x1b" not in done.stdout + done.stderr
@@ -89,7 +89,7 @@ def test_a_finished_run_resumed_tells_its_result_again(trained, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "holds a run already: go on with it by --resume"),
+        ((), "holds a run already: continue it with --resume"),
         (("--resume", "--steps", 30), "settings.steps was 20, is 30"),
         (("--resume", "--hidden", 5), "options.hidden was 4, is 5"),
     ],
@@ -150,7 +150,7 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_it(tmp_path):
         process.kill()
     assert process.returncode == 130
     assert "interrupted after step" in errors
-    assert f"go on with: rnnjax train parity --out {out} --resume" in errors
+    assert f"continue with: rnnjax train parity --out {out} --resume" in errors
     assert "Traceback" not in errors
     assert not (out / "results.json").exists()
     done = run("train", "parity", "--out", out, "--resume", "--quiet")
@@ -309,7 +309,7 @@ def test_help_says_that_a_recipe_is_the_tasks_own(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     _, shown, _ = here(capsys, "train", "sentiment", "--help")
     words = " ".join(shown.replace("│", " ").split())
-    assert words.count("[default: (the task's own)]") == len(Recipe._fields)
+    assert words.count("[default: (task default)]") == len(Recipe._fields)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-import rnnjax.experiments.training._prefetch as batches_module
+import rnnjax.experiments.training._batches as batching
 from rnnjax import flow
 from rnnjax.experiments.training import (
     CONTENDERS,
@@ -164,7 +164,7 @@ def test_a_task_that_does_not_expose_its_cell_cannot_be_compared():
 
 
 def test_cached_batches_are_drawn_once_within_a_budget(monkeypatch):
-    monkeypatch.setattr(batches_module, "_CACHE_BYTES", 3 * 8)
+    monkeypatch.setattr(batching, "_CACHE_BYTES", 3 * 8)
     drawn = []
 
     class Batches:

@@ -12,9 +12,9 @@ import pytest
 from tiny_task import RECIPE, B, N, TinyBatch, batch_of, shuffled, tiny_task
 
 from rnnjax.experiments.training import Interrupted, Settings, fit
-from rnnjax.experiments.training._log import mean_of, numbers
-from rnnjax.experiments.training._settings import resolved
-from rnnjax.experiments.training._start import initial_state
+from rnnjax.experiments.training._log import logged_mean, logged_values
+from rnnjax.experiments.training._settings import resolve
+from rnnjax.experiments.training._setup import initial_state
 
 
 def trained(task, folder=None, callbacks=(), **settings):
@@ -44,7 +44,7 @@ def test_it_is_the_loop_that_anyone_would_write(plain):
     batches = task.batches(0)
     schedule = optax.warmup_cosine_decay_schedule(0.02 / 5, 0.02, 4, 40)
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adamw(schedule, weight_decay=0))
-    params = initial_state(task, resolved(Settings(), RECIPE)).params
+    params = initial_state(task, resolve(Settings(), RECIPE)).params
     state = optimizer.init(params)
     costs, norms = [], []
     for n in range(40):
@@ -102,13 +102,13 @@ def test_figures_that_are_no_numbers_are_logged_and_shown(tmp_path, capsys):
 
 def test_logged_figures_are_read_as_floats():
     np.testing.assert_array_equal(
-        numbers([None, "inf", "-inf", 2.5]), [np.nan, np.inf, -np.inf, 2.5]
+        logged_values([None, "inf", "-inf", 2.5]), [np.nan, np.inf, -np.inf, 2.5]
     )
-    np.testing.assert_array_equal(numbers("-inf"), [-np.inf])
-    assert mean_of([1.0, 2.0]) == 1.5
-    assert mean_of([1.0, "inf"]) == math.inf
-    assert math.isnan(mean_of(["-inf", "inf"]))
-    assert math.isnan(mean_of(None))
+    np.testing.assert_array_equal(logged_values("-inf"), [-np.inf])
+    assert logged_mean([1.0, 2.0]) == 1.5
+    assert logged_mean([1.0, "inf"]) == math.inf
+    assert math.isnan(logged_mean(["-inf", "inf"]))
+    assert math.isnan(logged_mean(None))
 
 
 def test_how_many_steps_are_dispatched_at_once_changes_nothing(plain):

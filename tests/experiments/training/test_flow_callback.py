@@ -108,7 +108,7 @@ def test_it_is_logged_during_training():
 
 def test_wrong_use_is_refused(case):
     task, batch, params = case
-    with pytest.raises(ValueError, match="'tiny' does not say what its recurrence is"):
+    with pytest.raises(ValueError, match="'tiny' does not expose its recurrent cell"):
         measured(task._replace(recurrence=None), batch, params)
     with pytest.raises(ValueError, match="every must be at least 1"):
         flow_callback(0)

@@ -51,9 +51,9 @@ def test_a_run_knows_the_words_that_its_params_are_numbered_by(tmp_path):
     run(tmp_path, task=task, resume=True)
     for names in (("b", "a"), ("a b",), ()):
         other = tiny_task()._replace(names=names)
-        with pytest.raises(ValueError, match="other words or classes than there are now"):
+        with pytest.raises(ValueError, match="other words or classes than the present data"):
             load(tmp_path, other)
-        with pytest.raises(ValueError, match="other words or classes than there are now"):
+        with pytest.raises(ValueError, match="other words or classes than the present data"):
             run(tmp_path, task=other, resume=True)
 
 
@@ -220,8 +220,8 @@ def test_a_run_that_met_nan_goes_on_as_its_message_says(tmp_path):
     with pytest.raises(FloatingPointError, match=r"step 5: .*checkpoints/4\. Lower .*") as info:
         run(tmp_path, task=task)
     assert str(info.value).endswith(
-        "Lower learning_rate or clip_norm, in another folder, or resume this run and leave such "
-        "updates out with skip_nonfinite"
+        "Lower learning_rate or clip_norm, in another folder, or resume this run and skip such "
+        "updates with skip_nonfinite"
     )
     result = run(tmp_path, SHORT._replace(skip_nonfinite=True), task=task, resume=True)
     assert int(result.state.skipped) == 1
@@ -337,7 +337,7 @@ def test_load_gives_the_average_and_one_of_several_seeds(tmp_path):
 def test_load_says_what_is_wrong(finished, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no run"):
         load(tmp_path, tiny_task())
-    with pytest.raises(ValueError, match=r"not those of task 'tiny'.*options in .*config\.toml"):
+    with pytest.raises(ValueError, match=r"do not fit task 'tiny'.*options in .*config\.toml"):
         load(finished[0], tiny_task(hidden=5))
     with pytest.raises(ValueError, match="did you mean 'best'"):
         load(finished[0], tiny_task(), which="bets")

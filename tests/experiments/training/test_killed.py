@@ -15,8 +15,8 @@ from tiny_task import RECIPE, tiny_task
 
 from rnnjax.experiments.training import load, read_metrics
 from rnnjax.experiments.training._checkpoints import Checkpoints
-from rnnjax.experiments.training._settings import resolved
-from rnnjax.experiments.training._start import initial_state
+from rnnjax.experiments.training._settings import resolve
+from rnnjax.experiments.training._setup import initial_state
 
 SCRIPT = Path(__file__).with_name("run_tiny.py")
 KILLS = 3
@@ -49,7 +49,7 @@ def kill(folder, rng):
 
 def final_state(folder):
     task = tiny_task(dropout=0.2, stateful=True)
-    like = initial_state(task, resolved(SETTINGS, RECIPE))
+    like = initial_state(task, resolve(SETTINGS, RECIPE))
     checkpoints = Checkpoints(folder, read_only=True)
     state = checkpoints.restore(checkpoints.latest(), like)
     checkpoints.close()
