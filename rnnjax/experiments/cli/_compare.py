@@ -135,11 +135,11 @@ def _options(task: str, config: Path | None) -> dict[str, Any]:
     """The task options shared by all cells; ValueError if the file sets any that compare fixes."""
     plan = Plan(task, {}, {}) if config is None else read_plan(config)
     if plan.task != task:
-        raise ValueError(f"{config} is of the task {plan.task!r}: say --task {plan.task}")
+        raise ValueError(f"{config} is of the task {plan.task!r}: pass --task {plan.task}")
     if plan.settings:
         raise ValueError(
             f"{config}: compare takes no [settings], got {', '.join(plan.settings)}: leave the "
-            "table out, and give --steps, --seeds and --seed"
+            "table out, and use --steps, --seeds and --seed"
         )
     for name, fixed in _FIXED.items():
         if plan.options.get(name, fixed.value) != fixed.value:
@@ -158,8 +158,8 @@ class _Fixed(NamedTuple):
 
 
 _FIXED = {
-    "cell": _Fixed(None, "the cells are those of --cells"),
-    "hidden": _Fixed(None, "their size is that of --hidden"),
+    "cell": _Fixed(None, "use --cells"),
+    "hidden": _Fixed(None, "use --hidden"),
     **{
         name: _Fixed(value, "it compares one unidirectional layer")
         for name, value in SINGLE_LAYER.items()
@@ -182,8 +182,8 @@ def _first_task(
         if config is not None:
             raise
         raise ValueError(
-            f"{message_of(error)}. Options such as its data come by --config FILE, TOML with a "
-            f'line task = "{task}" and a table [options]'
+            f"{message_of(error)}. Pass options such as the data with --config FILE, a TOML file "
+            f'with a line task = "{task}" and a table [options]'
         ) from None
 
 
@@ -214,7 +214,7 @@ def _check_writable(out: Path) -> None:
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
         raise OSError(
-            f"cannot write to --out {out} ({error.strerror}): name a folder that can be written"
+            f"cannot write to --out {out} ({error.strerror}): choose a writable folder"
         ) from None
 
 

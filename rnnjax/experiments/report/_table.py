@@ -45,18 +45,17 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
     ):
         table.add_column(heading, justify=justify, no_wrap=True)
     for name, result in results.items():
-        bounds = result.bounds or (math.nan, math.nan)
-        table.add_row(LOOKS[name].label, "before", "", *_flow(result.before), _number(bounds[0]))
-        table.add_row(
-            "",
-            "after",
-            _score(result),
-            *_flow(result.after),
-            _number(bounds[1]),
-            f"{result.milliseconds:.1f}",
-            end_section=True,
-        )
+        before, after = _rows(LOOKS[name].label, result)
+        table.add_row(*before)
+        table.add_row(*after, end_section=True)
     return table
+
+
+def _rows(label: str, result: CellResult) -> tuple[list[str], list[str]]:
+    start, end = map(_number, result.bounds or (math.nan, math.nan))
+    before = [label, "before", "", *_flow(result.before), start]
+    time = f"{result.milliseconds:.1f}"
+    return before, ["", "after", _score(result), *_flow(result.after), end, time]
 
 
 def _heading(results: Mapping[str, CellResult]) -> str:

@@ -183,8 +183,8 @@ def test_wrong_options_say_what_is_right(arguments, message, tmp_path):
             "[options]\nlayers = 2",
             "no layers, got 2: leave it out; it compares one unidirectional",
         ),
-        ("[options]\ncell = 'gru'", "no cell, got 'gru': leave it out; the cells are those of"),
-        ("[options]\nhidden = 5", "no hidden, got 5: leave it out; their size is that of --hidden"),
+        ("[options]\ncell = 'gru'", "no cell, got 'gru': leave it out; use --cells"),
+        ("[options]\nhidden = 5", "no hidden, got 5: leave it out; use --hidden"),
     ],
 )
 def test_a_file_says_only_what_compare_takes(table, message, tmp_path, capsys):
@@ -203,7 +203,8 @@ def test_a_file_says_only_what_compare_takes(table, message, tmp_path, capsys):
 def test_a_task_without_its_data_says_where_they_come_in(task, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_here(["compare", "--task", task, "--out", "out"]) == 2
-    assert "data come by --config FILE, TOML with a line task = " in capsys.readouterr().err
+    expected = "the data with --config FILE, a TOML file with a line task = "
+    assert expected in capsys.readouterr().err
 
 
 def test_train_alone_prints_its_help_and_nothing_else(capsys):

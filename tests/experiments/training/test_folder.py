@@ -267,7 +267,7 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
 
 @pytest.mark.parametrize("every", [None, 3])
 def test_the_best_that_is_kept_is_the_one_that_is_reported(every, tmp_path, monkeypatch):
-    monkeypatch.setattr("rnnjax.experiments.training._loop._SAVING_SHARE", 1e-9)
+    monkeypatch.setattr("rnnjax.experiments.training._record._SAVING_SHARE", 1e-9)
     settings = SHORT._replace(steps=10, checkpoint_every=every)
     task = scripted([5, 4, 1, 1, 2])
     result = run(tmp_path, settings, task=task)
