@@ -55,7 +55,7 @@ def test_captioning_draws_what_is_true_and_where_it_looked(tmp_path, monkeypatch
         shown = picture(number, part="combinations", side=16)
         np.testing.assert_array_equal(row.image, shown.image)
         assert row.references == shown.scene.sentences
-        assert len(row.looked) == len(row.caption.split()) + 1
+        assert len(row.attention) == len(row.caption.split()) + 1
         assert f"caption: {row.caption}\n  reference: {row.references[0]}" in printed
     assert len(rows) == 5
 

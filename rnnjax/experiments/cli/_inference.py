@@ -74,7 +74,7 @@ def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | Non
             from rnnjax.experiments.tasks.captions import read_image
 
             rows = [
-                CaptionRow(read_image(path, _FIGURE_SIDE), each.caption, looked=each.looked)
+                CaptionRow(read_image(path, _FIGURE_SIDE), each.caption, attention=each.looked)
                 for path, each in zip(paths, found, strict=True)
             ]
             figure.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ def show_tasks() -> None:
         (name, entry.kind, entry.summary, entry.metric, entry.source)
         for name, entry in TASKS.items()
     ]
-    show_rows(("task", "kind", "what", "judged by", "source"), rows)
+    show_rows(("task", "kind", "summary", "metric", "source"), rows)
 
 
 def run_doctor() -> None:

@@ -21,7 +21,7 @@ class CaptionRow(NamedTuple):
     image: np.ndarray  # [S, S, 3] uint8
     caption: str
     references: Sequence[str] = ()  # reference captions; empty if unknown
-    looked: np.ndarray | None = None  # [words, h, w] attention maps; any beyond are not drawn
+    attention: np.ndarray | None = None  # [words, h, w] maps; any beyond are not drawn
 
 
 def write_captions(rows: Sequence[CaptionRow], path: str | Path) -> Path:
@@ -51,7 +51,7 @@ def write_captions(rows: Sequence[CaptionRow], path: str | Path) -> Path:
 def caption_figure(rows: Sequence[CaptionRow]) -> Any:
     """Draw the figure of `write_captions`."""
     words = max(len(row.caption.split()) for row in rows)
-    panels = words if any(row.looked is not None for row in rows) else 0
+    panels = words if any(row.attention is not None for row in rows) else 0
     width = 1.5 * _PANEL + max(panels * _PANEL, 3.5)
     ratios = [1.5, *[1.0] * panels] if panels else [1.5, width / _PANEL - 1.5]
     figure, axes = new_figure(
@@ -101,9 +101,9 @@ def _draw_words(axes: Sequence[Any], row: CaptionRow, right: Sequence[bool]) -> 
         look = {"color": "black"} if right[k] else {"color": _WRONG, "fontweight": "bold"}
         axis.set_title(word, fontsize=7, pad=2, **look)
         axis.imshow(gray, cmap="gray", vmin=0, vmax=1.25, interpolation="nearest")
-        if row.looked is None:
+        if row.attention is None:
             continue
-        weights = row.looked[k] / max(float(row.looked[k].max()), 1e-12)
+        weights = row.attention[k] / max(float(row.attention[k].max()), 1e-12)
         heat = np.zeros((*weights.shape, 4))
         heat[..., :3] = optional("matplotlib.colors").to_rgb(_HEAT)
         heat[..., 3] = 0.85 * weights

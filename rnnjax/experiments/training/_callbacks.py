@@ -55,7 +55,7 @@ class _FlowCallback(NamedTuple):
 
 
 def flow_callback(every: int = 500, *, examples: int = 8, leaf: str | None = None) -> Callback:
-    """Log the gradient flow through the task's recurrent cell, every so many steps.
+    """Log the gradient flow through the task's recurrent cell, every `every` steps.
 
         log10_gradient_norm_lag_k   mean of log10 ‖∂C/∂s_{T-k}‖ for k = 0, 1, 2, 4, 8 …
         lyapunov                    largest Lyapunov exponent along the sequences, nats per step

@@ -323,7 +323,7 @@ def test_the_tasks_are_listed_with_all_that_the_table_says():
     done = run("tasks")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["task", "kind", "what", "judged", "by", "source"]
+    assert lines[0].split() == ["task", "kind", "summary", "metric", "source"]
     assert [line.split()[0] for line in lines[1:]] == list(TASKS)
     for line, entry in zip(lines[1:], TASKS.values(), strict=True):
         assert entry.metric

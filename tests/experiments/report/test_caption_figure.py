@@ -53,7 +53,7 @@ def test_without_attention_the_caption_stands_beside_the_picture():
 
 
 def test_it_is_written_to_a_file(tmp_path):
-    rows = [CaptionRow(IMAGE, "", looked=LOOKED[:1])]
+    rows = [CaptionRow(IMAGE, "", attention=LOOKED[:1])]
     assert write_captions(rows, tmp_path / "x") == tmp_path / "x.png"
     assert np.asarray(Image.open(tmp_path / "x.png")).min() == 0
     with pytest.raises(ValueError, match="at least one picture"):

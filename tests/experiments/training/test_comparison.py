@@ -99,15 +99,13 @@ def on_parity():
     task = comparison_task("parity", "gru", 4, PARITY)
     seen = []
     settings = TINY._replace(steps=40, seeds=2, seed=3)
-    return task, train_and_measure("gru", task, settings, seen.append), seen
+    result = train_and_measure("gru", task, settings, seen.append)
+    plain = Settings(steps=40, optimizer="adam", seed=3, seeds=2, evaluate_every=10, log_every=10)
+    return task, result, seen, fit(task, plain, quiet=True)
 
 
 def test_any_task_is_trained_as_fit_trains_it(on_parity):
-    task, result, seen = on_parity
-    settings = Settings(
-        steps=40, optimizer="adam", seed=3, seeds=2, evaluate_every=10, log_every=10
-    )
-    expected = fit(task, settings, quiet=True)
+    task, result, seen, expected = on_parity
     np.testing.assert_array_equal(result.scores, expected.metrics["accuracy_10"])
     costs = np.stack([entry["cost"] for entry in expected.history], axis=1)
     np.testing.assert_array_equal(result.cost, costs)
@@ -119,11 +117,9 @@ def test_any_task_is_trained_as_fit_trains_it(on_parity):
 
 
 def test_flow_is_measured_on_the_longest_of_the_batch_after_the_last(on_parity):
-    task, result, _ = on_parity
-    settings = Settings(steps=40, optimizer="adam", seed=3)
-    state = fit(task, settings, quiet=True).state
+    task, result, _, expected = on_parity
     batch = task.batches(3)[40]
-    net = task.recurrence(state.params, batch)
+    net = task.recurrence(jax.tree.map(lambda x: x[0], expected.state.params), batch)
     recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths)
     norms = np.asarray(flow.gradient_norms(recording.carry_ct, "h"))
     longest = np.flatnonzero(np.asarray(batch.lengths) == 6)[:4]
