@@ -1,4 +1,4 @@
-"""The example scripts in their short form, as they are run, and what they print."""
+"""The example scripts run in their short form, and print what they should."""
 
 import re
 import runpy
@@ -34,7 +34,7 @@ def short_run(name, monkeypatch, capsys, *flags):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_short_form_prints_its_figure(name, monkeypatch, capsys):
+def test_the_short_form_prints_its_metric(name, monkeypatch, capsys):
     pattern, low, high = FIGURES[name]
     printed = short_run(name, monkeypatch, capsys)
     found = re.search(pattern, printed)
@@ -42,7 +42,7 @@ def test_the_short_form_prints_its_figure(name, monkeypatch, capsys):
     assert low < float(found[1]) < high
 
 
-def test_captioning_draws_what_is_true_and_where_it_looked(tmp_path, monkeypatch, capsys):
+def test_captioning_draws_references_and_attention(tmp_path, monkeypatch, capsys):
     rows = []
     write = report.write_captions
     monkeypatch.setattr(
@@ -60,7 +60,7 @@ def test_captioning_draws_what_is_true_and_where_it_looked(tmp_path, monkeypatch
     assert len(rows) == 5
 
 
-def test_captioning_of_a_folder_captions_its_pictures(tmp_path, monkeypatch, capsys):
+def test_captioning_of_a_folder_of_images(tmp_path, monkeypatch, capsys):
     rows = []
     monkeypatch.setattr(report, "write_captions", lambda given, path: rows.extend(given) or path)
     images = [picture(number, side=16).image for number in range(12)]

@@ -175,10 +175,11 @@ def _recipe_defaults(entry: TaskEntry) -> dict[str, Any]:
 def _parameter(field: Field, panel: str, shown: Any) -> inspect.Parameter:
     """Make a flag. Only flags that are given are used; the default is only for the help."""
     kind: Any = field.kind | None
+    text = field.help.replace("<", r"\<")  # Markdown would drop <unk> as an HTML tag
     if shown == _TASK_DEFAULT:
-        option = typer.Option(help=field.help, rich_help_panel=panel, show_default=shown)
+        option = typer.Option(help=text, rich_help_panel=panel, show_default=shown)
         return _keyword(field.name, Annotated[kind, option], None)
-    option = typer.Option(help=field.help, rich_help_panel=panel, show_default=shown is not False)
+    option = typer.Option(help=text, rich_help_panel=panel, show_default=shown is not False)
     return _keyword(field.name, Annotated[bool if field.kind is bool else kind, option], shown)
 
 

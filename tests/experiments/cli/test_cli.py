@@ -25,7 +25,7 @@ def metrics(folder):
 
 
 def numbers(folder):
-    """All results but the times."""
+    """All results except times."""
     results = metrics(folder)["results"]
     for result in results.values():
         del result["milliseconds"]
@@ -92,7 +92,7 @@ def test_compare_on_another_task(tmp_path, capsys):
     assert (tmp_path / "out" / "sensitivity.png").exists()
 
 
-def test_a_cell_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys):
+def test_comparison_continues_after_a_cell_diverges(tmp_path, monkeypatch, capsys):
     measure = _compare.train_and_measure
 
     def diverging(name, *rest):
@@ -117,7 +117,7 @@ def test_a_cell_that_diverges_leaves_the_others(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "learning_curves.png").exists()
 
 
-def test_what_a_cell_finds_wrong_is_one_line(tmp_path, monkeypatch, capsys):
+def test_an_error_during_training_is_one_line(tmp_path, monkeypatch, capsys):
     def refusing(*_):
         raise ValueError("no such thing")
 
@@ -126,7 +126,7 @@ def test_what_a_cell_finds_wrong_is_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "rnnjax compare: no such thing\n"
 
 
-def test_ctrl_c_leaves_what_was_finished(tmp_path):
+def test_ctrl_c_keeps_the_finished_cells(tmp_path):
     cells = ("--cells", "identity,lstm", "--quick", "--steps", 1000)
     process = subprocess.Popen(
         command("compare", *cells, "--out", tmp_path),
@@ -169,7 +169,7 @@ def test_ctrl_c_leaves_what_was_finished(tmp_path):
         (("--task", "parity", "--config", "nowhere.toml"), "there is no file nowhere.toml"),
     ],
 )
-def test_wrong_options_say_what_is_right(arguments, message, tmp_path):
+def test_wrong_options_suggest_the_right_ones(arguments, message, tmp_path):
     done = run("compare", *arguments, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert message in done.stderr
@@ -188,7 +188,7 @@ def test_wrong_options_say_what_is_right(arguments, message, tmp_path):
         ("[options]\nhidden = 5", "no hidden, got 5: leave it out; use --hidden"),
     ],
 )
-def test_a_file_says_only_what_compare_takes(table, message, tmp_path, capsys):
+def test_a_config_with_options_that_compare_fixes_is_refused(table, message, tmp_path, capsys):
     plan = tmp_path / "plan.toml"
     plan.write_text(f'task = "parity"\n{table}\n')
     out = tmp_path / "out"
@@ -201,7 +201,7 @@ def test_a_file_says_only_what_compare_takes(table, message, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("task", ["language", "mnist"])
-def test_a_task_without_its_data_says_where_they_come_in(task, tmp_path, monkeypatch, capsys):
+def test_a_task_without_its_data_explains_how_to_pass_them(task, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_here(["compare", "--task", task, "--out", "out"]) == 2
     expected = "the data with --config FILE, a TOML file with a line task = "
@@ -215,7 +215,7 @@ def test_train_alone_prints_its_help_and_nothing_else(capsys):
     assert "rnnjax train:" not in printed + errors
 
 
-def test_the_help_names_the_way_to_a_traceback(capsys):
+def test_the_help_explains_how_to_get_a_traceback(capsys):
     assert run_here([]) == 0
     assert "RNNJAX_TRACEBACK" in capsys.readouterr().out
 
@@ -230,7 +230,7 @@ def test_out_that_is_a_file_fails_before_training(inside, tmp_path):
     assert taken.read_text() == "mine"
 
 
-def test_doctor_says_what_is_there():
+def test_doctor_lists_versions_and_methods():
     done = run("doctor")
     assert done.returncode == 0, done.stderr
     for expected in (rnnjax.__version__, jax.__version__, "sequential()", "available", "cpu"):
@@ -260,7 +260,7 @@ assert before == {name: jax.config.values[name] for name in before}
 
 
 @pytest.mark.parametrize("package", ["typer", "rich", "matplotlib", "sklearn"])
-def test_without_the_extra_the_command_says_what_to_install(package, tmp_path):
+def test_a_missing_extra_is_named_with_its_install_command(package, tmp_path):
     done = run_without(package, "compare", "--out", tmp_path / "out")
     assert done.returncode != 0
     assert package in done.stderr

@@ -40,7 +40,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert json.loads(path.read_text("utf-8")) == {"kept": 1}
 
 
-def test_every_contender_has_a_look_of_its_own():
+def test_every_cell_has_a_distinct_look():
     assert set(LOOKS) == set(CONTENDERS)
     for field in ("label", "color", "dashes", "marker"):
         looks = [getattr(look, field) for look in LOOKS.values()]

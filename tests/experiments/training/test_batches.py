@@ -1,4 +1,4 @@
-"""How batches reach the steps: drawn ahead, and several at once."""
+"""Batches: grouped, prefetched, stacked and padded."""
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ TASKS = {
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_padding_to_the_longest_of_a_step_changes_no_loss(name, tmp_path):
+def test_padding_to_the_longest_of_a_step_does_not_change_the_loss(name, tmp_path):
     task = TASKS[name](tmp_path)
     params = task.init(jax.random.key(0))
     settings = Settings(seeds=2, accumulate=2)

@@ -51,7 +51,7 @@ def test_vmapped_seeds_are_the_single_runs(gru):
     assert not np.allclose(both.cost[0], both.cost[1], rtol=1e-3)
 
 
-def test_by_hand_or_by_autodiff_training_is_the_same(gru):
+def test_training_by_bptt_and_by_autodiff_is_the_same(gru):
     autodiff = on_digits("gru", TINY._replace(gradient="autodiff"))
     np.testing.assert_allclose(autodiff.cost, gru.cost, rtol=1e-6)
 
@@ -104,7 +104,7 @@ def on_parity():
     return task, result, seen, fit(task, plain, quiet=True)
 
 
-def test_any_task_is_trained_as_fit_trains_it(on_parity):
+def test_a_comparison_trains_as_fit_does(on_parity):
     task, result, seen, expected = on_parity
     np.testing.assert_array_equal(result.scores, expected.metrics["accuracy_10"])
     costs = np.stack([entry["cost"] for entry in expected.history], axis=1)
@@ -141,7 +141,7 @@ def test_the_irnn_has_a_tenth_of_the_rate_and_the_vanilla_cell_a_bound():
     np.testing.assert_allclose(result.bounds[0], 1, rtol=1e-6)  # the identity, and a ReLU
 
 
-def test_a_comparison_task_has_one_layer_that_reads_forwards(tmp_path):
+def test_a_comparison_task_has_one_unidirectional_layer(tmp_path):
     path = tmp_path / "reviews.csv"
     rows = [f"a {word} film,{label}" for word, label in (("good", "pos"), ("bad", "neg"))] * 20
     path.write_text("text,label\n" + "\n".join(rows) + "\n", "utf-8")

@@ -16,7 +16,7 @@ def of(**changes):
     return resolve(Settings(**changes), RECIPE)
 
 
-def test_the_recipe_fills_in_what_is_not_given():
+def test_the_recipe_fills_in_unset_fields():
     full = of(steps=7, clip_norm=2.0)
     assert full.steps == 7
     assert full.clip_norm == 2.0
@@ -114,7 +114,7 @@ def test_gradients_too_large_for_their_squares_are_clipped_and_not_lost():
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimiser_is_optaxs(name):
+def test_every_optimizer_is_that_of_optax(name):
     params, grads = jnp.array([1.0, -2.0]), jnp.array([0.3, 0.1])
     factory = getattr(optax, name)
     decay = "weight_decay" in inspect.signature(factory).parameters

@@ -35,7 +35,7 @@ def one_weight(value, **options):
     return start_training({"w": jnp.array([value])}, optax.sgd(0.1), **options)
 
 
-def test_one_step_is_the_optimisers_by_hand():
+def test_one_step_is_clipped_gradient_descent():
     params = NET.init(jax.random.key(0), XS)
     limit, rate = 0.1, 0.5
     optimizer = optax.chain(optax.clip_by_global_norm(limit), optax.sgd(rate))
@@ -66,7 +66,7 @@ def test_cost_falls_on_a_fixed_batch():
     assert float(costs[-1]) < 0.1 * float(costs[0])
 
 
-def test_accumulation_is_the_large_batch():
+def test_accumulation_equals_the_large_batch():
     task = tiny_task()
     params = jax.tree.map(lambda x: x.astype(jnp.float64), task.init(jax.random.key(0)))
     optimizer = optax.adam(0.1)
@@ -86,7 +86,7 @@ def test_accumulation_is_the_large_batch():
     assert not np.allclose(one.params.out, params.out)
 
 
-def test_accumulation_hands_the_carry_on_and_sums_bfloat16_in_float32():
+def test_accumulation_passes_the_carry_and_sums_bfloat16_in_float32():
     def counting(params, carry, batch, key):
         return jnp.sum(params * batch), (carry + batch, {"carry": carry})
 
@@ -117,7 +117,7 @@ def test_convolutions_are_kept_out_of_loops():
     assert in_a_loop(squares, {"w": weights}, jnp.ones(2)) == (False, True)
 
 
-def test_bfloat16_computes_near_float32_and_leaves_the_params_so():
+def test_bfloat16_is_close_to_float32_and_keeps_the_dtype_of_params():
     task = tiny_task(stateful=True)
     optimizer = optax.adam(0.01)
     batch = jax.tree.map(jnp.asarray, batch_of(np.arange(4)))
@@ -138,7 +138,7 @@ def test_bfloat16_computes_near_float32_and_leaves_the_params_so():
     assert runs["bfloat16"][-1] < runs["bfloat16"][0]
 
 
-def test_average_is_the_normalised_geometric_sum():
+def test_average_is_the_normalized_exponential_moving_average():
     decay = 0.7
     state = one_weight(1.0, average=True)
     step = train_step(squares, optax.sgd(0.1), average=decay)
@@ -152,7 +152,7 @@ def test_average_is_the_normalised_geometric_sum():
         )
 
 
-def test_nonfinite_updates_are_left_out_and_counted():
+def test_nonfinite_updates_are_skipped_and_counted():
     state = one_weight(2.0, average=True, carry=jnp.zeros(()))
     step = train_step(squares, optax.sgd(0.1), average=0.5, skip_nonfinite=True)
     good, _ = step(state, jnp.asarray(1.0))
@@ -186,7 +186,7 @@ def test_the_first_bad_leaf_is_named():
     assert leaf_path(params, 2) is None
 
 
-def test_each_step_has_a_key_of_its_own_that_the_state_determines():
+def test_each_step_has_its_own_key_derived_from_the_state():
     def noisy(params, carry, batch, key):
         return jnp.sum(params["w"]) * jax.random.uniform(key), (carry, {})
 
@@ -200,7 +200,7 @@ def test_each_step_has_a_key_of_its_own_that_the_state_determines():
         state = new
 
 
-def test_no_gradient_crosses_from_one_batch_into_the_next():
+def test_no_gradient_crosses_between_batches():
     def chained(params, carry, batch, key):
         new = carry * params["w"][0] + batch
         return new, (new, {})
