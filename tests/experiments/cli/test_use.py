@@ -216,7 +216,7 @@ def runs(of_series, of_digits, of_language, of_sentiment):
             ("classify", "REVIEWS", "--file", "latin1.txt"),
             "latin1.txt: expected text in UTF-8, got",
         ),
-        (("forecast", "SERIES", "--column", "x"), "--column is of --history"),
+        (("forecast", "SERIES", "--column", "x"), "--column needs --history"),
     ],
 )
 def test_wrong_use(arguments, message, runs, capsys, tmp_path, monkeypatch):
