@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from benchmarks.scaling import lines
-from rnnjax.experiments.report._style import new_figure, style
+from rnnjax.experiments.report import new_figure, style
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 _MARKERS = "osD^vPX*"

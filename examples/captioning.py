@@ -1,10 +1,10 @@
-"""Say in a sentence what is in a picture: a CNN, and an LSTM that looks at its features.
+"""Caption images with a CNN and an LSTM that attends to its feature map.
 
     python examples/captioning.py [--data FOLDER] [--figure FILE] [--short]
 
-Without a folder in Flickr8k's or COCO's layout, pictures of coloured shapes are drawn, and tested
-on pairs of colour and shape that were never seen together as well. `rnnjax train caption` and
-`rnnjax caption` do the same.
+Without a folder in the layout of Flickr8k or COCO, it trains on synthetic images of colored shapes
+and tests on pairs of color and shape that do not occur together in training. `rnnjax train caption`
+and `rnnjax caption` do the same.
 """
 
 import argparse
@@ -19,7 +19,7 @@ SHOWN = 5
 
 
 def to_caption(folder, side):
-    """Pictures, each with the sentences that are true of it; with none from a folder of data."""
+    """Images with their reference captions; without references if they come from a folder."""
     if folder is None:
         drawn = [picture(number, part="combinations", side=side) for number in range(SHOWN)]
         return [(one.image, one.scene.sentences) for one in drawn]
@@ -29,12 +29,12 @@ def to_caption(folder, side):
 
 
 def main():
-    """Train the CNN and the decoder together, and let them caption pictures."""
+    """Train the CNN and the decoder together, and caption some images."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("--data", type=Path, help="folder of pictures with captions")
-    parser.add_argument("--figure", type=Path, help="draw where the net looked into this file")
-    parser.add_argument("--short", action="store_true", help="a few steps, to see it run")
+    parser.add_argument("--data", type=Path, help="folder of images with captions")
+    parser.add_argument("--figure", type=Path, help="draw the attention maps into this file")
+    parser.add_argument("--short", action="store_true", help="a few steps, as a check")
     options = parser.parse_args()
     size: dict = {}
     settings = Settings()
@@ -43,23 +43,23 @@ def main():
         size |= {"side": 16, "batch_size": 8}
         settings = Settings(steps=4, evaluate_every=4)
 
-    # Before each word the decoder looks at the CNN's map of features with weights that it computes
-    # from its own state (attention); in training it reads the words of the true caption.
+    # For each word the decoder attends to the CNN's feature map with weights computed from its own
+    # state (additive attention); in training it reads the words of the reference (teacher forcing).
     task = caption(data=options.data, attention="additive", **size)
     result = fit(task, settings)
 
     metrics = result.metrics
     print(f"BLEU-1 and BLEU-4: {metrics['bleu_1']:.1f}, {metrics['bleu_4']:.1f}")
-    print(f"  the same captions on other pictures: {metrics['shuffled_bleu_1']:.1f}")
+    print(f"  BLEU-1 of the captions shuffled among images: {metrics['shuffled_bleu_1']:.1f}")
     for name, value in task.baselines.items():
         print(f"  {name}: {value:.3g} ({task.metric.name})")
     rows = []
     for image, sentences in to_caption(options.data, size.get("side", 32)):
         said, looked = task.infer["caption"](result.params, image, looked=True)
         rows.append(CaptionRow(image, said, sentences, looked))
-        print(f"said: {said}", *(f"  true: {sentence}" for sentence in sentences), sep="\n")
+        print(f"caption: {said}", *(f"  reference: {true}" for true in sentences), sep="\n")
     if options.figure is not None:
-        print(f"where the net looked is in {write_captions(rows, options.figure)}")
+        print(f"the attention maps are in {write_captions(rows, options.figure)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A character-level language model of any text, and a page written by it.
+"""Train a character-level language model on any text, and sample from it.
 
     python examples/language.py --text FILE [--prompt "ROMEO:"] [--short]
 
@@ -16,8 +16,8 @@ from rnnjax.experiments.tasks import language
 from rnnjax.experiments.training import Settings, fit
 
 
-def made_up_text(folder):
-    """Sentences of a grammar so small that a small net learns it."""
+def synthetic_text(folder):
+    """Sentences of a grammar small enough for a small network."""
     draw = random.Random(0)
     nouns, verbs = ("dog", "cat", "child", "teacher"), ("sees", "hears", "likes")
     lines = (
@@ -30,13 +30,13 @@ def made_up_text(folder):
 
 
 def main():
-    """Train by truncated BPTT over the text, then let the net write."""
+    """Train by truncated BPTT over the text, then generate from a prompt."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("--text", type=Path, help="a text file; sentences are made up without")
-    parser.add_argument("--prompt", default="the ", help="what the page begins with")
+    parser.add_argument("--text", type=Path, help="a text file; default: synthetic sentences")
+    parser.add_argument("--prompt", default="the ", help="beginning of the generated text")
     parser.add_argument("--temperature", type=float, default=0.8)
-    parser.add_argument("--short", action="store_true", help="a few steps, to see it run")
+    parser.add_argument("--short", action="store_true", help="a few steps, as a check")
     options = parser.parse_args()
     size: dict = {"cell": "gru"}
     settings = Settings()
@@ -44,15 +44,15 @@ def main():
         size |= {"hidden": 32, "embedding": 8, "unroll_steps": 32, "batch_size": 16}
         settings = Settings(steps=60 if options.short else 600, learning_rate=2e-2)
 
-    # The text is cut into as many streams as a batch is wide. Each batch holds the next stretch of
-    # all of them, and the state is handed on: the net remembers further than gradients reach.
+    # The text is split into as many streams as the batch size. Each batch holds the next segment of
+    # every stream, and the recurrent state is carried over: memory reaches further than gradients.
     with tempfile.TemporaryDirectory() as folder:
-        task = language(text=options.text or made_up_text(folder), **size)
+        task = language(text=options.text or synthetic_text(folder), **size)
         result = fit(task, settings)
 
-    print(f"nats per character, held out: {result.metrics['nats_per_character']:.3f}")
+    print(f"held-out nats per character: {result.metrics['nats_per_character']:.3f}")
     for name, value in task.baselines.items():
-        print(f"  {name}: {value:.3f}")
+        print(f"  baseline {name}: {value:.3f}")
     key = jax.random.key(0)
     print(
         task.infer["generate"](

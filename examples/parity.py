@@ -1,9 +1,9 @@
-"""Parity, from its parts: can a net trained on 20 bits count the ones in 1,000?
+"""Parity from scratch: does a network trained on up to 20 bits generalize to 1,000?
 
     python examples/parity.py [--cell lstm] [--short]
 
-Nothing is hidden here: a cell, a head, a loss, optax, and a loop that is one `lax.scan`.
-`rnnjax train parity` does the same with checkpoints, logs and options.
+A cell, a head, a loss, optax, and a training loop that is one `lax.scan`. `rnnjax train parity`
+does the same with checkpoints, logs and options.
 """
 
 import argparse
@@ -21,13 +21,13 @@ BATCH, LONGEST = 64, 20
 
 
 def draw(key, length, batch):
-    """Bits as -1 and 1, [T, B, 1], and whether the ones so far are odd, [T, B]."""
+    """Random bits as -1 and 1, [T, B, 1], and their running parity, [T, B]."""
     bits = jax.random.bernoulli(key, 0.5, (length, batch))
     return (2.0 * bits - 1.0)[..., None], jnp.cumsum(bits, axis=0) % 2
 
 
 def cost(model, params, key):
-    """Mean cross-entropy at every step of strings of 1 to 20 bits."""
+    """Mean cross-entropy over all steps of strings of 1 to 20 bits."""
     key_bits, key_lengths = jax.random.split(key)
     xs, odd = draw(key_bits, LONGEST, BATCH)
     lengths = jax.random.randint(key_lengths, (BATCH,), 1, LONGEST + 1)
@@ -37,18 +37,18 @@ def cost(model, params, key):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def accuracy(model, length, params, key):
-    """The share of strings whose last answer is right."""
+    """Fraction of strings whose final parity is predicted correctly."""
     xs, odd = draw(key, length, 200)
     _, logits = model.apply(params, xs)
     return jnp.mean(jnp.argmax(logits[-1], axis=-1) == odd[-1])
 
 
 def main():
-    """Train, and test on strings that grow longer and longer."""
+    """Train, and test on strings of increasing length."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--cell", choices=list(CELLS), default="lstm")
-    parser.add_argument("--short", action="store_true", help="a few steps, to see it run")
+    parser.add_argument("--short", action="store_true", help="a few steps, as a check")
     options = parser.parse_args()
     steps, hidden = (400, 16) if options.short else (3000, 32)
 
@@ -69,10 +69,10 @@ def main():
     (params, _), costs = jax.jit(partial(jax.lax.scan, step))(
         start, jax.random.split(key_train, steps)
     )
-    print(f"cost: {costs[0]:.4f} nats at first, {costs[-1]:.4f} after {steps} steps")
+    print(f"cost: {costs[0]:.4f} nats at the start, {costs[-1]:.4f} after {steps} steps")
     for length in (20, 100, 1000):
-        right = accuracy(model, length, params, key_test)
-        print(f"right after {length} bits: {right:.1%} (a guess: 50%)")
+        correct = accuracy(model, length, params, key_test)
+        print(f"accuracy on {length} bits: {correct:.1%} (chance: 50%)")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Is a review for or against? Bidirectional GRU and max-pooling, beside naive Bayes.
+"""Classify the sentiment of reviews with a bidirectional GRU and max-pooling.
 
-    python examples/sentiment.py --data FOLDER ["a text to judge" …] [--short]
+    python examples/sentiment.py --data FOLDER ["a text to classify" …] [--short]
 
 The folder is that of rt-polarity or aclImdb, or a table with columns text and label. Without one,
-reviews are made up. `rnnjax train sentiment --data FOLDER` and `rnnjax classify` do the same.
+it trains on synthetic reviews. `rnnjax train sentiment --data FOLDER` and `rnnjax classify` do the
+same.
 """
 
 import argparse
@@ -19,28 +20,28 @@ GOOD = ("moving", "funny", "brilliant", "warm")
 BAD = ("dull", "clumsy", "loud", "endless")
 
 
-def made_up_reviews(folder):
-    """Reviews in which "not" turns the meaning around, so that counting words is not enough."""
+def synthetic_reviews(folder):
+    """Reviews in which "not" reverses the label, so that word counts are not enough."""
     draw = random.Random(0)
     path = Path(folder) / "reviews.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(("text", "label"))
         for _ in range(400):
-            praised, turned = draw.random() < 0.5, draw.random() < 0.5
-            word, other = draw.choice(GOOD if praised else BAD), draw.choice(("film", "story"))
-            text = f"the {other} was {'not ' if turned else ''}{word} ."
-            table.writerow((text, "for" if praised != turned else "against"))
+            good, negated = draw.random() < 0.5, draw.random() < 0.5
+            word, noun = draw.choice(GOOD if good else BAD), draw.choice(("film", "story"))
+            text = f"the {noun} was {'not ' if negated else ''}{word} ."
+            table.writerow((text, "positive" if good != negated else "negative"))
     return path
 
 
 def main():
-    """Train, compare with naive Bayes, and judge new texts."""
+    """Train, compare with naive Bayes, and classify new texts."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("texts", nargs="*", help="to judge at the end")
-    parser.add_argument("--data", type=Path, help="reviews of your own")
-    parser.add_argument("--short", action="store_true", help="a few steps, to see it run")
+    parser.add_argument("texts", nargs="*", help="to classify at the end")
+    parser.add_argument("--data", type=Path, help="reviews; default: synthetic ones")
+    parser.add_argument("--short", action="store_true", help="a few steps, as a check")
     options = parser.parse_args()
     size: dict = {}
     settings = Settings()
@@ -50,16 +51,16 @@ def main():
         settings = Settings(steps=150, learning_rate=2e-2, evaluate_every=150)
 
     with tempfile.TemporaryDirectory() as folder:
-        task = sentiment(data=options.data or made_up_reviews(folder), **size)
+        task = sentiment(data=options.data or synthetic_reviews(folder), **size)
         result = fit(task, settings)
 
-    print(f"accuracy on texts held out: {result.metrics['accuracy']:.1%}")
+    print(f"held-out accuracy: {result.metrics['accuracy']:.1%}")
     for name, value in task.baselines.items():
-        print(f"  {name}: {value:.1%}")
+        print(f"  baseline {name}: {value:.1%}")
     texts = options.texts or ["the film was not dull .", "the story was not moving ."]
-    judged = task.infer["classify"](result.params, texts)
-    for text, (label, share) in zip(texts, judged, strict=True):
-        print(f"{label} ({share:.0%}): {text}")
+    classified = task.infer["classify"](result.params, texts)
+    for text, (label, probability) in zip(texts, classified, strict=True):
+        print(f"{label} ({probability:.0%}): {text}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Forecast a series with a cell of your own make, and watch how its error flows back.
+"""Forecast a time series with a custom cell, and log its gradient flow during training.
 
     python examples/series.py [--csv FILE --column NAME] [--short]
 
-Without a file the series is that of Mackey and Glass. `rnnjax train series` does the same.
+Without a file the series is Mackey-Glass. `rnnjax train series` does the same.
 """
 
 import argparse
@@ -14,18 +14,18 @@ from rnnjax.experiments.training import Settings, fit, flow_callback
 
 
 def cell(hidden):
-    """Two LSTMs, the second around a shortcut and with zoneout: any `Cell` will do."""
-    regularised = rnnjax.zoneout(rnnjax.lstm(hidden), h=0.05, c=0.05)
-    return rnnjax.stack(rnnjax.lstm(hidden), rnnjax.residual(regularised))
+    """Two LSTM layers, the second with zoneout and a residual connection; any `Cell` works."""
+    regularized = rnnjax.zoneout(rnnjax.lstm(hidden), h=0.05, c=0.05)
+    return rnnjax.stack(rnnjax.lstm(hidden), rnnjax.residual(regularized))
 
 
 def main():
-    """Train, compare with forecasts that need no net, and go on where the series ends."""
+    """Train, compare with baseline forecasts, and forecast past the end of the series."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--csv", type=Path, help="a table with a column of numbers")
-    parser.add_argument("--column", help="its name; the last one with numbers if not given")
-    parser.add_argument("--short", action="store_true", help="a few steps, to see it run")
+    parser.add_argument("--column", help="its name; default: the last numeric column")
+    parser.add_argument("--short", action="store_true", help="a few steps, as a check")
     options = parser.parse_args()
     size: dict = {"hidden": 4, "window": 16, "horizon": 4} if options.short else {}
     settings = Settings(steps=20, evaluate_every=20) if options.short else Settings()
@@ -37,12 +37,12 @@ def main():
     name = task.metric.name
     print(f"mean absolute error: {result.metrics[name]:.4f}")
     for baseline, value in task.baselines.items():
-        print(f"  {baseline}: {value:.4f}")
+        print(f"  baseline {baseline}: {value:.4f}")
     for entry in result.history:
         if "callbacks" in entry:
             flow = entry["callbacks"]
             change = flow["log10_gradient_norm_lag_8"] - flow["log10_gradient_norm_lag_0"]
-            print(f"step {entry['step']}: 8 steps back ‖∂C/∂h‖ is 10^{change:+.2f} of the last")
+            print(f"step {entry['step']}: ‖∂C/∂h‖ at lag 8 is 10^{change:+.2f} of that at lag 0")
     values = task.infer["forecast"](result.params, steps=5)
     print("next values:", " ".join(f"{value:.3f}" for value in values))
 

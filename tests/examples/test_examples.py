@@ -1,4 +1,4 @@
-"""The example scripts in their short form, as they are run, and what they print."""
+"""The example scripts run in their short form, and print what they should."""
 
 import re
 import runpy
@@ -17,12 +17,12 @@ LONGEST = 80  # lines
 
 # script -> what it prints: a pattern whose group is a figure, and the range that it lies in
 FIGURES = {
-    "parity": (r"right after 1000 bits: ([\d.]+)%", 90, 100.01),
+    "parity": (r"accuracy on 1000 bits: ([\d.]+)%", 90, 100.01),
     "series": (r"mean absolute error: ([\d.]+)", 0.001, 0.5),
     "captioning": (r"BLEU-1 and BLEU-4: ([\d.]+),", -0.01, 60),
-    "language": (r"nats per character, held out: ([\d.]+)", 0.1, 0.9),
-    "sentiment": (r"accuracy on texts held out: ([\d.]+)%", 90, 100.01),
-    "speech": (r"edits for each word said: ([\d.]+)", 0.1, 3.0),
+    "language": (r"held-out nats per character: ([\d.]+)", 0.1, 0.9),
+    "sentiment": (r"held-out accuracy: ([\d.]+)%", 90, 100.01),
+    "speech": (r"label error rate: ([\d.]+)", 0.1, 3.0),
 }
 
 
@@ -34,7 +34,7 @@ def short_run(name, monkeypatch, capsys, *flags):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_short_form_prints_its_figure(name, monkeypatch, capsys):
+def test_the_short_form_prints_its_metric(name, monkeypatch, capsys):
     pattern, low, high = FIGURES[name]
     printed = short_run(name, monkeypatch, capsys)
     found = re.search(pattern, printed)
@@ -42,25 +42,25 @@ def test_the_short_form_prints_its_figure(name, monkeypatch, capsys):
     assert low < float(found[1]) < high
 
 
-def test_captioning_draws_what_is_true_and_where_it_looked(tmp_path, monkeypatch, capsys):
+def test_captioning_draws_references_and_attention(tmp_path, monkeypatch, capsys):
     rows = []
     write = report.write_captions
     monkeypatch.setattr(
         report, "write_captions", lambda *given: rows.extend(given[0]) or write(*given)
     )
     printed = short_run("captioning", monkeypatch, capsys, "--figure", tmp_path / "looked")
-    assert f"where the net looked is in {tmp_path / 'looked.png'}" in printed
+    assert f"the attention maps are in {tmp_path / 'looked.png'}" in printed
     assert np.asarray(Image.open(tmp_path / "looked.png")).std() > 10
     for number, row in enumerate(rows):
         shown = picture(number, part="combinations", side=16)
         np.testing.assert_array_equal(row.image, shown.image)
         assert row.references == shown.scene.sentences
-        assert len(row.looked) == len(row.caption.split()) + 1
-        assert f"said: {row.caption}\n  true: {row.references[0]}" in printed
+        assert len(row.attention) == len(row.caption.split()) + 1
+        assert f"caption: {row.caption}\n  reference: {row.references[0]}" in printed
     assert len(rows) == 5
 
 
-def test_captioning_of_a_folder_captions_its_pictures(tmp_path, monkeypatch, capsys):
+def test_captioning_of_a_folder_of_images(tmp_path, monkeypatch, capsys):
     rows = []
     monkeypatch.setattr(report, "write_captions", lambda given, path: rows.extend(given) or path)
     images = [picture(number, side=16).image for number in range(12)]
@@ -70,8 +70,8 @@ def test_captioning_of_a_folder_captions_its_pictures(tmp_path, monkeypatch, cap
     (tmp_path / "captions.txt").write_text("image,caption\n" + "\n".join(lines) + "\n", "utf-8")
     flags = ("--data", tmp_path, "--figure", tmp_path / "x.png")
     printed = short_run("captioning", monkeypatch, capsys, *flags)
-    assert printed.count("said: ") == 5
-    assert "true: " not in printed
+    assert len(re.findall("^caption: ", printed, re.M)) == 5
+    assert "reference: " not in printed
     for row, image in zip(rows, images, strict=False):
         np.testing.assert_array_equal(row.image, image)
         assert row.references == ()

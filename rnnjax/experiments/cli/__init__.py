@@ -1,4 +1,4 @@
-"""The command line: `rnnjax train`, `rnnjax compare`, and what else `rnnjax --help` lists."""
+"""The command line: `rnnjax train`, `rnnjax compare`, and the rest that `rnnjax --help` lists."""
 
 import sys
 

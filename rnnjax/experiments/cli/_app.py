@@ -1,4 +1,4 @@
-"""The commands and their options."""
+"""The commands of `rnnjax` and their options; what they run is imported when they are called."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,16 +8,16 @@ import typer
 from typer.core import TyperGroup
 
 from rnnjax._version import __version__
-from rnnjax.experiments.cli._use_commands import COMMANDS
+from rnnjax.experiments.cli._inference_commands import COMMANDS
 
 _UsageError: Any = typer.BadParameter.__base__
 
 
 class _Commands(TyperGroup):
-    """All commands in the order in which one needs them: typer puts groups last."""
+    """Lists `train` first; typer would list it last, since it is a group."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Train before what a trained net is used for."""
+        """The names of all commands."""
         return sorted(super().list_commands(ctx), key=lambda name: name != "train")
 
 
@@ -25,8 +25,8 @@ app = typer.Typer(
     name="rnnjax",
     cls=_Commands,
     help="Recurrent networks in JAX, and how their gradients flow.\n\n"
-    "An error is one line; with the environment variable RNNJAX_TRACEBACK set, it comes with its "
-    "traceback.",
+    "Errors are printed in one line; set the environment variable RNNJAX_TRACEBACK to see "
+    "tracebacks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,13 +35,13 @@ app = typer.Typer(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command; wrong use gives one line and exit code 2."""
+    """Run a command and return its exit code; wrong use prints one line and returns 2."""
     try:
         return app(list(arguments) or ["--help"], prog_name="rnnjax", standalone_mode=False) or 0
     except _UsageError as error:
         path = error.ctx.command_path if error.ctx else "rnnjax"
         message = error.format_message().rstrip(".")
-        if message:  # none where the help has just been shown
+        if message:  # empty if the help has just been shown
             typer.secho(f"{path}: {message} (see {path} --help)", err=True, fg="red")
         return 2
     except typer.Abort:
@@ -65,7 +65,7 @@ def _root(
 
 
 class _TaskCommands(TyperGroup):
-    """Looks for the commands of `rnnjax train` when one is asked for: the tasks take a second."""
+    """The commands of `rnnjax train`, made on demand: importing the tasks takes a second."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of all tasks."""
@@ -74,13 +74,13 @@ class _TaskCommands(TyperGroup):
         return task_names()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of one task."""
+        """The command that trains one task."""
         from rnnjax.experiments.cli._train_commands import task_command
 
         return task_command(cmd_name)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put in front the task that --config, or the run to resume, speaks of."""
+        """Insert the task named by --config, or by the run to resume, if none is given."""
         from rnnjax.experiments.cli._train_commands import with_task
 
         return super().parse_args(ctx, with_task(args))
@@ -94,15 +94,15 @@ app.add_typer(train, name="train")
 def _train() -> None:
     """Train a task: `rnnjax train parity --hidden 64`; the flags are in `rnnjax train TASK --help`.
 
-    A run's folder holds config.toml, from which `rnnjax train --config FOLDER/config.toml` repeats
-    it. After Ctrl-C, or if it was killed, `rnnjax train --out FOLDER --resume` goes on with it.
+    A run writes config.toml into its folder; `rnnjax train --config FOLDER/config.toml` repeats
+    the run. After Ctrl-C or a kill, `rnnjax train --out FOLDER --resume` continues it.
     """
 
 
 @app.command()
 def tasks() -> None:
-    """List the tasks: what each is, what it is judged by, and where it comes from."""
-    from rnnjax.experiments.cli._tasks import show_tasks
+    """List the tasks with their metrics and sources."""
+    from rnnjax.experiments.cli._info import show_tasks
 
     show_tasks()
 
@@ -114,16 +114,20 @@ for _command in COMMANDS:
 @app.command()
 def compare(
     task: Annotated[
-        str, typer.Option(help="What to train them on: a task of rnnjax tasks.")
+        str, typer.Option(help="Task to train them on; rnnjax tasks lists all.")
     ] = "digits",
     cells: Annotated[
         str, typer.Option(help="Comma-separated: vanilla, irnn, identity, lstm_1997, lstm, gru.")
     ] = "vanilla,irnn,identity,lstm_1997,lstm,gru",
     hidden: Annotated[
-        int | None, typer.Option(min=1, help="Hidden units of every cell: 64, or 16 if quick.")
+        int | None,
+        typer.Option(
+            min=1, help="Hidden units of every cell.", show_default="64, or 16 with --quick"
+        ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps: 1500, or 100 if quick.")
+        int | None,
+        typer.Option(min=1, help="Training steps.", show_default="1500, or 100 with --quick"),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds to train at once (vmapped).")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
@@ -137,27 +141,27 @@ def compare(
             show_default="runs/compare, or runs/compare_TASK",
         ),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A small run, to see it work.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A small, short run as a check.")] = False,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with [options] of the task, such as its data."),
+        typer.Option(help="TOML file with task options in a table [options], such as the data."),
     ] = None,
 ) -> None:
-    """Train cells side by side on real images and compare how their gradients flow.
+    """Train cells on the same real images and compare how their gradients flow.
 
     The images are the 1,797 handwritten digits of UCI, read pixel by pixel: 64 steps, one class
-    at the end. Every cell gets the same seeds, the same order of data, the same clipping and the
-    same optimiser: Adam, warm-up and cosine from a peak of 0.01 (0.001 for the IRNN, whose
-    units all die at 0.01). ‖∂C/∂h_t‖, singular values, sensitivity and Lyapunov exponents are
-    measured before and after training.
+    at the end. Every cell gets the same seeds, batches, gradient clipping and optimizer: Adam with
+    warm-up and cosine decay from a peak of 0.01 (0.001 for the IRNN, whose units all die at 0.01).
+    ‖∂C/∂h_t‖, singular values, sensitivity and Lyapunov exponents are measured before and after
+    training.
 
-    Recurrent weights start out orthogonal in the gated cells, uniform on ±1/√H (PyTorch's default)
-    in the vanilla cell, and as the identity in the IRNN and the identity net.
+    Recurrent weights are initialized orthogonal in the gated cells, uniform on ±1/√H (PyTorch's
+    default) in the vanilla cell, and as the identity in the IRNN and the identity net.
 
-    With --task the same is done on any task that says what its recurrence is, with one layer that
-    reads forwards: Adam at the peak rate of the task's recipe, a tenth of it for the IRNN.
+    --task compares them on any other task that exposes its recurrent cell, with one unidirectional
+    layer, and Adam at the peak rate of the task's recipe (a tenth of it for the IRNN).
 
-    Results are written as each cell finishes; Ctrl-C keeps those that are there.
+    Results are written as each cell finishes; Ctrl-C keeps those written so far.
     """
     from rnnjax.experiments.cli._compare import run_compare
     from rnnjax.experiments.training import ComparisonSettings
@@ -184,10 +188,10 @@ def curves(
     ),
     metric: Annotated[
         str | None,
-        typer.Option(help="Another figure of the evaluation than the one it is judged by."),
+        typer.Option(help="Metric to draw, by its name in metrics.jsonl.", show_default="task's"),
     ] = None,
 ) -> None:
-    """Draw how runs of one task learned: training cost, and the held-out metric by step.
+    """Draw the learning curves of runs of one task: training cost and held-out metric.
 
     `rnnjax curves runs/adding_lstm runs/adding_vanilla --out adding.png`
     """
@@ -198,7 +202,7 @@ def curves(
 
 @app.command()
 def doctor() -> None:
-    """Print versions, devices, and which methods and extras are available, and why not."""
-    from rnnjax.experiments.cli._doctor import run_doctor
+    """Print versions, devices, and which methods and extras are available, or why not."""
+    from rnnjax.experiments.cli._info import run_doctor
 
     run_doctor()

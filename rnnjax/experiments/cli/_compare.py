@@ -1,4 +1,4 @@
-"""`rnnjax compare`: train, measure, print, write."""
+"""`rnnjax compare`: train cells on one task, print the table, write metrics and figures."""
 
 import platform
 import sys
@@ -22,40 +22,38 @@ from rich.progress import (
 from rnnjax._checks import check_choice
 from rnnjax._extras import missing
 from rnnjax._version import __version__
-from rnnjax.experiments.cli._errors import FAILED, INTERRUPTED, complain, errors_of, said
+from rnnjax.experiments.cli._output import FAILED, INTERRUPTED, complain, errors_of, message_of
 from rnnjax.experiments.cli._plan import Plan, full_options, read_plan
-from rnnjax.experiments.report import comparison_table, write_figures, write_json
-from rnnjax.experiments.report._style import LOOKS
-from rnnjax.experiments.tasks import TASKS, Task, digits
+from rnnjax.experiments.report import LOOKS, comparison_table, write_figures, write_json
+from rnnjax.experiments.tasks import TASKS, Recipe, Task
 from rnnjax.experiments.training import (
     CONTENDERS,
     GRADIENTS,
+    SINGLE_LAYER,
     CellResult,
     ComparisonSettings,
     NoRecurrenceError,
-    Progress,
-    comparable_task,
-    peak_rate,
+    cached_batches,
+    comparison_task,
+    deferred_interrupt,
+    peak_learning_rate,
     train_and_measure,
-    train_and_measure_on,
 )
-from rnnjax.experiments.training._interrupt import orderly_interrupt
-from rnnjax.experiments.training._task_comparison import PLAIN
 
-_TABLE_WIDTH = 106  # columns of a terminal for the roomy table
+_TABLE_WIDTH = 106  # columns of a terminal that the full table needs
 
 
 class Subject(NamedTuple):
-    """What the cells are compared on."""
+    """The task that the cells are compared on."""
 
     name: str
-    data: str  # in words
-    measure: Callable[[str, Progress], CellResult]  # (cell, progress) -> its result
-    peak_rate: Callable[[str], float]  # the learning rate of a cell
+    options: dict[str, Any]  # of the task's factory, shared by all cells
+    make: Callable[[str], Task]  # cell -> the task with that cell
+    recipe: Recipe
 
 
 class Outcome(NamedTuple):
-    """How far a comparison came."""
+    """The results so far."""
 
     results: dict[str, CellResult]
     diverged: dict[str, str]  # cell -> what was not finite, and when
@@ -73,7 +71,7 @@ def run_compare(
         _check_extras()
         subject = _subject(task, config, settings, names[0])
         _check_writable(out)
-        outcome = _measured(names, subject, settings, out)
+        outcome = _train_all(names, subject, settings, out)
         _show(outcome.results, out)
     for name, why in outcome.diverged.items():
         complain("compare", f"{LOOKS[name].label}: diverged: {why}")
@@ -85,26 +83,27 @@ def run_compare(
         raise typer.Exit(FAILED)
 
 
-def _measured(
+def _train_all(
     names: list[str], subject: Subject, settings: ComparisonSettings, out: Path
 ) -> Outcome:
-    """Train cell after cell, write as each is finished, and go on where one diverges."""
+    """Train one cell after another; write after each, and continue if one diverges."""
     outcome = Outcome({}, {}, False)
-    with _progress() as bar, orderly_interrupt() as interrupted_by_user:
+    with _progress() as bar, deferred_interrupt() as interrupted:
         shown = bar.add_task("", total=settings.steps * len(names))
 
         def advance(steps: int) -> None:
             bar.advance(shown, steps)
-            if interrupted_by_user():
+            if interrupted():
                 raise KeyboardInterrupt
 
         try:
             for number, name in enumerate(names):
                 bar.update(shown, description=LOOKS[name].label, completed=settings.steps * number)
                 try:
-                    outcome.results[name] = subject.measure(name, advance)
+                    result = train_and_measure(name, subject.make(name), settings, advance)
+                    outcome.results[name] = result
                 except FloatingPointError as error:
-                    # What was not finite; the settings that the rest advises are not of compare.
+                    # The first sentence; the rest advises settings that compare does not have.
                     outcome.diverged[name] = str(error).split(". ")[0]
                 _write_metrics(out, subject, settings, names, outcome)
         except KeyboardInterrupt:
@@ -113,7 +112,7 @@ def _measured(
 
 
 def _show(results: dict[str, CellResult], out: Path) -> None:
-    """The table, and the figures, of the cells that are there."""
+    """Print the table and write the figures of the finished cells."""
     if not results:
         return
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -123,78 +122,73 @@ def _show(results: dict[str, CellResult], out: Path) -> None:
 
 
 def _subject(task: str, config: Path | None, settings: ComparisonSettings, first: str) -> Subject:
-    """The digits as ever, or any other task."""
-    if task == "digits" and config is None:
-        data = digits(settings.seed)
-        return Subject(
-            task,
-            "UCI handwritten digits, pixel by pixel",
-            lambda name, progress: train_and_measure(name, data, settings, progress),
-            lambda name: CONTENDERS[name].learning_rate,
-        )
-    if settings.gradient != "bptt":
-        raise ValueError("--gradient is for the digits alone: leave it out")
+    """Make the task with the first cell, so that wrong options fail before any training."""
     options = _options(check_choice("--task", task, TASKS), config)
-    first_made = _first_made(task, first, settings.hidden, options, config)
+    first_task = _first_task(task, first, settings, options, config)
+    batches = cached_batches(first_task.batches)  # the same for every cell
 
-    def measure(name: str, progress: Progress) -> CellResult:
-        made = comparable_task(task, name, settings.hidden, options)
-        return train_and_measure_on(name, made, settings, progress)
+    def make(cell: str) -> Task:
+        made = first_task
+        if cell != first:
+            made = comparison_task(task, cell, settings.hidden, options, settings.gradient)
+        return made._replace(batches=batches)
 
-    summary = TASKS[task].summary
-    return Subject(task, summary, measure, lambda name: peak_rate(name, first_made))
+    return Subject(task, options, make, first_task.recipe)
 
 
 def _options(task: str, config: Path | None) -> dict[str, Any]:
-    """The options that all cells have in common; ValueError if a file speaks of others."""
+    """The task options shared by all cells; ValueError if the file sets any that compare fixes."""
     plan = Plan(task, {}, {}) if config is None else read_plan(config)
     if plan.task != task:
-        raise ValueError(f"{config} is of the task {plan.task!r}: say --task {plan.task}")
+        raise ValueError(f"{config} is of the task {plan.task!r}: pass --task {plan.task}")
     if plan.settings:
         raise ValueError(
             f"{config}: compare takes no [settings], got {', '.join(plan.settings)}: leave the "
-            "table out, and give --steps, --seeds and --seed"
+            "table out, and use --steps, --seeds and --seed"
         )
-    for name, what in _OWN.items():
-        if plan.options.get(name, what.value) != what.value:
+    for name, fixed in _FIXED.items():
+        if plan.options.get(name, fixed.value) != fixed.value:
             raise ValueError(
                 f"{config}, [options]: compare takes no {name}, got {plan.options[name]!r}: "
-                f"leave it out; {what.instead}"
+                f"leave it out; {fixed.instead}"
             )
-    return {name: value for name, value in full_options(plan).items() if name not in _OWN}
+    return {name: value for name, value in full_options(plan).items() if name not in _FIXED}
 
 
-class _Own(NamedTuple):
-    """What compare decides itself."""
+class _Fixed(NamedTuple):
+    """A task option that compare sets itself."""
 
-    value: Any  # the one that it takes
-    instead: str
+    value: Any  # the only one accepted
+    instead: str  # what to use or know instead
 
 
-_OWN = {
-    "cell": _Own(None, "the cells are those of --cells"),
-    "hidden": _Own(None, "their size is that of --hidden"),
+_FIXED = {
+    "cell": _Fixed(None, "use --cells"),
+    "hidden": _Fixed(None, "use --hidden"),
     **{
-        name: _Own(value, "it compares one layer that reads forwards")
-        for name, value in PLAIN.items()
+        name: _Fixed(value, "it compares one unidirectional layer")
+        for name, value in SINGLE_LAYER.items()
     },
 }
 
 
-def _first_made(
-    task: str, cell: str, hidden: int, options: dict[str, Any], config: Path | None
+def _first_task(
+    task: str,
+    cell: str,
+    settings: ComparisonSettings,
+    options: dict[str, Any],
+    config: Path | None,
 ) -> Task:
-    """The task with the first cell: what is wrong with its options shows before training."""
     try:
-        return comparable_task(task, cell, hidden, options)
+        return comparison_task(task, cell, settings.hidden, options, settings.gradient)
     except NoRecurrenceError:
         raise
     except (ValueError, OSError) as error:
         if config is not None:
             raise
         raise ValueError(
-            f"{said(error)}. Options such as its data come by --config FILE, TOML with a line "
-            f'task = "{task}" and a table [options]'
+            f"{message_of(error)}. Pass options such as the data with --config FILE, a TOML file "
+            f'with a line task = "{task}" and a table [options]'
         ) from None
 
 
@@ -219,13 +213,13 @@ def _check_extras() -> None:
 
 
 def _check_writable(out: Path) -> None:
-    """Make the folder and try it, so that nothing is trained in vain."""
+    """Create the folder and a temporary file in it, so that it fails before training."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
         raise OSError(
-            f"cannot write to --out {out} ({error.strerror}): name a folder that can be written"
+            f"cannot write to --out {out} ({error.strerror}): choose a writable folder"
         ) from None
 
 
@@ -243,16 +237,21 @@ def _write_metrics(
         "device": str(jax.devices()[0]),
         "notation": 'null is NaN; "inf" and "-inf" are infinities',
         "task": subject.name,
-        "data": subject.data,
+        "data": TASKS[subject.name].summary,
+        "options": {name: _jsonable(value) for name, value in subject.options.items()},
         "settings": settings,
         "cells": names,
-        "peak_learning_rates": {name: subject.peak_rate(name) for name in names},
-        "initial_recurrent_weights": {name: CONTENDERS[name].start for name in names},
+        "peak_learning_rates": {name: peak_learning_rate(name, subject.recipe) for name in names},
+        "initial_recurrent_weights": {name: CONTENDERS[name].initial_weights for name in names},
         "complete": len(outcome.results) == len(names),
         "diverged": outcome.diverged,
         "results": {name: _named(result) for name, result in outcome.results.items()},
     }
     write_json(out / "metrics.json", content)
+
+
+def _jsonable(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
 
 
 def _named(result: CellResult) -> dict[str, Any]:

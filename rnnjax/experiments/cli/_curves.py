@@ -1,4 +1,4 @@
-"""`rnnjax curves`: how runs learned, in one figure."""
+"""`rnnjax curves`: the learning curves of several runs in one figure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,21 +8,20 @@ from typing import Any
 import typer
 
 from rnnjax._checks import check_choice
-from rnnjax.experiments.cli._errors import errors_of
+from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._plan import Plan, make_task, read_plan
 from rnnjax.experiments.report import RunCurve, write_curves
 from rnnjax.experiments.tasks import Metric
-from rnnjax.experiments.training import read_metrics
-from rnnjax.experiments.training._config import RESULTS
+from rnnjax.experiments.training import RESULTS, read_metrics
 
 
 def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
-    """Draw the curves of runs of one task into a file; exits with 2 on wrong use.
+    """Draw the learning curves of runs of one task into a file; exits with 2 on wrong use.
 
     Args:
       folders: of the runs.
       out: the file.
-      metric: what `evaluate` calls it, if not the one that the task is judged by.
+      metric: its name in `Task.evaluate`; None for the task's own metric.
     """
     with errors_of("curves"):
         plans = [read_plan(folder) for folder in folders]
@@ -32,26 +31,26 @@ def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
                 f"the runs are of different tasks, {plans[0].task} and {', '.join(others)}: draw "
                 "each task by itself"
             )
-        judged, baselines = _judged(folders[0], plans[0])
+        drawn, baselines = _metric_of(folders[0], plans[0])
         labels = _labels(folders, plans)
         runs = [
             RunCurve(label, read_metrics(folder))
             for label, folder in zip(labels, folders, strict=True)
         ]
-        if metric is not None and metric != judged.name:
-            names = {name for run in runs for entry in run.history for name in _evaluated(entry)}
-            judged, baselines = Metric(check_choice("--metric", metric, sorted(names)), "max"), {}
+        if metric is not None and metric != drawn.name:
+            names = {name for run in runs for entry in run.history for name in _evaluation(entry)}
+            drawn, baselines = Metric(check_choice("--metric", metric, sorted(names)), "max"), {}
         out.parent.mkdir(parents=True, exist_ok=True)
-        written = write_curves(runs, judged, out, baselines)
+        written = write_curves(runs, drawn, out, baselines)
     typer.echo(f"the curves are in {written}")
 
 
-def _evaluated(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+def _evaluation(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return entry.get("evaluation", {})
 
 
-def _judged(folder: Path, plan: Plan) -> tuple[Metric, Mapping[str, float]]:
-    """The metric and the baselines of a run; from its task if it has not ended yet."""
+def _metric_of(folder: Path, plan: Plan) -> tuple[Metric, Mapping[str, float]]:
+    """The metric and baselines of a run, made from its task if the run is not finished."""
     path = folder / RESULTS
     if not path.is_file():
         task = make_task(plan)
@@ -62,12 +61,12 @@ def _judged(folder: Path, plan: Plan) -> tuple[Metric, Mapping[str, float]]:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{path}: expected the metric and the baselines of a run as rnnjax train writes them, "
-            f"got {type(error).__name__}: {error}; move the file away to do without it"
+            f"got {type(error).__name__}: {error}; move the file away to make them from the task"
         ) from None
 
 
 def _labels(folders: Sequence[Path], plans: Sequence[Plan]) -> list[str]:
-    """What sets each run apart: the cell, other options, or else its folder's name."""
+    """Label runs by what distinguishes them: the cell, other options, or the folder's name."""
     tables = [{**plan.options, **plan.settings} for plan in plans]
     cells = [str(table.get("cell")) for table in tables]
     if len(set(cells)) == len(cells) > 1:
@@ -80,4 +79,4 @@ def _labels(folders: Sequence[Path], plans: Sequence[Plan]) -> list[str]:
     return labels
 
 
-_LONG = 40  # characters of a label, from which the folder's name says it better
+_LONG = 40  # characters of a label above which the folder's name is used instead

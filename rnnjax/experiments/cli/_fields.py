@@ -1,4 +1,4 @@
-"""The options of a task and of training, read from where they are declared."""
+"""Options of tasks and of training, read from the signatures that declare them."""
 
 import inspect
 import types
@@ -10,6 +10,8 @@ from rnnjax._checks import check_choice
 
 
 class Field(NamedTuple):
+    """One option."""
+
     name: str
     kind: type  # int, float, str, bool or Path
     optional: bool  # whether it may be None
@@ -18,7 +20,7 @@ class Field(NamedTuple):
 
 
 def fields_of(declared: Callable[..., Any]) -> dict[str, Field]:
-    """The keyword options of a function or the fields of a NamedTuple, by name.
+    """List the keyword options of a function, or the fields of a NamedTuple, by name.
 
     Each is annotated `Annotated[type, "help text"]` and has a default; the type is int, float,
     str, bool, Path, or one of these or None.
@@ -43,12 +45,12 @@ def _field(parameter: inspect.Parameter) -> Field:
 
 
 def checked(values: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> dict[str, Any]:
-    """Values from a TOML file, each of its field's type.
+    """Validate values from a TOML file, and convert each to the type of its field.
 
     Args:
       values: name -> value.
-      fields: those that there are.
-      where: what the errors begin with, such as "run.toml, [settings]".
+      fields: the known fields.
+      where: the beginning of error messages, such as "run.toml, [settings]".
 
     Raises:
       ValueError: an unknown name (the nearest is suggested), or a value of another type.

@@ -1,4 +1,4 @@
-"""What to train, with which options and settings: from flags, a TOML file, or a run's folder."""
+"""A plan: a task, its options and settings, from flags, a TOML file, or a run's folder."""
 
 import tomllib
 from collections.abc import Callable, Mapping
@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 from rnnjax._checks import check_choice
 from rnnjax.experiments.cli._fields import Field, checked, fields_of
 from rnnjax.experiments.tasks import TASKS, Task
-from rnnjax.experiments.training import Settings
-from rnnjax.experiments.training._config import CONFIG
+from rnnjax.experiments.training import CONFIG, Settings
 
 _TABLES = ("task", "names", "options", "settings", "run", "versions")
 _RUN_FIELDS = {
@@ -20,14 +19,16 @@ _RUN_FIELDS = {
 
 
 class Plan(NamedTuple):
+    """What to train, and how; holds only what was given."""
+
     task: str  # a key of TASKS
     options: dict[str, Any]  # of the task's factory
     settings: dict[str, Any]  # fields of Settings
-    run: Mapping[str, Any] = MappingProxyType({})  # flow_every and tensorboard, where given
+    run: Mapping[str, Any] = MappingProxyType({})  # flow_every and tensorboard
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan in a TOML file, such as a run's `config.toml`; or in a run's folder.
+    """Read a plan from a TOML file, such as a run's `config.toml`, or from a run's folder.
 
         task = "parity"
         [options]
@@ -40,7 +41,7 @@ def read_plan(path: Path) -> Plan:
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: it is not TOML, or says something that is not known, or of the wrong type.
+      ValueError: the file is not TOML, or has an unknown name or a value of the wrong type.
     """
     content = read_toml(path)
     task = task_in(content, path)
@@ -59,7 +60,7 @@ def read_plan(path: Path) -> Plan:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file, or of the config in a run's folder."""
+    """Read a TOML file, or the config in a run's folder."""
     path = path / CONFIG if path.is_dir() else path
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -70,7 +71,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def task_in(content: Mapping[str, Any], path: Path) -> str:
-    """The name of the task in the content of a file."""
+    """The task named in the content of a file; ValueError if there is none."""
     if "task" not in content:
         raise ValueError(f'{path} names no task: expected a line such as task = "parity"')
     return check_choice(f"{path}: task", content["task"], TASKS)
@@ -82,7 +83,7 @@ def with_flags(
     settings: Mapping[str, Any],
     run: Mapping[str, Any] = MappingProxyType({}),
 ) -> Plan:
-    """The plan with what was asked for on the command line in place of its own."""
+    """The plan, overridden by flags of the command line."""
     return Plan(
         plan.task,
         {**plan.options, **options},
@@ -92,13 +93,13 @@ def with_flags(
 
 
 def full_options(plan: Plan) -> dict[str, Any]:
-    """All options of the plan's task, those that are not in it too; paths made absolute."""
+    """All options of the plan's task, including defaults; paths are made absolute."""
     defaults = {name: field.default for name, field in fields_of(TASKS[plan.task].make).items()}
     return {name: _absolute(value) for name, value in {**defaults, **plan.options}.items()}
 
 
 def make_task(plan: Plan) -> Task:
-    """The plan's task."""
+    """Make the plan's task."""
     make: Callable[..., Task] = TASKS[plan.task].make
     return make(**full_options(plan))
 

@@ -1,4 +1,4 @@
-"""`rnnjax train`: one task, from options to a table of results."""
+"""`rnnjax train`: train one task, and print its results beside the baselines."""
 
 import math
 from collections.abc import Mapping
@@ -9,20 +9,30 @@ import jax
 import typer
 
 from rnnjax._checks import check_choice
-from rnnjax.experiments.cli._errors import INTERRUPTED, complain, errors_of
+from rnnjax.experiments.cli._output import INTERRUPTED, complain, errors_of, show_results
 from rnnjax.experiments.cli._plan import Plan, full_options, make_task, read_plan, with_flags
-from rnnjax.experiments.cli._results import show_results
 from rnnjax.experiments.tasks import TASKS, Task
-from rnnjax.experiments.training import Interrupted, Result, Settings, fit, flow_callback, resolved
-from rnnjax.experiments.training._config import CONFIG, never_saved
+from rnnjax.experiments.training import (
+    CONFIG,
+    Interrupted,
+    ResolvedSettings,
+    Result,
+    Settings,
+    fit,
+    flow_callback,
+    is_unused,
+    resolve,
+)
 
 
 class RunOptions(NamedTuple):
+    """Flags about the run rather than the task or its training."""
+
     out: Path | None = None
     resume: bool = False
     config: Path | None = None
-    flow_every: int | None = None  # None: as the file says; 0: not
-    tensorboard: bool | None = None  # None: as the file says
+    flow_every: int | None = None  # None: as in the file; 0: off
+    tensorboard: bool | None = None  # None: as in the file
     quiet: bool = False
 
 
@@ -33,26 +43,27 @@ def train(
 
     Args:
       name: a key of `TASKS`.
-      options: those of the task that were given as flags.
-      settings: fields of `Settings`, likewise.
-      run: where and how.
+      options: options of the task that were given as flags.
+      settings: fields of `Settings` that were given as flags.
+      run: flags about the run.
     """
     command = f"train {name}"
     with errors_of(command):
         check_choice("TASK", name, TASKS)
         out = run.out or Path("runs") / name
-        plan = with_flags(_plan(name, out, run), options, settings, _asked(run))
+        plan = with_flags(_plan(name, out, run), options, settings, _run_flags(run))
         task = make_task(plan)
-        full = resolved(Settings(**plan.settings), task.recipe)
+        settings_given = Settings(**plan.settings)
+        full = resolve(settings_given, task.recipe)
         if plan.run.get("flow_every") and task.recurrence is None:
-            raise ValueError("this task has no --flow-every: its recurrence is not laid open")
+            raise ValueError("this task has no --flow-every: it does not expose its recurrent cell")
         if not run.quiet:
-            typer.echo(_opening(task, full), err=True)
+            typer.echo(_summary(task, full), err=True)
         try:
-            result = _fit(plan, task, full, out, run)
+            result = _fit(plan, task, settings_given, out, run)
         except Interrupted as interrupted:
             show_results(task, interrupted.result)
-            again = f"go on with: rnnjax train {name} --out {out} --resume"
+            again = f"continue with: rnnjax train {name} --out {out} --resume"
             complain(command, f"{interrupted}; {again}", "yellow")
             raise typer.Exit(INTERRUPTED) from None
         show_results(task, result)
@@ -62,12 +73,12 @@ def train(
 
 
 def _plan(name: str, out: Path, run: RunOptions) -> Plan:
-    """What a file says: the one that is given, else that of the run to go on with."""
+    """The plan in the file of --config, else in the run to resume, else an empty one."""
     held = (out / CONFIG).is_file()
-    if held and not run.resume and not never_saved(out):
+    if held and not run.resume and not is_unused(out):
         raise ValueError(
-            f"{out} holds a run already: go on with it by --resume, or train in another folder "
-            "by --out"
+            f"{out} holds a run already: continue it with --resume, or train in another folder "
+            "with --out"
         )
     source = run.config or (out if held and run.resume else None)
     if source is None:
@@ -78,17 +89,17 @@ def _plan(name: str, out: Path, run: RunOptions) -> Plan:
     return plan
 
 
-def _asked(run: RunOptions) -> dict[str, Any]:
-    """What of the plan's table of the run was given as flags."""
+def _run_flags(run: RunOptions) -> dict[str, Any]:
+    """The flags that go into the plan's table [run]."""
     flags = {"flow_every": run.flow_every, "tensorboard": run.tensorboard}
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def _opening(task: Task, settings: Settings) -> str:
+def _summary(task: Task, settings: ResolvedSettings) -> str:
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
-    nets = "" if settings.seeds == 1 else f", {settings.seeds} nets at once"
-    return f"{task.name}: {count:,} weights, {settings.steps:,} steps{nets}"
+    seeds = "" if settings.seeds == 1 else f", {settings.seeds} seeds at once"
+    return f"{task.name}: {count:,} weights, {settings.steps:,} steps{seeds}"
 
 
 def _fit(plan: Plan, task: Task, settings: Settings, out: Path, run: RunOptions) -> Result:

@@ -1,4 +1,4 @@
-"""`rnnjax train TASK`: a command for each task, with flags made from its factory and Settings."""
+"""`rnnjax train TASK`: one command per task, with flags made from its factory and `Settings`."""
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -9,15 +9,14 @@ import typer
 from typer.main import get_command
 
 from rnnjax._checks import check_choice
-from rnnjax.experiments.cli._errors import errors_of
 from rnnjax.experiments.cli._fields import Field, fields_of
+from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._plan import read_toml, task_in
 from rnnjax.experiments.tasks import TASKS, Recipe, TaskEntry
-from rnnjax.experiments.training import Settings
-from rnnjax.experiments.training._config import CONFIG
+from rnnjax.experiments.training import CONFIG, Settings
 
-_TASK, _TRAINING, _RUN = "Options of the task", "Training", "The run"
-_OWN = "the task's own"  # what is shown where it would take long to find out
+_TASK, _TRAINING, _RUN = "Task options", "Training", "Run"
+_TASK_DEFAULT = "task default"  # shown where the value is known only once the data are loaded
 
 _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
     "out": (
@@ -36,7 +35,7 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
             bool,
             typer.Option(
                 "--resume",
-                help="Go on with the run in the folder from its last checkpoint.",
+                help="Continue the run in the folder from its last checkpoint.",
                 rich_help_panel=_RUN,
             ),
         ],
@@ -47,7 +46,7 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
             Path | None,
             typer.Option(
                 help="TOML file with options and settings, such as the config.toml of a run; "
-                "flags come before it.",
+                "flags override it.",
                 rich_help_panel=_RUN,
             ),
         ],
@@ -58,8 +57,7 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
             int | None,
             typer.Option(
                 min=0,
-                help="Log how the error flows back through the net, every so many steps; 0: do "
-                "not.",
+                help="Steps between measurements of the gradient flow, which are logged; 0: off.",
                 rich_help_panel=_RUN,
             ),
         ],
@@ -70,7 +68,7 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
             bool | None,
             typer.Option(
                 "--tensorboard/--no-tensorboard",
-                help="Write TensorBoard files.",
+                help="Write TensorBoard event files.",
                 rich_help_panel=_RUN,
             ),
         ],
@@ -89,7 +87,7 @@ def task_names() -> list[str]:
 
 
 def task_command(name: str) -> Any:
-    """The command that trains a task; exits with 2 if there is none of this name."""
+    """Make the command that trains a task; exits with 2 if there is no such task."""
     with errors_of("train"):
         entry = TASKS[check_choice("TASK", name, TASKS)]
     app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -98,7 +96,7 @@ def task_command(name: str) -> Any:
 
 
 def with_task(arguments: Sequence[str]) -> list[str]:
-    """The arguments of `rnnjax train` with a task in front, if they name a file that says which."""
+    """Prepend the task to the arguments of `rnnjax train`, if they name a file that gives it."""
     arguments = list(arguments)
     if not arguments or not arguments[0].startswith("-") or "--help" in arguments:
         return arguments
@@ -108,18 +106,18 @@ def with_task(arguments: Sequence[str]) -> list[str]:
 
 
 def _file_of(arguments: Sequence[str]) -> Path:
-    """The file that says what to train: of --config, or of the run to resume."""
+    """The file that names the task: that of --config, or of the run to resume."""
     config, out = (_value_of(flag, arguments) for flag in ("--config", "--out"))
     if config is not None:
         return Path(config)
     if "--resume" not in arguments or out is None:
         raise ValueError(
             f"expected the name of a task before {arguments[0]}, as in rnnjax train parity "
-            f"{arguments[0]} (rnnjax tasks lists them), or a --config that names one"
+            f"{arguments[0]} (rnnjax tasks lists them), or a --config file that names one"
         )
     if not (Path(out) / CONFIG).is_file():
         raise FileNotFoundError(
-            f"{out} holds no run to resume: name its task to begin one, as in rnnjax train parity "
+            f"{out} holds no run to resume: name its task to start one, as in rnnjax train parity "
             f"--out {out}"
         )
     return Path(out)
@@ -135,7 +133,7 @@ def _value_of(flag: str, arguments: Sequence[str]) -> str | None:
 
 
 def _command(name: str, entry: TaskEntry) -> Callable[..., None]:
-    """A function with one parameter for each option, as typer reads it."""
+    """Make a function with one parameter for each option, for typer to inspect."""
     options, settings = fields_of(entry.make), fields_of(Settings)
 
     def command(ctx: typer.Context, **values: Any) -> None:
@@ -149,11 +147,11 @@ def _command(name: str, entry: TaskEntry) -> Callable[..., None]:
             RunOptions(**{name: values[name] for name in _RUN_OPTIONS}),
         )
 
-    of_recipe = _recipe(entry)
+    recipe = _recipe_defaults(entry)
     parameters = [
         *(_parameter(field, _TASK, field.default) for field in options.values()),
         *(
-            _parameter(field, _TRAINING, of_recipe.get(field.name, field.default))
+            _parameter(field, _TRAINING, recipe.get(field.name, field.default))
             for field in settings.values()
         ),
         *(_keyword(name, *declared) for name, declared in _RUN_OPTIONS.items()),
@@ -167,20 +165,21 @@ def _is_given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _recipe(entry: TaskEntry) -> dict[str, Any]:
-    """What the task's recipe says; where it takes data to know, that it says something."""
+def _recipe_defaults(entry: TaskEntry) -> dict[str, Any]:
+    """The task's recipe; a placeholder for each field if making the task needs data."""
     if entry.kind == "synthetic":
         return entry.make().recipe._asdict()
-    return dict.fromkeys(Recipe._fields, _OWN)
+    return dict.fromkeys(Recipe._fields, _TASK_DEFAULT)
 
 
 def _parameter(field: Field, panel: str, shown: Any) -> inspect.Parameter:
-    """A flag. Its value counts only where it is given, so the default is there to be shown."""
+    """Make a flag. Only flags that are given are used; the default is only for the help."""
     kind: Any = field.kind | None
-    if shown == _OWN:
-        option = typer.Option(help=field.help, rich_help_panel=panel, show_default=_OWN)
+    text = field.help.replace("<", r"\<")  # Markdown would drop <unk> as an HTML tag
+    if shown == _TASK_DEFAULT:
+        option = typer.Option(help=text, rich_help_panel=panel, show_default=shown)
         return _keyword(field.name, Annotated[kind, option], None)
-    option = typer.Option(help=field.help, rich_help_panel=panel, show_default=shown is not False)
+    option = typer.Option(help=text, rich_help_panel=panel, show_default=shown is not False)
     return _keyword(field.name, Annotated[bool if field.kind is bool else kind, option], shown)
 
 
@@ -200,7 +199,7 @@ def _declare(command: Callable[..., None], parameters: Iterable[inspect.Paramete
 
 
 def _explanation(entry: TaskEntry) -> str:
-    """The factory's docstring without what the flags say already."""
+    """The factory's docstring without the sections that the flags repeat."""
     text = inspect.getdoc(entry.make) or entry.summary
     before, found, after = text.partition("\nArgs:")
     if not found:

@@ -1,4 +1,4 @@
-"""Pictures with their sentences, and where the net looked for each word."""
+"""A figure of captioned images, with the attention map for each word."""
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
@@ -12,33 +12,32 @@ from rnnjax.experiments.report._style import new_figure, write_figure
 
 _PANEL = 0.56  # inches
 _WRONG, _HEAT = "#D55E00", "#E69F00"
-_GRAY = np.array([0.299, 0.587, 0.114])  # of red, green and blue in luminance
+_GRAY = np.array([0.299, 0.587, 0.114])  # luminance weights of red, green and blue
 
 
 class CaptionRow(NamedTuple):
-    """A picture and what was said of it."""
+    """An image and the caption generated for it."""
 
     image: np.ndarray  # [S, S, 3] uint8
     caption: str
-    references: Sequence[str] = ()  # right captions; none where they are not known
-    looked: np.ndarray | None = None  # [words, h, w] attention; more than the words is cut off
+    references: Sequence[str] = ()  # reference captions; empty if unknown
+    attention: np.ndarray | None = None  # [words, h, w] maps; any beyond are not drawn
 
 
 def write_captions(rows: Sequence[CaptionRow], path: str | Path) -> Path:
-    """Draw pictures with their captions into a file, one row each.
+    """Draw images with their captions into a file, one row each.
 
-    With attention, each word has a panel: the picture in grey, and over it, the warmer the more,
-    where the net looked before it wrote the word; the largest weight of a panel has the full
-    colour. Words that are in no reference at that place are in red, with the nearest reference
-    below.
+    With attention, each word has a panel: the image in grey, overlaid with the attention weights
+    with which the word was generated, scaled to their maximum. Words that do not match the nearest
+    reference caption are red, and that reference is printed below.
 
     Args:
-      rows: the pictures, their captions, right captions, and attention.
-      path: a file that ends in .png, .pdf or what else matplotlib writes; .png is added where it
-        has no suffix.
+      rows: the images, their captions, reference captions, and attention maps.
+      path: a file name with a suffix that matplotlib supports, such as .png or .pdf; .png is
+        appended if it has none.
 
     Returns:
-      The file that was written.
+      The path that was written.
 
     Raises:
       ImportError: matplotlib is not installed.
@@ -50,9 +49,9 @@ def write_captions(rows: Sequence[CaptionRow], path: str | Path) -> Path:
 
 
 def caption_figure(rows: Sequence[CaptionRow]) -> Any:
-    """The figure of `write_captions`."""
+    """Draw the figure of `write_captions`."""
     words = max(len(row.caption.split()) for row in rows)
-    panels = words if any(row.looked is not None for row in rows) else 0
+    panels = words if any(row.attention is not None for row in rows) else 0
     width = 1.5 * _PANEL + max(panels * _PANEL, 3.5)
     ratios = [1.5, *[1.0] * panels] if panels else [1.5, width / _PANEL - 1.5]
     figure, axes = new_figure(
@@ -63,7 +62,7 @@ def caption_figure(rows: Sequence[CaptionRow]) -> Any:
         for axis in line:
             axis.set_axis_off()
         line[0].imshow(row.image, interpolation="nearest")
-        marked, reference = _judged(row)
+        marked, reference = _matched(row)
         if panels:
             _draw_words(line[1:], row, marked)
         else:
@@ -73,8 +72,8 @@ def caption_figure(rows: Sequence[CaptionRow]) -> Any:
     return figure
 
 
-def _judged(row: CaptionRow) -> tuple[list[bool], str]:
-    """Which words are right, and the nearest reference where not all are."""
+def _matched(row: CaptionRow) -> tuple[list[bool], str]:
+    """Whether each word matches, and the nearest reference unless all do."""
     words = row.caption.split()
     if not row.references or row.caption in row.references:
         return [True] * len(words), ""
@@ -90,7 +89,7 @@ def _judged(row: CaptionRow) -> tuple[list[bool], str]:
 
 
 def _note(axis: Any, text: str, below: bool) -> None:
-    """A remark below the panels, past the first of which it may run on, or beside a picture."""
+    """Write a note beside the image, or below the first panel, past which it may extend."""
     height, align = (-0.12, "top") if below else (0.25, "center")
     look = {"fontsize": 6.5, "color": "#555555", "va": align}
     axis.text(0, height, text, transform=axis.transAxes, **look).set_in_layout(not below)
@@ -102,9 +101,9 @@ def _draw_words(axes: Sequence[Any], row: CaptionRow, right: Sequence[bool]) -> 
         look = {"color": "black"} if right[k] else {"color": _WRONG, "fontweight": "bold"}
         axis.set_title(word, fontsize=7, pad=2, **look)
         axis.imshow(gray, cmap="gray", vmin=0, vmax=1.25, interpolation="nearest")
-        if row.looked is None:
+        if row.attention is None:
             continue
-        weights = row.looked[k] / max(float(row.looked[k].max()), 1e-12)
+        weights = row.attention[k] / max(float(row.attention[k].max()), 1e-12)
         heat = np.zeros((*weights.shape, 4))
         heat[..., :3] = optional("matplotlib.colors").to_rgb(_HEAT)
         heat[..., 3] = 0.85 * weights

@@ -1,4 +1,4 @@
-"""How runs learned: training cost and held-out metric by step, beside the baselines."""
+"""A figure of learning curves: training cost and held-out metric by step, with baselines."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,26 +7,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnjax.experiments.report._style import COLORS, LOOKS, Look, new_figure, write_figure
-from rnnjax.experiments.report._table import is_share
+from rnnjax.experiments.report._table import is_fraction
 from rnnjax.experiments.tasks import Metric
-from rnnjax.experiments.training._log import numbers
+from rnnjax.experiments.training import logged_values
 
-_WIDE = 30.0  # largest over smallest value from which an axis is logarithmic
+_WIDE = 30.0  # ratio of the largest to the smallest value above which an axis is logarithmic
 _PLAIN_DASHES = ("solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
-_TOP = 30.0  # times the largest first value, above which a spike is cut off
-_MARKERS = 20  # of a line, at most
-# Of the names of baselines, the best first: where along its line each stands, and whether it is the
-# best. Those of near lines stand side by side.
+_TOP = 30.0  # upper limit of an axis, in units of the largest first value of a curve
+_MARKERS = 20  # on a line, at most
+# For the baselines, best first: horizontal position and alignment of the label, and whether it is
+# the best. The positions differ so that labels of close lines do not overlap.
 _PLACES = ((1.0, "right", True), (0.5, "center", False), (0.0, "left", False))
 
 
 class RunCurve(NamedTuple):
     """One run, for `write_curves`."""
 
-    label: (
-        str  # in the legend; a key of `rnnjax.experiments.training.CONTENDERS` has its usual colour
-    )
-    history: Sequence[Mapping[str, Any]]  # as `rnnjax.experiments.training.read_metrics` gives it
+    label: str  # in the legend; a key of `training.CONTENDERS` has that cell's color
+    history: Sequence[Mapping[str, Any]]  # as returned by `training.read_metrics`
 
 
 def write_curves(
@@ -37,23 +35,23 @@ def write_curves(
 ) -> Path:
     """Draw the learning curves of runs of one task into a file.
 
-    On the left the training cost, on the right the metric on held-out data; of several seeds the
-    mean, and what they span. An axis whose values span more than a factor of 30 is logarithmic.
-    Spikes are cut off above 30 times the largest value that a line begins with.
+    On the left the training cost, on the right the metric on held-out data; for several seeds the
+    mean and the range. An axis is logarithmic if its values span more than a factor of 30. Spikes
+    are cut off at 30 times the largest first value of a curve.
 
     Args:
       runs: at least one.
       metric: of the task.
-      path: a file that ends in .png, .pdf or what else matplotlib writes; .png is added where it
-        has no suffix.
-      baselines: the metric without a net, by name; the best three become grey lines.
+      path: a file name with a suffix that matplotlib supports, such as .png or .pdf; .png is
+        appended if it has none.
+      baselines: the metric of baseline models, by name; the best three are drawn as grey lines.
 
     Returns:
-      The file that was written.
+      The path that was written.
 
     Raises:
       ImportError: matplotlib is not installed.
-      ValueError: no runs, or one without any line in its history.
+      ValueError: no runs, or a run with an empty history.
     """
     if not runs:
         raise ValueError("write_curves needs at least one run")
@@ -64,10 +62,10 @@ def write_curves(
 
 
 def curves_figure(runs: Sequence[RunCurve], metric: Metric, baselines: Mapping[str, float]) -> Any:
-    """The figure of `write_curves`."""
+    """Draw the figure of `write_curves`."""
     figure, axes = new_figure(1, 2, (7.2, 3.0), sharex=True)
     cost_axis, metric_axis = axes[0]
-    scale, unit = (100.0, "%") if is_share(metric) else (1.0, metric.unit)
+    scale, unit = (100.0, "%") if is_fraction(metric) else (1.0, metric.unit)
     for k, run in enumerate(runs):
         look = LOOKS.get(run.label) or _look(run.label, k)
         _draw(cost_axis, *_series(run.history, lambda entry: entry.get("cost")), look)
@@ -95,17 +93,17 @@ def curves_figure(runs: Sequence[RunCurve], metric: Metric, baselines: Mapping[s
 
 
 def _look(label: str, number: int) -> Look:
-    """A look for what is not a contender: colours first, then dashes."""
+    """A look for a run that is not labelled by a cell; colors vary first, then dashes."""
     dashes = _PLAIN_DASHES[number // len(COLORS) % len(_PLAIN_DASHES)]
     return Look(label, COLORS[number % len(COLORS)], dashes, "o")
 
 
 def _series(history: Sequence[Mapping[str, Any]], value: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The steps that have a value, and the values: [seeds, steps]."""
+    """The steps at which there is a value, and the values [seeds, steps]."""
     found = [(entry["step"], value(entry)) for entry in history]
     found = [(step, number) for step, number in found if number is not None]
     steps = np.array([step for step, _ in found])
-    columns = [numbers(number) for _, number in found]
+    columns = [logged_values(number) for _, number in found]
     return steps, np.stack(columns, axis=1) if columns else np.zeros((1, 0))
 
 
@@ -124,7 +122,7 @@ def _draw(
 def _draw_baseline(
     axis: Any, name: str, value: float, at: float, align: str, is_best: bool, to_maximise: bool
 ) -> None:
-    above = is_best or not to_maximise  # where a good curve leaves room
+    above = is_best or not to_maximise  # the side on which good curves leave room
     axis.axhline(value, color="#888888", lw=0.8, ls=(0, (4, 3)), zorder=1)
     axis.annotate(
         name,
@@ -140,7 +138,7 @@ def _draw_baseline(
 
 
 def _set_scale(axis: Any) -> None:
-    """Logarithmic where what is drawn spans more than a factor of `_WIDE`."""
+    """Make the axis logarithmic if its values span more than `_WIDE`, and cut off spikes."""
     lines = [np.asarray(line.get_ydata(), float) for line in axis.lines]
     lines = [line[np.isfinite(line)] for line in lines if np.isfinite(line).any()]
     if not lines:

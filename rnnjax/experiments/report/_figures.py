@@ -1,4 +1,4 @@
-"""The figures of a comparison of cells."""
+"""The figures of `rnnjax compare`: gradient norms, spectra, sensitivity, learning curves."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from rnnjax._extras import optional
 from rnnjax._files import replace_file
 from rnnjax.experiments.report._style import LOOKS, new_figure, style
-from rnnjax.experiments.report._table import is_share
+from rnnjax.experiments.report._table import is_fraction
 from rnnjax.experiments.training import CellResult, FlowMeasures
 
 Results = Mapping[str, CellResult]
@@ -27,7 +27,7 @@ def write_figures(results: Results, folder: Path) -> None:
 
 
 def gradient_norms(results: Results) -> Any:
-    """‖∂C/∂h_t‖ by lag, all cells on one logarithmic axis; a panel and a scale for each time."""
+    """Draw ‖∂C/∂h_t‖ by lag, all cells on one logarithmic axis, before and after training."""
     figure, axes = new_figure(1, 2, (7.2, 3.2))
     for axis, (when, title) in zip(axes[0], WHEN, strict=True):
         for name, result in results.items():
@@ -53,10 +53,10 @@ def gradient_norms(results: Results) -> Any:
 
 
 def _relative_norms(measures: FlowMeasures) -> np.ndarray:
-    """The norm at every step over that at the last: [T], median over the examples.
+    """Gradient norms relative to the last step: [T], median over the examples.
 
-    Examples without any gradient at the last step (dead units) are left out. NaN, a gap in the
-    line, where half of the others are exactly zero.
+    Examples with zero gradient at the last step (dead units) are left out. Where at least half of
+    the others are exactly zero, the result is NaN, a gap in the line.
     """
     norms = measures.norms[:, measures.norms[-1] > 0].astype(np.float64)
     if norms.shape[1] == 0:
@@ -66,7 +66,7 @@ def _relative_norms(measures: FlowMeasures) -> np.ndarray:
 
 
 def singular_values(results: Results) -> Any:
-    """The fan of singular values of ∂s_T/∂s_{T-lag}: a column a cell, before and after."""
+    """Draw the singular values of ∂s_T/∂s_{T-lag}: one column per cell, before and after."""
     count = len(results)
     size = (max(1.15 * count, 3.0) + 0.6, 3.6)
     figure, axes = new_figure(2, count, size, sharex=True, sharey=True)
@@ -75,7 +75,7 @@ def singular_values(results: Results) -> Any:
         for row, (when, title) in enumerate(WHEN):
             measures = getattr(result, when)
             logs = measures.log_singular_values.astype(np.float64) / np.log(10)
-            logs[~np.isfinite(logs)] = np.nan  # exactly zero: a gap
+            logs[~np.isfinite(logs)] = np.nan  # singular values of exactly zero: a gap
             top = max(top, 1.1 * np.max(logs, initial=0.0, where=np.isfinite(logs)))
             axis = axes[row, column]
             axis.plot(measures.lags, logs[:, 1:], color=LOOKS[name].color, lw=0.4, alpha=0.5)
@@ -95,7 +95,7 @@ def singular_values(results: Results) -> Any:
 
 
 def sensitivity(results: Results) -> Any:
-    """‖∂y_t/∂x_k‖ before and after training, a column a cell, all on one logarithmic scale."""
+    """Draw ‖∂y_t/∂x_k‖, one column per cell, before and after, on one logarithmic scale."""
     count = len(results)
     size = (max(1.1 * count, 2.6) + 0.9, 2.55)
     figure, axes = new_figure(2, count, size, sharex=True, sharey=True)
@@ -129,14 +129,14 @@ _MAP = {
 
 
 def _relative_map(sensitivity: np.ndarray) -> np.ndarray:
-    """The map over its maximum, cut off below 1e-6; NaN, left white, for the future (k > t)."""
+    """The map relative to its maximum, at least 1e-6; NaN (white) for future inputs, k > t."""
     peak = sensitivity.max()
     relative = np.maximum(sensitivity / (peak if peak > 0 else 1.0), 1e-6)
     return np.where(np.tri(len(sensitivity), dtype=bool), relative, np.nan)
 
 
 def learning_curves(results: Results) -> Any:
-    """Training cost and the metric by step: the mean over seeds, and the range of several."""
+    """Draw training cost and metric by step: the mean over seeds, and their range."""
     figure, axes = new_figure(1, 2, (7.2, 3.0))
     starts = []
     for name, result in results.items():
@@ -147,7 +147,7 @@ def learning_curves(results: Results) -> Any:
         steps = result.cost_every * np.arange(1, costs.shape[1] + 1)
         axes[0, 0].plot(steps, costs.mean(axis=0), **style)
         marks = {"marker": look.marker, "markersize": 3.5, "label": look.label}
-        curve = (100 if is_share(result.metric) else 1) * result.curve
+        curve = (100 if is_fraction(result.metric) else 1) * result.curve
         axes[0, 1].plot(result.curve_steps, curve.mean(axis=0), **style, **marks)
         if len(curve) > 1:
             band = {"color": look.color, "alpha": 0.15, "lw": 0}
@@ -158,9 +158,9 @@ def learning_curves(results: Results) -> Any:
     axes[0, 0].set(xlabel="training step", ylabel="training cost, smoothed")
     axes[0, 0].set_ylim(0, _TOP * float(np.nanmedian(starts)))
     metric = next(iter(results.values())).metric
-    unit = "%" if is_share(metric) else metric.unit
+    unit = "%" if is_fraction(metric) else metric.unit
     axes[0, 1].set(xlabel="training step", ylabel=f"test {metric.name}{unit and f' ({unit})'}")
-    if is_share(metric):
+    if is_fraction(metric):
         axes[0, 1].set_ylim(0, 100)
     figure.legend(
         *axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False
@@ -168,11 +168,11 @@ def learning_curves(results: Results) -> Any:
     return figure
 
 
-_TOP = 1.3  # of the axis of the cost, in units of the cost before training
+_TOP = 1.3  # upper limit of the cost axis, in units of the cost at the start of training
 
 
 def _smoothed(cost: np.ndarray, every: int) -> np.ndarray:
-    """An exponential average over about 20 steps: cost [seeds, steps/every]."""
+    """Exponential moving average over about 20 steps of `cost [seeds, steps/every]`."""
     smooth, kept = cost.astype(np.float64), 0.95**every
     for step in range(1, cost.shape[1]):
         smooth[:, step] = kept * smooth[:, step - 1] + (1 - kept) * cost[:, step]

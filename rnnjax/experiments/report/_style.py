@@ -1,4 +1,4 @@
-"""How a cell looks in every figure: one colour, one dash pattern, one name."""
+"""The common style of all figures, and the label, color, dashes and marker of each cell."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +9,11 @@ from rnnjax._files import replace_file
 
 
 class Look(NamedTuple):
+    """How the line of a cell or a run is drawn."""
+
     label: str
-    color: str  # of Okabe & Ito's colour-blind-safe palette
-    dashes: str | tuple[int, tuple[float, ...]]  # so that lines differ in grey, too
+    color: str  # from Okabe & Ito's palette, which is safe for color-blind readers
+    dashes: str | tuple[int, tuple[float, ...]]  # lines differ in grayscale, too
     marker: str
 
 
@@ -49,12 +51,12 @@ _RC = {
 
 
 def style() -> Any:
-    """A context in which figures are drawn and saved."""
+    """A context manager in which figures are drawn and saved."""
     return optional("matplotlib").rc_context(_RC)
 
 
 def write_figure(draw: Callable[[], Any], path: str | Path) -> Path:
-    """Write what `draw` makes, in this style, into a file: a PNG where its name has no suffix."""
+    """Draw a figure in this style and save it; a path without a suffix gets .png."""
     path = Path(path)
     path = path if path.suffix else path.with_name(f"{path.name}.png")
     with style():
@@ -63,6 +65,6 @@ def write_figure(draw: Callable[[], Any], path: str | Path) -> Path:
 
 
 def new_figure(rows: int, columns: int, size: tuple[float, float], **options: Any) -> Any:
-    """A figure outside matplotlib's global state, and its axes as a [rows, columns] array."""
+    """Make a figure outside matplotlib's global state, with an array of axes [rows, columns]."""
     figure = optional("matplotlib.figure").Figure(figsize=size)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)

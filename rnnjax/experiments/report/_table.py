@@ -1,4 +1,4 @@
-"""The table of a comparison of cells."""
+"""The table of `rnnjax compare`."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,12 @@ from rnnjax.experiments.training import CellResult, FlowMeasures
 
 
 def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -> Any:
-    """A rich table with two rows a cell, before and after training; compact for 80 columns."""
+    """Make a rich table with two rows per cell, before and after training.
+
+    Args:
+      results: by cell, a key of `training.CONTENDERS`.
+      compact: fit into 80 columns.
+    """
     boxes = optional("rich.box")
     table = optional("rich.table").Table(
         box=boxes.SIMPLE_HEAD if compact else boxes.HEAVY_HEAD,
@@ -21,9 +26,9 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
         title=f"Gradient flow and {_metric(results).name}, before → after training",
         caption=(
             "half-life: steps back in time over which ‖∂C/∂h‖ halves (∞: constant; ×2: doubles). "
-            "−∞: exactly zero, as behind ReLU units that are off (at blank pixels h = 0). "
-            "λ₁: largest Lyapunov exponent, nats a step. "
-            "σγ: Pascanu's bound on the growth of a vanilla net's error in one step."
+            "−∞: exactly zero, as behind inactive ReLU units (at blank pixels h = 0). "
+            "λ₁: largest Lyapunov exponent, nats per step. "
+            "σγ: Pascanu's bound on the growth of a vanilla cell's gradient in one step."
         ),
         caption_justify="left",
     )
@@ -40,36 +45,35 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
     ):
         table.add_column(heading, justify=justify, no_wrap=True)
     for name, result in results.items():
-        bounds = result.bounds or (math.nan, math.nan)
-        table.add_row(LOOKS[name].label, "before", "", *_flow(result.before), _number(bounds[0]))
-        table.add_row(
-            "",
-            "after",
-            _score(result),
-            *_flow(result.after),
-            _number(bounds[1]),
-            f"{result.milliseconds:.1f}",
-            end_section=True,
-        )
+        before, after = _rows(LOOKS[name].label, result)
+        table.add_row(*before)
+        table.add_row(*after, end_section=True)
     return table
+
+
+def _rows(label: str, result: CellResult) -> tuple[list[str], list[str]]:
+    start, end = map(_number, result.bounds or (math.nan, math.nan))
+    before = [label, "before", "", *_flow(result.before), start]
+    time = f"{result.milliseconds:.1f}"
+    return before, ["", "after", _score(result), *_flow(result.after), end, time]
 
 
 def _heading(results: Mapping[str, CellResult]) -> str:
     metric = _metric(results)
-    return f"test\n{metric.name}\n{'%' if is_share(metric) else metric.unit}"
+    return f"test\n{metric.name}\n{'%' if is_fraction(metric) else metric.unit}"
 
 
 def _metric(results: Mapping[str, CellResult]) -> Metric:
     return next(iter(results.values())).metric
 
 
-def is_share(metric: Metric) -> bool:
-    """Whether a metric is a share, which is shown in per cent."""
+def is_fraction(metric: Metric) -> bool:
+    """Whether a metric is a fraction that is shown in percent."""
     return metric.name.startswith("accuracy")
 
 
 def _score(result: CellResult) -> str:
-    share = is_share(result.metric)
+    share = is_fraction(result.metric)
     values = (100 if share else 1) * result.scores
     mean = f"{values.mean():{'.1f' if share else '.4g'}}"
     return (

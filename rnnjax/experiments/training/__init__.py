@@ -1,28 +1,33 @@
-"""Training: `fit` for any task, the one pure step under it, and the comparison of cells."""
+"""Training: `fit` for any task, the pure step that it runs, and the comparison of cells."""
 
-from rnnjax.experiments.training._callbacks import Callback
+from rnnjax.experiments.training._batches import cached_batches
+from rnnjax.experiments.training._callbacks import Callback, flow_callback
 from rnnjax.experiments.training._checkpoints import load
-from rnnjax.experiments.training._classifier import (
-    Classifier,
-    ClassifierParams,
-    classifier,
-    cross_entropy,
-)
 from rnnjax.experiments.training._comparison import (
     CONTENDERS,
     GRADIENTS,
+    SINGLE_LAYER,
     CellResult,
     ComparisonSettings,
+    Contender,
+    NoRecurrenceError,
     Progress,
+    comparison_task,
+    peak_learning_rate,
     train_and_measure,
 )
-from rnnjax.experiments.training._config import read_config
-from rnnjax.experiments.training._fit import fit
-from rnnjax.experiments.training._flow import FlowMeasures, measure_flow, measure_recurrence
-from rnnjax.experiments.training._flow_callback import flow_callback
-from rnnjax.experiments.training._log import read_metrics
-from rnnjax.experiments.training._loop import Interrupted, Result
-from rnnjax.experiments.training._settings import OPTIMIZERS, SCHEDULES, Settings, resolved
+from rnnjax.experiments.training._config import CONFIG, RESULTS, is_unused, read_config
+from rnnjax.experiments.training._fit import Interrupted, fit
+from rnnjax.experiments.training._flow import FlowMeasures, measure_flow
+from rnnjax.experiments.training._log import logged_mean, logged_values, read_metrics
+from rnnjax.experiments.training._record import Result
+from rnnjax.experiments.training._settings import (
+    OPTIMIZERS,
+    SCHEDULES,
+    ResolvedSettings,
+    Settings,
+    resolve,
+)
 from rnnjax.experiments.training._step import (
     Metrics,
     TrainState,
@@ -30,46 +35,45 @@ from rnnjax.experiments.training._step import (
     start_training,
     train_step,
 )
-from rnnjax.experiments.training._task_comparison import (
-    NoRecurrenceError,
-    comparable_task,
-    peak_rate,
-    train_and_measure_on,
-)
+from rnnjax.experiments.training._terminal import deferred_interrupt
 
 __all__ = [
+    "CONFIG",
     "CONTENDERS",
     "GRADIENTS",
     "OPTIMIZERS",
+    "RESULTS",
     "SCHEDULES",
+    "SINGLE_LAYER",
     "Callback",
     "CellResult",
-    "Classifier",
-    "ClassifierParams",
     "ComparisonSettings",
+    "Contender",
     "FlowMeasures",
     "Interrupted",
     "Metrics",
     "NoRecurrenceError",
     "Progress",
+    "ResolvedSettings",
     "Result",
     "Settings",
     "TrainState",
-    "classifier",
-    "comparable_task",
-    "cross_entropy",
+    "cached_batches",
+    "comparison_task",
+    "deferred_interrupt",
     "fit",
     "flow_callback",
     "global_norm",
+    "is_unused",
     "load",
+    "logged_mean",
+    "logged_values",
     "measure_flow",
-    "measure_recurrence",
-    "peak_rate",
+    "peak_learning_rate",
     "read_config",
     "read_metrics",
-    "resolved",
+    "resolve",
     "start_training",
     "train_and_measure",
-    "train_and_measure_on",
     "train_step",
 ]

@@ -1,4 +1,4 @@
-"""Checkpoints by orbax: written whole or not at all, the last few and the best kept."""
+"""Checkpoints by orbax: written atomically; the last two and the best are kept."""
 
 import sys
 from contextlib import closing
@@ -22,19 +22,19 @@ from rnnjax.experiments.training._config import (
 )
 from rnnjax.experiments.training._step import TrainState
 
-_LATEST = 2  # kept, besides the best
-_WORST = -sys.float_info.max  # the score of what is not the best so far
+_LATEST = 2  # checkpoints kept, besides the best
+_WORST = -sys.float_info.max  # the score of a checkpoint that is not the best so far
 
 
 class Checkpoints:
     """The checkpoints of one run: `folder/checkpoints/STEP`."""
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
-        """Open, or make, those of a run's folder."""
+        """Open the checkpoints in a run's folder, or create the folder for them."""
         ocp = optional("orbax.checkpoint")
         policies = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
-            best_fn=_score,  # without which no metrics are written
+            best_fn=_score,  # orbax writes no metrics without it
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(_LATEST),
@@ -43,7 +43,7 @@ class Checkpoints:
                     ),
                 ]
             ),
-            cleanup_tmp_directories=not read_only,  # what a killed run has left
+            cleanup_tmp_directories=not read_only,  # left by a killed run
             create=not read_only,
         )
         self._ocp = ocp
@@ -56,14 +56,14 @@ class Checkpoints:
         Args:
           step: the number of steps taken.
           state: a `TrainState`.
-          score: how good an evaluation found it, more is better; None: not evaluated, or no
-            better than one before.
+          score: its evaluation, higher is better; None if it was not evaluated, or is not the best
+            so far.
         """
         rest = state._replace(params=None, average=None)
         items = {"params": state.params, "rest": rest}
         if state.average is not None:
             items["average"] = state.average
-        # The copies outlive the state, whose arrays the next step takes over.
+        # Copied, because the next step donates the buffers of the state.
         save = self._ocp.args.StandardSave
         arguments = {name: save(jax.tree.map(jnp.copy, _raw(it))) for name, it in items.items()}
         self._manager.save(
@@ -74,25 +74,25 @@ class Checkpoints:
         )
 
     def latest(self) -> int | None:
-        """The step of the last checkpoint that is whole; None if there is none."""
+        """The step of the last complete checkpoint; None if there is none."""
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """The step of the best checkpoint, the last of several; None if none was evaluated."""
+        """The step of the best checkpoint, the last if several tie; None if none was evaluated."""
         scores = {step: _score(self._manager.metrics(step)) for step in self._manager.all_steps()}
         evaluated = (step for step, score in scores.items() if score > _WORST)
         return max(evaluated, key=lambda step: (scores[step], step), default=None)
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """The state saved at a step, in the structure and dtypes of `like`."""
+        """Restore the state saved at a step, with the structure and dtypes of `like`."""
         items = {"params": like.params, "rest": like._replace(params=None, average=None)}
         if like.average is not None:
             items["average"] = like.average
-        found = self.restored(step, items)
+        found = self.restore_items(step, items)
         return found["rest"]._replace(params=found["params"], average=found.get("average"))
 
-    def restored(self, step: int, items: dict[str, PyTree]) -> dict[str, PyTree]:
-        """Items by name, each in the structure and dtypes of what is given for it."""
+    def restore_items(self, step: int, items: dict[str, PyTree]) -> dict[str, PyTree]:
+        """Restore items by name, each with the structure and dtypes of the tree given for it."""
         restore = self._ocp.args.StandardRestore
         abstract = {name: jax.tree.map(_abstract, _raw(item)) for name, item in items.items()}
         arguments = self._ocp.args.Composite(**{name: restore(it) for name, it in abstract.items()})
@@ -100,7 +100,7 @@ class Checkpoints:
         return {name: _wrapped(found[name], item) for name, item in items.items()}
 
     def close(self) -> None:
-        """Wait until everything is written."""
+        """Wait until all checkpoints are written."""
         self._manager.close()
 
 
@@ -113,7 +113,7 @@ def _is_key(x: Any) -> bool:
 
 
 def _raw(tree: PyTree) -> PyTree:
-    """The tree with PRNG keys as their numbers."""
+    """Convert PRNG keys in the tree to their integer data."""
     return jax.tree.map(lambda x: _key_data(x) if _is_key(x) else x, tree)
 
 
@@ -138,14 +138,14 @@ def _abstract(x: Any) -> jax.ShapeDtypeStruct:
 def load(
     folder: Path | str, task: Task, *, which: Literal["last", "best"] = "last", member: int = 0
 ) -> Params:
-    """The trained params of a run, for inference: its running average where it kept one.
+    """Load the trained params of a run: their exponential moving average if one was kept.
 
-    It may be called while the run goes on.
+    It can be called while the run is in progress.
 
     Args:
       folder: of the run, as given to `fit`.
-      task: the task that it trained, made with the same options: their structure is the task's.
-      which: the last checkpoint, or the best one by the task's metric.
+      task: the task that was trained, made with the same options, which determine the structure.
+      which: the last checkpoint, or the best by the task's metric.
       member: which of the run's seeds, counted from 0.
 
     Returns:
@@ -153,9 +153,9 @@ def load(
 
     Raises:
       FileNotFoundError: no run in the folder, or no checkpoint yet.
-      ValueError: an unknown `which`; a member that there is not; params of another shape than
-        the task's; data whose words or classes are no longer those of the run.
-      ImportError: without the packages of `rnnjax[training]`.
+      ValueError: an unknown `which`; a member out of range; params of another shape than the
+        task's; data with other words or classes than those of the run.
+      ImportError: a package of `rnnjax[training]` is missing.
     """
     check_choice("which", which, ("last", "best"))
     folder = Path(folder)
@@ -177,10 +177,10 @@ def load(
         if step is None:
             raise FileNotFoundError(f"{checkpoints.folder} holds no {which} checkpoint yet")
         try:
-            params = checkpoints.restored(step, {item: jax.eval_shape(init)})[item]
+            params = checkpoints.restore_items(step, {item: jax.eval_shape(init)})[item]
         except (ValueError, KeyError) as error:
             raise ValueError(
-                f"the params in {folder} are not those of task {task.name!r} as it was made here: "
-                f"make it with the options in {folder / CONFIG} ({error})"
+                f"the params in {folder} do not fit task {task.name!r} with these options: make it "
+                f"with the options in {folder / CONFIG} ({error})"
             ) from error
     return params if seeds == 1 else jax.tree.map(lambda x: x[member], params)

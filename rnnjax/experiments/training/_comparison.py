@@ -1,195 +1,207 @@
-"""Train one cell among others on the digits, and measure its gradient flow before and after."""
+"""Compare recurrent cells: train each on the same task, and measure its gradient flow."""
 
-import time
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from rnnjax._types import Array, Carry, Cell, Gradient
-from rnnjax.cells._activations import ActivationName
-from rnnjax.experiments.tasks import CELLS, CellFactory, Digits, Metric
-from rnnjax.experiments.training._classifier import (
-    Classifier,
-    ClassifierParams,
-    classifier,
-    cross_entropy,
-)
+from rnnjax._checks import check_choice
+from rnnjax._types import Cell, Params
+from rnnjax.cells import ActivationName
+from rnnjax.experiments.tasks import CELLS, TASKS, Batch, Metric, Recipe, Recurrence, Task
+from rnnjax.experiments.training._fit import fit
 from rnnjax.experiments.training._flow import FlowMeasures, measure_flow
-from rnnjax.experiments.training._step import TrainState, start_training, train_step
+from rnnjax.experiments.training._log import logged_values
+from rnnjax.experiments.training._settings import Settings, resolve
+from rnnjax.experiments.training._setup import initial_state
+from rnnjax.experiments.training._step import TrainState
 from rnnjax.flow import pascanu_bound
-from rnnjax.gradients import autodiff, bptt
 
-CHUNK = 50  # steps in one compiled loop, between two looks at the test images
-CLASSES = 10
+_EVALUATIONS = 30  # at most, in one run
+_COST_EVERY = 10  # steps that are averaged into one point of the cost curve
+GRADIENTS = ("bptt", "autodiff")
+# Options that every compared task is made with, where its factory has them.
+SINGLE_LAYER = {"layers": 1, "both_ways": False}
 
-Progress = Callable[[int], None]  # called with the number of steps just finished
+Progress = Callable[[int], None]  # called with the number of steps just taken
 
 
 class Contender(NamedTuple):
-    make: CellFactory
+    """How one of the compared cells is trained and reported."""
+
     activation: ActivationName | None = None  # of a vanilla cell, for Pascanu's bound
-    learning_rate: float = 1e-2  # at its peak: 5 % warm-up, then a cosine to zero
-    start: str = "orthogonal"  # recurrent weights before training, in words
+    rate_scale: float = 1.0  # peak learning rate over that of the task's recipe
+    initial_weights: str = "orthogonal"  # distribution of the recurrent weights, in words
 
 
 CONTENDERS: dict[str, Contender] = {
-    "vanilla": Contender(CELLS["vanilla"], "tanh", start="uniform on ±1/√H"),
-    # At the others' rate all of its ReLU units die (accuracy 10 %, no gradient, on three seeds).
-    "irnn": Contender(CELLS["irnn"], "relu", learning_rate=1e-3, start="identity"),
-    "identity": Contender(CELLS["identity"], start="identity, fixed"),
-    "lstm_1997": Contender(CELLS["lstm_1997"]),
-    "lstm": Contender(CELLS["lstm"]),
-    "gru": Contender(CELLS["gru"]),
+    "vanilla": Contender("tanh", initial_weights="uniform on ±1/√H"),
+    # At full rate all ReLU units die on the digits: 10 % accuracy, zero gradient, on three seeds.
+    "irnn": Contender("relu", rate_scale=0.1, initial_weights="identity"),
+    "identity": Contender(initial_weights="identity, fixed"),
+    "lstm_1997": Contender(),
+    "lstm": Contender(),
+    "gru": Contender(),
 }
-
-GRADIENTS: dict[str, Callable[[], Gradient]] = {"bptt": bptt, "autodiff": autodiff}
 
 
 class ComparisonSettings(NamedTuple):
+    """What all compared cells have in common, besides the task."""
+
     hidden: int = 64
     steps: int = 1500
-    batch_size: int = 64
     clip: float = 1.0  # global norm of the gradient
     seeds: int = 1
     seed: int = 0
-    flow_examples: int = 32  # test images that gradient flow is measured on
-    gradient: str = "bptt"  # a key of GRADIENTS
+    flow_examples: int = 32  # sequences that gradient flow is measured on
+    gradient: str = "bptt"  # one of GRADIENTS
 
 
 class CellResult(NamedTuple):
-    scores: np.ndarray  # [seeds] the metric on what is held out: accuracy is in [0, 1]
-    cost: np.ndarray  # [seeds, steps/cost_every] training cost
-    curve_steps: np.ndarray  # [chunks] steps taken when the metric was measured
-    curve: np.ndarray  # [seeds, chunks] the metric
+    """One cell's learning curves, and its gradient flow before and after training."""
+
+    scores: np.ndarray  # [seeds] final held-out metric; accuracy is in [0, 1]
+    cost: np.ndarray  # [seeds, ceil(steps/cost_every)] training cost
+    curve_steps: np.ndarray  # [evaluations] steps taken before each evaluation
+    curve: np.ndarray  # [seeds, evaluations] held-out metric
     before: FlowMeasures  # of the first seed
     after: FlowMeasures
     bounds: tuple[float, float] | None  # σ_max(W_h) γ before and after; vanilla cells only
-    milliseconds: float  # a training step of all seeds together, median over chunks
+    milliseconds: float  # median time of a training step of all seeds together
     metric: Metric = Metric("accuracy", "max")
-    cost_every: int = 1  # steps that each entry of cost is the mean of
+    cost_every: int = 1  # steps averaged into each entry of `cost`
+
+
+class NoRecurrenceError(ValueError):
+    """The task does not expose its recurrent cell."""
+
+
+def comparison_task(
+    name: str, cell: str, hidden: int, options: Mapping[str, Any], gradient: str = "bptt"
+) -> Task:
+    """Make a task whose model has one unidirectional recurrent layer of the given cell.
+
+    Args:
+      name: a key of `TASKS`.
+      cell: a key of `CONTENDERS`.
+      hidden: hidden units of the layer.
+      options: further options of the task's factory; its cell, hidden units, number of layers and
+        directions are overridden.
+      gradient: "bptt" for the cell's hand-derived backward pass, or "autodiff".
+
+    Raises:
+      NoRecurrenceError: a ValueError; the task does not expose its recurrent cell.
+      ValueError: an unknown name, or any error of the factory.
+    """
+    make: Callable[..., Task] = TASKS[check_choice("task", name, TASKS)].make
+    check_choice("gradient", gradient, GRADIENTS)
+    accepted = inspect.signature(make).parameters
+    single = {option: value for option, value in SINGLE_LAYER.items() if option in accepted}
+    compared = cell if gradient == "bptt" else _without_rule(cell)
+    task = make(**{**options, **single, "cell": compared, "hidden": hidden})
+    _recurrence_of(task)
+    return task
+
+
+def _without_rule(cell: str) -> Callable[[int], Cell]:
+    """A factory of the cell without its hand-derived rule, which leaves autodiff."""
+    make = CELLS[check_choice("cell", cell, CELLS)]
+    return lambda hidden: make(hidden)._replace(rule=None)
+
+
+def peak_learning_rate(cell: str, recipe: Recipe) -> float:
+    """The recipe's peak learning rate, or a tenth of it for the IRNN."""
+    return recipe.learning_rate * CONTENDERS[cell].rate_scale
 
 
 def train_and_measure(
-    name: str, data: Digits, settings: ComparisonSettings, progress: Progress = lambda steps: None
+    cell: str, task: Task, settings: ComparisonSettings, progress: Progress = lambda steps: None
 ) -> CellResult:
-    """Train the contender `name` and measure its gradient flow before and after.
+    """Train a task, and measure the gradient flow of its cell before and after.
 
-    Seeds are vmapped. The n-th seed draws the same data order for every cell.
+    Trained by `fit` with Adam, at the peak rate of the task's recipe (a tenth of it for the IRNN),
+    and clipped by global norm. Seeds are vmapped, and draw the same batches for every cell.
+    Gradient flow is measured on the batch that follows the last training batch, for the first seed.
 
     Args:
-      name: a key of `CONTENDERS`.
-      data: the images.
-      settings: sizes, steps and optimiser.
-      progress: called after every chunk of steps.
+      cell: a key of `CONTENDERS`, the cell that the task was made with.
+      task: made by `comparison_task`.
+      settings: steps, clip, seeds and flow_examples are used; the rest is fixed by the task.
+      progress: called during training with the number of steps just taken.
     """
-    contender = CONTENDERS[name]
-    cell = contender.make(settings.hidden)
-    net = classifier(cell, CLASSES, GRADIENTS[settings.gradient]())
-    optimizer = optax.chain(
-        optax.clip_by_global_norm(settings.clip),
-        optax.adam(_schedule(contender.learning_rate, settings.steps)),
-    )
-    seeds = jnp.arange(settings.seed, settings.seed + settings.seeds)
-    params = jax.vmap(lambda seed: net.init(jax.random.key(seed), 1))(seeds)
-    state = jax.vmap(partial(start_training, optimizer=optimizer))(params)
-    order = np.stack([_data_order(int(seed), data, settings) for seed in seeds], axis=1)
-
-    measure = partial(_measure, cell, net, data, settings)
-    before = measure(state.params)
-    fit = _fit(net, optimizer, data)
-    accuracy = jax.jit(jax.vmap(partial(_accuracy, net, data)))
-    costs, curve, times = [], [], []
-    for begin in range(0, settings.steps, CHUNK):
-        chunk = order[begin : begin + CHUNK]
-        fit_chunk = fit.lower(state, chunk).compile()  # ahead of the clock; a look-up later
-        started = time.perf_counter()
-        state, cost = jax.block_until_ready(fit_chunk(state, chunk))
-        times.append((time.perf_counter() - started) / len(chunk))
-        costs.append(np.asarray(cost))
-        curve.append(np.asarray(accuracy(state.params)))
-        progress(len(chunk))
-    ends = np.minimum(np.arange(CHUNK, settings.steps + CHUNK, CHUNK), settings.steps)
+    fit_settings = _fit_settings(cell, task, settings)
+    full = resolve(fit_settings, task.recipe)
+    batch = task.batches(settings.seed)[settings.steps]
+    net_before = _first_net(task, initial_state(task, full), batch, settings.seeds)
+    before = measure_flow(net_before, settings.flow_examples)
+    report = _Reporting(full.evaluate_every, progress)
+    result = fit(task, fit_settings, callbacks=[report], quiet=True)
+    if rest := settings.steps % report.every:
+        progress(rest)
+    net_after = _first_net(task, result.state, batch, settings.seeds)
+    evaluations = [entry for entry in result.history if "evaluation" in entry]
+    scores = [logged_values(entry["evaluation"][task.metric.name]) for entry in evaluations]
     return CellResult(
-        curve[-1],
-        np.concatenate(costs).T,
-        ends,
-        np.stack(curve, axis=1),
+        scores[-1],
+        np.stack([logged_values(entry["cost"]) for entry in result.history], axis=1),
+        np.array([entry["step"] for entry in evaluations]),
+        np.stack(scores, axis=1),
         before,
-        measure(state.params),
-        _bounds(contender, params, state.params),
-        1e3 * float(np.median(times)),
+        measure_flow(net_after, settings.flow_examples),
+        _bounds(cell, net_before, net_after),
+        1e3 * float(np.median([1 / entry["steps_per_second"] for entry in result.history])),
+        task.metric,
+        full.log_every,
     )
 
 
-def _schedule(peak: float, steps: int) -> optax.Schedule:
-    warm_up = max(1, steps // 20)
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warm_up, max(steps, warm_up + 1))
+def _fit_settings(cell: str, task: Task, settings: ComparisonSettings) -> Settings:
+    evaluate_every = -(-settings.steps // (_EVALUATIONS * _COST_EVERY)) * _COST_EVERY
+    return Settings(
+        steps=settings.steps,
+        learning_rate=peak_learning_rate(cell, task.recipe),
+        optimizer="adam",
+        weight_decay=0.0,
+        clip_norm=settings.clip,
+        average=0.0,
+        seed=settings.seed,
+        seeds=settings.seeds,
+        evaluate_every=evaluate_every,
+        log_every=_COST_EVERY,
+    )
 
 
-def _data_order(seed: int, data: Digits, settings: ComparisonSettings) -> np.ndarray:
-    """Rows of the training images for every step, [steps, batch]: shuffled epochs."""
-    rng = np.random.default_rng(seed)
-    size = min(settings.batch_size, data.train_labels.size)
-    whole = data.train_labels.size // size
-    epochs = -(-settings.steps // whole)
-    rows = [rng.permutation(data.train_labels.size)[: whole * size] for _ in range(epochs)]
-    return np.concatenate(rows).reshape(-1, size)[: settings.steps]
+class _Reporting(NamedTuple):
+    """A callback that reports how many steps were taken."""
+
+    every: int
+    progress: Progress
+
+    def __call__(
+        self, step: int, state: TrainState, batch: Batch, task: Task, /
+    ) -> dict[str, float]:
+        self.progress(self.every)
+        return {}
 
 
-def _fit(
-    net: Classifier, optimizer: optax.GradientTransformation, data: Digits
-) -> jax.stages.Wrapped:
-    """`(states, rows [steps, seeds, batch]) -> (states, cost [steps, seeds])`."""
-    xs, labels = jnp.asarray(data.train_xs), jnp.asarray(data.train_labels)
-
-    def loss(
-        params: ClassifierParams, carry: Carry, rows: Array, key: Array | None
-    ) -> tuple[Array, tuple[Carry, dict[str, Array]]]:
-        cost = jnp.mean(cross_entropy(net.logits(params, xs[:, rows]), labels[rows]))
-        return cost, (carry, {})
-
-    step = jax.vmap(train_step(loss, optimizer))
-
-    def fit(states: TrainState, rows: Array) -> tuple[TrainState, Array]:
-        def body(states: TrainState, rows: Array) -> tuple[TrainState, Array]:
-            states, metrics = step(states, rows)
-            return states, metrics.cost
-
-        return jax.lax.scan(body, states, rows)
-
-    return jax.jit(fit)
+def _first_net(task: Task, state: TrainState, batch: Batch, seeds: int) -> Recurrence:
+    params = state.params if seeds == 1 else jax.tree.map(lambda x: x[0], state.params)
+    return _recurrence_of(task)(params, batch)
 
 
-def _accuracy(net: Classifier, data: Digits, params: ClassifierParams) -> Array:
-    predicted = jnp.argmax(net.logits(params, jnp.asarray(data.test_xs)), axis=-1)
-    return jnp.mean(predicted == data.test_labels)
+def _recurrence_of(task: Task) -> Callable[[Params, Batch], Recurrence]:
+    if task.recurrence is None:
+        raise NoRecurrenceError(
+            f"task {task.name!r} does not expose its recurrent cell: there is nothing to compare"
+        )
+    return task.recurrence
 
 
-def _measure(
-    cell: Cell,
-    net: Classifier,
-    data: Digits,
-    settings: ComparisonSettings,
-    params: ClassifierParams,
-) -> FlowMeasures:
-    first = jax.tree.map(lambda leaf: leaf[0], params)
-    xs = jnp.asarray(data.test_xs[:, : settings.flow_examples])
-    labels = jnp.asarray(data.test_labels[: settings.flow_examples])
-    return measure_flow(cell, net, first, xs, labels)
-
-
-def _bounds(
-    contender: Contender, before: ClassifierParams, after: ClassifierParams
-) -> tuple[float, float] | None:
-    if contender.activation is None:
+def _bounds(cell: str, before: Recurrence, after: Recurrence) -> tuple[float, float] | None:
+    activation = CONTENDERS[cell].activation
+    if activation is None:
         return None
-    start, end = (
-        pascanu_bound(params.cell.w_h[0], contender.activation).product
-        for params in (before, after)
-    )
+    start, end = (pascanu_bound(net.params.w_h, activation).product for net in (before, after))
     return start, end

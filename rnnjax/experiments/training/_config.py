@@ -1,4 +1,4 @@
-"""config.toml in a run's folder: what the run can be repeated from."""
+"""config.toml in a run's folder: everything needed to repeat the run."""
 
 import hashlib
 import json
@@ -16,26 +16,26 @@ from rnnjax.experiments.tasks import Task
 CONFIG = "config.toml"
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
-NAMES = "names"  # a digest of the task's names, where it has some
-# Tables that are kept, and not compared when a run is resumed: of packages, and of how to look on.
+NAMES = "names"  # a hash of the task's names (words or classes), if it has any
+# Tables that may differ when a run is resumed: package versions, and what is logged.
 VERSIONS, RUN = "versions", "run"
-_KEPT = (VERSIONS, RUN)
+_NOT_COMPARED = (VERSIONS, RUN)
 _FREE = tuple(f"settings.{name}" for name in ("skip_nonfinite", "log_every", "checkpoint_every"))
 
 OTHER_NAMES = (
-    "was trained on data with other words or classes than there are now: give it the same data "
-    "again, or train in another folder"
+    "was trained on data with other words or classes than the present data: use the same data, or "
+    "train in another folder"
 )
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write `config` as TOML, whole or not at all. Entries that are None are left out."""
+    """Write `config` as TOML, atomically. Entries that are None are left out."""
     text = optional("tomli_w").dumps(_plain(config))
     replace_file(folder / CONFIG, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What `write_config` wrote.
+    """Read a run's config.toml.
 
     Raises:
       FileNotFoundError: no run in the folder.
@@ -51,7 +51,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def names_of(task: Task) -> dict[str, str]:
-    """An entry for the config that says by which words or classes the params are numbered."""
+    """A config entry that identifies the words or classes that rows of the params stand for."""
     if not task.names:
         return {}
     text = json.dumps(list(task.names))
@@ -59,43 +59,43 @@ def names_of(task: Task) -> dict[str, str]:
 
 
 def open_run(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
-    """Make a run's folder, or see that the run in it may go on.
+    """Create a run's folder, or check that the run in it can be resumed with this config.
 
     Raises:
-      ValueError: a run is there and is not to be resumed, or was made with another config; or
-        checkpoints are there without one.
+      ValueError: the folder holds a run and `resume` is False, or a run with another config, or
+        checkpoints without a config.
       OSError: the folder cannot be written.
     """
     if not (folder / CONFIG).exists() and _has_checkpoint(folder):
         raise ValueError(
-            f"{folder} holds {CHECKPOINTS} and no {CONFIG}, which says what they are of: put it "
+            f"{folder} holds {CHECKPOINTS} but no {CONFIG} to say what run they belong to: put it "
             f"back, delete {folder / CHECKPOINTS}, or train in another folder"
         )
-    if not (folder / CONFIG).exists() or never_saved(folder):
+    if not (folder / CONFIG).exists() or is_unused(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_config(folder, config)
     elif resume:
         _check_same_config(folder, config)
-        _keep_up(folder, config)
+        _update(folder, config)
     else:
         raise ValueError(
             f"{folder} holds a run already: resume it (resume=True), or train in another folder"
         )
 
 
-def never_saved(folder: Path) -> bool:
-    """Whether there is nothing to lose in a run's folder: no checkpoint and no result."""
+def is_unused(folder: Path) -> bool:
+    """Whether a run's folder holds neither a checkpoint nor a result, so that nothing is lost."""
     return not _has_checkpoint(folder) and not (folder / RESULTS).exists()
 
 
 def _has_checkpoint(folder: Path) -> bool:
-    # One that is not whole yet has another name than its number.
+    # A checkpoint that is still being written has another name than its step.
     checkpoints = folder / CHECKPOINTS
     return checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())
 
 
-def _keep_up(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write down what is free to change when a run is resumed, if it has changed."""
+def _update(folder: Path, config: Mapping[str, Any]) -> None:
+    """Rewrite config.toml if anything that may change on resumption has changed."""
     old = read_config(folder)
     new = {**_plain(config), VERSIONS: old.get(VERSIONS)}
     if new != old:
@@ -103,7 +103,7 @@ def _keep_up(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise ValueError, naming what differs, unless the folder's run has this config."""
+    """Raise ValueError, naming the differences, unless the folder's run has this config."""
     old, new = (_compared(found) for found in (read_config(folder), _plain(config)))
     if old == new:
         return
@@ -131,7 +131,7 @@ def _plain(value: Any) -> Any:
 
 
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    entries = _entries({name: entry for name, entry in config.items() if name not in _KEPT})
+    entries = _entries({name: entry for name, entry in config.items() if name not in _NOT_COMPARED})
     return {name: entry for name, entry in entries if name not in _FREE}
 
 

@@ -1,4 +1,4 @@
-"""`fit`: a task in, trained params and their figures out."""
+"""`fit`: train a task, in memory or into a folder that a run can be resumed from."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,28 @@ from rnnjax._extras import optional
 from rnnjax._files import write_json
 from rnnjax._version import __version__
 from rnnjax.experiments.tasks import Task
+from rnnjax.experiments.training._batches import batch_source, prefetched
 from rnnjax.experiments.training._callbacks import Callback
 from rnnjax.experiments.training._checkpoints import Checkpoints
 from rnnjax.experiments.training._config import RESULTS, VERSIONS, names_of, open_run
-from rnnjax.experiments.training._interrupt import orderly_interrupt
 from rnnjax.experiments.training._log import Log, read_metrics
-from rnnjax.experiments.training._loop import Result, Run, steps_taken
-from rnnjax.experiments.training._prefetch import batch_source, prefetched
-from rnnjax.experiments.training._progress import progress
-from rnnjax.experiments.training._settings import Settings, known, resolved
-from rnnjax.experiments.training._start import initial_state
+from rnnjax.experiments.training._loop import steps_taken, train
+from rnnjax.experiments.training._record import Record, Result
+from rnnjax.experiments.training._settings import ResolvedSettings, Settings, resolve
+from rnnjax.experiments.training._setup import initial_state
 from rnnjax.experiments.training._step import TrainState
+from rnnjax.experiments.training._terminal import deferred_interrupt, progress
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C: the run stopped between two steps, and its checkpoint is written."""
+
+    def __init__(self, message: str, result: Result) -> None:
+        """Keep the result of the steps taken."""
+        super().__init__(message)
+        self.result = result
 
 
 def fit(
@@ -42,43 +51,44 @@ def fit(
 ) -> Result:
     """Train a task.
 
-    With a folder, everything is there: `config.toml`, `metrics.jsonl`, `checkpoints/`, and at the
-    end `results.json`. A run that was killed at any moment goes on with `resume=True` and ends
-    with the params, bit for bit, of one that was not: all randomness is folded from the seed and
-    the step.
+    With a folder, the run writes `config.toml`, `metrics.jsonl`, `checkpoints/`, and at the end
+    `results.json`. All randomness is derived from the seed and the step, so a run that was killed
+    at any moment resumes, with `resume=True`, to bit-identical params.
 
-    Ten steps are handed to the device at once, in a loop that is compiled; `Settings.dispatch` is
-    their number. It is one on the CPU if the loss has convolutions, whose gradients XLA runs many
-    times slower inside a loop.
+    Ten steps are dispatched to the device at once, as one compiled loop (`Settings.dispatch`). On
+    the CPU it is one step if the loss has convolutions, whose gradients XLA runs many times slower
+    inside a loop.
 
-    Several seeds, or batches that are accumulated, may have sequences of several lengths if the
-    batches say which: those with a field `lengths` are padded with zeros to the longest of a step.
+    With several seeds or accumulated batches, the batches of a step may differ in sequence length
+    if they have a field `lengths`: they are zero-padded to the longest.
 
     Args:
       task: what to train.
-      settings: how; what is None in them is taken from the task's recipe.
+      settings: how; where a field is None, the task's recipe decides.
       folder: where to write; None keeps everything in memory.
       callbacks: called during training, each at its own interval.
-      resume: go on with the run in the folder from its last checkpoint. A folder without one
-        starts from the beginning, with other settings too, so that one command serves for both.
-      config: what else the run is to be repeated from, such as the task's options: written to
-        `config.toml` beside the settings and the versions of packages, and compared, as the
-        settings are, when the run is resumed. Of the settings `skip_nonfinite`, `log_every` and
-        `checkpoint_every` may differ then, and a table named `run`.
-      quiet: show nothing. Otherwise a bar on a terminal, and a line for each evaluation elsewhere.
-      tensorboard: write TensorBoard's event files as well, into the folder.
+      resume: continue the run in the folder from its last checkpoint. A folder without a
+        checkpoint starts from step 0, with other settings too, so that one command serves for
+        both.
+      config: what else is needed to repeat the run, such as the task's options: written to
+        `config.toml` beside the settings and package versions, and compared, as the settings are,
+        when the run is resumed. Only `skip_nonfinite`, `log_every`, `checkpoint_every` and a table
+        named `run` may then differ.
+      quiet: show nothing. Otherwise a progress bar on a terminal, elsewhere a line for each
+        evaluation.
+      tensorboard: write TensorBoard event files into the folder as well.
 
     Returns:
-      A `Result` of params, figures and history.
+      A `Result`: params, metrics and history.
 
     Raises:
-      ValueError: settings out of range; a folder that holds another run, or one on data with
+      ValueError: settings out of range; a folder that holds another run, or a run on data with
         other words or classes.
       FloatingPointError: NaN or Inf in the cost or its gradient; the message names the step, the
         first such leaf, and the last checkpoint.
-      Interrupted: Ctrl-C, after a checkpoint; a KeyboardInterrupt whose `result` is that of the
-        steps taken.
-      ImportError: a folder without the packages of `rnnjax[training]`.
+      Interrupted: Ctrl-C, after a checkpoint was written; a KeyboardInterrupt whose `result` is
+        that of the steps taken.
+      ImportError: a folder is given and a package of `rnnjax[training]` is missing.
 
     Example:
       >>> from rnnjax.experiments.tasks import delayed_xor
@@ -87,54 +97,87 @@ def fit(
       >>> result.history[-1]["step"], int(result.state.step)
       (2, 2)
     """
-    settings = resolved(settings, task.recipe)
+    full = resolve(settings, task.recipe)
     if folder is None and (resume or tensorboard):
         raise ValueError("resume and tensorboard need a folder: pass the one of the run")
-    state = initial_state(task, settings)
+    state = initial_state(task, full)
     if folder is None:
-        return _trained(Run(task, settings, callbacks), state, quiet)
-    for package in ("orbax.checkpoint", "tomli_w", *(["tensorboardX"] if tensorboard else [])):
-        optional(package)  # before anything is written
+        return _train(task, full, state, Record(task.metric), callbacks, None, quiet)
+    _check_packages(tensorboard)
     folder = Path(folder)
-    full_config = {
-        "task": task.name,
-        **names_of(task),
-        **(config or {}),
-        "settings": settings._asdict(),
-        VERSIONS: _versions(),
-    }
-    open_run(folder, full_config, resume)
+    open_run(folder, _full_config(task, full, config or {}), resume)
     with closing(Checkpoints(folder)) as checkpoints:
         latest = checkpoints.latest()
         if latest is not None:
             state = checkpoints.restore(latest, state)
         history = [] if latest is None else read_metrics(folder, latest)
         with closing(Log(folder, history, tensorboard)) as log:
-            run = Run(task, settings, callbacks, checkpoints, log, history, folder)
-            result = _trained(run, state, quiet)
-    write_json(folder / RESULTS, _results(run, result))
+            record = Record(task.metric, full.checkpoint_every, checkpoints, log, history)
+            result = _train(task, full, state, record, callbacks, folder, quiet)
+    write_json(folder / RESULTS, _results(task, full, result))
     return result
 
 
-def _trained(run: Run, state: TrainState, quiet: bool) -> Result:
-    begin, steps = steps_taken(state), known(run.settings.steps)
+def _train(
+    task: Task,
+    settings: ResolvedSettings,
+    state: TrainState,
+    record: Record,
+    callbacks: Sequence[Callback],
+    folder: Path | None,
+    quiet: bool,
+) -> Result:
+    begin, steps = steps_taken(state), settings.steps
     with ExitStack() as stack:
-        pressed = stack.enter_context(orderly_interrupt())
-        source = batch_source(run.task, run.settings)
+        interrupted = stack.enter_context(deferred_interrupt())
+        source = batch_source(task, settings)
         batches = stack.enter_context(prefetched(source, range(begin, steps)))
-        show = stack.enter_context(progress(run.task.name, begin, steps, quiet))
-        return run.train(state, batches, pressed, show)
+        show = stack.enter_context(progress(task.name, begin, steps, quiet))
+        state = train(
+            task,
+            settings,
+            state,
+            batches,
+            record,
+            callbacks=callbacks,
+            interrupted=interrupted,
+            show=show,
+        )
+        taken = steps_taken(state)
+        if taken < steps:
+            record.save(taken, state)
+            where = "" if folder is None else f". {record.last_checkpoint}"
+            message = f"interrupted after step {taken} of {steps}{where}"
+            raise Interrupted(message, record.result(state, folder))
+        return record.result(state, folder)
 
 
-def _results(run: Run, result: Result) -> dict[str, Any]:
-    task = run.task
+def _check_packages(tensorboard: bool) -> None:
+    """Import the packages of a run with a folder, before anything is written."""
+    for package in ("orbax.checkpoint", "tomli_w", *(["tensorboardX"] if tensorboard else [])):
+        optional(package)
+
+
+def _full_config(
+    task: Task, settings: ResolvedSettings, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        **names_of(task),
+        **config,
+        "settings": settings.recorded(),
+        VERSIONS: _versions(),
+    }
+
+
+def _results(task: Task, settings: ResolvedSettings, result: Result) -> dict[str, Any]:
     return {
         "task": task.name,
         "metric": task.metric,
         "final": result.metrics,
         "best": result.best,
         "baselines": task.baselines,
-        "steps": run.settings.steps,
+        "steps": settings.steps,
         "skipped": np.asarray(result.state.skipped),
         "seconds": result.seconds,
         "device": str(jax.devices()[0]),

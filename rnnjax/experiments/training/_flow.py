@@ -1,57 +1,39 @@
-"""How the error of a trained or untrained classifier flows back through its cell."""
+"""Gradient flow through the recurrent cell of a task: norms, Jacobians, sensitivity, verdict."""
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import flow
-from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.tasks import Recurrence
-from rnnjax.experiments.training._classifier import Classifier, ClassifierParams, cross_entropy
 
-_LONGEST = 256  # steps that Jacobians and sensitivity maps are taken over
+_LONGEST = 256  # steps that Jacobians and sensitivity maps are computed for
 
 
 class FlowMeasures(NamedTuple):
+    """Gradient flow through a cell at given params."""
+
     norms: np.ndarray  # [T, examples] ‖∂C/∂h_t‖ of each example's own cost
     verdict: flow.Verdict
-    lyapunov: float  # largest exponent, nats a step
+    lyapunov: float  # largest Lyapunov exponent, nats per step
     lags: np.ndarray  # [L]
     log_singular_values: np.ndarray  # [L, S] natural log, of ∂s_T/∂s_{T-lag} for one example
     sensitivity: np.ndarray  # [T, T] ‖∂y_t/∂x_k‖ for one example
 
 
-def measure_flow(
-    cell: Cell, net: Classifier, params: ClassifierParams, xs: Array, labels: Array
-) -> FlowMeasures:
-    """Measure the gradient flow of a many-to-one classifier on a few examples.
+def measure_flow(net: Recurrence, examples: int) -> FlowMeasures:
+    """Measure the gradient flow through the recurrent cell of a task.
 
-    Args:
-      cell: the cell of `net`; its carry has a field `h`.
-      net: the classifier.
-      params: its params.
-      xs: inputs `[T, B, D]`. All B go into the gradient norms and the Lyapunov exponent, the
-        first alone into the singular values and the sensitivity map.
-      labels: their classes `[B]`.
-    """
-    recording = flow.record(cell, params.cell, xs, _sum_of_costs(net, params, labels))
-    norms = flow.gradient_norms(recording.carry_ct, "h")
-    return _measures(cell, params.cell, norms, xs, xs[:, 0])
-
-
-def measure_recurrence(net: Recurrence, examples: int) -> FlowMeasures:
-    """Measure the gradient flow of any task's recurrent part.
-
-    Of sequences of several lengths only the longest of the batch are measured, so that the norms
-    at one lag are of one step.
+    If sequences differ in length, only the longest of the batch are measured, so that each lag
+    belongs to one step.
 
     Args:
       net: what `Task.recurrence` returns; the carry of its cell has a field `h`.
-      examples: how many at most. The first alone, its first 256 steps, goes into the singular
-        values and the sensitivity map.
+      examples: how many at most. Singular values and the sensitivity map are those of the first
+        example alone, over its first 256 steps.
     """
     recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths)
     norms = flow.gradient_norms(recording.carry_ct, "h")
@@ -67,7 +49,7 @@ def measure_recurrence(net: Recurrence, examples: int) -> FlowMeasures:
 
 
 def _measures(cell: Cell, params: Params, norms: Array, xs: Array, one: Array) -> FlowMeasures:
-    """Of the norms `[T, B]` and the inputs `[T, B, D]`, and of one example `[t, D]`."""
+    """From norms `[T, B]`, inputs `[T, B, D]`, and the inputs of one example `[t, D]`."""
     values = flow.log_singular_values(flow.jacobians(cell, params, one))
     return FlowMeasures(
         np.asarray(norms),
@@ -77,18 +59,6 @@ def _measures(cell: Cell, params: Params, norms: Array, xs: Array, one: Array) -
         np.asarray(values.logs),
         np.asarray(flow.sensitivity(cell, params, one)),
     )
-
-
-def _sum_of_costs(
-    net: Classifier, params: ClassifierParams, labels: Array
-) -> Callable[[Carry, Array], Array]:
-    """The examples' costs added up, so that each one's gradient is that of its own cost."""
-
-    def cost(carry: Carry, ys: Array) -> Array:
-        del carry
-        return jnp.sum(cross_entropy(net.head(params, ys[-1]), labels))
-
-    return cost
 
 
 def _verdict(norms: Array) -> flow.Verdict:

@@ -1,4 +1,4 @@
-"""metrics.jsonl, and TensorBoard beside it."""
+"""The log of a run: metrics.jsonl, and TensorBoard event files."""
 
 import json
 import math
@@ -16,16 +16,16 @@ TENSORBOARD = "tensorboard"
 
 
 def read_metrics(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, in order; none if there is no such file.
+    """Read the lines of a run's metrics.jsonl, in order; an empty list if there is no such file.
 
-    A last line that a kill has cut short is left out.
+    A last line that was truncated when the run was killed is dropped.
 
     Args:
       folder: of the run.
-      last: the step after which lines are left out.
+      last: drop the lines of later steps.
 
     Raises:
-      ValueError: a line that is not one of a log; the message gives the file and the line.
+      ValueError: a line that is not a log entry; the message gives the file and the line.
     """
     path = Path(folder) / METRICS
     if not path.exists():
@@ -37,7 +37,7 @@ def read_metrics(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
 
 
 def _read(line: str, where: str) -> dict[str, Any]:
-    """An entry of the log; an empty one of an empty line."""
+    """Parse a log entry; an empty line gives an empty one."""
     try:
         entry = json.loads(line) if line.strip() else {}
     except ValueError:
@@ -47,23 +47,23 @@ def _read(line: str, where: str) -> dict[str, Any]:
     return entry
 
 
-def numbers(value: Any) -> np.ndarray:
-    """A logged figure, or those of several seeds, as floats [n]: None is NaN, "-inf" is -inf."""
+def logged_values(value: Any) -> np.ndarray:
+    """Convert a logged value, or one for each seed, to floats [n]: None is NaN, "-inf" is -inf."""
     each = [value] if np.ndim(value) == 0 else value
     return np.array([math.nan if x is None else float(x) for x in each])
 
 
-def mean_of(value: Any) -> float:
-    """A logged figure, or the mean of those of several seeds."""
+def logged_mean(value: Any) -> float:
+    """Convert a logged value to a float: the mean over seeds, if there are several."""
     with np.errstate(invalid="ignore"):  # of inf and -inf
-        return float(np.mean(numbers(value)))
+        return float(np.mean(logged_values(value)))
 
 
 class Log:
-    """Appends to metrics.jsonl and, if asked, to TensorBoard's event files."""
+    """Appends to metrics.jsonl and, optionally, to TensorBoard event files."""
 
     def __init__(self, folder: Path, kept: list[dict[str, Any]], tensorboard: bool) -> None:
-        """Open a log that goes on after the lines that are kept."""
+        """Open a log that continues after the lines that are kept."""
         path = folder / METRICS
         text = "".join(_line(entry) for entry in kept)
         replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
@@ -75,7 +75,7 @@ class Log:
             self._board = writer(str(folder / TENSORBOARD), purge_step=begin)
 
     def write(self, entry: Mapping[str, Any]) -> None:
-        """Append one line, and hand it to the operating system at once."""
+        """Append one line and flush it."""
         self._file.write(_line(entry))
         self._file.flush()
         if self._board is not None:
@@ -94,11 +94,11 @@ def _line(entry: Mapping[str, Any]) -> str:
 
 
 def _scalars(entry: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """Names and numbers; of several seeds the mean."""
+    """Names and values; the mean over seeds, if there are several."""
     found: list[tuple[str, float]] = []
     for name, value in entry.items():
         if isinstance(value, Mapping):
             found += _scalars(value, f"{prefix}{name}/")
         elif name != "step":
-            found.append((prefix + name, mean_of(value)))
+            found.append((prefix + name, logged_mean(value)))
     return found

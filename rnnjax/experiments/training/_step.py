@@ -11,28 +11,30 @@ import optax
 from rnnjax._checks import is_inexact
 from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.experiments.tasks import Batch, Loss
-from rnnjax.flow._norms import features_norm
+from rnnjax.flow import features_norm
 
 ALL_FINITE = -1  # Metrics.bad_leaf where nothing is wrong
 
 
 class TrainState(NamedTuple):
-    """All that a training run hands from one step to the next."""
+    """Everything that one training step passes to the next."""
 
     params: Params
     opt_state: PyTree
     step: Array  # [] int32, steps taken, skipped ones included
-    skipped: Array  # [] int32, steps whose update was not finite and therefore left out
-    carry: Carry = None  # what the last batch hands to the next one
-    key: Array | None = None  # the PRNG key that each step's own is folded from; None: no dropout
-    average: Params | None = None  # running average of params; None: not kept
+    skipped: Array  # [] int32, steps whose update was skipped because it was not finite
+    carry: Carry = None  # recurrent state passed from one batch to the next
+    key: Array | None = None  # PRNG key that each step folds its number into; None: no dropout
+    average: Params | None = None  # exponential moving average of params; None: not kept
 
 
 class Metrics(NamedTuple):
+    """What one training step measures."""
+
     cost: Array  # [] before the update
     gradient_norm: Array  # [] global norm, before clipping
-    bad_leaf: Array  # [] int32: ALL_FINITE, or which leaf of the gradient is not; see train_step
-    task: dict[str, Array]  # what the loss reports besides, by name
+    bad_leaf: Array  # [] int32: ALL_FINITE, or the first gradient leaf that is not; see train_step
+    task: dict[str, Array]  # further metrics returned by the loss, by name
 
 
 TrainStep = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
@@ -50,10 +52,10 @@ def start_training(
 
     Args:
       params: the weights.
-      optimizer: the transformation that `train_step` is given.
-      carry: before the first batch, of a task that has one.
+      optimizer: the one passed to `train_step`.
+      carry: before the first batch, for tasks that pass a carry from batch to batch.
       key: turns dropout on.
-      average: whether to keep a running average of the params.
+      average: whether to keep an exponential moving average of the params.
     """
     zero = jnp.zeros((), jnp.int32)
     copy = jax.tree.map(jnp.array, params) if average else None
@@ -69,26 +71,25 @@ def train_step(
     average: float = 0.0,
     skip_nonfinite: bool = False,
 ) -> TrainStep:
-    """A step `(state, batch) -> (state, metrics)`: differentiate, clip, update.
+    """Make a training step `(state, batch) -> (state, metrics)`: differentiate, clip, update.
 
         g = ∂/∂θ 1/A Σ_a C(θ; batch_a);        θ ← θ + optimizer(g)
         θ̄ ← θ̄ + (1 - d)/(1 - d^n) (θ - θ̄)        after n updates: Σ_i d^{n-i} θ_i, normalised
 
-    The gradient stops at the carry that comes from the batch before. Metrics.bad_leaf counts the
-    leaves of the gradient in the order of `jax.tree.leaves`; the number of leaves itself means
-    that the cost alone is not finite.
+    The gradient stops at the carry from the previous batch. Metrics.bad_leaf is an index into
+    `jax.tree.leaves` of the gradient; the number of leaves means that only the cost is not finite.
 
     Args:
       loss: `(params, carry, batch, key) -> (cost, (carry, metrics))`, as `Task.loss`.
-      optimizer: any optax transformation, clipping included.
-      accumulate: A, the batches that one step averages the gradient over, one after the other. If
-        it is above 1, every leaf of `batch` has a leading axis of that size. Where each batch's
-        cost is a mean over equally many terms, g is the gradient of the one large batch.
-      compute_dtype: what params are cast to inside the loss, such as "bfloat16"; params,
+      optimizer: any optax transformation, including clipping.
+      accumulate: A, the number of batches whose gradients are averaged, computed one after the
+        other. Above 1, every leaf of `batch` has a leading axis of that size. If each batch's cost
+        is a mean over equally many terms, g is the gradient of one large batch.
+      compute_dtype: the dtype that params are cast to inside the loss, such as "bfloat16"; params,
         gradients, and the carry between steps keep their own dtypes.
-      average: d, the decay of the running average; 0 for none.
-      skip_nonfinite: leave out an update whose cost or gradient is not finite, and count it.
-        Otherwise NaN and Inf reach the params, and Metrics.bad_leaf tells.
+      average: d, the decay of the exponential moving average; 0 for none.
+      skip_nonfinite: skip and count an update whose cost or gradient is not finite. Otherwise NaN
+        and Inf reach the params, and Metrics.bad_leaf reports them.
 
     Returns:
       A pure function for `jit`, `vmap` over seeds and `lax.scan` over batches.
@@ -115,17 +116,24 @@ def train_step(
 
 
 def global_norm(tree: PyTree) -> Array:
-    """The Euclidean norm over all leaves together, without overflow: [], at least float32."""
+    """Compute the Euclidean norm over all leaves together, without overflow.
+
+    Args:
+      tree: arrays.
+
+    Returns:
+      A scalar, at least float32.
+    """
     return features_norm(jax.tree.leaves(tree), 0)
 
 
 def slow_in_loops(jaxpr: Any) -> bool:
-    """Whether XLA runs this many times slower inside a loop: convolutions' gradients on the CPU."""
+    """Whether XLA runs this much slower inside a loop, as it does convolutions on the CPU."""
     return jax.default_backend() == "cpu" and "conv_general_dilated" in str(jaxpr)
 
 
 def leaf_path(params: Params, bad_leaf: int) -> str | None:
-    """The path of the leaf that Metrics.bad_leaf counts; None if it is the cost alone."""
+    """The path of the leaf that Metrics.bad_leaf refers to; None if it is only the cost."""
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
     return jax.tree_util.keystr(paths[bad_leaf]) if bad_leaf < len(paths) else None
 
@@ -182,7 +190,7 @@ def _accumulated(loss: Loss, count: int) -> Callable[..., tuple[Array, dict, Car
 
 
 def _wide(x: Any) -> Any:
-    """The dtype to sum x in: at least float32."""
+    """The dtype in which to sum x: at least float32."""
     return jnp.promote_types(jnp.float32, jnp.result_type(x))
 
 

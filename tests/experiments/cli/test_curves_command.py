@@ -1,4 +1,4 @@
-"""`rnnjax curves`: which runs it draws, under which names."""
+"""`rnnjax curves`: which runs it draws, with which labels."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from rnnjax.experiments.cli._app import run
 
 @pytest.fixture
 def runs(tmp_path):
-    """Two runs of adding that differ in the cell, one of which has not ended, and another task."""
+    """Two runs of adding with different cells, one unfinished, and a run of another task."""
     for name, task, cell in (("a", "adding", "lstm"), ("b", "adding", "gru"), ("c", "sine", "gru")):
         folder = tmp_path / name
         folder.mkdir()
@@ -32,7 +32,7 @@ def runs(tmp_path):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What was handed to `write_curves`, which draws it all the same."""
+    """The arguments of `write_curves`, which is still called."""
     calls: list[tuple[Any, ...]] = []
     write = _curves.write_curves
     monkeypatch.setattr(
@@ -41,7 +41,7 @@ def drawn(monkeypatch):
     return calls
 
 
-def test_runs_are_named_by_what_sets_them_apart(runs, drawn, capsys):
+def test_runs_are_labelled_by_what_distinguishes_them(runs, drawn, capsys):
     out = runs / "new" / "x.png"
     assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"the curves are in {out}\n"
@@ -52,7 +52,7 @@ def test_runs_are_named_by_what_sets_them_apart(runs, drawn, capsys):
     assert (metric.name, metric.goal, baselines) == ("mse", "min", {"mean": 0.2})
 
 
-def test_labels_of_runs_with_one_cell_say_what_else_differs(runs, drawn):
+def test_runs_of_one_cell_are_labelled_by_other_options(runs, drawn):
     for name, length in (("a", 7), ("b", 9)):
         text = f'task = "adding"\n[options]\ncell = "gru"\nlength = {length}\n'
         (runs / name / "config.toml").write_text(text)
@@ -60,13 +60,13 @@ def test_labels_of_runs_with_one_cell_say_what_else_differs(runs, drawn):
     assert [curve.label for curve in drawn[0][0]] == ["length=7", "length=9"]
 
 
-def test_a_run_that_has_not_ended_asks_its_task(runs, drawn):
+def test_an_unfinished_run_takes_metric_and_baselines_from_its_task(runs, drawn):
     assert run(["curves", str(runs / "b"), "--out", str(runs / "x.png")]) == 0
     assert drawn[0][1].name == "mse"
     assert drawn[0][3] == {"mean": pytest.approx(1 / 6)}
 
 
-def test_equal_options_are_told_apart_by_folder(runs, drawn):
+def test_runs_with_equal_options_are_labelled_by_folder(runs, drawn):
     (runs / "a" / "config.toml").write_text('task = "adding"\n[options]\ncell = "gru"\n')
     assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(runs / "x.png")]) == 0
     assert [curve.label for curve in drawn[0][0]] == ["a", "b"]

@@ -1,4 +1,4 @@
-"""`rnnjax train`, from flags and files to results, and what it says when used wrongly."""
+"""`rnnjax train`: from flags and files to results, and error messages on wrong use."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ SHORT = ("--steps", 20, "--evaluate-every", 10, "--log-every", 10)
 
 
 def here(capsys, *arguments):
-    """A command in this process: exit code, standard output, standard error."""
+    """Run a command in this process; returns exit code, standard output, standard error."""
     code = run_here([str(argument) for argument in arguments])
     return code, *capsys.readouterr()
 
@@ -42,10 +42,10 @@ def test_a_run_prints_its_result_beside_the_baseline(trained):
     done, out = trained
     final = json.loads((out / "results.json").read_text("utf-8"))["final"]
     lines = done.stdout.splitlines()
-    assert lines[0] == "parity: accuracy_30 (more is better)"
+    assert lines[0] == "parity: accuracy_30 (higher is better)"
     figures = dict(line.rsplit(maxsplit=1) for line in lines[1:6])
     assert figures["trained"] == f"{final['accuracy_30']:.4g}"
-    assert figures["without a net: guess"] == "0.5"
+    assert figures["baseline: guess"] == "0.5"
     assert figures["loss"] == f"{final['loss']:.4g}"
     assert str(out) in lines[-1]
     assert "\x1b" not in done.stdout + done.stderr
@@ -53,7 +53,7 @@ def test_a_run_prints_its_result_beside_the_baseline(trained):
     assert done.stderr.splitlines()[0] == f"parity: {weights} weights, 20 steps"
 
 
-def test_the_folder_says_all_that_the_run_was_made_from(trained):
+def test_the_config_records_options_settings_and_versions(trained):
     config = tomllib.loads((trained[1] / "config.toml").read_text("utf-8"))
     assert config["task"] == "parity"
     assert config["options"] == {
@@ -79,7 +79,7 @@ def test_a_run_is_repeated_from_its_config(trained, tmp_path):
     assert costs(tmp_path / "again") == costs(first)
 
 
-def test_a_finished_run_resumed_tells_its_result_again(trained, capsys):
+def test_resuming_a_finished_run_prints_its_result_again(trained, capsys):
     done, out = trained
     code, printed, _ = here(capsys, "train", "--out", out, "--resume", "--quiet")
     assert code == 0
@@ -89,7 +89,7 @@ def test_a_finished_run_resumed_tells_its_result_again(trained, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "holds a run already: go on with it by --resume"),
+        ((), "holds a run already: continue it with --resume"),
         (("--resume", "--steps", 30), "settings.steps was 20, is 30"),
         (("--resume", "--hidden", 5), "options.hidden was 4, is 5"),
     ],
@@ -110,7 +110,7 @@ def test_the_folder_of_another_task_is_refused(trained, capsys):
     assert "is of the task 'parity', not of 'adding'" in errors
 
 
-def test_flags_come_before_the_file(tmp_path, capsys):
+def test_flags_override_the_file(tmp_path, capsys):
     file = tmp_path / "plan.toml"
     file.write_text(
         'task = "adding"\n[options]\nlength = 6\nhidden = 3\ncell = "gru"\n'
@@ -130,7 +130,7 @@ def test_flags_come_before_the_file(tmp_path, capsys):
     assert "lyapunov" in read_metrics(out)[-1]["callbacks"]
 
 
-def test_ctrl_c_keeps_the_run_and_resume_ends_it(tmp_path):
+def test_a_run_resumes_after_ctrl_c(tmp_path):
     out, steps = tmp_path / "run", 4000
     arguments = ("train", "parity", *TINY, "--steps", steps, "--out", out)
     process = subprocess.Popen(
@@ -150,7 +150,7 @@ def test_ctrl_c_keeps_the_run_and_resume_ends_it(tmp_path):
         process.kill()
     assert process.returncode == 130
     assert "interrupted after step" in errors
-    assert f"go on with: rnnjax train parity --out {out} --resume" in errors
+    assert f"continue with: rnnjax train parity --out {out} --resume" in errors
     assert "Traceback" not in errors
     assert not (out / "results.json").exists()
     done = run("train", "parity", "--out", out, "--resume", "--quiet")
@@ -173,7 +173,7 @@ def test_nan_stops_with_the_step_and_no_traceback(tmp_path):
     assert (config["options"]["length"], config["settings"]["steps"]) == (6, 2)
 
 
-def test_what_a_run_logs_besides_is_kept_with_it(tmp_path, capsys):
+def test_flow_and_tensorboard_options_are_recorded_in_the_config(tmp_path, capsys):
     first, second = tmp_path / "first", tmp_path / "second"
     flow = ("--flow-every", 5, "--tensorboard", "--quiet")
     assert here(capsys, "train", "parity", *TINY, *SHORT, *flow, "--out", first)[0] == 0
@@ -205,7 +205,7 @@ def test_what_a_run_logs_besides_is_kept_with_it(tmp_path, capsys):
         ),
     ],
 )
-def test_figures_that_are_not_finite_do_not_end_a_run(flags, tmp_path, capsys):
+def test_nonfinite_metrics_do_not_end_a_run(flags, tmp_path, capsys):
     arguments = ("train", "parity", *TINY, "--steps", 20, *flags, "--out", tmp_path / "run")
     code, shown, errors = here(capsys, *arguments)
     assert code == 0, errors
@@ -271,7 +271,7 @@ def test_wrong_use(arguments, message, tmp_path, capsys):
         ('task = "series"\n[options]\ncsv = 1', "csv must be a path in quotes, got 1"),
     ],
 )
-def test_a_bad_file_is_told_with_what_is_wrong_in_it(content, message, tmp_path, capsys):
+def test_errors_in_a_config_file_name_the_file_and_the_problem(content, message, tmp_path, capsys):
     file = tmp_path / "plan.toml"
     file.write_text(content, "utf-8")
     code, _, errors = here(capsys, "train", "--config", file, "--out", tmp_path / "run")
@@ -295,7 +295,7 @@ def test_help_of_a_task_explains_it_and_every_flag(task, capsys, monkeypatch):
     assert "Returns:" not in words
 
 
-def test_help_shows_what_the_recipe_and_the_factory_say(capsys, monkeypatch):
+def test_help_shows_the_defaults_of_recipe_and_factory(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     _, shown, _ = here(capsys, "train", "copying", "--help")
     recipe = TASKS["copying"].make().recipe
@@ -305,25 +305,31 @@ def test_help_shows_what_the_recipe_and_the_factory_say(capsys, monkeypatch):
     assert f"{hidden.help} [default: {hidden.default}]" in words
 
 
-def test_help_says_that_a_recipe_is_the_tasks_own(capsys, monkeypatch):
+def test_help_shows_the_token_of_unknown_words(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, shown, _ = here(capsys, "train", "sentiment", "--help")
+    assert "become <unk>." in shown
+
+
+def test_help_shows_task_default_where_the_recipe_needs_data(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     _, shown, _ = here(capsys, "train", "sentiment", "--help")
     words = " ".join(shown.replace("│", " ").split())
-    assert words.count("[default: (the task's own)]") == len(Recipe._fields)
+    assert words.count("[default: (task default)]") == len(Recipe._fields)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_no_flag_means_two_things(task):
+def test_flags_are_unique(task):
     names = [*fields_of(TASKS[task].make), *fields_of(Settings)]
     names += ["out", "resume", "config", "flow_every", "tensorboard", "quiet", "help"]
     assert len(names) == len(set(names))
 
 
-def test_the_tasks_are_listed_with_all_that_the_table_says():
+def test_the_list_of_tasks_is_complete():
     done = run("tasks")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split() == ["task", "kind", "what", "judged", "by", "source"]
+    assert lines[0].split() == ["task", "kind", "summary", "metric", "source"]
     assert [line.split()[0] for line in lines[1:]] == list(TASKS)
     for line, entry in zip(lines[1:], TASKS.values(), strict=True):
         assert entry.metric

@@ -1,4 +1,4 @@
-"""What a trained net is used for, from the folder of a run to words and numbers."""
+"""Inference commands: from the folder of a run to text, classes and forecasts."""
 
 from pathlib import Path
 
@@ -80,7 +80,7 @@ def of_sentiment(tmp_path_factory, reviews):
     return trained_here(tmp_path_factory, "sentiment", "--data", reviews, *flags)
 
 
-def test_generate_writes_what_the_task_writes(of_language, text, capsys):
+def test_generate_prints_the_text_of_the_task(of_language, text, capsys):
     task = language(text=text, **LANGUAGE)
     params = load(of_language, task, which="best")
     sampling = {"temperature": 0.7, "top_k": 5, "top_p": 0.9}
@@ -95,7 +95,7 @@ def test_generate_writes_what_the_task_writes(of_language, text, capsys):
     assert other != printed
 
 
-def test_a_net_is_not_used_with_other_words_than_it_learned(tmp_path_factory, tmp_path, capsys):
+def test_a_model_is_refused_with_another_vocabulary(tmp_path_factory, tmp_path, capsys):
     text = tmp_path / "text.txt"
     text.write_text("the sea and the sky " * 30, "utf-8")
     out = trained_here(tmp_path_factory, "language", "--text", text, *SMALL)
@@ -111,7 +111,7 @@ def test_a_net_is_not_used_with_other_words_than_it_learned(tmp_path_factory, tm
     assert "put them back" in errors
 
 
-def test_classify_judges_texts_and_the_lines_of_a_file(of_sentiment, reviews, tmp_path, capsys):
+def test_classify_texts_and_the_lines_of_a_file(of_sentiment, reviews, tmp_path, capsys):
     file = tmp_path / "texts.txt"
     file.write_text("a bad bad film\n\nfilm\n", "utf-8")
     texts = ["a good film", "a bad bad film", "film"]
@@ -125,7 +125,7 @@ def test_classify_judges_texts_and_the_lines_of_a_file(of_sentiment, reviews, tm
     ]
 
 
-def test_caption_describes_image_files(tmp_path_factory, tmp_path, capsys):
+def test_caption_image_files(tmp_path_factory, tmp_path, capsys):
     options = {"hidden": 4, "channels": 4, "embedding": 4, "side": 16}
     options |= {"pictures": 20, "test_pictures": 4, "batch_size": 4}
     flags = [str(x) for k, v in options.items() for x in (f"--{k.replace('_', '-')}", v)]
@@ -156,7 +156,7 @@ def test_forecast_is_that_of_the_task_with_the_trained_params(of_series, table):
     np.testing.assert_allclose([float(x) for x in done.stdout.split()], expected, rtol=1e-4)
 
 
-def test_forecast_goes_on_after_a_history(of_series, table, capsys):
+def test_forecast_continues_a_given_history(of_series, table, capsys):
     other = table.parent / "other.csv"
     other.write_text("x,z\n" + "9,4.5\n8,4.6\n" * 5, "utf-8")
     task = series(csv=table, **SERIES)
@@ -168,7 +168,7 @@ def test_forecast_goes_on_after_a_history(of_series, table, capsys):
     np.testing.assert_allclose([float(x) for x in printed.split()], expected, rtol=1e-4)
 
 
-def test_classify_names_what_is_in_image_files(of_digits, tmp_path, capsys):
+def test_classify_image_files(of_digits, tmp_path, capsys):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
     task = sequential_digits(read="rows", hidden=4, batch_size=10)
@@ -216,7 +216,7 @@ def runs(of_series, of_digits, of_language, of_sentiment):
             ("classify", "REVIEWS", "--file", "latin1.txt"),
             "latin1.txt: expected text in UTF-8, got",
         ),
-        (("forecast", "SERIES", "--column", "x"), "--column is of --history"),
+        (("forecast", "SERIES", "--column", "x"), "--column needs --history"),
     ],
 )
 def test_wrong_use(arguments, message, runs, capsys, tmp_path, monkeypatch):
@@ -236,7 +236,7 @@ def test_a_run_of_the_wrong_kind_through_the_entry_point(of_series):
     assert "Traceback" not in done.stderr
 
 
-def test_without_its_data_a_run_says_what_is_missing(tmp_path_factory, table, capsys):
+def test_missing_data_of_a_run_are_named(tmp_path_factory, table, capsys):
     moved = table.parent / "moved.csv"
     moved.write_text(table.read_text("utf-8"), "utf-8")
     flags = ("--csv", moved, "--window", 10, "--horizon", 4, "--hidden", 2)

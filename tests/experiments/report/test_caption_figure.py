@@ -1,4 +1,4 @@
-"""The figure of captions: which panels there are, what they say, and where they are warm."""
+"""The figure of captioned images: its panels, texts and attention maps."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ LOOKED = np.zeros((4, 2, 3))
 LOOKED[0, 0, 0], LOOKED[1, 1, 2], LOOKED[2] = 0.8, 0.4, 1 / 6
 
 
-def test_each_word_has_a_panel_that_is_warm_where_the_net_looked():
+def test_each_word_has_a_panel_with_its_attention():
     rows = [
         CaptionRow(IMAGE, "a red dog", (FAR, "two cats"), LOOKED),
         CaptionRow(IMAGE, "dogs", ("dogs",), LOOKED[:2]),
@@ -40,7 +40,7 @@ def test_each_word_has_a_panel_that_is_warm_where_the_net_looked():
     assert not any(axis.texts for axis in second)
 
 
-def test_without_attention_the_caption_stands_beside_the_picture():
+def test_without_attention_the_caption_is_beside_the_image():
     rows = [CaptionRow(IMAGE, "two dogs", ("two cats",)), CaptionRow(IMAGE, "dogs")]
     with style():
         figure = caption_figure(rows)
@@ -53,7 +53,7 @@ def test_without_attention_the_caption_stands_beside_the_picture():
 
 
 def test_it_is_written_to_a_file(tmp_path):
-    rows = [CaptionRow(IMAGE, "", looked=LOOKED[:1])]
+    rows = [CaptionRow(IMAGE, "", attention=LOOKED[:1])]
     assert write_captions(rows, tmp_path / "x") == tmp_path / "x.png"
     assert np.asarray(Image.open(tmp_path / "x.png")).min() == 0
     with pytest.raises(ValueError, match="at least one picture"):

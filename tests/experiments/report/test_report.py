@@ -5,10 +5,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from rnnjax.experiments.report import write_figures, write_json
-from rnnjax.experiments.report._style import LOOKS
-from rnnjax.experiments.tasks import digits
-from rnnjax.experiments.training import CONTENDERS, ComparisonSettings, train_and_measure
+from rnnjax.experiments.report import LOOKS, write_figures, write_json
+from rnnjax.experiments.training import (
+    CONTENDERS,
+    ComparisonSettings,
+    comparison_task,
+    train_and_measure,
+)
 
 
 class Point(NamedTuple):
@@ -37,7 +40,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert json.loads(path.read_text("utf-8")) == {"kept": 1}
 
 
-def test_every_contender_has_a_look_of_its_own():
+def test_every_cell_has_a_distinct_look():
     assert set(LOOKS) == set(CONTENDERS)
     for field in ("label", "color", "dashes", "marker"):
         looks = [getattr(look, field) for look in LOOKS.values()]
@@ -48,8 +51,8 @@ def test_every_contender_has_a_look_of_its_own():
 
 
 def test_figures_of_any_number_of_cells(tmp_path):
-    settings = ComparisonSettings(hidden=4, steps=3, batch_size=8, flow_examples=2)
-    result = train_and_measure("irnn", digits(0), settings)
+    task = comparison_task("digits", "irnn", 4, {"batch_size": 8})
+    result = train_and_measure("irnn", task, ComparisonSettings(steps=3, flow_examples=2))
     write_figures({"irnn": result}, tmp_path)
     stems = ("gradient_norms", "learning_curves", "sensitivity", "singular_values")
     expected = sorted(f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png"))

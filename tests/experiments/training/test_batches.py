@@ -1,27 +1,27 @@
-"""How batches reach the steps: drawn ahead, and several at once."""
+"""Batches: grouped, prefetched, stacked and padded."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import rnnjax.experiments.training._watch as watch
+import rnnjax.experiments.training._dispatch as dispatch
 from rnnjax.experiments.tasks import sentiment, speech
 from rnnjax.experiments.training import Settings, fit
-from rnnjax.experiments.training._prefetch import batch_source, prefetched
+from rnnjax.experiments.training._batches import batch_source, prefetched
 
 
 def test_batches_of_one_shape_are_grouped_and_others_are_not():
     shapes = iter([2, 2, 2, 2, 3, 2, 2, 2, 2])
     batches = (np.zeros(size) for size in shapes)
-    groups = list(watch.grouped(batches, 8, 3))
+    groups = list(dispatch.grouped(batches, 8, 3))
     assert [[len(group) for group in item] for item in groups] == [[3], [1, 1, 1], [1], [1]]
     assert len(next(batches)) == 2  # none was taken too many
 
 
 def test_batches_too_large_to_copy_are_not_grouped(monkeypatch):
-    monkeypatch.setattr(watch, "_LARGE", 2 * 8 * 4 - 1)
-    groups = list(watch.grouped(iter([np.zeros(4)] * 4), 4, 2))
+    monkeypatch.setattr(dispatch, "_LARGE", 2 * 8 * 4 - 1)
+    groups = list(dispatch.grouped(iter([np.zeros(4)] * 4), 4, 2))
     assert [[len(group) for group in item] for item in groups] == [[1, 1], [1, 1]]
 
 
@@ -61,7 +61,7 @@ TASKS = {
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_padding_to_the_longest_of_a_step_changes_no_loss(name, tmp_path):
+def test_padding_to_the_longest_of_a_step_does_not_change_the_loss(name, tmp_path):
     task = TASKS[name](tmp_path)
     params = task.init(jax.random.key(0))
     settings = Settings(seeds=2, accumulate=2)

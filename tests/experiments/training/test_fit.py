@@ -1,4 +1,4 @@
-"""What `fit` computes, logs and tells."""
+"""What `fit` computes, logs and reports."""
 
 import math
 import signal
@@ -12,9 +12,9 @@ import pytest
 from tiny_task import RECIPE, B, N, TinyBatch, batch_of, shuffled, tiny_task
 
 from rnnjax.experiments.training import Interrupted, Settings, fit
-from rnnjax.experiments.training._log import mean_of, numbers
-from rnnjax.experiments.training._settings import resolved
-from rnnjax.experiments.training._start import initial_state
+from rnnjax.experiments.training._log import logged_mean, logged_values
+from rnnjax.experiments.training._settings import resolve
+from rnnjax.experiments.training._setup import initial_state
 
 
 def trained(task, folder=None, callbacks=(), **settings):
@@ -39,12 +39,12 @@ class Spy(NamedTuple):
         return {"first": float(state.params.out[0])}
 
 
-def test_it_is_the_loop_that_anyone_would_write(plain):
+def test_fit_is_a_plain_optax_loop(plain):
     task = tiny_task()
     batches = task.batches(0)
     schedule = optax.warmup_cosine_decay_schedule(0.02 / 5, 0.02, 4, 40)
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adamw(schedule, weight_decay=0))
-    params = initial_state(task, resolved(Settings(), RECIPE)).params
+    params = initial_state(task, resolve(Settings(), RECIPE)).params
     state = optimizer.init(params)
     costs, norms = [], []
     for n in range(40):
@@ -78,7 +78,7 @@ def test_it_evaluates_at_its_interval_and_at_the_end(plain):
     assert plain.best == {"step": 40, "value": plain.metrics["mse"]}
 
 
-def test_the_best_is_by_the_metrics_goal():
+def test_best_follows_the_goal_of_the_metric():
     task = tiny_task()
     values = iter([3.0, 1.0, math.nan, 2.0])
     scripted = task._replace(evaluate=lambda params: {"mse": next(values)})
@@ -90,7 +90,7 @@ def test_the_best_is_by_the_metrics_goal():
     assert trained(scripted, steps=4, evaluate_every=1).best == {"step": 3, "value": "inf"}
 
 
-def test_figures_that_are_no_numbers_are_logged_and_shown(tmp_path, capsys):
+def test_nonfinite_metrics_are_logged_and_shown(tmp_path, capsys):
     values = iter([math.nan, math.inf, -math.inf, math.inf])
     task = tiny_task()._replace(evaluate=lambda params: {"mse": next(values)})
     fit(task, Settings(steps=1), tmp_path / "one", tensorboard=True)
@@ -100,18 +100,18 @@ def test_figures_that_are_no_numbers_are_logged_and_shown(tmp_path, capsys):
     assert next(values) == math.inf
 
 
-def test_logged_figures_are_read_as_floats():
+def test_logged_values_are_read_as_floats():
     np.testing.assert_array_equal(
-        numbers([None, "inf", "-inf", 2.5]), [np.nan, np.inf, -np.inf, 2.5]
+        logged_values([None, "inf", "-inf", 2.5]), [np.nan, np.inf, -np.inf, 2.5]
     )
-    np.testing.assert_array_equal(numbers("-inf"), [-np.inf])
-    assert mean_of([1.0, 2.0]) == 1.5
-    assert mean_of([1.0, "inf"]) == math.inf
-    assert math.isnan(mean_of(["-inf", "inf"]))
-    assert math.isnan(mean_of(None))
+    np.testing.assert_array_equal(logged_values("-inf"), [-np.inf])
+    assert logged_mean([1.0, 2.0]) == 1.5
+    assert logged_mean([1.0, "inf"]) == math.inf
+    assert math.isnan(logged_mean(["-inf", "inf"]))
+    assert math.isnan(logged_mean(None))
 
 
-def test_how_many_steps_are_dispatched_at_once_changes_nothing(plain):
+def test_the_number_of_steps_per_dispatch_changes_nothing(plain):
     for dispatch in (1, 3, 5):
         other = trained(tiny_task(), log_every=5, dispatch=dispatch)
         close(other.params, plain.params)
@@ -156,7 +156,7 @@ def in_halves(seed):
     return [half(shuffled(seed)[n // 2], n % 2) for n in range(20)]
 
 
-def test_accumulated_batches_follow_each_other():
+def test_accumulated_batches_are_consecutive():
     whole = trained(tiny_task(), steps=10)
     split = trained(tiny_task(batches=in_halves), steps=10, accumulate=2)
     close(split.params, whole.params, rtol=1e-4)
@@ -212,7 +212,7 @@ def test_callbacks_see_the_first_seed_and_the_first_accumulated_batch():
 
 
 def poisoned(at, where="targets"):
-    """Batches of which the one of a step holds a NaN."""
+    """Batches with NaN targets at one step."""
 
     def batches(seed):
         good = shuffled(seed)
@@ -237,7 +237,7 @@ def test_nan_stops_at_its_step_and_names_the_leaf():
         trained(tiny_task(batches=poisoned(3)), seeds=2)
 
 
-def test_nan_is_left_out_and_counted_if_asked_for():
+def test_nonfinite_updates_are_skipped_and_counted_on_request():
     result = trained(tiny_task(batches=poisoned(17)), skip_nonfinite=True, log_every=5)
     assert [entry["skipped"] for entry in result.history] == [0] * 3 + [1] * 5
     assert all(np.isfinite(entry["cost"]) for entry in result.history)
@@ -301,7 +301,7 @@ def test_ctrl_c_ends_between_two_steps_with_a_checkpoint(tmp_path):
     assert [entry["step"] for entry in rest.history] == [5, 7, *range(10, 41, 5)]
 
 
-def test_a_line_for_each_evaluation_and_none_if_quiet(capsys):
+def test_one_line_per_evaluation_unless_quiet(capsys):
     fit(tiny_task(), Settings(steps=4, evaluate_every=2, log_every=1))
     lines = capsys.readouterr().err.splitlines()
     assert [line.split()[:2] for line in lines] == [["tiny", "2/4"], ["tiny", "4/4"]]
@@ -310,7 +310,7 @@ def test_a_line_for_each_evaluation_and_none_if_quiet(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_bar_on_a_terminal(monkeypatch, capsys):
+def test_a_progress_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     fit(tiny_task(), Settings(steps=4, evaluate_every=2))
@@ -320,6 +320,6 @@ def test_a_bar_on_a_terminal(monkeypatch, capsys):
     assert "mse" in shown
 
 
-def test_the_tiny_task_has_as_many_examples_as_it_says():
+def test_the_size_of_the_tiny_task():
     assert batch_of(np.arange(N)).xs.shape[1] == N
     assert tiny_task().batches(0)[0].targets.shape == (B,)

@@ -35,7 +35,7 @@ def with_lengths(task, lengths):
     return task._replace(recurrence=recurrence)
 
 
-def test_norms_and_exponent_are_those_of_the_laboratory(case):
+def test_norms_and_exponent_equal_those_of_rnnjax_flow(case):
     task, batch, params = case
     net = task.recurrence(params, batch)
     norms = flow.gradient_norms(flow.record(net.cell, net.params, net.xs, net.cost).carry_ct)
@@ -48,7 +48,7 @@ def test_norms_and_exponent_are_those_of_the_laboratory(case):
     np.testing.assert_allclose(found["lyapunov"], np.mean(exponents), rtol=1e-5)
 
 
-def test_the_exponent_is_of_as_many_examples_as_asked_for(case):
+def test_the_exponent_is_averaged_over_the_given_number_of_examples(case):
     task, batch, params = case
     net = task.recurrence(params, batch)
     exponents = flow.lyapunov_spectrum(net.cell, net.params, net.xs[:, :2], 1)
@@ -76,7 +76,7 @@ def test_padding_has_no_influence(case):
     np.testing.assert_allclose(found["lyapunov"], np.mean(exponents), rtol=1e-4)
 
 
-def test_an_identity_net_hands_the_error_on_unchanged(case):
+def test_the_identity_cell_has_constant_gradient_norm(case):
     task, batch, params = case
     cell = rnnjax.identity_rnn(4)
     identity = cell.init(jax.random.key(0), 2)
@@ -108,7 +108,7 @@ def test_it_is_logged_during_training():
 
 def test_wrong_use_is_refused(case):
     task, batch, params = case
-    with pytest.raises(ValueError, match="'tiny' does not say what its recurrence is"):
+    with pytest.raises(ValueError, match="'tiny' does not expose its recurrent cell"):
         measured(task._replace(recurrence=None), batch, params)
     with pytest.raises(ValueError, match="every must be at least 1"):
         flow_callback(0)

@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, and when it goes on."""
+"""The folder of a run: its files, and when it can be resumed."""
 
 import json
 import struct
@@ -43,7 +43,7 @@ def test_the_config_can_be_read_back(finished):
     assert Settings(**config["settings"])._replace(seed=3).steps == 6
 
 
-def test_a_run_knows_the_words_that_its_params_are_numbered_by(tmp_path):
+def test_a_run_is_refused_with_another_vocabulary(tmp_path):
     task = tiny_task()._replace(names=("a", "b"))
     run(tmp_path, task=task)
     assert len(read_config(tmp_path)["names"]) == 16
@@ -51,13 +51,13 @@ def test_a_run_knows_the_words_that_its_params_are_numbered_by(tmp_path):
     run(tmp_path, task=task, resume=True)
     for names in (("b", "a"), ("a b",), ()):
         other = tiny_task()._replace(names=names)
-        with pytest.raises(ValueError, match="other words or classes than there are now"):
+        with pytest.raises(ValueError, match="other words or classes than the present data"):
             load(tmp_path, other)
-        with pytest.raises(ValueError, match="other words or classes than there are now"):
+        with pytest.raises(ValueError, match="other words or classes than the present data"):
             run(tmp_path, task=other, resume=True)
 
 
-def test_results_say_what_was_reached_and_by_what(finished):
+def test_results_record_metrics_and_versions(finished):
     folder, result = finished
     content = json.loads((folder / "results.json").read_text("utf-8"))
     assert content["task"] == "tiny"
@@ -78,7 +78,7 @@ def test_the_history_is_the_log(finished):
 
 
 def records(path):
-    """The records of a file of TensorBoard's events: length, checksum, bytes, checksum."""
+    """The records of a TensorBoard event file: length, checksum, bytes, checksum."""
     data, place = path.read_bytes(), 0
     while place < len(data):
         (size,) = struct.unpack_from("<Q", data, place)
@@ -86,7 +86,7 @@ def records(path):
         place += size + 16
 
 
-def test_tensorboard_has_the_same_figures(finished):
+def test_tensorboard_has_the_same_values(finished):
     from tensorboardX.proto.event_pb2 import Event
 
     folder, result = finished
@@ -102,7 +102,7 @@ def test_tensorboard_has_the_same_figures(finished):
     np.testing.assert_allclose(found[6, "evaluation/mse"], mse, rtol=1e-6)
 
 
-def test_a_finished_run_that_is_resumed_is_left_as_it_is(finished, tmp_path):
+def test_resuming_a_finished_run_changes_nothing(finished, tmp_path):
     folder = tmp_path / "run"
     first = run(folder)
     again = run(folder, resume=True)
@@ -112,7 +112,7 @@ def test_a_finished_run_that_is_resumed_is_left_as_it_is(finished, tmp_path):
     assert not (folder / "tensorboard").exists()
 
 
-def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
+def test_numpy_scalars_are_written_as_numbers(tmp_path):
     settings = SHORT._replace(learning_rate=np.float32(0.25), seed=np.int64(3))
     run(tmp_path, settings, config={"options": {"hidden": np.int32(4), "wide": np.bool_(True)}})
     config = read_config(tmp_path)
@@ -130,7 +130,7 @@ def test_a_bad_line_of_the_log_is_named(bad, tmp_path):
         run(tmp_path, resume=True)
 
 
-def test_another_run_is_not_written_over(finished):
+def test_another_run_is_not_overwritten(finished):
     before = read_metrics(finished[0])
     with pytest.raises(ValueError, match="holds a run already: resume it"):
         run(finished[0])
@@ -166,7 +166,7 @@ def test_resume_and_tensorboard_need_a_folder():
             fit(tiny_task(), SHORT, quiet=True, **{option: True})
 
 
-def test_lines_after_the_checkpoint_and_cut_lines_are_dropped(tmp_path):
+def test_lines_after_the_checkpoint_and_truncated_lines_are_dropped(tmp_path):
     whole = run(tmp_path / "whole")
     folder = tmp_path / "killed"
     with pytest.raises(RuntimeError, match="lights out"):
@@ -191,7 +191,7 @@ class LightsOut:
         raise RuntimeError("lights out")
 
 
-def test_a_run_without_a_checkpoint_begins_anew(tmp_path):
+def test_a_run_without_a_checkpoint_starts_over(tmp_path):
     with pytest.raises(RuntimeError, match="lights out"):
         run(tmp_path, callbacks=[LightsOut(1)])
     assert steps_saved(tmp_path) == []
@@ -199,7 +199,7 @@ def test_a_run_without_a_checkpoint_begins_anew(tmp_path):
     assert [line["step"] for line in result.history] == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_run_without_a_checkpoint_leaves_its_folder_to_another(tmp_path):
+def test_a_folder_without_a_checkpoint_can_be_reused(tmp_path):
     for resume in (False, True):
         folder = tmp_path / str(resume)
         with pytest.raises(RuntimeError, match="lights out"):
@@ -211,7 +211,7 @@ def test_a_run_without_a_checkpoint_leaves_its_folder_to_another(tmp_path):
         assert "options" not in read_config(folder)
 
 
-def test_a_run_that_met_nan_goes_on_as_its_message_says(tmp_path):
+def test_a_run_stopped_by_nan_resumes_as_its_message_says(tmp_path):
     good = tiny_task().batches(0)
     batches = [
         good[n] if n != 4 else good[n]._replace(targets=good[n].targets * np.nan) for n in range(6)
@@ -220,8 +220,8 @@ def test_a_run_that_met_nan_goes_on_as_its_message_says(tmp_path):
     with pytest.raises(FloatingPointError, match=r"step 5: .*checkpoints/4\. Lower .*") as info:
         run(tmp_path, task=task)
     assert str(info.value).endswith(
-        "Lower learning_rate or clip_norm, in another folder, or resume this run and leave such "
-        "updates out with skip_nonfinite"
+        "Lower learning_rate or clip_norm, in another folder, or resume this run and skip such "
+        "updates with skip_nonfinite"
     )
     result = run(tmp_path, SHORT._replace(skip_nonfinite=True), task=task, resume=True)
     assert int(result.state.skipped) == 1
@@ -229,7 +229,7 @@ def test_a_run_that_met_nan_goes_on_as_its_message_says(tmp_path):
     assert read_config(tmp_path)["settings"]["skip_nonfinite"] is True
 
 
-def test_how_often_a_run_is_logged_and_saved_may_change(tmp_path):
+def test_log_and_checkpoint_intervals_may_change_on_resumption(tmp_path):
     with pytest.raises(RuntimeError, match="lights out"):
         run(tmp_path, callbacks=[LightsOut(3)])
     settings = SHORT._replace(log_every=2, checkpoint_every=None)
@@ -239,7 +239,7 @@ def test_how_often_a_run_is_logged_and_saved_may_change(tmp_path):
     assert "checkpoint_every" not in read_config(tmp_path)["settings"]
 
 
-def test_checkpoints_without_a_config_are_not_gone_on_with(tmp_path):
+def test_checkpoints_without_a_config_are_refused(tmp_path):
     run(tmp_path)
     (tmp_path / "config.toml").unlink()
     for resume in (False, True):
@@ -266,8 +266,8 @@ def test_the_last_two_and_the_best_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("every", [None, 3])
-def test_the_best_that_is_kept_is_the_one_that_is_reported(every, tmp_path, monkeypatch):
-    monkeypatch.setattr("rnnjax.experiments.training._loop._SAVING_SHARE", 1e-9)
+def test_the_best_checkpoint_is_the_reported_best(every, tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnjax.experiments.training._record._SAVING_SHARE", 1e-9)
     settings = SHORT._replace(steps=10, checkpoint_every=every)
     task = scripted([5, 4, 1, 1, 2])
     result = run(tmp_path, settings, task=task)
@@ -278,7 +278,7 @@ def test_the_best_that_is_kept_is_the_one_that_is_reported(every, tmp_path, monk
     jax.tree.map(np.testing.assert_array_equal, best, kept[0])
 
 
-def test_a_resumed_run_knows_its_best(tmp_path):
+def test_a_resumed_run_remembers_its_best(tmp_path):
     with pytest.raises(RuntimeError, match="lights out"):
         run(tmp_path, SHORT, task=scripted([1, 3]), callbacks=[LightsOut(5)])
     result = run(tmp_path, task=scripted([2]), resume=True)
@@ -297,7 +297,7 @@ class Keep:
         return {}
 
 
-def test_a_score_that_is_no_number_is_the_worst(tmp_path):
+def test_a_nan_score_is_the_worst(tmp_path):
     run(tmp_path, task=scripted([float("nan"), 7.0, float("nan")]))
     assert steps_saved(tmp_path) == [4, 6]
     checkpoints = Checkpoints(tmp_path, read_only=True)
@@ -321,7 +321,7 @@ def test_without_an_interval_saving_takes_a_small_share_of_the_time(tmp_path, mo
     assert len(saved) < 100
 
 
-def test_load_gives_the_average_and_one_of_several_seeds(tmp_path):
+def test_load_returns_the_moving_average_of_one_seed(tmp_path):
     result = run(tmp_path, SHORT._replace(seeds=2, average=0.5))
     for member in range(2):
         loaded = load(tmp_path, tiny_task(), member=member)
@@ -334,17 +334,17 @@ def test_load_gives_the_average_and_one_of_several_seeds(tmp_path):
         load(tmp_path, tiny_task(), member=2)
 
 
-def test_load_says_what_is_wrong(finished, tmp_path):
+def test_errors_of_load(finished, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no run"):
         load(tmp_path, tiny_task())
-    with pytest.raises(ValueError, match=r"not those of task 'tiny'.*options in .*config\.toml"):
+    with pytest.raises(ValueError, match=r"do not fit task 'tiny'.*options in .*config\.toml"):
         load(finished[0], tiny_task(hidden=5))
     with pytest.raises(ValueError, match="did you mean 'best'"):
         load(finished[0], tiny_task(), which="bets")
 
 
 class Absent(NamedTuple):
-    """Finds modules before all others, and says that a package is not there."""
+    """An import hook that makes one package appear missing."""
 
     package: str
 

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment goes on as if it had not been."""
+"""A run that is killed at any moment resumes to bit-identical results."""
 
 import random
 import signal
@@ -15,8 +15,8 @@ from tiny_task import RECIPE, tiny_task
 
 from rnnjax.experiments.training import load, read_metrics
 from rnnjax.experiments.training._checkpoints import Checkpoints
-from rnnjax.experiments.training._settings import resolved
-from rnnjax.experiments.training._start import initial_state
+from rnnjax.experiments.training._settings import resolve
+from rnnjax.experiments.training._setup import initial_state
 
 SCRIPT = Path(__file__).with_name("run_tiny.py")
 KILLS = 3
@@ -36,7 +36,7 @@ def finish(folder):
 
 
 def kill(folder, rng):
-    """Kill a run a random while after it has logged some new lines."""
+    """Kill a run at a random time after it has logged some new lines."""
     enough = len(read_metrics(folder)) + rng.randint(2, 8)
     process = start(folder)
     while len(read_metrics(folder)) < enough and process.poll() is None:
@@ -49,7 +49,7 @@ def kill(folder, rng):
 
 def final_state(folder):
     task = tiny_task(dropout=0.2, stateful=True)
-    like = initial_state(task, resolved(SETTINGS, RECIPE))
+    like = initial_state(task, resolve(SETTINGS, RECIPE))
     checkpoints = Checkpoints(folder, read_only=True)
     state = checkpoints.restore(checkpoints.latest(), like)
     checkpoints.close()
@@ -74,7 +74,7 @@ def runs(tmp_path_factory):
     return whole, killed
 
 
-def test_params_and_all_other_state_are_the_same_bits(runs):
+def test_the_final_state_is_bit_identical(runs):
     whole, killed = map(final_state, runs)
     assert int(whole.step) == 160
     for (path, one), (_, other) in zip(
@@ -83,7 +83,7 @@ def test_params_and_all_other_state_are_the_same_bits(runs):
         np.testing.assert_array_equal(one, other, err_msg=jax.tree_util.keystr(path))
 
 
-def test_averages_are_loaded_and_are_the_same_bits(runs):
+def test_the_loaded_average_is_bit_identical(runs):
     whole, killed = (load(folder, tiny_task(dropout=0.2)) for folder in runs)
     jax.tree.map(np.testing.assert_array_equal, whole, killed)
     averages = final_state(runs[0]).average
@@ -96,7 +96,7 @@ def test_every_line_is_logged_once(runs):
     assert killed == whole
 
 
-def test_nothing_half_written_is_left(runs):
+def test_no_partial_files_are_left(runs):
     names = {path.name for path in runs[1].rglob("*")}
     assert not [name for name in names if "tmp" in name or "partial" in name]
     assert (runs[1] / "results.json").exists()

@@ -8,15 +8,15 @@ import optax
 import pytest
 from tiny_task import RECIPE
 
-from rnnjax.experiments.training import OPTIMIZERS, Settings, resolved
-from rnnjax.experiments.training._settings import learning_rates, make_optimizer
+from rnnjax.experiments.training import OPTIMIZERS, Settings, resolve
+from rnnjax.experiments.training._setup import learning_rates, make_optimizer
 
 
 def of(**changes):
-    return resolved(Settings(**changes), RECIPE)
+    return resolve(Settings(**changes), RECIPE)
 
 
-def test_the_recipe_fills_in_what_is_not_given():
+def test_the_recipe_fills_in_unset_fields():
     full = of(steps=7, clip_norm=2.0)
     assert full.steps == 7
     assert full.clip_norm == 2.0
@@ -24,11 +24,21 @@ def test_the_recipe_fills_in_what_is_not_given():
         assert getattr(full, name) == getattr(RECIPE, name)
     assert of().clip_norm == RECIPE.clip_norm
     assert of(clip_norm=math.inf).clip_norm == math.inf
-    assert resolved(Settings(), RECIPE._replace(clip_norm=None)).clip_norm == math.inf
+    assert resolve(Settings(), RECIPE._replace(clip_norm=None)).clip_norm == math.inf
 
 
 def test_every_field_of_a_recipe_can_be_set():
     assert set(RECIPE._fields) <= set(Settings._fields)
+
+
+def test_no_resolved_field_is_none_and_automatic_ones_are_not_recorded():
+    full = of()
+    assert full._fields == Settings._fields
+    assert None not in full
+    automatic = {"compute_dtype", "checkpoint_every", "dispatch"}
+    assert set(full.recorded()) == set(Settings._fields) - automatic
+    chosen = {"compute_dtype": "bfloat16", "checkpoint_every": 3, "dispatch": 2}
+    assert {name: of(**chosen).recorded()[name] for name in chosen} == chosen
 
 
 @pytest.mark.parametrize(
@@ -104,7 +114,7 @@ def test_gradients_too_large_for_their_squares_are_clipped_and_not_lost():
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimiser_is_optaxs(name):
+def test_every_optimizer_is_that_of_optax(name):
     params, grads = jnp.array([1.0, -2.0]), jnp.array([0.3, 0.1])
     factory = getattr(optax, name)
     decay = "weight_decay" in inspect.signature(factory).parameters

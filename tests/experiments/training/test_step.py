@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,25 +7,19 @@ import pytest
 from tiny_task import TinyBatch, batch_of, tiny_task
 
 import rnnjax
-from rnnjax.experiments.training import (
-    TrainState,
-    classifier,
-    cross_entropy,
-    global_norm,
-    start_training,
-    train_step,
-)
+from rnnjax import scenarios
+from rnnjax.experiments.training import TrainState, global_norm, start_training, train_step
 from rnnjax.experiments.training._step import ALL_FINITE, leaf_path, slow_in_loops
 
 T, B, D, H, K = 6, 5, 2, 4, 3
-NET = classifier(rnnjax.gru(H), K)
+NET = scenarios.many_to_one(rnnjax.gru(H), nn.Dense(K, param_dtype=float))
 XS = jnp.asarray(np.random.default_rng(0).normal(size=(T, B, D)))
 LABELS = jnp.array([0, 2, 1, 1, 0])
 
 
 def cost(params, batch):
     xs, labels = batch
-    return jnp.mean(cross_entropy(NET.logits(params, xs), labels))
+    return scenarios.cross_entropy(NET.apply(params, xs), labels)
 
 
 def loss(params, carry, batch, key):
@@ -40,22 +35,8 @@ def one_weight(value, **options):
     return start_training({"w": jnp.array([value])}, optax.sgd(0.1), **options)
 
 
-def test_logits_are_a_dense_layer_on_the_last_output():
-    params = NET.init(jax.random.key(0), D)
-    carry, _ = rnnjax.unroll(rnnjax.gru(H), params.cell, XS)
-    dense = params.head["params"]
-    by_hand = np.asarray(carry.h) @ np.asarray(dense["kernel"]) + np.asarray(dense["bias"])
-    np.testing.assert_allclose(NET.logits(params, XS), by_hand, rtol=1e-12)
-
-
-def test_cross_entropy_is_minus_log_probability():
-    logits = np.array([[1.0, 2.0, 0.5]])
-    expected = -(2.0 - np.log(np.exp(logits).sum()))
-    np.testing.assert_allclose(cross_entropy(jnp.asarray(logits), jnp.array([1])), [expected])
-
-
-def test_one_step_is_the_optimisers_by_hand():
-    params = NET.init(jax.random.key(0), D)
+def test_one_step_is_clipped_gradient_descent():
+    params = NET.init(jax.random.key(0), XS)
     limit, rate = 0.1, 0.5
     optimizer = optax.chain(optax.clip_by_global_norm(limit), optax.sgd(rate))
     state = start_training(params, optimizer)
@@ -73,7 +54,7 @@ def test_one_step_is_the_optimisers_by_hand():
 
 def test_cost_falls_on_a_fixed_batch():
     optimizer = optax.adam(0.05)
-    state = start_training(NET.init(jax.random.key(1), D), optimizer)
+    state = start_training(NET.init(jax.random.key(1), XS), optimizer)
     step = train_step(loss, optimizer)
     batch = (XS, LABELS)
 
@@ -85,7 +66,7 @@ def test_cost_falls_on_a_fixed_batch():
     assert float(costs[-1]) < 0.1 * float(costs[0])
 
 
-def test_accumulation_is_the_large_batch():
+def test_accumulation_equals_the_large_batch():
     task = tiny_task()
     params = jax.tree.map(lambda x: x.astype(jnp.float64), task.init(jax.random.key(0)))
     optimizer = optax.adam(0.1)
@@ -105,7 +86,7 @@ def test_accumulation_is_the_large_batch():
     assert not np.allclose(one.params.out, params.out)
 
 
-def test_accumulation_hands_the_carry_on_and_sums_bfloat16_in_float32():
+def test_accumulation_passes_the_carry_and_sums_bfloat16_in_float32():
     def counting(params, carry, batch, key):
         return jnp.sum(params * batch), (carry + batch, {"carry": carry})
 
@@ -136,7 +117,7 @@ def test_convolutions_are_kept_out_of_loops():
     assert in_a_loop(squares, {"w": weights}, jnp.ones(2)) == (False, True)
 
 
-def test_bfloat16_computes_near_float32_and_leaves_the_params_so():
+def test_bfloat16_is_close_to_float32_and_keeps_the_dtype_of_params():
     task = tiny_task(stateful=True)
     optimizer = optax.adam(0.01)
     batch = jax.tree.map(jnp.asarray, batch_of(np.arange(4)))
@@ -157,7 +138,7 @@ def test_bfloat16_computes_near_float32_and_leaves_the_params_so():
     assert runs["bfloat16"][-1] < runs["bfloat16"][0]
 
 
-def test_average_is_the_normalised_geometric_sum():
+def test_average_is_the_normalized_exponential_moving_average():
     decay = 0.7
     state = one_weight(1.0, average=True)
     step = train_step(squares, optax.sgd(0.1), average=decay)
@@ -171,7 +152,7 @@ def test_average_is_the_normalised_geometric_sum():
         )
 
 
-def test_nonfinite_updates_are_left_out_and_counted():
+def test_nonfinite_updates_are_skipped_and_counted():
     state = one_weight(2.0, average=True, carry=jnp.zeros(()))
     step = train_step(squares, optax.sgd(0.1), average=0.5, skip_nonfinite=True)
     good, _ = step(state, jnp.asarray(1.0))
@@ -205,7 +186,7 @@ def test_the_first_bad_leaf_is_named():
     assert leaf_path(params, 2) is None
 
 
-def test_each_step_has_a_key_of_its_own_that_the_state_determines():
+def test_each_step_has_its_own_key_derived_from_the_state():
     def noisy(params, carry, batch, key):
         return jnp.sum(params["w"]) * jax.random.uniform(key), (carry, {})
 
@@ -219,7 +200,7 @@ def test_each_step_has_a_key_of_its_own_that_the_state_determines():
         state = new
 
 
-def test_no_gradient_crosses_from_one_batch_into_the_next():
+def test_no_gradient_crosses_between_batches():
     def chained(params, carry, batch, key):
         new = carry * params["w"][0] + batch
         return new, (new, {})

@@ -1,4 +1,4 @@
-"""A task that is learnt in a second, with whatever a test wants of one."""
+"""A task that is learned in a second, with options for tests."""
 
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ class TinyParams(NamedTuple):
 
 
 def examples():
-    """[N, T, D], and what is to be said about each, [N]."""
+    """Inputs [N, T, D] and targets [N]."""
     xs = np.random.default_rng(0).normal(size=(N, T, D)).astype(np.float32)
     return xs, xs.sum(axis=(1, 2)).astype(np.float32)
 
@@ -41,7 +41,7 @@ def shuffled(seed, size=B):
 
 
 def tiny_task(*, hidden=4, dropout=0.0, stateful=False, batches=shuffled, recipe=RECIPE):
-    """Say the sum of a sequence's entries. Float32 throughout, whatever the default is."""
+    """Predict the sum of the entries of a sequence, in float32 whatever the default is."""
     cell = rnnjax.gru(hidden)
 
     def init(key):

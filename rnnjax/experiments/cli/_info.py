@@ -1,4 +1,4 @@
-"""`rnnjax doctor`: what is installed, what runs, and why not."""
+"""`rnnjax tasks` and `rnnjax doctor`: what there is to train, and what is installed."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -9,13 +9,24 @@ from rich.table import Table
 
 from rnnjax._extras import EXTRAS, missing
 from rnnjax._version import __version__
+from rnnjax.experiments.cli._output import show_rows
+from rnnjax.experiments.tasks import TASKS
 from rnnjax.methods import AVAILABILITY, instruction_set
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy")
 
 
+def show_tasks() -> None:
+    """Print a row for each task."""
+    rows = [
+        (name, entry.kind, entry.summary, entry.metric, entry.source)
+        for name, entry in TASKS.items()
+    ]
+    show_rows(("task", "kind", "summary", "metric", "source"), rows)
+
+
 def run_doctor() -> None:
-    """Print the report."""
+    """Print versions, devices, methods and extras."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("rnnjax", __version__)
     table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")

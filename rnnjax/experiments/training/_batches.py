@@ -1,4 +1,4 @@
-"""Batches drawn ahead of time, in a thread of their own."""
+"""Batches: those of one step stacked, drawn ahead of time in a thread, or cached."""
 
 import queue
 import threading
@@ -11,18 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.experiments.tasks import Batch, Task
-from rnnjax.experiments.training._settings import Settings
+from rnnjax.experiments.tasks import Batch, Batches, Task
+from rnnjax.experiments.training._settings import ResolvedSettings
 
-_AHEAD = 4  # batches ready at most
+_AHEAD = 4  # batches in the queue at most
+_CACHE_BYTES = 2**28
 
 
-def batch_source(task: Task, settings: Settings) -> Callable[[int], Batch]:
-    """`step -> batch` as `train_step` takes it, from resolved settings.
+def batch_source(task: Task, settings: ResolvedSettings) -> Callable[[int], Batch]:
+    """A function `step -> batch`, in the form that `train_step` takes.
 
-    Accumulated batches lie along a leading axis, and before it the seeds, where there are several
-    of them. The n-th seed's batches are those of a run with that seed alone, but that sequences
-    shorter than others of the step are padded, where the batches have lengths.
+    Several accumulated batches are stacked along a leading axis; several seeds are stacked along
+    another axis before it. The batches of a seed are those of a run with that seed alone, except
+    that sequences are zero-padded to the longest of the step, if the batches have lengths.
     """
     streams = [task.batches(settings.seed + n) for n in range(settings.seeds)]
     count = settings.accumulate
@@ -40,7 +41,7 @@ def batch_source(task: Task, settings: Settings) -> Callable[[int], Batch]:
 
 def _stacked(batches: list[Batch]) -> Batch:
     lengths: list[Any] = [getattr(batch, "lengths", None) for batch in batches]
-    # Tasks tell padding by the lengths. Without any, or with fewer examples, it would count.
+    # Padding is recognized by the lengths; without them, padded steps and examples would count.
     may_pad = lengths[0] is not None and len({np.shape(each) for each in lengths}) == 1
     try:
         return jax.tree.map(_stack_padded if may_pad else _stack, *batches)
@@ -49,12 +50,12 @@ def _stacked(batches: list[Batch]) -> Batch:
         raise ValueError(
             "accumulate and seeds above 1 need batches of one shape, got "
             f"{' and '.join(dict.fromkeys(shapes))}: set both to 1, pad to one length, or "
-            "give the batches a field lengths [B], which the loss keeps to"
+            "give the batches a field lengths [B] that the loss respects"
         ) from None
 
 
 def _stack_padded(*leaves: Any) -> Any:
-    """A stack of arrays, each with zeros at the end of its axes up to the largest."""
+    """Stack arrays, each zero-padded at the end of its axes to the largest size."""
     shapes = [np.shape(leaf) for leaf in leaves]
     if len(set(shapes)) == 1 or len(set(map(len, shapes))) > 1:
         return _stack(*leaves)
@@ -75,13 +76,44 @@ def _stack(*leaves: Any) -> Any:
     return np.stack(leaves)
 
 
+def cached_batches(batches: Callable[[int], Batches]) -> Callable[[int], Batches]:
+    """Cache the batches of a task in memory, for several runs on the same data.
+
+    The first 256 MiB of batches are cached; those drawn after that are drawn again each time.
+
+    Args:
+      batches: `Task.batches`.
+
+    Returns:
+      A function `seed -> Batches` like it.
+    """
+    kept: dict[tuple[int, int], Batch] = {}
+    left = _CACHE_BYTES
+
+    class Cached:
+        def __init__(self, seed: int) -> None:
+            self._seed, self._drawn = seed, batches(seed)
+
+        def __getitem__(self, step: int, /) -> Batch:
+            nonlocal left
+            found = kept.get((self._seed, step))
+            if found is None:
+                found = self._drawn[step]
+                left -= sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(found))
+                if left >= 0:
+                    kept[self._seed, step] = found
+            return found
+
+    return Cached
+
+
 @contextmanager
 def prefetched(draw: Callable[[int], Batch], steps: range) -> Iterator[Iterator[Batch]]:
-    """Yield an iterator of `draw(step)` on the device, for the steps of a range in order.
+    """Yield an iterator over `draw(step)`, on the device, for the steps of a range in order.
 
-    Batches that are made on the device are merely asked for ahead of time by drawing them, as
-    JAX does not wait. Others are drawn in a thread. What `draw` raises is raised where the batch
-    is taken.
+    Batches that consist of JAX arrays are drawn where they are taken, as JAX dispatches
+    asynchronously; others are drawn ahead in a thread. An exception in `draw` is raised where the
+    batch is taken.
     """
     if not steps:
         yield iter(())

@@ -1,4 +1,4 @@
-"""What a trained net is used for: `rnnjax generate`, `caption`, `classify`, and so on."""
+"""Inference with a trained model: `rnnjax generate`, `caption`, `classify` and the like."""
 
 import inspect
 import sys
@@ -11,41 +11,39 @@ import jax
 import numpy as np
 import typer
 
-from rnnjax.experiments.cli._errors import errors_of, said
+from rnnjax.experiments.cli._output import errors_of, message_of, show_rows
 from rnnjax.experiments.cli._plan import make_task, read_plan
-from rnnjax.experiments.cli._results import show_rows
-from rnnjax.experiments.training import load
-from rnnjax.experiments.training._config import CONFIG
+from rnnjax.experiments.training import CONFIG, load
 
-_SHOWN = 128  # pixels of a side of an image in a figure
+_FIGURE_SIDE = 128  # pixels along a side of each image in a figure
 
 
 class Trained(NamedTuple):
-    """A run's folder, and which of its params."""
+    """A run's folder, and which of its params to load."""
 
     folder: Path
-    best: bool = False  # those of the best checkpoint instead of the last
-    member: int = 0  # of a run that trained several seeds
+    best: bool = False  # the best checkpoint instead of the last
+    member: int = 0  # index among the seeds of the run
 
-    def use(self, name: str) -> Callable[..., Any]:
-        """The function `Task.infer[name]` of the run's task, with its trained params.
+    def infer(self, name: str) -> Callable[..., Any]:
+        """`Task.infer[name]` of the run's task, with the trained params bound.
 
         Raises:
-          FileNotFoundError: no run in the folder, or data that its task needs are not there.
-          ValueError: the task has no such use; the message names those that it has.
+          FileNotFoundError: no run in the folder, or the data of its task are missing.
+          ValueError: the task has no such inference; the message names those that it has.
         """
         if not (self.folder / CONFIG).is_file():
             raise FileNotFoundError(
-                f"{self.folder} holds no run: expected a folder with a {CONFIG}, as rnnjax train "
-                "makes it"
+                f"{self.folder} holds no run: expected a folder with a {CONFIG}, as written by "
+                "rnnjax train"
             )
         plan = read_plan(self.folder)
         try:
             task = make_task(plan)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{said(error)}; a trained net needs the data that it learned from, for the words "
-                f"or classes in it: put them back, or change [options] in {self.folder / CONFIG}"
+                f"{message_of(error)}; a trained model needs its training data for the words or "
+                f"classes in them: put them back, or change [options] in {self.folder / CONFIG}"
             ) from None
         if name not in task.infer:
             able = " or ".join(f"rnnjax {use}" for use in task.infer) or "nothing but training"
@@ -57,15 +55,15 @@ class Trained(NamedTuple):
 
 
 def generate(run: Trained, prompt: str, length: int, seed: int, **sampling: Any) -> None:
-    """Print a prompt and what the net writes after it."""
+    """Print a prompt and the model's continuation."""
     with errors_of("generate"):
-        typer.echo(run.use("generate")(prompt, length, key=jax.random.key(seed), **sampling))
+        typer.echo(run.infer("generate")(prompt, length, key=jax.random.key(seed), **sampling))
 
 
 def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | None) -> None:
-    """Print a sentence for each image, and draw a figure of them if there is a file for it."""
+    """Print a caption for each image, and draw a figure of them if a file is given."""
     with errors_of("caption"):
-        paths, describe = _existing(images), run.use("caption")
+        paths, describe = _existing(images), run.infer("caption")
         found = [describe(path, beams=beams, looked=True) for path in paths]
         show_rows(
             ("image", "caption"),
@@ -76,7 +74,7 @@ def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | Non
             from rnnjax.experiments.tasks.captions import read_image
 
             rows = [
-                CaptionRow(read_image(path, _SHOWN), each.caption, looked=each.looked)
+                CaptionRow(read_image(path, _FIGURE_SIDE), each.caption, attention=each.looked)
                 for path, each in zip(paths, found, strict=True)
             ]
             figure.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +84,7 @@ def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | Non
 def classify(run: Trained, things: Sequence[str], file: Path | None, **options: Any) -> None:
     """Print a class and its probability for each text, image or sound file."""
     with errors_of("classify"):
-        label_all = run.use("classify")
+        label_all = run.infer("classify")
         of_texts = "texts" in inspect.signature(label_all).parameters
         if file is not None and not of_texts:
             raise ValueError("--file is for runs that classify texts: name the files themselves")
@@ -94,7 +92,7 @@ def classify(run: Trained, things: Sequence[str], file: Path | None, **options: 
         if not things:
             raise ValueError(f"expected {'texts' if of_texts else 'files'} to classify, got none")
         inputs = things if of_texts else _existing(things)
-        found = label_all(inputs, **_taken(label_all, options))
+        found = label_all(inputs, **_supported(label_all, options))
         rows = [
             (label, f"{share:.3f}", thing)
             for (label, share), thing in zip(found, things, strict=True)
@@ -106,27 +104,27 @@ def transcribe(run: Trained, files: Sequence[Path]) -> None:
     """Print the words in each sound file."""
     with errors_of("transcribe"):
         paths = _existing(files)
-        words = run.use("transcribe")(paths)
+        words = run.infer("transcribe")(paths)
         show_rows(("file", "words"), list(zip(map(str, paths), words, strict=True)))
 
 
 def forecast(run: Trained, steps: int | None, history: Path | None, column: str | None) -> None:
-    """Print the values that come next, one step in each line."""
+    """Print the forecast values, one step per line."""
     with errors_of("forecast"):
         if column is not None and history is None:
-            raise ValueError("--column is of --history: name the table that has it by --history")
-        ahead = run.use("forecast")
+            raise ValueError("--column needs --history: name the table with the column there")
+        predict = run.infer("forecast")
         options: dict[str, Any] = {} if steps is None else {"steps": steps}
         if history is not None:
-            _taken(ahead, {"history": history})
+            _supported(predict, {"history": history})
             options["history"] = _history(run, history, column)
-        values = np.asarray(ahead(**options))
+        values = np.asarray(predict(**options))
         for row in values.reshape(len(values), -1):
             typer.echo(" ".join(f"{value:.6g}" for value in row))
 
 
 def _history(run: Trained, path: Path, column: str | None) -> np.ndarray:
-    """A column of a table, by default the one that the net was trained on."""
+    """Read a column of a table, by default the one that the model was trained on."""
     from rnnjax.experiments.tasks.forecasting import read_column
 
     options = read_plan(run.folder).options
@@ -138,8 +136,8 @@ def _history(run: Trained, path: Path, column: str | None) -> np.ndarray:
     ).values
 
 
-def _taken(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Options that are not None or False; ValueError if the function has none of the name."""
+def _supported(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The options that are not None or False; ValueError if the function does not take one."""
     wanted = {name: value for name, value in options.items() if value is not None}
     wanted = {name: value for name, value in wanted.items() if value is not False}
     for name in wanted:
@@ -149,7 +147,7 @@ def _taken(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, A
 
 
 def _existing(names: Sequence[str | Path]) -> list[Path]:
-    """Files by their names; FileNotFoundError if one of them is not there."""
+    """Convert names to paths; FileNotFoundError if a file does not exist."""
     paths = [Path(name) for name in names]
     for path in paths:
         if not path.is_file():
@@ -158,7 +156,7 @@ def _existing(names: Sequence[str | Path]) -> list[Path]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The texts in a file, one a line; of standard input if it is called `-`."""
+    """Read texts from a file, one per line; from standard input if the path is `-`."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

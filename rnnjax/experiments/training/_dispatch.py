@@ -1,0 +1,185 @@
+"""Several training steps per dispatch to the device, and running totals of their metrics."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._types import Array, PyTree
+from rnnjax.experiments.tasks import Batch, Task
+from rnnjax.experiments.training._settings import ResolvedSettings
+from rnnjax.experiments.training._setup import task_step
+from rnnjax.experiments.training._step import (
+    ALL_FINITE,
+    Metrics,
+    TrainState,
+    TrainStep,
+    slow_in_loops,
+)
+
+_GROUP = 10  # steps per dispatch
+_IN_FLIGHT = 2  # dispatches before the first of them is waited for
+_LARGE = 2**26  # bytes of batches above which stacking them is not worth the copy
+
+
+class Totals(NamedTuple):
+    """Sums over the steps since the last log entry; [seeds, ...] if there are several."""
+
+    finite: Array  # [] int32, steps whose cost and gradient were finite
+    clipped: Array  # [] int32, steps whose gradient norm exceeded clip_norm
+    cost: Array  # [] sum over the finite steps
+    gradient_norm: Array  # [] likewise
+    task: dict[str, Array]  # likewise
+    bad_step: Array  # [] int32, the first step that was not finite, counted from 1; 0: none
+    bad_leaf: Array  # [] int32, Metrics.bad_leaf of that step
+    bad_cost: Array  # [] cost of that step
+
+
+GroupedStep = Callable[[TrainState, Totals, tuple[Batch, ...]], tuple[TrainState, Totals, Array]]
+
+
+class Dispatch(NamedTuple):
+    """The compiled step of a run, and how many steps are dispatched at once."""
+
+    run: GroupedStep
+    no_steps: Totals  # totals over zero steps
+    group: int
+
+
+class Taken(NamedTuple):
+    """What a stretch of steps leads to."""
+
+    state: TrainState
+    batch: Batch  # of the last step
+    steps: int
+    totals: Totals  # on the host
+    seconds: float
+
+
+def make_dispatch(
+    task: Task, settings: ResolvedSettings, state: TrainState, batch: Batch
+) -> Dispatch:
+    """Compile the step for batches like the first one."""
+    step = task_step(task, settings)
+    traced = step.trace(state, batch)
+    group = settings.dispatch or (1 if slow_in_loops(traced.jaxpr) else _GROUP)
+    run = jax.jit(grouped_step(step, settings.clip_norm), donate_argnums=(0, 1))
+    return Dispatch(run, zero_totals(traced.out_info[1]), group)
+
+
+def take_steps(
+    dispatch: Dispatch,
+    state: TrainState,
+    batches: Iterator[Batch],
+    count: int,
+    interrupted: Callable[[], bool],
+) -> Taken:
+    """Take `count` steps, or fewer on Ctrl-C, without waiting for each."""
+    began = time.perf_counter()
+    totals, batch, taken = dispatch.no_steps, None, 0
+    costs: deque[Array] = deque()
+    for groups in grouped(batches, count, dispatch.group):
+        for group in groups:
+            state, totals, cost = dispatch.run(state, totals, group)
+            taken += len(group)
+            batch = group[-1]
+            costs.append(cost)
+            if len(costs) > _IN_FLIGHT:
+                costs.popleft().block_until_ready()
+        if interrupted():
+            break
+    totals = jax.device_get(totals)
+    return Taken(state, batch, taken, totals, time.perf_counter() - began)
+
+
+def grouped_step(step: TrainStep, clip_norm: float) -> GroupedStep:
+    """`(state, totals, batches) -> (state, totals, last cost)`: one step for each batch.
+
+    Several batches must have one shape; their steps run in a loop on the device.
+    """
+
+    def one(
+        carried: tuple[TrainState, Totals], batch: Batch
+    ) -> tuple[tuple[TrainState, Totals], Array]:
+        state, totals = carried
+        new, metrics = step(state, batch)
+        return (new, _added(totals, metrics, new.step, clip_norm)), metrics.cost
+
+    def run(
+        state: TrainState, totals: Totals, batches: tuple[Batch, ...]
+    ) -> tuple[TrainState, Totals, Array]:
+        if len(batches) == 1:
+            carried, cost = one((state, totals), batches[0])
+            return *carried, cost
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
+        carried, costs = jax.lax.scan(one, (state, totals), stacked)
+        return *carried, costs[-1]
+
+    return run
+
+
+def grouped(batches: Iterator[Batch], count: int, size: int) -> Iterator[list[tuple[Batch, ...]]]:
+    """Split `count` batches into groups of `size`, and batches of unequal shapes into single ones.
+
+    The remainder comes one by one. The groups do not depend on where a run was stopped between two
+    of the yielded items, so a resumed run computes bit-identical results.
+    """
+    while count:
+        group = tuple(islice(batches, size if count >= size else 1))
+        count -= len(group)
+        alike = len({_shapes(batch) for batch in group}) == 1 and _bytes(group) <= _LARGE
+        yield [group] if alike else [(batch,) for batch in group]
+
+
+def _shapes(batch: Batch) -> tuple[Any, ...]:
+    leaves, tree = jax.tree.flatten(batch)
+    return tree, *((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(tree))
+
+
+def zero_totals(metrics: Metrics) -> Totals:
+    """The totals over zero steps, as numpy arrays, for metrics of the given shapes."""
+    sums = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), metrics)
+    none: Any = np.zeros(metrics.cost.shape, np.int32)
+    return Totals(none, none, sums.cost, sums.gradient_norm, sums.task, none, none, sums.cost)
+
+
+def _added(totals: Totals, metrics: Metrics, step: Array, clip_norm: float) -> Totals:
+    finite = metrics.bad_leaf == ALL_FINITE
+
+    def add(total: Array, value: Array) -> Array:
+        return total + jnp.where(finite, value, 0).astype(total.dtype)
+
+    first = ~finite & (totals.bad_step == 0)
+    return Totals(
+        totals.finite + finite,
+        totals.clipped + (metrics.gradient_norm > clip_norm),
+        add(totals.cost, metrics.cost),
+        add(totals.gradient_norm, metrics.gradient_norm),
+        jax.tree.map(add, totals.task, metrics.task),
+        jnp.where(first, step, totals.bad_step),
+        jnp.where(first, metrics.bad_leaf, totals.bad_leaf),
+        jnp.where(first, metrics.cost, totals.bad_cost),
+    )
+
+
+def means(totals: Totals, steps: int) -> dict[str, Any]:
+    """Mean metrics over the steps, for a log entry; NaN if no step was finite."""
+
+    def mean(total: Array) -> np.ndarray:
+        return np.where(totals.finite > 0, total / np.maximum(totals.finite, 1), np.nan)
+
+    return {
+        "cost": mean(totals.cost),
+        "gradient_norm": mean(totals.gradient_norm),
+        "clip_rate": np.asarray(totals.clipped) / steps,
+        "training": jax.tree.map(mean, totals.task),
+    }

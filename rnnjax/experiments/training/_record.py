@@ -1,0 +1,146 @@
+"""What a run keeps: its history and log, the best score, and when to write checkpoints."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._files import plain
+from rnnjax._types import Array, Params
+from rnnjax.experiments.tasks import Metric
+from rnnjax.experiments.training._checkpoints import Checkpoints
+from rnnjax.experiments.training._log import Log, logged_mean
+from rnnjax.experiments.training._step import TrainState
+
+_SAVING_SHARE = 0.05  # of the time spent on checkpoints, at most, where no interval is given
+
+
+class Result(NamedTuple):
+    """What `fit` returns. With several seeds, params and state have a leading axis."""
+
+    params: Params  # as evaluated: the exponential moving average if one is kept
+    metrics: dict[str, Any]  # of the last evaluation: floats, or lists with one for each seed
+    best: dict[str, Any]  # "step" and "value" of the first best evaluation, by the task's metric
+    history: list[dict[str, Any]]  # the lines of metrics.jsonl
+    state: TrainState
+    seconds: float  # of training and evaluation, over all resumptions
+    folder: Path | None
+
+
+class Record:
+    """The record of one run, in memory and, with a log and checkpoints, on disk."""
+
+    def __init__(
+        self,
+        metric: Metric,
+        checkpoint_every: int = 0,
+        checkpoints: Checkpoints | None = None,
+        log: Log | None = None,
+        history: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Continue from the history of the steps already taken."""
+        self.history = list(history)
+        self._metric = metric
+        self._checkpoint_every = checkpoint_every
+        self._checkpoints = checkpoints
+        self._log = log
+        self._saved = None if checkpoints is None else checkpoints.latest()
+        scores = (self._score(entry) for entry in self.history if "evaluation" in entry)
+        self._best = max(scores, default=-math.inf)
+        self._next_save = 0.0  # by the clock, where no interval is given
+        earlier = self.history[-1]["seconds"] if self.history else 0.0
+        self._began = time.perf_counter() - earlier
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, over all resumptions."""
+        return time.perf_counter() - self._began
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether any state has been saved."""
+        return self._saved is not None
+
+    @property
+    def last_checkpoint(self) -> str:
+        """A sentence that says where the last checkpoint is."""
+        if self._checkpoints is None or self._saved is None:
+            return "There is no checkpoint"
+        return f"The last checkpoint is {self._checkpoints.folder / str(self._saved)}"
+
+    def add(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Append an entry to the history and the log; returns it as plain Python values."""
+        logged = plain(jax.tree.map(np.asarray, {**entry, "seconds": self.seconds}))
+        self.history.append(logged)
+        if self._log is not None:
+            self._log.write(logged)
+        return logged
+
+    def save_if_due(self, entry: Mapping[str, Any], state: TrainState, is_last: bool) -> None:
+        """Write a checkpoint after the last step, after the best evaluation, or at its interval."""
+        step, is_evaluated = entry["step"], "evaluation" in entry
+        score = self._score(entry) if is_evaluated else -math.inf
+        is_best = score > self._best
+        if is_last or is_best or self._is_due(step, is_evaluated):
+            self.save(step, state, score if is_best else None)
+        self._best = max(self._best, score)
+
+    def save(self, step: int, state: TrainState, score: float | None = None) -> None:
+        """Write a checkpoint, unless there is one of this step or the run has no folder."""
+        if self._checkpoints is None or self._saved == step:
+            return
+        if not _all_finite(state.params):
+            raise FloatingPointError(
+                f"step {step}: the params hold NaN or Inf. {self.last_checkpoint}. {self.advice()}"
+            )
+        began = time.perf_counter()
+        self._checkpoints.save(step, state, score)
+        self._saved, ended = step, time.perf_counter()
+        self._next_save = ended + (ended - began) / _SAVING_SHARE
+
+    def advice(self) -> str:
+        """What to change after NaN or Inf."""
+        elsewhere = ", in another folder" if self.has_checkpoint else ""
+        return f"Lower learning_rate or clip_norm{elsewhere}"
+
+    def result(self, state: TrainState, folder: Path | None) -> Result:
+        """The result of the steps taken so far."""
+        evaluations = [entry for entry in self.history if "evaluation" in entry]
+        best = max(evaluations, key=self._score, default=None)
+        name = self._metric.name
+        return Result(
+            evaluated_params(state),
+            evaluations[-1]["evaluation"] if evaluations else {},
+            {"step": best["step"], "value": best["evaluation"][name]} if best else {},
+            self.history,
+            state,
+            self.seconds,
+            folder,
+        )
+
+    def _score(self, entry: Mapping[str, Any]) -> float:
+        """Higher is better; the mean over seeds; NaN counts as the worst."""
+        value = logged_mean(entry["evaluation"][self._metric.name])
+        if math.isnan(value):
+            return -math.inf
+        return value if self._metric.goal == "max" else -value
+
+    def _is_due(self, step: int, is_evaluated: bool) -> bool:
+        if self._checkpoint_every:
+            return step % self._checkpoint_every == 0
+        return is_evaluated and time.perf_counter() >= self._next_save
+
+
+def evaluated_params(state: TrainState) -> Params:
+    """The params to evaluate: the exponential moving average if one is kept."""
+    return state.params if state.average is None else state.average
+
+
+@jax.jit
+def _all_finite(params: Params) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params)]))

@@ -1,0 +1,90 @@
+"""From settings to what a run needs: optimizer, learning rates, initial state, compiled step."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rnnjax._types import Array, PyTree
+from rnnjax.experiments.tasks import Task
+from rnnjax.experiments.training._settings import ResolvedSettings, has_weight_decay
+from rnnjax.experiments.training._step import TrainState, global_norm, start_training, train_step
+
+# Folded into the seed's key. Tasks fold the step into it, which stays far below these numbers.
+_INIT, _DROPOUT = 2**31 - 1, 2**31 - 2
+
+
+def learning_rates(settings: ResolvedSettings) -> optax.Schedule:
+    """The learning rate as a function of the step.
+
+    It rises linearly over the n steps of the warm-up, starting from peak/(n + 1).
+    """
+    steps, peak = settings.steps, settings.learning_rate
+    rise = round(settings.warmup * steps)
+    if settings.schedule == "constant":
+        return optax.linear_schedule(peak / (rise + 1), peak, rise) if rise else lambda _: peak
+    return optax.warmup_cosine_decay_schedule(peak / (rise + 1), peak, rise, max(steps, rise + 1))
+
+
+def make_optimizer(settings: ResolvedSettings) -> optax.GradientTransformation:
+    """The optimizer: clip by value, clip by global norm, then the named optimizer of optax."""
+    parts: list[optax.GradientTransformation] = []
+    if math.isfinite(settings.clip_value):
+        parts.append(optax.clip(settings.clip_value))
+    if math.isfinite(settings.clip_norm):
+        parts.append(_clip_by_global_norm(settings.clip_norm))
+    decays = has_weight_decay(settings.optimizer)
+    options = {"weight_decay": settings.weight_decay} if decays else {}
+    named = getattr(optax, settings.optimizer)
+    return optax.chain(*parts, named(learning_rates(settings), **options))
+
+
+def _clip_by_global_norm(limit: float) -> optax.GradientTransformation:
+    """As `optax.clip_by_global_norm`, without overflow.
+
+    optax's norm overflows from about 1e19 on in float32, and its clipping then sets every gradient
+    to zero.
+    """
+
+    def update(updates: PyTree, state: Any, params: Any = None) -> tuple[PyTree, Any]:
+        norm = global_norm(updates)
+        factor = jnp.where(norm > limit, limit / norm, 1.0)
+        return jax.tree.map(lambda g: (g * factor).astype(g.dtype), updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def initial_state(task: Task, settings: ResolvedSettings) -> TrainState:
+    """The state before the first step, with a leading axis if there are several seeds."""
+    optimizer = make_optimizer(settings)
+
+    def start(seed: Array) -> TrainState:
+        key = jax.random.key(seed)
+        return start_training(
+            task.init(jax.random.fold_in(key, _INIT)),
+            optimizer,
+            carry=task.initial_carry(),
+            key=jax.random.fold_in(key, _DROPOUT),
+            average=bool(settings.average),
+        )
+
+    seeds = jnp.arange(settings.seed, settings.seed + settings.seeds)
+    state = start(seeds[0]) if settings.seeds == 1 else jax.vmap(start)(seeds)
+    # Copied so that no two leaves share a buffer: the first step donates them all.
+    return jax.tree.map(jnp.copy, state)
+
+
+def task_step(task: Task, settings: ResolvedSettings) -> jax.stages.Wrapped:
+    """`train_step` on the task's loss, vmapped over seeds and jitted."""
+    dtype = settings.compute_dtype
+    step = train_step(
+        task.loss,
+        make_optimizer(settings),
+        accumulate=settings.accumulate,
+        compute_dtype=None if dtype == "params" else dtype,
+        average=settings.average,
+        skip_nonfinite=settings.skip_nonfinite,
+    )
+    return jax.jit(step if settings.seeds == 1 else jax.vmap(step))

@@ -1,0 +1,109 @@
+"""The terminal during a run: a progress bar or lines of text, and a deferred Ctrl-C."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rnnjax._extras import optional
+from rnnjax.experiments.training._log import logged_mean
+
+
+class Show(Protocol):
+    """Called with every log entry."""
+
+    def __call__(self, entry: Mapping[str, Any], /) -> None: ...
+
+
+@contextmanager
+def progress(name: str, begin: int, steps: int, quiet: bool) -> Iterator[Show]:
+    """Yield a function that shows a log entry on standard error.
+
+    On a terminal it is a progress bar, elsewhere a line for each evaluation.
+
+    Args:
+      name: of the task.
+      begin: steps already taken.
+      steps: in all.
+      quiet: show nothing.
+    """
+    if quiet:
+        yield lambda entry: None
+    elif sys.stderr.isatty() and _has_rich():
+        yield from _bar(name, begin, steps)
+    else:
+        yield lambda entry: _print_evaluation(name, steps, entry)
+
+
+def _has_rich() -> bool:
+    try:
+        optional("rich")
+    except ImportError:
+        return False
+    return True
+
+
+def _print_evaluation(name: str, steps: int, entry: Mapping[str, Any]) -> None:
+    if "evaluation" in entry:
+        print(f"{name} {entry['step']}/{steps}  {_summary(entry)}", file=sys.stderr, flush=True)
+
+
+def _summary(entry: Mapping[str, Any]) -> str:
+    values = {"cost": entry["cost"], **entry.get("evaluation", {})}
+    return "  ".join(f"{name} {logged_mean(value):.4g}" for name, value in values.items())
+
+
+def _bar(name: str, begin: int, steps: int) -> Iterator[Show]:
+    rich = optional("rich.progress")
+    console = optional("rich.console").Console(stderr=True)
+    wrapping = optional("rich.table").Column(no_wrap=False)
+    columns = (
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[rate]}"),
+        rich.TimeRemainingColumn(),
+        # On a narrow terminal this column wraps before the others are truncated.
+        rich.TextColumn("{task.fields[summary]}", table_column=wrapping),
+    )
+    with rich.Progress(*columns, console=console) as bar:
+        task = bar.add_task(name, total=steps, completed=begin, rate="", summary="compiling")
+        evaluation: dict[str, Any] = {}
+
+        def show(entry: Mapping[str, Any]) -> None:
+            evaluation.update(entry.get("evaluation", {}))
+            summary = _summary({**entry, "evaluation": evaluation})
+            bar.update(task, completed=entry["step"], rate=_rate(entry), summary=summary)
+
+        yield show
+
+
+def _rate(entry: Mapping[str, Any]) -> str:
+    return f"{entry['steps_per_second']:.3g} steps/s"
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Defer Ctrl-C to the end of the current steps; a second one ends the program at once.
+
+    Yields a function that returns whether Ctrl-C has been pressed, to be called between steps. No
+    KeyboardInterrupt is raised, since one that is raised during JAX's garbage collection is lost.
+    Outside the main thread, which alone receives signals, the function always returns False.
+    """
+    pressed = False
+
+    def on_interrupt(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)
