@@ -36,7 +36,7 @@ def _text(value: Any) -> str:
 
 class _Arguments(NamedTuple):
     values: tuple[tuple[str, Any], ...]  # by parameter, defaults included
-    booleans: tuple[bool, ...]  # True == 1, but they are not the same argument
+    types: tuple[Any, ...]  # 1 == 1.0 == True, but they are not the same argument
 
 
 def cached(stamp: Callable[[T, Call], T]) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -59,7 +59,7 @@ def cached(stamp: Callable[[T, Call], T]) -> Callable[[Callable[P, T]], Callable
             try:
                 bound = signature.bind(*args, **kwargs)
                 bound.apply_defaults()
-                arguments = _canonical(bound.arguments)
+                arguments = _canonical(signature, bound.arguments)
                 hash(arguments)
             except TypeError:  # a wrong call, whose error `make` raises, or one that has no hash
                 return make(*args, **kwargs)
@@ -70,19 +70,26 @@ def cached(stamp: Callable[[T, Call], T]) -> Callable[[Callable[P, T]], Callable
     return decorate
 
 
-def _canonical(arguments: dict[str, Any]) -> _Arguments:
-    values = tuple((name, _frozen(name, value)) for name, value in arguments.items())
-    return _Arguments(values, tuple(isinstance(value, bool) for value in arguments.values()))
+def _canonical(signature: inspect.Signature, arguments: dict[str, Any]) -> _Arguments:
+    values = {name: _plain(signature.parameters[name], value) for name, value in arguments.items()}
+    return _Arguments(tuple(values.items()), tuple(_types(value) for value in values.values()))
 
 
-def _frozen(name: str, value: Any) -> Any:
+def _plain(parameter: inspect.Parameter, value: Any) -> Any:
+    """One of the forms in which the same argument may come."""
     if isinstance(value, dict):  # **keywords
         return tuple(value.items())
     if isinstance(value, np.generic):
-        return value.item()
-    if name == "dtype" and value is not None:
+        value = value.item()
+    if parameter.name == "dtype" and value is not None:
         return np.dtype(value)
+    if isinstance(parameter.default, float) and type(value) is int:
+        return float(value)
     return value
+
+
+def _types(value: Any) -> Any:
+    return tuple(map(_types, value)) if type(value) is tuple else type(value)
 
 
 def _thawed(bound: inspect.BoundArguments) -> dict[str, Any]:

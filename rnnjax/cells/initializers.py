@@ -51,7 +51,11 @@ class _Named:
         return str(self.call)
 
 
-_named = cached(_Named)  # equal calls give the same initializer, and so the same cell
+def _name(draw: Initializer, call: Call) -> Initializer:
+    return _Named(draw, call)
+
+
+_named = cached(_name)  # equal calls give the same initializer, and so the same cell
 
 
 @_named

@@ -13,6 +13,7 @@ from rnnjax.cells import FACTORIES, factory
 def test_equal_calls_are_one_cell():
     assert rnnjax.lstm(8) is rnnjax.lstm(hidden=8)
     assert rnnjax.lstm(8) == rnnjax.lstm(8, forget_bias=1.0)
+    assert rnnjax.lstm(8) is rnnjax.lstm(8, forget_bias=1)
     assert rnnjax.lstm(8) != rnnjax.lstm(9)
     assert rnnjax.lstm(np.int64(8)) is rnnjax.lstm(8)
     assert rnnjax.gru(8, reset="before") != rnnjax.gru(8)
@@ -83,6 +84,8 @@ def test_wrong_calls_keep_their_error():
     rnnjax.lstm(1)
     with pytest.raises(TypeError, match="positive int"):
         rnnjax.lstm(True)  # equal to 1, and not the same
+    with pytest.raises(TypeError, match="positive int"):
+        rnnjax.lstm(1.0)
 
 
 def test_traced_arguments_work_and_are_not_cached():

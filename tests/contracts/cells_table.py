@@ -73,6 +73,13 @@ ROWS: dict[str, Row] = {
     ),
     "gru_after": Row(rnnjax.gru(H)),
     "gru_before": Row(rnnjax.gru(H, reset="before")),
+    "indrnn": Row(rnnjax.indrnn(H, "tanh")),
+    "indrnn_identity": Row(rnnjax.indrnn(H, "identity")),
+    "ctrnn_current": Row(rnnjax.ctrnn(H, noise=0.2), inputs=(D, ()), random=True),
+    "ctrnn_rate": Row(
+        rnnjax.ctrnn(H, leak="rate", learn_tau=True, noise=0.2), inputs=(D, ()), random=True
+    ),
+    "conv_lstm": Row(rnnjax.conv_lstm(2, (3, 4)), inputs=(3, 4, 2)),
     "min_gru": Row(rnnjax.min_gru(H)),
     "min_gru_positive": Row(rnnjax.min_gru(H, "positive")),
     "lru": Row(rnnjax.lru(H)),
@@ -90,6 +97,7 @@ ROWS: dict[str, Row] = {
     "nested": Row(_nested, random=True),
     "wrapped": Row(rnnjax.wrap(rnnjax.lstm(H), with_doubled_output)),
     "users_own": Row(leaky(H)),
+    "stack_with_ctrnn": Row(rnnjax.stack(rnnjax.ctrnn(H), rnnjax.gru(2)), inputs=(D, ())),
     "stack_of_linear": Row(rnnjax.stack(rnnjax.lru(2), rnnjax.min_gru(H))),
     "stack_with_users_own": Row(rnnjax.stack(leaky(H), rnnjax.gru(2))),
 }

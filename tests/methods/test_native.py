@@ -428,7 +428,6 @@ def test_the_params_of_every_cell_have_the_sizes_that_its_kernel_expects(name):
     cell, compiled = CELLS[name](5), _native_calls.compiled_cells()[name]
     params = cell.init(jax.random.key(0), 3)
     weights = _native_calls.Weights(*params)
-    assert cell.rule.kernel == name
     assert weights.w_h.shape == (5, 5 * compiled.gates)
     assert (0 if weights.extra is None else weights.extra.size) == 5 * compiled.extra
     assert hasattr(cell.initial_carry(params, ()), "c") == compiled.has_c

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Cell
-from rnnjax.cells import gru, identity_rnn, initializers, irnn, lstm, lstm_1997, stack, vanilla
+from rnnjax.cells import gru, identity_rnn, initializers, irnn, lstm, lstm_1997, vanilla
+from rnnjax.combinators import stack
 
 CellFactory = Callable[[int], Cell]  # hidden -> cell
 
@@ -44,7 +45,7 @@ def make_cell(cell: str | CellFactory, hidden: int, layers: int = 1) -> Cell:
 
     Example:
       >>> from rnnjax.experiments.tasks import make_cell
-      >>> len(make_cell("lstm", 8, layers=2).rule.layers)
+      >>> len(make_cell("lstm", 8, layers=2).structure.layers)
       2
     """
     check_positive_int("hidden", hidden)
