@@ -74,7 +74,7 @@ def _cold(case: Case, T: int, depth: int) -> tuple[float, float]:
 
 
 def _train_step(case: Case, T: int, depth: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    cell = rnnjax.cells.stack(*[CELLS[case.cell](H, dtype=jnp.float32)] * depth)
+    cell = rnnjax.stack(*[CELLS[case.cell](H, dtype=jnp.float32)] * depth)
     params = jax.eval_shape(lambda key: cell.init(key, H), jax.random.key(0))
     xs = jax.ShapeDtypeStruct((T, B, H), jnp.float32)
     options = {} if case.variant is None else variant_options(case.variant)

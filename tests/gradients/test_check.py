@@ -1,5 +1,6 @@
 """`gradients.check` passes right rules and catches planted errors."""
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -60,8 +61,14 @@ def test_right_rules_pass_and_say_how_closely():
     assert max(row.rule_autodiff for row in report.rows) < 1e-13
     assert max(row.rule_differences for row in report.rows) < 1e-8
     lines = str(report).splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8  # the last is of the values
     assert all(line.endswith("ok") for line in lines[1:])
+    assert [(row.way, row.leaf) for row in report.values] == [
+        ("rule", "carry.h"),
+        ("rule", "carry.c"),
+        ("rule", "ys"),
+    ]
+    assert max(row.difference for row in report.values) < 1e-14
 
 
 @pytest.mark.parametrize(
@@ -90,6 +97,84 @@ def test_planted_error_in_gradients_is_found():
 
     report = check(LSTM._replace(rule=LSTM.rule._replace(gradients=gradients)))
     assert [row.leaf for row in report.rows if not row.passed] == ["params.b"]
+
+
+def offset_output(rule):
+    """Outputs off by a constant: a cost that is linear in them has the same gradient."""
+
+    def forward(params, carry, z_t):
+        (carry, y_t), tape = rule.forward(params, carry, z_t)
+        return (carry, y_t + 0.5), tape
+
+    return rule._replace(forward=forward)
+
+
+def test_a_wrong_value_is_found():
+    report = check(LSTM._replace(rule=offset_output(LSTM.rule)))
+    assert not report.passed
+    assert all(row.passed for row in report.rows)
+    assert [(row.way, row.leaf) for row in report.values if not row.passed] == [("rule", "ys")]
+    assert "values by the rule" in str(report).splitlines()[-1]
+    assert str(report).endswith("WRONG")
+
+
+def test_a_wrong_linear_form_and_wrong_layers_are_found():
+    cell = rnnjax.min_gru(4)
+    linear = cell.structure.linear
+
+    def swapped(params, xs):
+        a, b = linear.coefficients(params, xs)
+        return b, a
+
+    wrong = cell.structure._replace(linear=linear._replace(coefficients=swapped))
+    report = check(cell._replace(structure=wrong))
+    assert {row.way for row in report.values if not row.passed} == {"linear form"}
+    deep = rnnjax.stack(rnnjax.lstm(3), rnnjax.vanilla(3))
+    wrong = deep.structure._replace(layers=(rnnjax.lstm(3), rnnjax.vanilla(3, "relu")))
+    report = check(deep._replace(structure=wrong))
+    assert {row.way for row in report.values if not row.passed} == {"layers"}
+    assert check(deep).passed
+
+
+def test_a_complex_leaf_is_checked():
+    cell = rnnjax.lru(3)
+    report = check(cell)
+    assert report.passed, str(report)
+    assert "carry.h" in [row.leaf for row in report.rows]
+
+    def conjugated(rule):
+        def backward(*arguments):
+            carry_ct, delta = rule.backward(*arguments)
+            return jax.tree.map(jnp.conj, carry_ct), delta
+
+        return backward
+
+    wrong = {row.leaf: row for row in check(with_backward(cell, conjugated)).rows}
+    assert not wrong["carry.h"].passed
+    assert wrong["carry.h"].rule_differences > 1e-3
+    assert wrong["carry.h"].autodiff_differences < 1e-8
+
+
+def test_a_leaf_without_a_gradient_says_so():
+    def step(params, carry, x_t):
+        h = carry["h"] + params["w"] * x_t
+        return {"h": h, "count": carry["count"] + 1}, h
+
+    cell = rnnjax.Cell(
+        lambda key, inputs: {"w": jnp.ones(()), "offset": jnp.zeros((), int)},
+        lambda params, batch, key=None: {
+            "h": jnp.zeros((*batch, 3)),
+            "count": jnp.zeros(batch, int),
+        },
+        step,
+    )
+    report = check(cell)
+    assert report.passed
+    notes = {row.leaf: row.note for row in report.rows}
+    assert notes["params['offset']"] == "not differentiable (int64)"
+    assert notes["carry['count']"] == "not differentiable (int64)"
+    assert notes["xs"] == ""
+    assert "not differentiable (int64)" in str(report)
 
 
 def test_nan_in_a_rule_is_found():
