@@ -24,7 +24,7 @@ def main():
     size: dict = {"hidden": 64}
     settings = Settings()
     if options.short:  # one word at a time, coarser features, forwards only
-        size = {"hidden": 8, "words": 1, "filters": 16, "together": 8, "both_ways": False}
+        size = {"hidden": 8, "words": 1, "filters": 16, "frames_per_step": 8, "both_ways": False}
         settings = Settings(steps=4, evaluate_every=4)
 
     # The net reads log-mel features in both directions; a softmax over the words and a blank at

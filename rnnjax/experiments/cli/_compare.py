@@ -19,9 +19,10 @@ from rnnjax._extras import missing
 from rnnjax._version import __version__
 from rnnjax.experiments.cli._errors import FAILED, INTERRUPTED, complain, errors_of, said
 from rnnjax.experiments.cli._plan import Plan, full_options, read_plan
+from rnnjax.experiments.data import digits
 from rnnjax.experiments.report import comparison_table, write_figures, write_json
 from rnnjax.experiments.report._style import LOOKS
-from rnnjax.experiments.tasks import TASKS, Task, digits
+from rnnjax.experiments.tasks import TASKS, Task
 from rnnjax.experiments.training import (
     CONTENDERS,
     GRADIENTS,

@@ -7,11 +7,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.experiments.tasks._objectives import Objective
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._sequences import Objective, Sequences
 from rnnjax.experiments.tasks._task import Loss, Recurrence
 from rnnjax.gradients import bptt, clip_by_value
-from rnnjax.scenarios import ManyToMany, ManyToOne, many_to_many, many_to_one
+from rnnjax.scenarios import ManyToMany, ManyToOne, many_to_many, many_to_one, pooled
 
 
 class Net(NamedTuple):
@@ -56,7 +55,7 @@ def dense_net(
     def recurrence(params: Params, batch: Sequences) -> Recurrence:
         def cost(carry: Carry, ys: Array) -> Array:
             del carry
-            y = ys if every_step else _last(ys, batch.lengths)
+            y = ys if every_step else pooled("last").apply(None, ys, batch.lengths)
             found = jnp.asarray(head.apply(params.head, y))
             return objective.cost(found, batch) * batch.xs.shape[1]
 
@@ -91,10 +90,3 @@ def _options(clip_in_loop: float | None) -> dict[str, Any]:
     if not clip_in_loop > 0:
         raise ValueError(f"clip_in_loop must be a limit above 0, got {clip_in_loop}")
     return {"gradient": bptt(clip=clip_by_value(clip_in_loop))}
-
-
-def _last(ys: Array, lengths: Array | None) -> Array:
-    """Each sequence's last output, `[B, H]`."""
-    if lengths is None:
-        return ys[-1]
-    return jnp.take_along_axis(ys, (lengths - 1)[None, :, None], axis=0)[0]

@@ -1,6 +1,34 @@
-"""Options that tasks have in common, each with the text that the command line shows."""
+"""Options that tasks share: cells by name, layers, sizes, each with its help text."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+from rnnjax._checks import check_choice, check_positive_int
+from rnnjax._types import Cell
+from rnnjax.cells import gru, identity_rnn, initializers, irnn, lstm, lstm_1997, stack, vanilla
+from rnnjax.unrolling import Layer, bidirectional, serial
+
+CellFactory = Callable[[int], Cell]  # hidden -> cell
+
+
+def _common_vanilla(hidden: int) -> Cell:
+    """The tanh net as it is most often met: PyTorch's initialisation."""
+    return vanilla(hidden, w_h_init=initializers.uniform())
+
+
+CELLS: dict[str, CellFactory] = {
+    "vanilla": _common_vanilla,
+    "irnn": irnn,
+    "identity": identity_rnn,
+    "lstm_1997": lstm_1997,
+    "lstm": lstm,
+    "gru": gru,
+}
+
+if TYPE_CHECKING:
+    CellOption = str | CellFactory
+else:  # on the command line a cell is given by its name
+    CellOption = Annotated[str, "Recurrent cell: vanilla, irnn, identity, lstm_1997, lstm or gru."]
 
 Hidden = Annotated[int, "Hidden units of every layer."]
 Layers = Annotated[int, "Recurrent layers, one on top of the other."]
@@ -12,3 +40,57 @@ ClipInLoop = Annotated[
 Context = Annotated[int, "Steps that are read before a forecast."]
 Horizon = Annotated[int, "Steps that are forecast."]
 Noise = Annotated[float, "Standard deviation of what is added to the inputs in training."]
+
+
+def make_cell(cell: str | CellFactory, hidden: int, layers: int = 1) -> Cell:
+    """The cell of a task: `layers` of one kind, stacked if there is more than one.
+
+    Args:
+      cell: a key of `CELLS`, or a function hidden -> `Cell`.
+      hidden: H, the number of hidden units of every layer.
+      layers: how many.
+
+    Raises:
+      ValueError: an unknown name; hidden or layers below 1.
+      TypeError: cell is neither a name nor a function that returns a `Cell`.
+
+    Example:
+      >>> from rnnjax.experiments.tasks import make_cell
+      >>> len(make_cell("lstm", 8, layers=2).rule.layers)
+      2
+    """
+    check_positive_int("hidden", hidden)
+    check_positive_int("layers", layers)
+    if isinstance(cell, str):
+        factory = CELLS[check_choice("cell", cell, CELLS)]
+    elif callable(cell):
+        factory = cell
+    else:
+        raise TypeError(
+            f"cell must be a name ({', '.join(CELLS)}) or a function hidden -> Cell such as "
+            f"rnnjax.lstm, got {type(cell).__name__}"
+        )
+    made = [factory(hidden) for _ in range(layers)]
+    if not all(isinstance(one, Cell) for one in made):
+        raise TypeError(f"cell must return a Cell for hidden = {hidden}, got {made[0]!r}")
+    return made[0] if layers == 1 else stack(*made)
+
+
+def make_layer(
+    cell: str | CellFactory, hidden: int, layers: int = 1, *, both_ways: bool = False
+) -> Layer | Cell:
+    """The recurrent part of a task that reads whole sequences: a cell, or bidirectional layers.
+
+    Args:
+      cell, hidden, layers: as in `make_cell`; hidden is per direction.
+      both_ways: whether a second network reads each layer's inputs backwards in time.
+
+    Returns:
+      `make_cell(cell, hidden, layers)`, or as many `bidirectional` layers in series.
+    """
+    if not both_ways:
+        return make_cell(cell, hidden, layers)
+    check_positive_int("layers", layers)
+    return serial(
+        *(bidirectional(make_cell(cell, hidden), make_cell(cell, hidden)) for _ in range(layers))
+    )

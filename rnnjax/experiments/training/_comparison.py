@@ -12,7 +12,8 @@ import optax
 
 from rnnjax._types import Array, Carry, Cell, Gradient
 from rnnjax.cells._activations import ActivationName
-from rnnjax.experiments.tasks import CELLS, CellFactory, Digits, Metric
+from rnnjax.experiments.data import Digits
+from rnnjax.experiments.tasks import CELLS, CellFactory, Metric
 from rnnjax.experiments.training._classifier import (
     Classifier,
     ClassifierParams,

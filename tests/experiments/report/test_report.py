@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from rnnjax.experiments.data import digits
 from rnnjax.experiments.report import write_figures, write_json
 from rnnjax.experiments.report._style import LOOKS
-from rnnjax.experiments.tasks import digits
 from rnnjax.experiments.training import CONTENDERS, ComparisonSettings, train_and_measure
 
 

@@ -3,8 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.experiments.tasks._objectives import which_may_follow
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks import Sequences
+from rnnjax.experiments.tasks._sequences import which_may_follow
 
 
 def test_the_cost_of_half_precision_logits_is_computed_in_single_precision():

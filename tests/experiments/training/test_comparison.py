@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from rnnjax import flow
-from rnnjax.experiments.tasks import digits
+from rnnjax.experiments.data import digits
 from rnnjax.experiments.training import (
     CONTENDERS,
     ComparisonSettings,

@@ -7,19 +7,21 @@ from typing import Annotated, Any
 import numpy as np
 
 from rnnjax._checks import check_choice, check_positive_int, check_rate
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._options import BatchSize, Hidden, Layers
+from rnnjax.experiments.data.captions import (
+    Captioned,
+    CaptionSource,
+    Sentences,
+    caption_batches,
+    caption_vocabulary,
+    open_captioned_pictures,
+    synthetic_pictures,
+)
+from rnnjax.experiments.data.images import as_picture
+from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_cell
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
-from rnnjax.experiments.tasks.captions._batches import caption_batches
-from rnnjax.experiments.tasks.captions._bleu import best_constant
-from rnnjax.experiments.tasks.captions._captioned import Captioned, Source
 from rnnjax.experiments.tasks.captions._describe import caption_use, describer
-from rnnjax.experiments.tasks.captions._folder import in_folder
-from rnnjax.experiments.tasks.captions._generated import generated
-from rnnjax.experiments.tasks.captions._images import as_picture
 from rnnjax.experiments.tasks.captions._model import captioner
-from rnnjax.experiments.tasks.captions._scores import evaluation, named
-from rnnjax.experiments.tasks.captions._words import Sentences, caption_vocabulary
+from rnnjax.experiments.tasks.captions._scores import best_constant, evaluation, named
 
 ATTENTIONS = ("additive", "dot", "none")
 
@@ -122,9 +124,11 @@ def caption(
     if data is None:
         if features is not None:
             raise ValueError("features are given for the pictures of a folder: give data as well")
-        source = generated(pictures, test_pictures, side)
+        source = synthetic_pictures(pictures, test_pictures, side)
     else:
-        source = in_folder(data, side, part=part, features=features, encoding=encoding)
+        source = open_captioned_pictures(
+            data, side, part=part, features=features, encoding=encoding
+        )
     vocabulary = caption_vocabulary(
         (text for each in source.train.captions for text in each), max_words
     )
@@ -157,7 +161,7 @@ def caption(
     )
 
 
-def _constant(source: Source) -> dict[str, float]:
+def _constant(source: CaptionSource) -> dict[str, float]:
     """The scores of the best single sentence for all pictures."""
     test = source.tests["pictures"]
     sentence = best_constant(source.train.captions)

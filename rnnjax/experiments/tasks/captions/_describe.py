@@ -12,9 +12,8 @@ import numpy as np
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Params, PyTree
-from rnnjax.experiments.tasks.captions._captioned import Captioned
-from rnnjax.experiments.tasks.captions._words import BEGIN, END, UNKNOWN, written
-from rnnjax.experiments.tasks.text._vocabulary import Vocabulary
+from rnnjax.experiments.data.captions import BEGIN, END, UNKNOWN, Captioned, decode_caption
+from rnnjax.experiments.data.text import Vocabulary
 from rnnjax.scenarios import Decoder, beam_search, greedy
 
 _AT_ONCE = 125  # pictures
@@ -55,7 +54,7 @@ def describer(
 
     def captions(params: Params, pictures: np.ndarray, beams: int = 1) -> list[str]:
         tokens = np.asarray(write(params, pictures, check_positive_int("beams", beams)))
-        return [written(vocabulary, ids) for ids in tokens.T.tolist()]
+        return [decode_caption(vocabulary, ids) for ids in tokens.T.tolist()]
 
     if decoder.attention is None:
         return Describer(captions, None)

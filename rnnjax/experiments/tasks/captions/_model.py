@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.experiments.data.captions import BEGIN, UNKNOWN, CaptionBatch
 from rnnjax.experiments.tasks._task import Loss
-from rnnjax.experiments.tasks.captions._batches import CaptionBatch
 from rnnjax.experiments.tasks.captions._encoder import Convolutions, GivenFeature, GivenMap
-from rnnjax.experiments.tasks.captions._words import BEGIN, UNKNOWN
 from rnnjax.scenarios import (
     Decoder,
     Module,

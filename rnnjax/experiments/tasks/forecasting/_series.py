@@ -11,14 +11,21 @@ import numpy as np
 from rnnjax._checks import check_choice, check_positive_int, check_rate
 from rnnjax._extras import optional
 from rnnjax._types import Array, Carry, Params
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._options import BatchSize, Hidden, Layers
+from rnnjax.experiments.data.series import (
+    Column,
+    Series,
+    extract_windows,
+    forecast_errors,
+    forecast_origins,
+    linear_forecasts,
+    mackey_glass,
+    naive_forecasts,
+    read_column,
+    split_series,
+)
+from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_cell
 from rnnjax.experiments.tasks._task import Batches, Metric, Recipe, Recurrence, Task
-from rnnjax.experiments.tasks.forecasting._column import Column, read_column
 from rnnjax.experiments.tasks.forecasting._forecaster import Forecaster, direct, looped
-from rnnjax.experiments.tasks.forecasting._mackey_glass import mackey_glass
-from rnnjax.experiments.tasks.forecasting._scores import errors, linear_forecasts, naive_forecasts
-from rnnjax.experiments.tasks.forecasting._split import Series, origins, split, windows
 
 _GENERATED = 6000  # values of the series that is made where there is no file
 _AT_ONCE = 128  # windows that are forecast at once in evaluation
@@ -113,7 +120,7 @@ def series(
     else:
         column_read = read_column(csv, column, missing=missing, encoding=encoding)
     name = "the series" if csv is None else f"{csv}, column {column_read.name!r},"
-    data = split(
+    data = split_series(
         name,
         column_read.values,
         window=window,
@@ -155,18 +162,18 @@ def _task(
     batch_size: int,
 ) -> Task:
     def part(first: int, last: int) -> np.ndarray:
-        return windows(data, origins(first, last, horizon), window, horizon)
+        return extract_windows(data, forecast_origins(first, last, horizon), window, horizon)
 
     test, valid = part(data.test, len(data.values)), part(data.valid, data.test)
     forecast = jax.jit(lambda params, history: _by_parts(model, params, history))
 
     def evaluate(params: Params) -> dict[str, float]:
-        scores = errors(data, forecast(params, test[:window]), test[window:])
-        found = errors(data, forecast(params, valid[:window]), valid[window:])
+        scores = forecast_errors(data, forecast(params, test[:window]), test[window:])
+        found = forecast_errors(data, forecast(params, valid[:window]), valid[window:])
         return {**scores, "valid_mae": found["mae"]}
 
     def mae(forecasts: np.ndarray) -> float:
-        return errors(data, forecasts, test[window:])["mae"]
+        return forecast_errors(data, forecasts, test[window:])["mae"]
 
     baselines = {"last value": mae(naive_forecasts(test, window, None))}
     if season is not None:
@@ -200,7 +207,7 @@ def _batches(data: Series, window: int, horizon: int, batch_size: int, seed: int
     dtype = jnp.result_type(float)
 
     def load(starts: np.ndarray) -> Windows:
-        return Windows(windows(data, starts + window, window, horizon).astype(dtype))
+        return Windows(extract_windows(data, starts + window, window, horizon).astype(dtype))
 
     order = optional("grain").MapDataset.range(count).shuffle(seed).repeat()
     return order.batch(batch_size).map(load)
@@ -243,10 +250,10 @@ def _forecast(
                 f"history must be at least window = {window} finite values [N], got shape "
                 f"{known.shape}"
             )
-        known = data.standardised(known[-window:])
+        known = data.standardise(known[-window:])
         for _ in range(-(-steps // horizon)):
             ahead = forecast(params, jnp.asarray(known[-window:, None]))
             known = np.concatenate([known, np.asarray(ahead)[:, 0]])
-        return data.original(known[window : window + steps])
+        return data.restore(known[window : window + steps])
 
     return continued

@@ -11,11 +11,10 @@ import numpy as np
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._extras import optional
 from rnnjax._types import Array, Cell, Params
+from rnnjax.experiments.data.images import Images
 from rnnjax.experiments.tasks._net import Net, dense_net
-from rnnjax.experiments.tasks._objectives import classification
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._sequences import Sequences, classification
 from rnnjax.experiments.tasks._task import Batches, Metric, Recipe, Task
-from rnnjax.experiments.tasks.images._mnist import Images
 from rnnjax.scenarios import cross_entropy
 
 READINGS = ("pixels", "rows")

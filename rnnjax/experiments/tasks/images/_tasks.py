@@ -7,11 +7,16 @@ from typing import Annotated
 import numpy as np
 
 from rnnjax._checks import check_positive_int
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._digits import digits
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers
+from rnnjax.experiments.data.images import Images, digits, mnist
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    make_cell,
+)
 from rnnjax.experiments.tasks._task import Recipe, Task
-from rnnjax.experiments.tasks.images._mnist import Images, mnist
 from rnnjax.experiments.tasks.images._sequential import reading, sequential_images
 
 Read = Annotated[str, "What one step reads: 'pixels' (one) or 'rows'."]

@@ -4,15 +4,18 @@ from pathlib import Path
 from typing import Annotated
 
 from rnnjax._checks import check_choice, check_positive_int, check_rate
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._options import BatchSize, Hidden, Layers
+from rnnjax.experiments.data.audio import (
+    HOP,
+    FrontEnd,
+    open_recordings,
+    split_recordings,
+    synthetic_recordings,
+)
+from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_layer
 from rnnjax.experiments.tasks._task import Task
-from rnnjax.experiments.tasks.spoken._examples import HOP, FrontEnd
-from rnnjax.experiments.tasks.spoken._recordings import generated, in_folder, parts
 from rnnjax.experiments.tasks.spoken._setup import Setup
 from rnnjax.experiments.tasks.spoken._strings import string_task
 from rnnjax.experiments.tasks.spoken._words import word_task
-from rnnjax.unrolling import bidirectional, serial
 
 _SPEAKERS, _TAKES = 20, 4  # of the generated set
 
@@ -28,11 +31,13 @@ def speech(
     both_ways: Annotated[bool, "Read every recording in both directions."] = True,
     pooling: Annotated[str, "Outputs of a word's steps: last, mean, sum, max, attention."] = "mean",
     dropout_rate: Annotated[float, "Share of the net's outputs that training drops."] = 0.3,
-    blanks: Annotated[bool, "Blank bands of frequency and stretches of time in training."] = True,
+    spec_augment: Annotated[
+        bool, "Blank bands of frequency and stretches of time in training."
+    ] = True,
     words: Annotated[int, "Words in the longest string (ctc)."] = 5,
     rate: Annotated[int, "Samples a second; others are converted."] = 8000,
     filters: Annotated[int, "Mel filters, the features of one frame of 10 ms."] = 40,
-    together: Annotated[int, "Frames that the net reads in one step."] = 3,
+    frames_per_step: Annotated[int, "Frames that the net reads in one step."] = 3,
     batch_size: BatchSize = 32,
 ) -> Task:
     """Tell spoken words, from their log-mel features.
@@ -69,10 +74,10 @@ def speech(
       both_ways: a second net reads backwards in time.
       pooling: of a word's outputs, as in `rnnjax.scenarios.many_to_one`.
       dropout_rate: of what the head reads.
-      blanks: zero a band and a stretch of each training example (SpecAugment).
+      spec_augment: zero a band and a stretch of each training example (SpecAugment).
       words: in the longest string.
       rate: samples a second, at least 100.
-      filters, together: of the features.
+      filters, frames_per_step: of the features.
       batch_size: recordings in a training batch.
 
     Returns:
@@ -97,7 +102,7 @@ def speech(
     """
     check_choice("mode", mode, ("word", "ctc"))
     check_rate("dropout_rate", dropout_rate)
-    sizes = {"words": words, "rate": rate, "filters": filters, "together": together}
+    sizes = {"words": words, "rate": rate, "filters": filters, "frames_per_step": frames_per_step}
     for name, value in {**sizes, "batch_size": batch_size}.items():
         check_positive_int(name, value)
     if rate * HOP < 1:
@@ -105,23 +110,18 @@ def speech(
             f"rate must be at least {round(1 / HOP)}, one sample for each frame of 10 ms, got "
             f"{rate}"
         )
-    if both_ways:
-        layer = serial(
-            *(
-                bidirectional(make_cell(cell, hidden), make_cell(cell, hidden))
-                for _ in range(check_positive_int("layers", layers))
-            )
-        )
-    else:
-        layer = make_cell(cell, hidden, layers)
-    recordings = generated(_SPEAKERS, _TAKES) if data is None else in_folder(Path(data), rate)
+    recordings = (
+        synthetic_recordings(_SPEAKERS, _TAKES)
+        if data is None
+        else open_recordings(Path(data), rate)
+    )
     setup = Setup(
         recordings,
-        *parts(recordings, held_out),
-        front_end=FrontEnd(recordings.rate, filters, together),
-        layer=layer,
+        *split_recordings(recordings, held_out),
+        front_end=FrontEnd(recordings.rate, filters, frames_per_step),
+        layer=make_layer(cell, hidden, layers, both_ways=both_ways),
         dropout=dropout_rate,
-        blanks=blanks,
+        spec_augment=spec_augment,
         batch_size=batch_size,
     )
     return word_task(setup, pooling) if mode == "word" else string_task(setup, words)

@@ -10,9 +10,9 @@ import numpy as np
 
 from rnnjax._extras import optional
 from rnnjax._types import Array, Carry, Params
+from rnnjax.experiments.data.audio import StringBatch, StringSource
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.spoken._ctc import ctc_greedy, label_error_rate
-from rnnjax.experiments.tasks.spoken._examples import Strings, StringSource
 from rnnjax.experiments.tasks.spoken._setup import Setup
 from rnnjax.scenarios import ctc, many_to_many
 
@@ -28,7 +28,7 @@ def string_task(setup: Setup, longest: int) -> Task:
     logits_of = jax.jit(lambda params, xs, lengths: model.apply(params, xs, lengths=lengths)[1])
     held_out = StringSource(recordings, front_end, setup.test, longest, _AT_ONCE, _TEST_SEED)
 
-    def loss(params: Params, carry: Carry, batch: Strings, key: Array | None):
+    def loss(params: Params, carry: Carry, batch: StringBatch, key: Array | None):
         del carry
         xs, key = setup.read(batch, key)
         _, logits = model.apply(params, xs, lengths=batch.lengths, key=key)

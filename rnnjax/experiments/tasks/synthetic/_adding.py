@@ -8,10 +8,16 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._objectives import regression
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    TestSize,
+    make_cell,
+)
+from rnnjax.experiments.tasks._sequences import Sequences, regression
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 from rnnjax.scenarios import valid_steps

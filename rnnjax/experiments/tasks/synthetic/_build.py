@@ -6,8 +6,7 @@ import jax
 
 from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.tasks._net import Net, dense_net
-from rnnjax.experiments.tasks._objectives import Objective
-from rnnjax.experiments.tasks._sequences import Draw, drawn
+from rnnjax.experiments.tasks._sequences import Draw, Objective, drawn
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 
 TEST_SEED = 271_828_182  # test data come from a key of their own

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Cell, Params
-from rnnjax.experiments.tasks._objectives import regression
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._sequences import Sequences, regression
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import TEST_SEED, build
 from rnnjax.scenarios import closed_loop, many_to_many

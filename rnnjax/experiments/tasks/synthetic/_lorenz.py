@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
 from rnnjax.experiments.tasks._options import (
     BatchSize,
+    CellOption,
     ClipInLoop,
     Context,
     Hidden,
@@ -16,6 +16,7 @@ from rnnjax.experiments.tasks._options import (
     Layers,
     Noise,
     TestSize,
+    make_cell,
 )
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._forecasting import check_spans, forecasting

@@ -1,32 +1,41 @@
 """Language: what comes next, character by character or word by word?"""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from rnnjax._checks import check_positive_int, check_rate
 from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._options import BatchSize, Hidden, Layers
+from rnnjax.experiments.data.text import (
+    Corpus,
+    HeldOutWindow,
+    StreamBatch,
+    held_out_windows,
+    longest_context,
+    open_corpus,
+    streams,
+    witten_bell,
+)
+from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_cell
 from rnnjax.experiments.tasks._task import Metric, Recipe, Recurrence, Task
-from rnnjax.experiments.tasks.text._corpus import Corpus, open_corpus
 from rnnjax.experiments.tasks.text._generate import generation
 from rnnjax.experiments.tasks.text._language_model import (
     LanguageModel,
     initial_carry,
     language_model,
 )
-from rnnjax.experiments.tasks.text._ngrams import longest_context, witten_bell
-from rnnjax.experiments.tasks.text._perplexity import evaluation
-from rnnjax.experiments.tasks.text._streams import StreamBatch, streams
 from rnnjax.scenarios import cross_entropy
 
 _CHARACTERS = Metric("nats_per_character", "min", "nats")
 _WORDS = Metric("perplexity", "min")
+_STREAMS, _STEPS, _CONTEXT = 32, 256, 128  # of the held-out text
+_SHORTEST = 128  # tokens of a stream: a short text has fewer streams
 _COUNTED = 20_000_000  # tokens: n-grams of longer texts would not fit in memory
 
 
@@ -135,7 +144,7 @@ def language(
         partial(_init, model),
         partial(_loss, model),
         batches,
-        evaluation(model, corpus),
+        _evaluation(model, corpus),
         _CHARACTERS if in_characters else _WORDS,
         Recipe(steps=6000, learning_rate=2e-3, average=0.995, evaluate_every=500),
         initial_carry=partial(_zero_carry, model, batch_size),
@@ -188,3 +197,29 @@ def _baselines(corpus: Corpus, in_characters: bool) -> dict[str, float]:
     nats = witten_bell(corpus.train, corpus.held_out, size, longest)
     costs = nats if in_characters else map(math.exp, nats)
     return {f"{k}-gram": cost for k, cost in enumerate(costs, start=1)}
+
+
+def _evaluation(model: LanguageModel, corpus: Corpus) -> Callable[[Params], dict[str, float]]:
+    """A function from params to what the held-out text costs, each token of it scored once."""
+    tokens = len(corpus.held_out)
+    count = max(1, min(_STREAMS, tokens // _SHORTEST))
+
+    @jax.jit
+    def score(params: Params, carry: Carry, window: HeldOutWindow) -> tuple[Carry, Array]:
+        carry, scores = model.net.apply(params, window.tokens, carry=carry)
+        nats = optax.softmax_cross_entropy_with_integer_labels(scores, window.targets)
+        return carry, jnp.sum(jnp.where(window.valid, nats, 0))
+
+    def evaluate(params: Params) -> dict[str, float]:
+        carry, total = initial_carry(model, params, count), 0.0
+        for window in held_out_windows(corpus.train, corpus.held_out, count, _STEPS, _CONTEXT):
+            carry, nats = score(params, carry, window)
+            total += float(nats)
+        return {
+            "nats": total / tokens,
+            "perplexity": math.exp(min(total / tokens, 700.0)),
+            "nats_per_character": total / corpus.characters,
+            "bits_per_character": total / corpus.characters / math.log(2),
+        }
+
+    return evaluate

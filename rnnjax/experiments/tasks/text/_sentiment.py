@@ -5,15 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 from rnnjax._checks import check_choice, check_positive_int, check_rate
-from rnnjax._types import Cell
-from rnnjax.experiments.tasks._cells import CellFactory, CellOption, make_cell
-from rnnjax.experiments.tasks._options import BatchSize, Hidden, Layers
+from rnnjax.experiments.data.text import download_reviews, open_reviews, prepare_reviews
+from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_layer
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
-from rnnjax.experiments.tasks.text._review_data import prepare
-from rnnjax.experiments.tasks.text._review_model import review_model
-from rnnjax.experiments.tasks.text._reviews import download_reviews, open_reviews
-from rnnjax.experiments.tasks.text._word_features import WordFeatures
-from rnnjax.unrolling import Layer, bidirectional, serial
+from rnnjax.experiments.tasks.text._review_model import WordFeatures, review_model
 
 _EPOCHS, _MOST_STEPS = 6, 20_000  # of the recipe
 
@@ -124,12 +119,12 @@ def sentiment(
         | ({"subwords": subwords} if subwords != 0 else {}),
     )
     check_choice("units", units, ("words", "spaces"))
-    layer = _layer(cell, hidden, layers, both_ways)
+    layer = make_layer(cell, hidden, layers, both_ways=both_ways)
     if data is None:
         source = download_reviews(dataset)
     else:
         source = open_reviews(data, text=text, label=label, encoding=encoding)
-    reviews = prepare(
+    reviews = prepare_reviews(
         source,
         fold=fold,
         folds=folds,
@@ -171,14 +166,3 @@ def _check(rates: dict[str, float], sizes: dict[str, int]) -> None:
         check_rate(name, rate)
     for name, size in sizes.items():
         check_positive_int(name, size)
-
-
-def _layer(cell: str | CellFactory, hidden: int, layers: int, both_ways: bool) -> Layer | Cell:
-    if not both_ways:
-        return make_cell(cell, hidden, layers)
-    return serial(
-        *(
-            bidirectional(make_cell(cell, hidden), make_cell(cell, hidden))
-            for _ in range(check_positive_int("layers", layers))
-        )
-    )

@@ -7,21 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from data_files import table, words_of
 from learning import trained
 from PIL import Image
-from test_captions_file import table
 
+from rnnjax.experiments.data import picture
+from rnnjax.experiments.data.captions import BEGIN, END, UNKNOWN
 from rnnjax.experiments.tasks import TASKS, caption, make_cell
-from rnnjax.experiments.tasks.captions import Described, bleu, picture
+from rnnjax.experiments.tasks.captions import Described, bleu
 from rnnjax.experiments.tasks.captions._encoder import Convolutions
 from rnnjax.experiments.tasks.captions._model import captioner
-from rnnjax.experiments.tasks.captions._words import (
-    BEGIN,
-    END,
-    UNKNOWN,
-    Sentences,
-    caption_vocabulary,
-)
 
 SMALL = {"side": 8, "pictures": 24, "test_pictures": 6, "hidden": 12, "channels": 8}
 SMALL |= {"embedding": 6, "batch_size": 8, "word_dropout": 0.0}
@@ -31,24 +26,6 @@ ATTENTIONS = ("none", "dot", "additive")
 @cache
 def small(attention, **options):
     return caption(**SMALL, attention=attention, **options)
-
-
-def words_of(task_pictures=24):
-    texts = [picture(k, side=8).scene.sentences for k in range(task_pictures)]
-    return texts, caption_vocabulary(text for each in texts for text in each)
-
-
-def test_the_vocabulary_begins_with_the_marks():
-    _, vocabulary = words_of()
-    assert vocabulary.entries[:4] == ("<unk>", "<s>", "</s>", "a")
-    assert (vocabulary.entries[BEGIN], vocabulary.entries[END]) == ("<s>", "</s>")
-    assert vocabulary.encode("a dog").tolist() == [3, UNKNOWN]
-    few = caption_vocabulary(["a b b", "b"], max_words=4)
-    assert few.entries == ("<unk>", "<s>", "</s>", "b")
-    with pytest.raises(ValueError, match="max_words must be above 3"):
-        caption_vocabulary(["a"], max_words=3)
-    with pytest.raises(TypeError, match=r"max_words must be a positive int, got 5\.0"):
-        caption_vocabulary(["a"], max_words=5.0)
 
 
 def test_an_epoch_holds_every_caption_once_beside_its_picture():
@@ -251,14 +228,3 @@ def test_wrong_options(tmp_path):
 def test_it_is_listed():
     assert TASKS["caption"].make is caption
     assert TASKS["caption"].kind == "real"
-
-
-def test_sentences_are_had_by_their_number():
-    vocabulary = caption_vocabulary(["a b", "c", "a"])
-    sentences = Sentences([("a b",), ("c", "a d")], vocabulary)
-    ids = {word: vocabulary.entries.index(word) for word in "abc"}
-    assert sentences[0].tolist() == [ids["a"], ids["b"], END]
-    assert sentences[2].tolist() == [ids["a"], UNKNOWN, END]
-    assert sentences.pictures.tolist() == [0, 1, 1]
-    assert sentences.lengths.tolist() == [3, 2, 3]
-    assert len(sentences) == 3

@@ -7,42 +7,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data_files import flat
 from learning import trained
 from test_ctc import plain_distance
-from test_recordings import flat
 
 import rnnjax
-from rnnjax.experiments.tasks.spoken import _examples, _speech, log_mel, speech, write_wav
-from rnnjax.experiments.tasks.spoken._baselines import most_common
-from rnnjax.experiments.tasks.spoken._examples import FrontEnd, StringSource
-from rnnjax.experiments.tasks.spoken._formants import RATE, speak, voice
-from rnnjax.experiments.tasks.spoken._masks import blanked
-from rnnjax.experiments.tasks.spoken._mel import standardised
-from rnnjax.experiments.tasks.spoken._recordings import generated
+from rnnjax.experiments.data.audio import (
+    FrontEnd,
+    speak,
+    synthetic_recordings,
+    voice,
+    write_wav,
+)
+from rnnjax.experiments.data.audio._formants import RATE
+from rnnjax.experiments.tasks.spoken import _speech, speech
+from rnnjax.experiments.tasks.spoken._setup import spec_augmented
+from rnnjax.experiments.tasks.spoken._words import most_common
 
 FEW = {"filters": 10, "hidden": 6, "batch_size": 4}
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(_speech, "generated", small)
+    monkeypatch.setattr(_speech, "synthetic_recordings", small)
 
 
 @cache
 def small(*_):
-    return generated(4, 1)
-
-
-def test_steps_of_the_front_end_are_counted_without_reading():
-    front_end = FrontEnd(8000, 10, 3)
-    for count in (1, 199, 200, 201, 280, 281, 440, 3999):
-        samples = np.random.default_rng(count).normal(size=count)
-        found = front_end(samples)
-        assert len(found) == front_end.steps(count)
-        frames = standardised(log_mel(samples, 8000, filters=10))
-        together = found.reshape(-1, 10)
-        np.testing.assert_array_equal(together[: len(frames)], frames)
-        assert not together[len(frames) :].any()
+    return synthetic_recordings(4, 1)
 
 
 def test_batches_hold_every_training_word_once_an_epoch():
@@ -80,9 +72,18 @@ def test_recurrence_has_the_cost_of_the_loss(pooling):
     assert 0 <= float(metrics["accuracy"]) <= 1
 
 
+@pytest.mark.parametrize("pooling", ["max", "attention"])
+def test_recurrence_pools_as_the_loss_does(pooling):
+    task = speech(**FEW, both_ways=False, pooling=pooling)
+    params, batch = task.init(jax.random.key(1)), task.batches(0)[1]
+    cell, weights, xs, summed, lengths = task.recurrence(params, batch)
+    outputs = rnnjax.unroll(cell, weights, xs, lengths=lengths)
+    cost = task.loss(params, None, batch, None)[0]
+    assert float(summed(*outputs)) == pytest.approx(len(batch.labels) * float(cost), rel=1e-6)
+
+
 def test_no_recurrence_where_the_layer_is_not_a_cell():
     assert speech(**FEW).recurrence is None
-    assert speech(**FEW, both_ways=False, pooling="attention").recurrence is None
 
 
 def test_it_learns_words_and_puts_them_to_use(tmp_path):
@@ -100,37 +101,6 @@ def test_it_learns_words_and_puts_them_to_use(tmp_path):
     alone = task.infer["classify"](params, str(paths[4]))
     assert alone[0][0] == found[4][0]
     assert alone[0][1] == pytest.approx(found[4][1], rel=1e-5)
-
-
-def test_strings_are_words_of_one_speaker_with_pauses(monkeypatch):
-    monkeypatch.setattr(_examples, "_PAUSE", 0.01)
-    recordings = small()
-    source = StringSource(recordings, FrontEnd(RATE, 10, 3), range(30), 4, 5, seed=2)
-    counts = set()
-    for step in range(12):
-        batch = source[step]
-        again = source[step]
-        np.testing.assert_array_equal(batch.xs, again.xs)
-        (count,) = set(batch.label_lengths.tolist())
-        counts.add(count)
-        assert batch.labels.shape == (4, 5)
-        assert batch.labels[:count].min() >= 1
-        assert not batch.labels[count:].any()
-        for labels, length in zip(batch.labels.T, batch.lengths, strict=True):
-            sizes = [
-                sum(e.size for label in labels[:count] for e in by[label])
-                for by in by_speaker(recordings)
-            ]
-            steps = [size / RATE / 0.03 for size in sizes]
-            assert any(n - 1 < length < n + 3 for n in steps)
-    assert counts == {1, 2, 3, 4}
-
-
-def by_speaker(recordings):
-    """For each training speaker, label number -> the one recording of it."""
-    for speaker in ("speaker0", "speaker1", "speaker2"):
-        own = [e for e in recordings.entries if e.speaker == speaker]
-        yield {int(e.label) + 1: [e] for e in own}
 
 
 def test_it_learns_strings_and_writes_them_down(tmp_path):
@@ -171,7 +141,7 @@ def test_cost_of_strings_by_every_alignment():
 def test_blanks_cover_one_band_and_one_stretch():
     xs = jnp.ones((40, 200, 2 * 10))
     lengths = jnp.arange(200) % 40 + 1
-    found = np.asarray(blanked(jax.random.key(0), xs, lengths, 10))
+    found = np.asarray(spec_augmented(jax.random.key(0), xs, lengths, 10))
     assert set(np.unique(found)) == {0, 1}
     for b in range(200):
         gone = found[:, b] == 0
@@ -190,13 +160,13 @@ def test_blanks_cover_one_band_and_one_stretch():
 
 def test_blanks_and_dropout_are_for_training_with_a_key():
     batch = speech(**FEW).batches(0)[0]
-    for options in ({"blanks": False}, {"dropout_rate": 0.0}):
+    for options in ({"spec_augment": False}, {"dropout_rate": 0.0}):
         task = speech(**FEW, **options)
         params = task.init(jax.random.key(0))
         costs = {float(task.loss(params, None, batch, key)[0]) for key in (None, None)}
         costs |= {float(task.loss(params, None, batch, jax.random.key(k))[0]) for k in (1, 2)}
         assert len(costs) == 3
-    plain = speech(**FEW, blanks=False, dropout_rate=0.0)
+    plain = speech(**FEW, spec_augment=False, dropout_rate=0.0)
     keyed = [float(plain.loss(params, None, batch, key)[0]) for key in (None, jax.random.key(1))]
     assert keyed[0] == pytest.approx(keyed[1], rel=1e-6)
 

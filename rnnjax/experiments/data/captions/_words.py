@@ -1,0 +1,78 @@
+"""Captions as words, and words as numbers."""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+import numpy as np
+
+from rnnjax._arguments import check_positive_int
+from rnnjax.experiments.data.text._vocabulary import Vocabulary, learn_vocabulary
+
+UNKNOWN, BEGIN, END = 0, 1, 2  # ids
+_MARKS = ("<s>", "</s>")
+_NOT_OF_WORDS = re.compile(r"[^\w\s']+|_")
+
+
+def normalise_caption(caption: str) -> str:
+    """A caption as it is learned and compared: small letters, no punctuation, single spaces.
+
+    Example:
+      >>> normalise_caption("Two dogs , one black , don't bark .")
+      "two dogs one black don't bark"
+    """
+    return " ".join(_NOT_OF_WORDS.sub(" ", caption.lower()).split())
+
+
+def caption_vocabulary(captions: Iterable[str], max_words: int | None = None) -> Vocabulary:
+    """The words of plain captions, from the commonest to the rarest, after the three marks.
+
+    Args:
+      captions: those to learn from.
+      max_words: size of the vocabulary at most, marks included.
+
+    Raises:
+      ImportError: tokenizers is not installed.
+      TypeError: max_words that is not an int.
+      ValueError: captions without a word, or max_words that leave none.
+    """
+    vocabulary = learn_vocabulary(captions, "spaces", specials=_MARKS)
+    if max_words is None:
+        return vocabulary
+    if check_positive_int("max_words", max_words) <= 1 + len(_MARKS):
+        raise ValueError(f"max_words must be above {1 + len(_MARKS)}, the marks, got {max_words}")
+    return vocabulary.first(max_words)
+
+
+class Sentences:
+    """The captions of all pictures as ids, one after the other; `sentences[n]` is one of them."""
+
+    def __init__(self, captions: Sequence[Sequence[str]], vocabulary: Vocabulary) -> None:
+        """Take plain captions, picture by picture."""
+        counts = [len(each) for each in captions]
+        found = vocabulary.encode_all(chain.from_iterable(captions))
+        parts = [np.append(ids, END).astype(np.int32) for ids in found]
+        self._ids = np.concatenate(parts)
+        self._starts = np.append(0, np.cumsum([len(part) for part in parts]))
+        self.pictures = np.repeat(np.arange(len(captions)), counts)  # [N] the one it is of
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, sentence: int, /) -> np.ndarray:
+        return self._ids[self._starts[sentence] : self._starts[sentence + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The words of each, the end included, `[N]`."""
+        return np.diff(self._starts)
+
+
+def decode_caption(vocabulary: Vocabulary, ids: Iterable[int]) -> str:
+    """The caption that ids spell, up to its end."""
+    words = []
+    for number in ids:
+        if number == END:
+            break
+        words.append(number)
+    return vocabulary.decode(words)
