@@ -1,4 +1,4 @@
-"""Batches of sequences of similar length, and padding to a few fixed lengths."""
+"""Padding to a few fixed lengths, and bucketing: batches of sequences of similar length."""
 
 import sys
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ class Padded(NamedTuple):
 
 
 def pad(arrays: Sequence[Any], *, sizes: Sequence[int] | None = None, fill: float = 0) -> Padded:
-    """Sequences of different length as one array, time first and padded on the right.
+    """Stack sequences of different lengths, time first and padded on the right.
 
-    T is rounded up to one of a few lengths, so that `jit` compiles for few shapes.
+    T is rounded up to one of a few sizes, so that `jit` compiles for few shapes.
 
     Args:
-      arrays: B arrays `[t, ...]` that differ in t alone: features `[t, D]` or token ids `[t]`.
-      sizes: the lengths that T may have; None for 8, 12, 16, 24, 32, 48, 64, … (powers of two
-        and half as much again: a third is wasted at most).
-      fill: what the padding holds.
+      arrays: B arrays `[t, ...]` that differ only in t: features `[t, D]` or token ids `[t]`.
+      sizes: the values that T may take; None for 8, 12, 16, 24, 32, 48, 64, … (powers of two
+        and 1.5 times those, so at most a third is padding).
+      fill: the value of the padding.
 
     Returns:
       `Padded(xs [T, B, ...], lengths [B])`; xs has the dtype of the arrays.
 
     Raises:
-      ValueError: no arrays, arrays that differ in more than their length, or one longer than
+      ValueError: no arrays, arrays whose features differ in shape, or one longer than
         every size.
 
     Example:
@@ -68,7 +68,7 @@ def _rounded(length: int, sizes: Sequence[int] | None) -> int:
 
 
 def bucket_sizes(lengths: Sequence[int] | np.ndarray, count: int = 4) -> list[int]:
-    """At most `count` sizes for `pad`, each of them enough for an equal share of `lengths`."""
+    """At most `count` sizes for `pad`: quantiles of `lengths`, the last of them the maximum."""
     ordered = np.sort(np.asarray(lengths))
     last = [len(ordered) * (k + 1) // count - 1 for k in range(count)]
     return sorted({max(1, int(ordered[max(0, k)])) for k in last})
@@ -82,22 +82,22 @@ def bucketed_batches(
     drop_remainder: bool = False,
     mixing: float = 0.1,
 ) -> Any:
-    """Endless batches of examples of similar length, each to be had by its step.
+    """Endless batches of examples of similar length, indexed by training step.
 
-    In every epoch of `steps_per_epoch(len(lengths), batch_size, …)` batches each example comes
-    once. The examples are sorted by length, up to a random factor in 1 ± mixing, cut into
-    batches, and the batches shuffled, anew for each epoch and from the seed alone: a resumed run
-    needs only its step.
+    Every epoch of `steps_per_epoch(len(lengths), batch_size, …)` batches contains each example
+    once. The examples are sorted by length times a random factor in 1 ± mixing, cut into batches,
+    and the batches shuffled. Each epoch's order depends only on the seed and the epoch, so a
+    resumed run needs only its step.
 
     Args:
       lengths: of the N examples.
-      batch_size: B. Where it does not divide N, one batch of an epoch is smaller.
-      seed: of the order.
-      drop_remainder: leave that batch out: its examples, others in every epoch, sit it out.
-      mixing: how far lengths may differ beside each other; 0 sorts strictly.
+      batch_size: B. If it does not divide N, one batch of each epoch is smaller.
+      seed: of the shuffle.
+      drop_remainder: leave out that batch; which examples are in it differs from epoch to epoch.
+      mixing: how much noise the sort has; 0 sorts strictly by length.
 
     Returns:
-      A `grain.MapDataset` of arrays `[B]` of example numbers: `.map(load)` makes batches.
+      A `grain.MapDataset` of arrays `[B]` of example indices; `.map(load)` makes batches.
 
     Raises:
       ImportError: grain is not installed.
@@ -114,18 +114,18 @@ def bucketed_batches(
 
 
 def steps_per_epoch(examples: int, batch_size: int, *, drop_remainder: bool = False) -> int:
-    """How many batches hold `examples` examples."""
+    """The number of batches in an epoch."""
     return examples // batch_size if drop_remainder else -(-examples // batch_size)
 
 
 def batches_by_length(lengths: Sequence[int] | np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Batches that hold each example once, the shortest first: for evaluation."""
+    """Index batches `[B]` for evaluation: each example once, the shortest first."""
     order = np.argsort(np.asarray(lengths), kind="stable")
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
 
 class _Order:
-    """The example numbers of each batch: a source for grain."""
+    """Example indices of each batch, as a data source for grain."""
 
     def __init__(
         self, lengths: np.ndarray, size: int, seed: int, drop_remainder: bool, mixing: float
@@ -153,7 +153,7 @@ class _Order:
         order = order[np.argsort(near[order], kind="stable")]
         sizes = [size] * (len(lengths) // size)
         rest = len(lengths) - sum(sizes)
-        at = int(random.integers(len(sizes) + 1))  # where in the order the smaller batch is cut
+        at = int(random.integers(len(sizes) + 1))  # position of the smaller batch
         cuts = np.cumsum([*sizes[:at], rest, *sizes[at:]])[:-1]
         batches = np.split(order, cuts)
         small = batches.pop(at)

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV and JSONL files by their number, read from disk as they are asked for."""
+"""CSV, TSV and JSONL tables with random access to their rows, read from disk on demand."""
 
 import csv
 import json
@@ -13,12 +13,12 @@ from rnnjax.experiments.data._text_files import check_encoding, decode
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 _BOM = b"\xef\xbb\xbf"
-_LONGEST = 1 << 24  # bytes of one row: a quote that is still open by then was never closed
+_LONGEST = 1 << 24  # bytes of one row, after which an open quote counts as unclosed
 _CLOSE = re.compile(rb'(?:[^"]++|"")*+"')
 
 
 class _Format(NamedTuple):
-    """How a table is written, and what is wanted of it."""
+    """The format of a table, and the columns to read."""
 
     path: Path
     kind: str  # csv, tsv or jsonl
@@ -26,7 +26,7 @@ class _Format(NamedTuple):
     delimiter: str
     header: bool  # whether the first line names the columns
     fields: tuple[str, ...]  # the columns as they stand in the file; none for JSONL
-    columns: tuple[str, ...]  # those that are wanted; none: all
+    columns: tuple[str, ...]  # the columns to read; empty for all
 
 
 class Table:
@@ -51,7 +51,7 @@ class Table:
             raise ValueError(f"{self.where(row)}: {error}") from None
 
     def where(self, row: int) -> str:
-        """`path, line n`, to begin an error about this row with."""
+        """`path, line n`: the location of a row, for error messages."""
         left, line = self._starts[row], 1
         with open(self.path, "rb") as file:
             while left > 0 and (chunk := file.read(min(left, 1 << 20))):
@@ -70,32 +70,30 @@ def open_table(
     header: bool = True,
     check: bool = True,
 ) -> Table:
-    """A table on disk with random access to its rows.
+    """Open a table on disk, with random access to its rows.
 
-    Only where each row begins is kept in memory (16 bytes a row). CSV follows RFC 4180: quoted
-    fields may hold delimiters and line breaks. In TSV a quote is a letter like any other, and a
-    row is a line. JSONL has one object a line. Blank lines are skipped, and so is a byte order
-    mark.
+    Only the offsets of the rows are kept in memory (16 bytes a row). CSV follows RFC 4180: quoted
+    fields may contain delimiters and line breaks. In TSV quotes have no special meaning, and a
+    row is a line. JSONL has one object per line. Blank lines and a byte order mark are skipped.
 
     Args:
       path: the file.
-      columns: the columns to return, which must be there; None for all. They name the fields
-        from left to right where there is no header.
+      columns: the columns to return, which must exist; None for all. Without a header they name
+        the fields from left to right.
       encoding: any in which the first 128 bytes are ASCII, as in UTF-8 and Latin-1.
-      kind: csv, tsv or jsonl; None goes by the file's ending.
-      delimiter: of CSV; None takes the one of `,` `;` `|` and tab that is commonest in the
-        first line.
+      kind: csv, tsv or jsonl; None infers it from the file's extension.
+      delimiter: of CSV; None takes the most frequent of `,` `;` `|` and tab in the first line.
       header: whether the first line of a CSV or TSV names the columns.
-      check: read every row once now, so that a bad one is found before it is needed.
+      check: parse every row once on opening, so that a bad one is found before it is needed.
 
     Returns:
       A `Table`: `len(table)` rows, `table[i]` a dict of strings (of JSON values for JSONL),
-      `table.where(i)` the file and line for a caller's own errors.
+      `table.where(i)` the file and line, for the caller's own errors.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: an unknown ending, an empty file, a missing column, or a row that cannot be
-        read; the error gives the line and what was expected there.
+      ValueError: an unknown extension, an empty file, a missing column, or a row that cannot be
+        parsed; the error gives the line and what was expected there.
 
     Example:
       >>> import pathlib, tempfile
@@ -126,7 +124,7 @@ def read_rows(
     delimiter: str | None = None,
     header: bool = True,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows in order as `(line number, row)`, one in memory at a time; as `open_table`."""
+    """The rows in order as `(line number, row)`, one in memory at a time; see `open_table`."""
     form = _format(Path(path), columns, encoding, kind, delimiter, header)
     for line, _, raw in _records(form):
         yield line, _located(form, raw, line)
@@ -144,7 +142,7 @@ def _format(
         kind = KINDS.get(path.suffix.lower())
     if kind is None:
         endings = ", ".join(KINDS)
-        raise ValueError(f"{path}: expected a name that ends in {endings}; kind= says it otherwise")
+        raise ValueError(f"{path}: expected a name that ends in {endings}; or pass kind=")
     check_choice("kind", kind, ("csv", "tsv", "jsonl"))
     with open(path, "rb") as file:
         first = file.read(1 << 16).removeprefix(_BOM).lstrip(b"\r\n ").split(b"\n")[0]
@@ -171,7 +169,7 @@ def _ascii_based(encoding: str) -> str:
 
 
 def _with_fields(form: _Format, header: bool) -> _Format:
-    """The format with the names of its fields, from the header or as they are given."""
+    """The format with the names of its fields, from the header or the given columns."""
     line, _, raw = next(_records(form))
     where = f"{form.path}, line {line}"
     try:
@@ -211,7 +209,7 @@ def _records(form: _Format) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _whole(form: _Format, file: BinaryIO, first: bytes, line: int) -> tuple[bytes, int]:
-    """A row with the further lines that its quoted fields run over, and how many they are."""
+    """A row with the further lines that its quoted fields span, and the number of its lines."""
     opening = re.compile(b'(?:^|%b)"' % re.escape(form.delimiter.encode()))
     raw, lines, at, inside = bytearray(first), 1, 0, False
     while True:

@@ -1,4 +1,4 @@
-"""From recordings to what the net reads: single words, and strings of them."""
+"""Features and batches of recordings: single words, and random strings of words."""
 
 import math
 import sys
@@ -13,7 +13,7 @@ from rnnjax.experiments.data.audio._mel import log_mel, standardise
 from rnnjax.experiments.data.audio._recordings import Recordings
 
 WINDOW, HOP = 0.025, 0.010  # seconds
-_PAUSE = 0.15  # seconds, the longest between two words of a string
+_PAUSE = 0.15  # seconds, the longest pause between two words of a string
 
 
 class WordBatch(NamedTuple):
@@ -34,11 +34,11 @@ class StringBatch(NamedTuple):
 
 
 class FrontEnd(NamedTuple):
-    """How samples become features."""
+    """Feature extraction: standardised log-mel features of several frames per step."""
 
     rate: int
     filters: int
-    frames_per_step: int  # frames in one step
+    frames_per_step: int  # frames that are concatenated into one step
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Features `[T, frames_per_step · filters]` of samples `[N]`, standardised."""
@@ -50,7 +50,7 @@ class FrontEnd(NamedTuple):
         return frames.reshape(steps, -1)
 
     def steps(self, count: int) -> int:
-        """T, of `count` samples."""
+        """T for `count` samples."""
         beyond = max(0, count - round(WINDOW * self.rate))
         return math.ceil((1 + math.ceil(beyond / round(HOP * self.rate))) / self.frames_per_step)
 
@@ -58,7 +58,7 @@ class FrontEnd(NamedTuple):
 def word_loader(
     recordings: Recordings, front_end: FrontEnd
 ) -> tuple[np.ndarray, Callable[[np.ndarray], WordBatch]]:
-    """The steps of every recording `[N]`, and a function from their numbers to a batch."""
+    """The lengths `[N]` of all recordings in steps, and a function from indices to a batch."""
     lengths = np.array([front_end.steps(entry.size) for entry in recordings.entries])
     sizes = bucket_sizes(lengths)
     names = {label: k for k, label in enumerate(recordings.labels)}
@@ -72,7 +72,7 @@ def word_loader(
 
 
 class StringSource:
-    """Batches of strings of words by one speaker each, drawn from the seed and the step."""
+    """Batches of random strings of words, each by one speaker, drawn from the seed and the step."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class StringSource:
 
     def __getitem__(self, step: int, /) -> StringBatch:
         random = np.random.default_rng((self._seed, step))
-        words = int(random.integers(1, self._longest + 1))  # one number for the whole batch
+        words = int(random.integers(1, self._longest + 1))  # the same for the whole batch
         drawn = [self._draw(random, words) for _ in range(self._batch_size)]
         padded = pad([self._front_end(samples) for samples, _ in drawn])
         labels = np.zeros((self._longest, len(drawn)), np.int32)
@@ -109,7 +109,7 @@ class StringSource:
         parts: list[np.ndarray] = []
         for number in numbers:
             samples = self._recordings.samples(number)
-            quiet = np.quantile(np.abs(samples), 0.1)  # a pause is as loud as the room
+            quiet = np.quantile(np.abs(samples), 0.1)  # the level of background noise
             pause = random.integers(int(_PAUSE * self._recordings.rate))
             parts += [quiet * random.normal(size=pause), samples]
         said = [self._names[self._recordings.entries[number].label] for number in numbers]

@@ -1,19 +1,19 @@
-"""The ten digits spoken by made-up speakers: a small formant synthesiser."""
+"""A small formant synthesiser: the ten digits, spoken by synthetic speakers."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 RATE = 8000  # Hz
-_BLOCK = 160  # samples over which the vocal tract stands still
+_BLOCK = 160  # samples over which the filters are constant
 
 
 class _Sound(NamedTuple):
-    """What the mouth aims at for one sound, by an average man."""
+    """Target parameters of one phoneme, for an average male voice."""
 
     formants: tuple[float, float, float]  # Hz
     voice: float  # gain of the glottal pulses
-    hiss: float  # gain of the noise at a narrowing
+    hiss: float  # gain of the frication noise
     centre: float  # Hz, of that noise
     seconds: float
 
@@ -37,7 +37,7 @@ _SOUNDS = {
     "th": _Sound((320, 1300, 2500), 0.0, 0.2, 3000, 0.09),
     "t": _Sound((350, 1700, 2600), 0.0, 0.7, 3200, 0.03),
     "k": _Sound((350, 1600, 2300), 0.0, 0.6, 1900, 0.03),
-    "-": _Sound((350, 1600, 2500), 0.0, 0.0, 3000, 0.05),  # the closure before a burst
+    "-": _Sound((350, 1600, 2500), 0.0, 0.0, 3000, 0.05),  # the closure before a plosive
 }
 _WORDS = (
     "z ee r oh oo",
@@ -55,17 +55,17 @@ _WORDS = (
 
 class Voice(NamedTuple):
     pitch: float  # Hz
-    tract: float  # factor of every formant: above 1 in a short vocal tract
+    tract: float  # factor of all formants: above 1 for a short vocal tract
     tempo: float
     hiss: float  # factor of every noise
-    accent: np.ndarray  # [sounds, 3] factors of single formants
-    noise: float  # of the room, beside a voice of deviation 1
+    accent: np.ndarray  # [phonemes, 3] factors of individual formants
+    noise: float  # background noise, relative to a voice of standard deviation 1
 
 
 def voice(seed: int, speaker: int) -> Voice:
-    """A speaker, drawn from the seed and a number."""
+    """A random speaker, determined by the seed and the speaker's number."""
     random = np.random.default_rng((seed, speaker))
-    height = random.uniform(-1, 1)  # women and children: high and short
+    height = random.uniform(-1, 1)  # high pitch goes with a short vocal tract
     return Voice(
         pitch=145 * 2 ** (0.8 * height + 0.1 * random.normal()),
         tract=1.02 + 0.13 * height + 0.02 * random.normal(),
@@ -77,15 +77,15 @@ def voice(seed: int, speaker: int) -> Voice:
 
 
 def speak(digit: int, voice: Voice, seed: tuple[int, ...]) -> np.ndarray:
-    """One digit, said by a voice as it comes out this time.
+    """Synthesise one utterance of a digit.
 
-    A train of glottal pulses and noise are filtered by resonators whose centres glide from one
-    sound's formants to the next's.
+    Glottal pulses and noise pass through resonators whose centre frequencies are interpolated
+    between the formants of successive phonemes.
 
     Args:
       digit: 0 to 9.
-      voice: who says it.
-      seed: of pitch, tempo, loudness and noise of this one time.
+      voice: the speaker.
+      seed: of the pitch, tempo, loudness and noise of this utterance.
 
     Returns:
       Samples `[N]` float32 at `RATE`, in [-1, 1].
@@ -122,7 +122,7 @@ def speak(digit: int, voice: Voice, seed: tuple[int, ...]) -> np.ndarray:
 
 
 def _pulses(pitch: float, count: int, random: np.random.Generator) -> np.ndarray:
-    """A pulse at each period of a falling, slightly unsteady pitch."""
+    """Unit pulses at a falling pitch with slight jitter."""
     fall = np.linspace(1.08, 0.88, count)
     flutter = 1 + 0.02 * np.repeat(random.normal(size=count // _BLOCK), _BLOCK)
     turns = np.floor(np.cumsum(pitch * fall * flutter) / RATE)
@@ -130,11 +130,11 @@ def _pulses(pitch: float, count: int, random: np.random.Generator) -> np.ndarray
 
 
 def _resonated(samples: np.ndarray, centres: np.ndarray, widths: tuple[float, ...]) -> np.ndarray:
-    """The samples through second-order resonators one after the other.
+    """Filter samples by second-order resonators in series.
 
         y_t = a x_t + 2 r cos(2πf/R) y_{t-1} - r² y_{t-2},   r = exp(-π width / R)
 
-    f is a row of `centres`, with one entry a block.
+    f is a row of `centres`, with one entry per block.
     """
     from scipy.signal import lfilter
 

@@ -1,4 +1,4 @@
-"""Log-mel features: what a speech recogniser reads instead of samples."""
+"""Log-mel features of audio samples."""
 
 from functools import lru_cache
 
@@ -15,19 +15,20 @@ def log_mel(
     window: float = 0.025,
     hop: float = 0.010,
 ) -> np.ndarray:
-    """The logarithm of the energy in mel-spaced bands, frame by frame.
+    """Log-mel spectrogram: the logarithm of the energy in mel-spaced bands, frame by frame.
 
         X_t = DFT(hann · samples[t·hop : t·hop + window]);   y_t = log(max(W |X_t|², floor))
 
-    W are overlapping triangles whose corners are equally spaced in mel(f) = 2595 log₁₀(1 + f/700)
-    from 0 to half the rate. The last frame is filled up with zeros, so every sample counts.
+    W is a bank of overlapping triangular filters whose corners are equally spaced in
+    mel(f) = 2595 log₁₀(1 + f/700) from 0 to half the sample rate. The last frame is padded with
+    zeros, so no sample is lost.
 
     Args:
       samples: `[N]`, N at least 1.
-      rate: samples a second.
-      filters: how many bands.
-      window: seconds that a frame looks at.
-      hop: seconds from one frame to the next.
+      rate: sample rate, Hz.
+      filters: number of bands.
+      window: length of a frame in seconds.
+      hop: seconds between the starts of successive frames.
 
     Returns:
       Features `[T, filters]` float32, T = 1 + ⌈(N - window) / hop⌉.
@@ -60,9 +61,9 @@ def log_mel(
 
 
 def standardise(features: np.ndarray) -> np.ndarray:
-    """Features `[T, D]` less their mean over the recording, and over their deviation.
+    """Standardise features `[T, D]` to mean 0 and standard deviation 1 over the recording.
 
-    It takes out the loudness and the colour of the microphone and the room.
+    This removes the loudness, and the frequency response of microphone and room.
     """
     deviation = features.std(axis=0)
     return ((features - features.mean(axis=0)) / np.maximum(deviation, 1e-3)).astype(np.float32)
@@ -70,9 +71,11 @@ def standardise(features: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def _constants(rate: int, width: int, filters: int) -> tuple[np.ndarray, np.ndarray]:
-    """The window `[width]` and the triangles `[bins, filters]`."""
+    """The Hann window `[width]` and the filter bank `[bins, filters]`."""
     hann = np.hanning(width + 1)[:-1].astype(np.float32)
-    size = 2 ** int(np.ceil(np.log2(2 * width)))  # twice the frame: no triangle misses every bin
+    size = 2 ** int(
+        np.ceil(np.log2(2 * width))
+    )  # at least twice the frame, so that every filter covers a bin
     corners = np.linspace(0, 2595 * np.log10(1 + rate / 1400), filters + 2)
     corners = 700 * (10 ** (corners / 2595) - 1)
     bins = np.fft.rfftfreq(size, 1 / rate)[:, None]

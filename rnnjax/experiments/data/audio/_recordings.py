@@ -1,4 +1,4 @@
-"""Where recordings come from: a folder of WAV files, or made-up speakers."""
+"""Sets of recordings: a folder of WAV files, or synthetic speakers; and their test split."""
 
 import re
 from collections import Counter
@@ -16,47 +16,48 @@ from rnnjax.experiments.data.audio._formants import RATE, speak, voice
 from rnnjax.experiments.data.audio._wav import read_wav, wav_header
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)\.wav", re.IGNORECASE)  # 7_jackson_0.wav
-_FIRST_TAKES = 5  # the takes of each speaker and digit that the data set's authors test on
-_EVERY = 5  # one in five is for testing where nothing says which
+_FIRST_TAKES = 5  # test takes of each speaker and digit, as the authors of the data set define them
+_EVERY = 5  # one in five is for testing if nothing defines a test set
 _LIST = "testing_list.txt"
 
 
 class Recording(NamedTuple):
     label: str
-    speaker: str  # empty where it is not known
+    speaker: str  # empty if unknown
     size: int  # samples, at the rate of the set
-    path: Path | None  # None for one that is made
-    test: bool  # whether to test on it where no speakers are held out
+    path: Path | None  # None for a synthetic one
+    test: bool  # whether it is in the default test set
 
 
 class Recordings(NamedTuple):
-    """Recordings to be had by their number."""
+    """A set of recordings, whose samples are read on demand."""
 
     entries: tuple[Recording, ...]
-    samples: Callable[[int], np.ndarray]  # number -> [N] float32
+    samples: Callable[[int], np.ndarray]  # index -> [N] float32
     rate: int  # of the samples, Hz
     labels: tuple[str, ...]  # sorted
 
 
 def open_recordings(folder: Path, rate: int) -> Recordings:
-    """The recordings of a folder; headers are read now, samples as they are asked for.
+    """Open a folder of WAV files; headers are read now, samples on demand.
 
     Two layouts: files with names like `7_jackson_0.wav` (label, speaker, number), of which those
     numbered 0 to 4 are the test set, as in the Free Spoken Digit Dataset; or one folder for each
     label, as in Speech Commands, where what stands before `_nohash_` in a name is the speaker.
-    Folders that begin with `_` or `.` are passed over. In the second layout these are for testing:
+    Folders whose names begin with `_` or `.` are ignored. In the second layout the test set is:
 
-    - the files in `testing_list.txt` (lines like `yes/anna_nohash_0.wav`), if it is there; lines
-      about files that are not there are passed over;
-    - otherwise all files of about a fifth of the speakers, chosen by their names, so that none is
-      heard both in training and in the test; files that tell no speaker are for training;
-    - every fifth file of each label in the order of names, where fewer than two speakers are
-      known or a label would be left without training.
+    - the files in `testing_list.txt` (lines like `yes/anna_nohash_0.wav`), if there is one;
+      entries without a file are ignored;
+    - otherwise all files of about a fifth of the speakers, chosen by a hash of their names, so
+      that no speaker is both in training and in the test; files of unknown speakers are for
+      training;
+    - every fifth file of each label in the order of names, if fewer than two speakers are known
+      or a label would be left without training files.
 
     Raises:
       FileNotFoundError: there is no such folder.
       ValueError: no WAV files, names in neither layout, fewer than two labels, a list that leaves
-        nothing to train or to test on, or a file that is not WAV or truncated.
+        no training or no test files, or a file that is not WAV or truncated.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one of WAV files")
@@ -71,7 +72,7 @@ def open_recordings(folder: Path, rate: int) -> Recordings:
     if len(labels) < 2:
         raise ValueError(
             f"{folder} has recordings of one label only, {labels[0]!r}: expected at least two. "
-            "Where the names tell the labels, give the folder that the files are in"
+            "If the file names contain the labels, pass the folder that the files are in"
         )
     divided = _divided(found) if files else _divided_folders(folder, found)
     entries = tuple(
@@ -109,7 +110,7 @@ def _by_folder(folder: Path) -> Iterable[_Found]:
 
 
 def _divided(found: list[_Found]) -> list[_Found]:
-    """The same; where the numbers leave a label without training, every fifth is for testing."""
+    """The same; if the take numbers leave a label without training files, every fifth is a test."""
     trained = {label for label, _, _, test in found if not test}
     if trained == {label for label, *_ in found} and any(test for *_, test in found):
         return found
@@ -117,7 +118,7 @@ def _divided(found: list[_Found]) -> list[_Found]:
 
 
 def _divided_folders(folder: Path, found: list[_Found]) -> list[_Found]:
-    """The same; by the folder's list, by speakers, or else every fifth file is for testing."""
+    """The same, with the test set from the list, from speakers, or else every fifth file."""
     if (folder / _LIST).is_file():
         return _by_list(folder / _LIST, found)
     if speakers := _test_speakers(found):
@@ -131,14 +132,14 @@ def _by_list(path: Path, found: list[_Found]) -> list[_Found]:
     if not any(tests) or all(tests):
         raise ValueError(
             f"{path} lists {sum(tests)} of the {len(found)} recordings there are: expected lines "
-            f"like {found[0][0]}/{found[0][2].name}, of some to test on and not all; without the "
-            "file they are divided by speakers"
+            f"like {found[0][0]}/{found[0][2].name}, for some but not all of them; without this "
+            "file the test set is chosen by speakers"
         )
     return _with_tests(found, tests)
 
 
 def _test_speakers(found: list[_Found]) -> set[str]:
-    """About a fifth of the speakers, by their names alone; others say each label too."""
+    """About a fifth of the speakers, by a hash of their names; each label keeps training files."""
     said: dict[str, Counter[str]] = {}
     for label, speaker, *_ in found:
         said.setdefault(speaker, Counter())[label] += 1
@@ -147,7 +148,7 @@ def _test_speakers(found: list[_Found]) -> set[str]:
     hashed = {name: crc32(name.encode()) for name in said if name}
     for name in sorted(hashed, key=lambda name: (hashed[name] % _EVERY, hashed[name])):
         if chosen and hashed[name] % _EVERY:
-            break  # at least one, where no name falls into the fifth
+            break  # at least one, even if no hash falls into the fifth
         if all(left[label] > count for label, count in said[name].items()):
             chosen.add(name)
             left -= said[name]
@@ -164,12 +165,12 @@ def _resampled_size(path: Path, rate: int) -> int:
 
 
 def synthetic_recordings(speakers: int, takes: int, seed: int = 0) -> Recordings:
-    """The ten digits by made-up speakers, the last quarter of whom are for testing.
+    """The ten digits by synthetic speakers; the last quarter of the speakers is for testing.
 
     Args:
-      speakers: how many, at least 2.
-      takes: how often each says each digit.
-      seed: of all of it.
+      speakers: number of speakers, at least 2.
+      takes: recordings of each digit by each speaker.
+      seed: of voices and utterances.
     """
     voices = [voice(seed, s) for s in range(speakers)]
     said = [(s, d, k) for s in range(speakers) for d in range(10) for k in range(takes)]
@@ -183,14 +184,14 @@ def synthetic_recordings(speakers: int, takes: int, seed: int = 0) -> Recordings
 
 
 def split_recordings(recordings: Recordings, held_out: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of the recordings to train on, and of those to test on.
+    """Split recordings into training and test indices.
 
     Args:
-      recordings: all of them.
-      held_out: speakers to test on, with commas between; None for the set's own test part.
+      recordings: the whole set.
+      held_out: test speakers, separated by commas; None for the default test set.
 
     Raises:
-      ValueError: a speaker that is not there (the nearest is suggested), or none left.
+      ValueError: an unknown speaker (the nearest is suggested), or no training speaker left.
     """
     if held_out is None:
         test = np.array([entry.test for entry in recordings.entries])
@@ -199,7 +200,7 @@ def split_recordings(recordings: Recordings, held_out: str | None) -> tuple[np.n
     wanted = [name.strip() for name in held_out.split(",")]
     for name in wanted:
         if name not in speakers:
-            known = ", ".join(speakers) or "none, since the names of the files tell no speakers"
+            known = ", ".join(speakers) or "none, since the file names contain no speakers"
             raise ValueError(f"no speaker {name!r}; there are {known}{nearest(name, speakers)}")
     test = np.array([entry.speaker in wanted for entry in recordings.entries])
     if test.all():

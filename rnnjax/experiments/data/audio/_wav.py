@@ -1,4 +1,4 @@
-"""WAV files as samples: any PCM width, any rate, any number of channels."""
+"""WAV files: PCM of any width, sample rate and number of channels, resampled to one channel."""
 
 import math
 import wave
@@ -20,32 +20,31 @@ class WavHeader(NamedTuple):
 
 
 def wav_header(path: str | Path) -> WavHeader:
-    """What a WAV file says about itself; its samples are not read.
+    """The header of a WAV file; its samples are not read.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: not PCM WAV, no samples, or fewer bytes than the header promises.
+      ValueError: not PCM WAV, no samples, or fewer bytes than the header states.
     """
     with _opened(path) as file:
         return _header(path, file)
 
 
 def read_wav(path: str | Path, rate: int | None = None) -> np.ndarray:
-    """The samples of a WAV file, as one channel at a given rate.
+    """Read a WAV file as one channel at a given sample rate.
 
-    Channels are averaged. Another rate is reached by polyphase filtering, which keeps out what
-    the lower rate cannot hold.
+    Channels are averaged. Resampling is by polyphase filtering, which prevents aliasing.
 
     Args:
       path: a file of 8, 16, 24 or 32-bit PCM.
-      rate: samples a second; None for the file's own.
+      rate: sample rate, Hz; None for that of the file.
 
     Returns:
       Samples `[N]` float32 in [-1, 1].
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: not PCM WAV, no samples, or fewer than the header promises; it names the file.
+      ValueError: not PCM WAV, no samples, or fewer than the header states; it names the file.
     """
     with _opened(path) as file:
         header = _header(path, file)
@@ -63,7 +62,7 @@ def read_wav(path: str | Path, rate: int | None = None) -> np.ndarray:
 
 
 def write_wav(path: str | Path, samples: np.ndarray, rate: int) -> None:
-    """Write samples `[N]` in [-1, 1] as 16-bit mono; what is louder is cut off there."""
+    """Write samples `[N]` as 16-bit mono, clipped to [-1, 1]."""
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, rate, len(samples), "NONE", "not compressed"))
         file.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
@@ -93,10 +92,10 @@ def _header(path: str | Path, file: wave.Wave_read) -> WavHeader:
 
 
 def _floats(raw: bytes, width: int) -> np.ndarray:
-    if width == 1:  # the one width that is unsigned
+    if width == 1:  # the only unsigned width
         return (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128
     if width == 3:
         low = np.frombuffer(raw, np.uint8).reshape(-1, 3)
-        raw = np.pad(low, ((0, 0), (1, 0))).tobytes()  # 24 bits as the upper ones of 32
+        raw = np.pad(low, ((0, 0), (1, 0))).tobytes()  # 24 bits as the upper bits of 32
         width = 4
     return np.frombuffer(raw, f"<i{width}").astype(np.float32) / 2.0 ** (8 * width - 1)

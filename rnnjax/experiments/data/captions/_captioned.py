@@ -12,35 +12,35 @@ _STEP = 8  # captions whose lengths differ by less may share a batch
 
 
 class Captioned(NamedTuple):
-    """Pictures to be had by their number, each with its captions."""
+    """Pictures that are read on demand, each with its captions."""
 
-    read: Callable[[int], np.ndarray]  # number -> [S, S, 3] uint8, or features given for it
+    read: Callable[[int], np.ndarray]  # index -> [S, S, 3] uint8, or precomputed features
     captions: Sequence[tuple[str, ...]]  # of each picture, at least one
 
 
 class CaptionSource(NamedTuple):
     train: Captioned
-    tests: Mapping[str, Captioned]  # "pictures", and of the generated set "combinations"
+    tests: Mapping[str, Captioned]  # "pictures"; for synthetic data also "combinations"
 
 
 class CaptionBatch(NamedTuple):
-    """Pictures, and a caption of each."""
+    """Pictures, and one caption of each."""
 
-    pictures: np.ndarray  # [B, S, S, 3] uint8, or given features [B, ...]
-    words: np.ndarray  # [T, B] int32, the mark of the end included
+    pictures: np.ndarray  # [B, S, S, 3] uint8, or precomputed features [B, ...]
+    words: np.ndarray  # [T, B] int32, the end token included
     lengths: np.ndarray  # [B]
 
 
 def caption_batches(train: Captioned, sentences: Sentences, batch_size: int, seed: int) -> Any:
-    """Batches to be had by their step; an epoch holds every caption that fills one, once.
+    """Endless training batches, indexed by step; an epoch has each caption at most once.
 
-    Pictures are read as the batch is asked for.
+    Pictures are read when their batch is requested.
 
     Args:
       train: the pictures.
       sentences: their captions.
-      batch_size: B, or all captions where they are fewer.
-      seed: of the order.
+      batch_size: B; all captions if there are fewer.
+      seed: of the shuffle.
 
     Returns:
       A `grain.MapDataset` of `CaptionBatch`.

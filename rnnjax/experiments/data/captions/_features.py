@@ -1,4 +1,4 @@
-"""Features that were computed elsewhere, one array for each picture, in an npz file."""
+"""Precomputed image features: an npz file with one array per picture."""
 
 import zipfile
 from pathlib import Path
@@ -9,27 +9,27 @@ from rnnjax._arguments import nearest
 
 
 class Features:
-    """The arrays of an npz file by the names of pictures; `features[name]` reads one from disk."""
+    """Arrays of an npz file by picture name; `features[name]` reads one from disk."""
 
     def __init__(self, path: str | Path) -> None:
-        """Open a file as `numpy.savez(path, **{"name.jpg": array, …})` writes it.
+        """Open a file written by `numpy.savez(path, **{"name.jpg": array, …})`.
 
-        Arrays are `[F]`, `[P, F]` with P positions, or `[h, w, F]`, all of one form.
+        Arrays are `[F]`, `[P, F]` with P positions, or `[h, w, F]`, all of the same shape.
 
         Raises:
           FileNotFoundError: there is no such file.
-          ValueError: it is no npz file, or empty.
+          ValueError: not an npz file, or an empty one.
         """
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"there is no file of features {path}")
         if not zipfile.is_zipfile(self.path):
             raise ValueError(
-                f"{path}: expected an .npz file of arrays, which this is not, or not all"
+                f"{path}: expected an .npz file of arrays; this is something else, or truncated"
             )
         self._file = np.load(self.path, allow_pickle=False)
         if not self._file.files:
-            raise ValueError(f"{path}: expected an .npz file with an array for each picture")
+            raise ValueError(f"{path}: expected an .npz file with one array per picture")
         self._names = set(self._file.files)
         self.form = self._read(self._file.files[0]).shape
 
@@ -47,12 +47,12 @@ class Features:
         if array.shape != self.form:
             raise ValueError(
                 f"{self.path}: {key!r} has shape {array.shape} and the first one "
-                f"{self.form}: expected arrays of one form"
+                f"{self.form}: expected arrays of the same shape"
             )
         return array
 
     def _key(self, name: str) -> str:
-        """The name as it is, or without its ending or folders."""
+        """The key of a picture: its name as it is, without folders, or without its extension."""
         for key in (name, Path(name).name, Path(name).stem):
             if key in self._names:
                 return key

@@ -1,4 +1,4 @@
-"""Files of captions: Flickr8k's two forms, and COCO's."""
+"""Caption files: Flickr8k's two formats, and COCO's."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -15,15 +15,15 @@ _HEADER = ("image", "caption")
 class PictureCaptions(NamedTuple):
     """The captions of one picture."""
 
-    name: str  # of its file
-    captions: tuple[str, ...]  # plain
-    where: str  # file and line (or place in it) of the first
+    name: str  # of the picture's file
+    captions: tuple[str, ...]  # normalised
+    where: str  # file and line (or JSON path) of the first, for error messages
 
 
 def read_captions(path: str | Path, encoding: str = "utf-8") -> list[PictureCaptions]:
-    """The captions in a file, by picture, in the order in which pictures first come.
+    """Read a caption file, grouped by picture in the order of first occurrence.
 
-    Three forms are told apart by themselves:
+    Three formats are recognised automatically:
 
         image.jpg#0<TAB>A dog runs .          Flickr8k.token.txt: picture, number, caption
         image,caption                         captions.txt: CSV with these columns
@@ -31,12 +31,12 @@ def read_captions(path: str | Path, encoding: str = "utf-8") -> list[PictureCapt
 
     Args:
       path: the file.
-      encoding: of the first two; JSON is UTF-8.
+      encoding: of the first two formats; JSON is UTF-8.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: none of these forms, nothing in it, or a line (an annotation) that is not of its
-        form; the error says which, and what was expected there.
+      ValueError: an unknown format, no captions, or a malformed line or annotation; the error says
+        which, and what was expected there.
     """
     path = Path(path)
     if path.suffix.lower() == ".json":
@@ -66,7 +66,7 @@ def _grouped(found: _Found, path: Path) -> list[PictureCaptions]:
             raise ValueError(f"{where}: the caption of {name} has no words: {caption!r}")
         by_name.setdefault(name, ([], where))[0].append(words)
     if not by_name:
-        raise ValueError(f"{path} has no captions in it")
+        raise ValueError(f"{path} has no captions")
     return [PictureCaptions(name, tuple(texts), where) for name, (texts, where) in by_name.items()]
 
 

@@ -1,4 +1,4 @@
-"""Captioned pictures in a folder: Flickr8k's layout, and COCO's."""
+"""Folders of captioned pictures, in the layout of Flickr8k or of COCO."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,12 @@ from rnnjax.experiments.data.captions._features import Features
 from rnnjax.experiments.data.captions._files import PictureCaptions, read_captions
 from rnnjax.experiments.data.images._pictures import read_image
 
-_EVERY = 10  # where nothing says which pictures are for testing, each tenth is
+_EVERY = 10  # every tenth picture is for testing if nothing defines a test set
 _MISSING = 0.01  # share of pictures that may be missing
-_LAYOUTS = """expected, in it or a folder within,
+_LAYOUTS = """expected, in it or a subfolder,
   captions.txt (columns image,caption) or *.token.txt (lines of image.jpg#0, a tab, a caption), a
   folder of pictures, and perhaps *testImages.txt or *devImages.txt, with or without
-  *trainImages.txt, as Flickr8k has it;
+  *trainImages.txt, as in Flickr8k;
   or captions_train*.json and captions_val*.json with folders of pictures (COCO)"""
 
 
@@ -31,15 +31,15 @@ def open_captioned_pictures(
     features: str | Path | None = None,
     encoding: str = "utf-8",
 ) -> CaptionSource:
-    """The captioned pictures of a folder. Pictures are read from disk as they are asked for.
+    """Open a folder of captioned pictures, which are read from disk on demand.
 
     Args:
-      folder: where captions and pictures are; see the error for the layouts.
-      side: height and width that pictures are brought to.
-      part: which list of Flickr8k to test on, "test" or "dev". Without *trainImages.txt the
-        pictures in neither are for training. Without any list, and with a single file of
-        captions, every tenth picture in the order of names is for testing.
-      features: an npz file of given features, instead of pictures.
+      folder: of captions and pictures; the error message lists the layouts.
+      side: height and width to which pictures are resized.
+      part: which of Flickr8k's lists to test on, "test" or "dev". Without *trainImages.txt the
+        pictures in neither are for training. Without any list, and with a single caption file,
+        every tenth picture in the order of names is for testing.
+      features: an npz file of precomputed features, instead of pictures.
       encoding: of text files.
 
     Returns:
@@ -47,8 +47,8 @@ def open_captioned_pictures(
 
     Raises:
       FileNotFoundError: there is no such folder or file.
-      ValueError: neither layout, several files where one is expected, a bad line (by its
-        number), a picture both to train and to test on, or pictures that are not there.
+      ValueError: an unknown layout, several files where one is expected, a malformed line (with its
+        number), a picture in both training and test lists, or missing pictures.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -63,7 +63,7 @@ def open_captioned_pictures(
 
 
 class _Files:
-    """The pictures of some folders by their names."""
+    """Picture files in a few folders, by name."""
 
     def __init__(self, folders: list[Path], side: int) -> None:
         self.folders, self._side = list(dict.fromkeys(folders)), side
@@ -115,7 +115,7 @@ def _entries(
 def _by_lists(
     entries: list[PictureCaptions], captions: Path, lists: dict[str, Path], part: str, encoding: str
 ) -> tuple[list[PictureCaptions], list[PictureCaptions]]:
-    """The pictures to train and to test on; without a list to train on, those in no list."""
+    """Training and test pictures; without a training list, the pictures in no list are training."""
     if part not in lists:
         raise ValueError(f"{next(iter(lists.values()))} has no *{part}Images.txt beside it")
     listed = {name: _listed(entries, path, captions, encoding) for name, path in lists.items()}
@@ -124,35 +124,35 @@ def _by_lists(
         held_out = {entry.name for chosen in listed.values() for entry in chosen}
         train = [entry for entry in entries if entry.name not in held_out]
         if not train:
-            raise ValueError(f"{lists[part]} leaves no picture of {captions} to train on")
+            raise ValueError(f"{lists[part]} leaves no picture of {captions} for training")
         return train, test
     tested = {entry.name for entry in test}
     for entry in listed["train"]:
         if entry.name in tested:
             raise ValueError(
                 f"{entry.name} is in {lists['train']} and in {lists[part]}: expected no picture "
-                "both to train and to test on; take it out of one of them"
+                "in both; remove it from one of them"
             )
     return listed["train"], test
 
 
 def _found(folder: Path, *patterns: str) -> Path | None:
-    """The file of the first pattern that has any, in the folder or one within."""
+    """The file that matches the first pattern with a match, in the folder or a subfolder."""
     for pattern in patterns:
         files = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
-        files = [file for file in files if not _passed_over(file.name)]
+        files = [file for file in files if not _is_ignored(file.name)]
         if len(files) > 1:
             raise ValueError(
                 f"{folder}: expected one file {pattern}, found {', '.join(map(str, files))}: "
-                "leave the one to read and move the others away"
+                "keep the one to read and move the others away"
             )
         if files:
             return files[0]
     return None
 
 
-def _passed_over(name: str) -> bool:
-    """Whether a file is hidden, or has the lemmas of words in place of the words."""
+def _is_ignored(name: str) -> bool:
+    """Whether a file is hidden, or contains lemmas instead of words."""
     return name.startswith(".") or ".lemma." in name
 
 
@@ -172,13 +172,13 @@ def _listed(
 
 
 def _folder_of(folder: Path, entries: Sequence[PictureCaptions]) -> Path:
-    """The folder with the pictures: the first with any of the first hundred."""
+    """The folder of the pictures: the first one that contains any of the first hundred."""
     names = [entry.name for entry in entries[:100]]
     for inner in chain([folder], _folders_in(folder)):
         if any((inner / name).is_file() for name in names):
             return inner
     raise ValueError(
-        f"{entries[0].where}: there is no picture {names[0]} in {folder} or the folders within"
+        f"{entries[0].where}: there is no picture {names[0]} in {folder} or its subfolders"
     )
 
 
@@ -191,7 +191,7 @@ def _folders_in(folder: Path, depth: int = 2) -> Iterator[Path]:
 
 
 def _missing(entries: list[PictureCaptions], reader: _Files | Features) -> set[str]:
-    """The names that are not there: a warning if they are few, an error otherwise."""
+    """The names of missing pictures: a warning if they are few, an error otherwise."""
     missing = [entry for entry in entries if entry.name not in reader]
     if missing:
         first = missing[0]

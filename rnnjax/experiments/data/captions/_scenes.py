@@ -1,4 +1,4 @@
-"""Generated pictures of two things, each with the sentences that are true of it."""
+"""Synthetic pictures of two shapes, with the sentences that describe them."""
 
 from typing import Literal, NamedTuple
 
@@ -8,7 +8,7 @@ from rnnjax._arguments import check_choice
 from rnnjax.experiments.data._storage import cached
 from rnnjax.experiments.data.captions._captioned import Captioned, CaptionSource
 
-SIZES: dict[str, float] = {"small": 0.11, "large": 0.18}  # radius, of the picture's side
+SIZES: dict[str, float] = {"small": 0.11, "large": 0.18}  # radius, as a share of the side
 COLORS: dict[str, tuple[float, float, float]] = {
     "red": (0.90, 0.15, 0.15),
     "green": (0.15, 0.75, 0.20),
@@ -18,14 +18,14 @@ COLORS: dict[str, tuple[float, float, float]] = {
     "white": (0.95, 0.95, 0.95),
 }
 SHAPES = ("circle", "square", "triangle", "diamond", "cross")
-RELATIONS: dict[str, str] = {  # each with its converse
+RELATIONS: dict[str, str] = {  # each with its inverse
     "above": "below",
     "below": "above",
     "to the left of": "to the right of",
     "to the right of": "to the left of",
 }
 HELD_OUT = frozenset((color, SHAPES[k % len(SHAPES)]) for k, color in enumerate(COLORS))
-"""Pairs of colour and shape that no training picture shows: one for each colour."""
+"""Pairs of colour and shape that occur in no training picture: one for each colour."""
 
 Part = Literal["train", "pictures", "combinations"]
 PARTS: tuple[Part, ...] = ("train", "pictures", "combinations")
@@ -39,7 +39,7 @@ class Thing(NamedTuple):
     size: str
     color: str
     shape: str
-    x: float  # of the centre, from the left, in sides of the picture
+    x: float  # of the centre, from the left, as a share of the side
     y: float  # from the top
 
     @property
@@ -49,12 +49,12 @@ class Thing(NamedTuple):
 
 class Scene(NamedTuple):
     first: Thing
-    relation: str  # of the first to the second
+    relation: str  # of the first thing to the second
     second: Thing
 
     @property
     def sentences(self) -> tuple[str, str]:
-        """Both true sentences: the first thing named first, and the second."""
+        """Both descriptions: the first thing named first, and the second named first."""
         one, other = self.first.phrase, self.second.phrase
         return (
             f"{one} is {self.relation} {other}",
@@ -68,22 +68,22 @@ class Picture(NamedTuple):
 
 
 def picture(index: int, *, part: Part = "train", side: int = 32, seed: int = 0) -> Picture:
-    """The picture of a given number: two things, one above or beside the other.
+    """Draw the synthetic picture with a given index: two shapes, one above or beside the other.
 
-    Every thing has a size, a colour and a shape. Six of the thirty pairs of colour and shape
-    (`HELD_OUT`: red circles, green squares, …) occur in the part "combinations" alone, there in
-    every picture, though each colour and each shape is in "train" in other pairs. A net that names
-    them has learned colours and shapes, not pairs. Positions, exact sizes and colours, the grey of
+    Each has a size, a colour and a shape. Six of the thirty pairs of colour and shape (`HELD_OUT`:
+    red circles, green squares, …) occur only in the part "combinations", there in every picture,
+    while each colour and each shape is in "train" in other pairs. A model that describes them
+    correctly generalises to new combinations. Positions, exact sizes and colours, the grey of
     the background and noise on every pixel differ from picture to picture.
 
     Args:
-      index: any number from 0; the same (seed, part, index) is always the same scene.
+      index: from 0; (seed, part, index) determines the scene.
       part: "train"; "pictures", further pictures of the same kind; or "combinations".
       side: height and width in pixels.
-      seed: of the whole set.
+      seed: of the whole data set.
 
     Returns:
-      The image and its `Scene`, whose `sentences` are the two that are true.
+      The image and its `Scene`, whose `sentences` are the two descriptions.
 
     Raises:
       ValueError: an unknown part, or a negative index.
@@ -105,16 +105,16 @@ def picture(index: int, *, part: Part = "train", side: int = 32, seed: int = 0) 
 
 
 def draw_scene(index: int, *, part: Part = "train", seed: int = 0) -> Scene:
-    """The scene of `picture(index, part=part, seed=seed)`, which is not drawn."""
+    """The scene of `picture(index, part=part, seed=seed)`, without drawing the picture."""
     return _scene(_random(index, part, seed), part)
 
 
 def synthetic_pictures(train: int, test: int, side: int = 32) -> CaptionSource:
-    """Training pictures, and two sets to test on: further pictures, and held-out combinations.
+    """Synthetic training pictures, and two test sets: new pictures, and held-out combinations.
 
     Args:
-      train: how many pictures to train on.
-      test: how many of each set to test on.
+      train: number of training pictures.
+      test: number of pictures in each test set.
       side: height and width in pixels.
     """
     return CaptionSource(
@@ -132,10 +132,10 @@ def _part(part: Part, count: int, side: int) -> Captioned:
 
 
 def _random(index: int, part: Part, seed: int) -> np.random.Generator:
-    """The generator of a picture: first its scene is drawn from it, then how it looks."""
+    """The random generator of a picture, first for its scene, then for its appearance."""
     check_choice("part", part, PARTS)
     if index < 0:
-        raise ValueError(f"index counts pictures from 0, got {index}")
+        raise ValueError(f"index must count from 0, got {index}")
     return np.random.default_rng((seed, PARTS.index(part), index))
 
 
@@ -150,7 +150,7 @@ def _scene(random: np.random.Generator, part: Part) -> Scene:
     sizes = [list(SIZES)[k] for k in random.integers(len(SIZES), size=2)]
     relation = list(RELATIONS)[random.integers(len(RELATIONS))]
 
-    # Along the relation's axis the two are far enough apart never to touch, across it nearly level.
+    # Along the axis of the relation the two are too far apart to touch, across it nearly aligned.
     near = random.uniform(_MARGIN, 1 - _MARGIN - _GAP)
     far = random.uniform(near + _GAP, 1 - _MARGIN)
     across = random.uniform(_MARGIN, 1 - _MARGIN)
@@ -175,14 +175,14 @@ def _draw(random: np.random.Generator, scene: Scene, side: int) -> np.ndarray:
         radius = SIZES[thing.size] * random.uniform(0.9, 1.1)
         color = np.array(COLORS[thing.color]) + random.normal(0, 0.03, 3)
         distance = _distance(thing.shape, grid[None] - thing.x, grid[:, None] - thing.y, radius)
-        cover = np.clip(0.5 - distance * side, 0, 1)[:, :, None]  # a pixel's share, at its edge
+        cover = np.clip(0.5 - distance * side, 0, 1)[:, :, None]  # anti-aliasing
         image += cover * (color - image)
     image += random.normal(0, 0.02, image.shape)
     return (255 * np.clip(image, 0, 1)).round().astype(np.uint8)
 
 
 def _distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
-    """How far each point lies outside a shape around the origin (negative: inside)."""
+    """Signed distance of points to a shape around the origin (negative: inside)."""
     if shape == "circle":
         return np.hypot(x, y) - radius
     if shape == "square":
@@ -192,7 +192,7 @@ def _distance(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.nda
     if shape == "triangle":  # equilateral, upright: three half-planes at 0.6 radius
         slanted = np.sqrt(0.75) * abs(x) - 0.5 * y
         return np.maximum(slanted, y - 0.1 * radius) - 0.6 * radius
-    width = 0.36 * radius  # of a cross: half of a bar's
+    width = 0.36 * radius  # half the width of a bar of the cross
     return np.minimum(
         np.maximum(abs(x) - radius, abs(y) - width), np.maximum(abs(y) - radius, abs(x) - width)
     )

@@ -1,4 +1,4 @@
-"""Captions as words, and words as numbers."""
+"""Captions as words and ids: normalisation, vocabulary, encoding and decoding."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ _NOT_OF_WORDS = re.compile(r"[^\w\s']+|_")
 
 
 def normalise_caption(caption: str) -> str:
-    """A caption as it is learned and compared: small letters, no punctuation, single spaces.
+    """Normalise a caption: lower case, no punctuation, single spaces.
 
     Example:
       >>> normalise_caption("Two dogs , one black , don't bark .")
@@ -25,36 +25,40 @@ def normalise_caption(caption: str) -> str:
 
 
 def caption_vocabulary(captions: Iterable[str], max_words: int | None = None) -> Vocabulary:
-    """The words of plain captions, from the commonest to the rarest, after the three marks.
+    """The vocabulary of normalised captions: three special tokens, then words by frequency.
 
     Args:
-      captions: those to learn from.
-      max_words: size of the vocabulary at most, marks included.
+      captions: of the training pictures.
+      max_words: largest size of the vocabulary, special tokens included.
 
     Raises:
       ImportError: tokenizers is not installed.
       TypeError: max_words that is not an int.
-      ValueError: captions without a word, or max_words that leave none.
+      ValueError: captions without words, or max_words that leaves room for none.
     """
     vocabulary = learn_vocabulary(captions, "spaces", specials=_MARKS)
     if max_words is None:
         return vocabulary
     if check_positive_int("max_words", max_words) <= 1 + len(_MARKS):
-        raise ValueError(f"max_words must be above {1 + len(_MARKS)}, the marks, got {max_words}")
+        raise ValueError(
+            f"max_words must be above {1 + len(_MARKS)}, the special tokens, got {max_words}"
+        )
     return vocabulary.first(max_words)
 
 
 class Sentences:
-    """The captions of all pictures as ids, one after the other; `sentences[n]` is one of them."""
+    """The captions of all pictures as token ids; `sentences[n]` is one caption."""
 
     def __init__(self, captions: Sequence[Sequence[str]], vocabulary: Vocabulary) -> None:
-        """Take plain captions, picture by picture."""
+        """Encode normalised captions, picture by picture."""
         counts = [len(each) for each in captions]
         found = vocabulary.encode_all(chain.from_iterable(captions))
         parts = [np.append(ids, END).astype(np.int32) for ids in found]
         self._ids = np.concatenate(parts)
         self._starts = np.append(0, np.cumsum([len(part) for part in parts]))
-        self.pictures = np.repeat(np.arange(len(captions)), counts)  # [N] the one it is of
+        self.pictures = np.repeat(
+            np.arange(len(captions)), counts
+        )  # [N] the picture of each caption
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -64,12 +68,12 @@ class Sentences:
 
     @property
     def lengths(self) -> np.ndarray:
-        """The words of each, the end included, `[N]`."""
+        """The number of tokens of each caption, the end token included, `[N]`."""
         return np.diff(self._starts)
 
 
 def decode_caption(vocabulary: Vocabulary, ids: Iterable[int]) -> str:
-    """The caption that ids spell, up to its end."""
+    """The text of token ids, up to the end token."""
     words = []
     for number in ids:
         if number == END:

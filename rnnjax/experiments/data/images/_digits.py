@@ -19,14 +19,14 @@ class Digits(NamedTuple):
 
 
 def digits(seed: int = 0, test_fraction: float = 0.2) -> Digits:
-    """1,797 real images of handwritten digits, 8 x 8, as sequences of 64 pixels.
+    """The UCI handwritten digits: 1,797 images of 8 x 8, as sequences of 64 pixels.
 
-    Many-to-one: the class can be told only after the last pixel. The images ship with
+    A many-to-one problem: the class is predicted after the last pixel. The images ship with
     scikit-learn, so nothing is downloaded.
 
     Args:
       seed: of the stratified split into training and test images.
-      test_fraction: the share of images to test on, in (0, 1).
+      test_fraction: the share of test images, in (0, 1).
 
     Returns:
       A `Digits` of numpy arrays.
@@ -55,7 +55,7 @@ def digits(seed: int = 0, test_fraction: float = 0.2) -> Digits:
 
 
 class Images(NamedTuple):
-    """Labelled pictures, in training and test."""
+    """Labelled training and test images."""
 
     train: np.ndarray  # [N, height, width] grey values 0..255, or in [0, 1] if floating point
     train_labels: np.ndarray  # [N] integers
@@ -64,29 +64,28 @@ class Images(NamedTuple):
 
 
 def mnist(folder: Path) -> Images:
-    """The images of a folder with the four files of MNIST, Fashion-MNIST, KMNIST or the like.
+    """Read the four files of MNIST, or of a data set in its format such as Fashion-MNIST or KMNIST.
 
-    They are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-    `t10k-labels-idx1-ubyte`, as they are or compressed (`.gz`). Images that are not compressed
-    are mapped into memory and read as they are used.
+    The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+    `t10k-labels-idx1-ubyte`, plain or gzipped (`.gz`). Uncompressed images are memory-mapped and
+    read on demand.
 
     Args:
-      folder: where the files are.
+      folder: of the four files.
 
     Returns:
       `Images` of bytes.
 
     Raises:
-      FileNotFoundError: a file is missing; the message says where they were looked for.
-      ValueError: a file that is no IDX file, is truncated, or does not fit the others.
+      FileNotFoundError: a file is missing; the message says where it was expected.
+      ValueError: a file that is not IDX, is truncated, or does not match the others.
     """
     folder = Path(folder)
     sets = [_read_set(folder, name) for name in ("train", "t10k")]
     (train, train_labels), (test, test_labels) = sets
     if train.shape[1:] != test.shape[1:]:
         raise ValueError(
-            f"{folder}: images in training are {train.shape[1:]} but those to test on "
-            f"{test.shape[1:]}"
+            f"{folder}: training images are {train.shape[1:]} but test images are {test.shape[1:]}"
         )
     return Images(train, train_labels, test, test_labels)
 
@@ -112,14 +111,14 @@ def _read_set(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _find(folder: Path, stem: str) -> Path:
-    """The file of this name, compressed or not, with a hyphen or a dot before `idx`."""
+    """The file of this name, gzipped or not, with a hyphen or a dot before `idx`."""
     names = [f"{stem}-ubyte", f"{stem.replace('-idx', '.idx')}-ubyte"]
     for name in names:
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
                 return path
     raise FileNotFoundError(
-        f"{folder / names[0]}(.gz) is not there: data must name a folder with the four files of "
+        f"{folder / names[0]}(.gz) does not exist: data must be a folder with the four files of "
         "MNIST, train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
-        "t10k-labels-idx1-ubyte, as they are or with .gz"
+        "t10k-labels-idx1-ubyte, plain or gzipped"
     )

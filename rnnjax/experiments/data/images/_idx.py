@@ -1,4 +1,4 @@
-"""Arrays in the IDX format, in which MNIST and its relatives are distributed."""
+"""The IDX file format, in which MNIST and similar data sets are distributed."""
 
 import gzip
 import math
@@ -13,20 +13,20 @@ _MAX_DIMENSIONS = 8
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An array from an IDX file, mapped into memory if it is not compressed.
+    """Read an array from an IDX file, memory-mapped if it is not compressed.
 
     The format: two zero bytes, a byte for the dtype, a byte for the number of dimensions, each
     dimension as a big-endian 32-bit integer, then the values, big-endian, the last index fastest.
 
     Args:
-      path: the file; compressed if its name ends in `.gz`.
+      path: the file; gzipped if its name ends in `.gz`.
 
     Returns:
-      A read-only array. An uncompressed file is not read before its values are used.
+      A read-only array. The values of an uncompressed file are read on demand.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: a file that is not IDX, or is shorter or longer than its header says.
+      ValueError: a file that is not IDX, or whose size contradicts its header.
 
     Example:
       >>> import tempfile
@@ -63,7 +63,7 @@ def _read_compressed(path: Path) -> np.ndarray:
 
 
 def _header(file: BinaryIO | gzip.GzipFile, path: Path) -> tuple[np.dtype, tuple[int, ...], int]:
-    """The dtype, the shape, and where the values begin."""
+    """The dtype, the shape, and the offset of the values."""
     magic = file.read(4)
     known = len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in _DTYPES
     if not known or not 1 <= magic[3] <= _MAX_DIMENSIONS:

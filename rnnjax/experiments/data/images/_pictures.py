@@ -1,4 +1,4 @@
-"""Pictures from files, read as they are asked for."""
+"""Pictures at a given size, from files or arrays."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from rnnjax._extras import optional
 
 
 def read_image(path: str | Path, side: int) -> np.ndarray:
-    """A picture in a given size: its middle square, in RGB.
+    """Read a picture, crop its centre square and resize it, in RGB.
 
     Args:
       path: a file in any format that Pillow reads.
@@ -21,22 +21,22 @@ def read_image(path: str | Path, side: int) -> np.ndarray:
     Raises:
       FileNotFoundError: there is no such file.
       ImportError: Pillow is not installed.
-      ValueError: it is no picture, or it is damaged.
+      ValueError: not a picture, or a damaged one.
     """
     image, operations = optional("PIL.Image"), optional("PIL.ImageOps")
     try:
         with image.open(path) as opened:
-            opened.draft("RGB", (2 * side, 2 * side))  # of a JPEG no more is decoded than that
+            opened.draft("RGB", (2 * side, 2 * side))  # decode a JPEG at a reduced size
             upright = operations.exif_transpose(opened).convert("RGB")
             return np.asarray(operations.fit(upright, (side, side), image.Resampling.BICUBIC))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no picture {path}") from None
     except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a picture that can be read: {error}") from None
+        raise ValueError(f"{path}: this picture cannot be read: {error}") from None
 
 
 def as_picture(picture: Any, side: int) -> np.ndarray:
-    """A picture given as a file or as an array, `[side, side, 3]` uint8.
+    """Convert a file or an array to a picture `[side, side, 3]` of uint8.
 
     Args:
       picture: a path, or an array `[h, w, 3]` or `[h, w]` of uint8, or of floats in [0, 1].
@@ -44,7 +44,7 @@ def as_picture(picture: Any, side: int) -> np.ndarray:
 
     Raises:
       FileNotFoundError, ValueError: as `read_image`.
-      ValueError: an array of another form.
+      ValueError: an array of another shape or range.
     """
     if isinstance(picture, str | Path):
         return read_image(picture, side)

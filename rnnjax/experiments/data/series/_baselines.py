@@ -1,15 +1,15 @@
-"""How good forecasts are, and those of methods without a recurrent net."""
+"""Errors of forecasts, and baseline forecasts: naive and linear."""
 
 import numpy as np
 
 from rnnjax._extras import optional
 from rnnjax.experiments.data.series._windows import Series, extract_windows, forecast_origins
 
-_FITTED = 4096  # windows that the linear baseline is fitted to
+_FITTED = 4096  # windows to which the linear baseline is fitted
 
 
 def forecast_errors(series: Series, forecasts: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """MAE and RMSE in the series' unit, and MASE, of standardised forecasts.
+    """MAE and RMSE in the original unit, and MASE, of standardised forecasts.
 
         MAE = mean |ŷ - y|,   RMSE = √mean (ŷ - y)²,   MASE = MAE / mean_train |y_t - y_{t-m}|
 
@@ -28,16 +28,16 @@ def forecast_errors(series: Series, forecasts: np.ndarray, targets: np.ndarray) 
 def linear_forecasts(
     series: Series, test: np.ndarray, window: int, horizon: int, season: int | None
 ) -> np.ndarray:
-    """A linear autoregression: each step ahead by ridge regression on the window's values.
+    """Linear baseline: ridge regression of each step ahead on the values of the window.
 
         ŷ_{t+k} = naive_{t+k} + w_kᵀ (y_{t-W+1} … y_t) + b_k
 
     fitted to at most 4,096 windows of the training part, evenly spaced, with the ridge penalty
-    that is best in leave-one-out cross-validation.
+    chosen by leave-one-out cross-validation.
 
     Args:
       series: the data.
-      test: windows `[window + horizon, B]` to forecast the last `horizon` values of.
+      test: windows `[window + horizon, B]`, whose last `horizon` values are forecast.
       window, horizon, season: as in `series`.
 
     Returns:
@@ -54,6 +54,12 @@ def linear_forecasts(
 
 
 def naive_forecasts(test: np.ndarray, window: int, season: int | None) -> np.ndarray:
-    """The last value, or the last season's, of windows `[window + horizon, B]`."""
+    """Naive baseline: the last value, or the value one season before, `[horizon, B]`.
+
+    Args:
+      test: windows `[window + horizon, B]`.
+      window: steps before the forecast.
+      season: steps of a season; None for the last value.
+    """
     ahead = np.arange(len(test) - window)
     return test[window + (0 * ahead - 1 if season is None else ahead % season - season)]

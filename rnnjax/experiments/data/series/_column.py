@@ -1,4 +1,4 @@
-"""One column of a table as numbers, kept on disk where it is large."""
+"""One column of a table as numbers, cached on disk if it is large."""
 
 import hashlib
 import math
@@ -15,7 +15,7 @@ from rnnjax._arguments import check_choice
 from rnnjax.experiments.data._tables import read_rows
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
-LARGE = 64 << 20  # bytes of a file from which on its column is kept on disk
+LARGE = 64 << 20  # bytes of a file from which on its column is cached on disk
 _CHUNK = 1 << 20  # values in memory at once
 
 
@@ -32,19 +32,18 @@ def read_column(
     encoding: str = "utf-8",
     cache: Path | None = None,
 ) -> Column:
-    """The numbers in one column of a CSV, TSV or JSONL file.
+    """Read one column of numbers from a CSV, TSV or JSONL file.
 
-    The file is read once, row by row. From a file of 64 MiB or more the numbers go to a file of
-    their own, which is mapped into memory, and found again next time if the table is unchanged.
+    The file is read once, row by row. The numbers of a file of 64 MiB or more are cached in a
+    memory-mapped file, which is reused as long as the table is unchanged.
 
     Args:
       path: the table.
       column: its name; None takes the last one with a number in the first row.
-      missing: what becomes of an empty cell, or one that says NA, NaN or null. "error" stops
-        there; "previous" repeats the value before, the last one that was known at that time.
-        Nothing is taken from the future.
+      missing: how to handle a missing value: an empty cell, NA, NaN or null. "error" raises;
+        "previous" repeats the value before (forward fill), so nothing leaks from the future.
       encoding: of the file.
-      cache: the folder for such columns; None for `rnnjax` in the user's cache folder.
+      cache: folder of the cached columns; None for `rnnjax` in the user's cache folder.
 
     Returns:
       A `Column` of the name and the values `[N]` float64.
@@ -93,7 +92,7 @@ def _numbers(path: Path, name: str, missing: str, encoding: str) -> Iterator[flo
             )
         value = before if value is None else value
         if value is None:
-            raise ValueError(f"{where}: no value, {row[name]!r}, and none before it to repeat")
+            raise ValueError(f"{where}: no value, {row[name]!r}, and no value before it to repeat")
         yield value
         before = value
     if before is None:
@@ -101,7 +100,7 @@ def _numbers(path: Path, name: str, missing: str, encoding: str) -> Iterator[flo
 
 
 def _number(cell: Any) -> float | None:
-    """The number in a cell; None if it is missing."""
+    """The number in a cell; None if missing."""
     if cell is None or str(cell).strip().lower() in MISSING:
         return None
     try:
@@ -124,7 +123,7 @@ def _cache_file(path: Path, name: str, missing: str, encoding: str, folder: Path
 
 
 def _write(kept: Path, numbers: Iterator[float]) -> None:
-    """Write all of the numbers or no file at all."""
+    """Write all numbers, or leave no file behind."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(f".{os.getpid()}")
     try:

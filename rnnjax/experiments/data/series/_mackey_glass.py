@@ -1,4 +1,4 @@
-"""A series that every machine has: the Mackey-Glass equation."""
+"""The Mackey-Glass equation: a chaotic benchmark series."""
 
 from functools import lru_cache
 
@@ -9,12 +9,12 @@ _SUBSTEPS = 10
 
 @lru_cache(maxsize=4)
 def mackey_glass(length: int, delay: int = 17) -> np.ndarray:
-    """A chaotic series, as of white blood cells that are made too late.
+    """The Mackey-Glass series, solution of a delay differential equation.
 
         dx/dt = 0.2 x(t-τ) / (1 + x(t-τ)¹⁰) - 0.1 x(t)
 
-    Integrated from x = 1.2 by Runge-Kutta of fourth order in steps of 0.1; one value a unit of
-    time, after 300 of them to settle.
+    Integrated from x = 1.2 by fourth-order Runge-Kutta in steps of 0.1, sampled once per unit of
+    time after a transient of 300.
 
     Args:
       length: N.

@@ -1,4 +1,4 @@
-"""A series cut in time: the past to learn from, what follows to choose by, the end to test on."""
+"""Chronological split of a series into training, validation and test parts, and its windows."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,18 +6,18 @@ from typing import NamedTuple
 import numpy as np
 
 _CHUNK = 1 << 20  # values in memory at once
-_WINDOWS = 1024  # windows of one part that are scored
+_WINDOWS = 1024  # windows of one part that are evaluated
 
 
 class Series(NamedTuple):
-    """A series with its parts, and the numbers that standardise it."""
+    """A series, the boundaries of its parts, and statistics of its training part."""
 
     values: np.ndarray  # [N] float64, in the original unit
-    valid: int  # where the validation part begins
-    test: int  # where the test part begins
+    valid: int  # index at which the validation part begins
+    test: int  # index at which the test part begins
     mean: float  # of the training part
     scale: float  # its standard deviation
-    naive: float  # mean |y_t - y_{t-m}| of the training part: what MASE divides by
+    naive: float  # mean |y_t - y_{t-m}| of the training part: the denominator of MASE
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
         return (values - self.mean) / self.scale
@@ -36,11 +36,11 @@ def split_series(
     valid_fraction: float,
     test_fraction: float,
 ) -> Series:
-    """Cut a series in time and measure its training part, chunk by chunk.
+    """Split a series chronologically, and compute the statistics of its training part in chunks.
 
     Raises:
-      ValueError: fractions that leave nothing to train on, too few values, or a training part
-        in which nothing happens.
+      ValueError: fractions that leave nothing for training, too few values, or a training part
+        that is constant (or exactly periodic with the season).
     """
     if not (valid_fraction > 0 and test_fraction > 0 and valid_fraction + test_fraction < 1):
         raise ValueError(
@@ -74,21 +74,22 @@ def split_series(
 
 
 def _mean(count: int, term: Callable[[slice], np.ndarray]) -> float:
-    """The mean of `count` terms, of which few are in memory at once."""
+    """The mean of `count` terms, computed in chunks."""
     parts = (slice(at, min(at + _CHUNK, count)) for at in range(0, count, _CHUNK))
     return sum(float(np.sum(term(part))) for part in parts) / count
 
 
 def extract_windows(series: Series, origins: np.ndarray, window: int, horizon: int) -> np.ndarray:
-    """The values around each origin, standardised: `[window + horizon, B]`.
+    """Standardised values around each forecast origin, `[window + horizon, B]`.
 
-    An origin is the first value to forecast; the window before it may reach into an earlier part.
+    An origin is the index of the first value to forecast; the window before it may reach into an
+    earlier part.
     """
     steps = np.arange(-window, horizon)[:, None]
     return series.standardise(np.asarray(series.values[origins[None] + steps]))
 
 
 def forecast_origins(first: int, last: int, horizon: int) -> np.ndarray:
-    """Origins with their targets in first … last - 1: all of them, or 1,024 evenly spaced."""
+    """Origins whose targets lie in first … last - 1: all, or 1,024 evenly spaced."""
     count = last - horizon - first + 1
     return first + np.unique(np.linspace(0, count - 1, min(count, _WINDOWS)).round().astype(int))

@@ -1,4 +1,4 @@
-"""Running text as one long row of ids: read in blocks, written to disk, mapped into memory."""
+"""Corpora of running text for language models: split, encoded, and memory-mapped from disk."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,13 +12,13 @@ from rnnjax.experiments.data._storage import store_tokens
 from rnnjax.experiments.data._text_files import read_blocks
 from rnnjax.experiments.data.text._vocabulary import UNITS, UNKNOWN, Vocabulary, learn_vocabulary
 
-END = "<eos>"  # of a line, where the units are words
+END = "<eos>"  # end of line, if the units are words
 _PIECE = 1 << 14  # characters that are encoded at once
 _LONGEST_LINE = 1 << 18  # characters after which a line is cut
 
 
 class Corpus(NamedTuple):
-    train: np.ndarray  # [n] ids, mapped from disk
+    train: np.ndarray  # [n] ids, memory-mapped
     held_out: np.ndarray  # [m] ids
     characters: int  # in the held-out text
     vocabulary: Vocabulary
@@ -34,30 +34,30 @@ def open_corpus(
     part: str = "valid",
     encoding: str = "utf-8",
 ) -> Corpus:
-    """A text to learn from and a text to judge by, as ids.
+    """Read a training and a held-out text as token ids.
 
-    The vocabulary is learnt from the training text alone. Neither text is ever in memory whole.
+    The vocabulary is learned from the training text alone. Neither text is in memory as a whole.
 
     Args:
-      path: a text file, whose last part is held out; or a folder with one file for each of
-        train and valid or test, as ptb.train.txt, ptb.valid.txt, ptb.test.txt. Where there are
-        ptb.char.train.txt and so on beside them, characters are read from those.
-      units: "characters"; "words", punctuation apart; "spaces", what stands between spaces. At
-        the end of a line words have a word of their own, `<eos>`.
-      lowercase: whether capitals count as small letters.
-      max_words: size of the vocabulary at most, `<unk>` and `<eos>` included; the rarest become
-        `<unk>`.
+      path: a text file, whose last part is held out; or a folder with one file for each part,
+        such as ptb.train.txt, ptb.valid.txt and ptb.test.txt. If there are also
+        ptb.char.train.txt and so on, characters are read from those.
+      units: the tokens: "characters"; "words", with punctuation separate; or "spaces",
+        whitespace-separated words. Words have a token `<eos>` at each end of line.
+      lowercase: whether to convert to lower case.
+      max_words: largest size of the vocabulary, `<unk>` and `<eos>` included; the rarest words
+        become `<unk>`.
       held_out: share of the characters of a single file, from its end, in (0, 1).
-      part: which file of a folder to judge by, "valid" or "test".
+      part: which file of a folder to evaluate on, "valid" or "test".
       encoding: of the files.
 
     Returns:
       A `Corpus`.
 
     Raises:
-      FileNotFoundError: there is nothing at path, or a part is missing from a folder.
-      ValueError: a share outside (0, 1), max_words that leave none, an empty text, or one that
-        is not in the encoding: the error gives the line.
+      FileNotFoundError: path does not exist, or a part is missing from a folder.
+      ValueError: a share outside (0, 1), max_words that leaves room for no word, an empty text, or
+        one that is not in the encoding; the error gives the line.
     """
     path = Path(path)
     check_choice("units", units, UNITS)
@@ -90,7 +90,7 @@ def _check_size(max_words: int, reserved: tuple[str, ...]) -> None:
 
 def _part(folder: Path, name: str, units: str) -> Path:
     found = sorted(file for file in folder.iterdir() if name in file.name.split("."))
-    if len(found) > 1:  # ptb.char.train.txt spells out what ptb.train.txt has as words
+    if len(found) > 1:  # ptb.char.train.txt has the characters of ptb.train.txt
         in_characters = units == "characters"
         fit = [file for file in found if ("char" in file.name.split(".")) == in_characters]
         found = fit or found
@@ -104,7 +104,7 @@ def _part(folder: Path, name: str, units: str) -> Path:
 
 
 def _cut(path: Path, encoding: str, held_out: float, units: str):
-    """Two functions that read the first part of a file and its last."""
+    """Two functions that iterate over the first and the last part of a file."""
     if not 0 < held_out < 1:
         raise ValueError(f"held_out is a share of the text, in (0, 1), got {held_out}")
     total = sum(map(len, read_blocks(path, encoding)))
@@ -133,7 +133,7 @@ def _cut(path: Path, encoding: str, held_out: float, units: str):
 
 
 def _next_space(blocks: Iterable[str], at: int) -> int:
-    """The place of the first space or end of line at or after `at`."""
+    """The position of the first whitespace at or after `at`."""
     passed = 0
     for block in blocks:
         for place in range(max(0, at - passed), len(block)):
@@ -144,7 +144,7 @@ def _next_space(blocks: Iterable[str], at: int) -> int:
 
 
 def _pieces(blocks: Iterable[str], units: str) -> Iterator[tuple[str, bool]]:
-    """What can be encoded by itself, and whether a line ends there."""
+    """Pieces that can be encoded separately, and whether each ends a line."""
     if units == "characters":
         for block in blocks:
             for at in range(0, len(block), _PIECE):
@@ -154,7 +154,7 @@ def _pieces(blocks: Iterable[str], units: str) -> Iterator[tuple[str, bool]]:
     for block in blocks:
         *lines, rest = (rest + block).split("\n")
         yield from ((line, True) for line in lines)
-        if len(rest) > _LONGEST_LINE:  # one endless line, cut after its last space
+        if len(rest) > _LONGEST_LINE:  # a very long line, cut after its last space
             begun = "" if rest[-1].isspace() else rest.rsplit(None, 1)[-1]
             yield rest[: len(rest) - len(begun)], False
             rest = begun
@@ -163,7 +163,7 @@ def _pieces(blocks: Iterable[str], units: str) -> Iterator[tuple[str, bool]]:
 
 
 def _ids(pieces: Iterable[tuple[str, bool]], vocabulary: Vocabulary) -> Iterator[np.ndarray]:
-    ends: deque[bool] = deque()  # of the pieces that have not come back yet
+    ends: deque[bool] = deque()  # of the pieces that are not encoded yet
 
     def texts() -> Iterator[str]:
         for text, end in pieces:
@@ -175,5 +175,5 @@ def _ids(pieces: Iterable[tuple[str, bool]], vocabulary: Vocabulary) -> Iterator
 
 
 def encode_text(text: str, vocabulary: Vocabulary) -> np.ndarray:
-    """The ids of a text as they would stand in a corpus: for words, with `<eos>` at line ends."""
+    """The token ids of a text, encoded as a corpus is: for words, with `<eos>` at line ends."""
     return np.concatenate(list(_ids(_pieces([text], vocabulary.units), vocabulary)))

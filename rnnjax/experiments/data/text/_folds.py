@@ -1,4 +1,4 @@
-"""Which texts to learn from and which to judge by."""
+"""Stratified splits of labelled texts: cross-validation folds, and a development set."""
 
 from typing import NamedTuple
 
@@ -7,27 +7,27 @@ import numpy as np
 from rnnjax._arguments import check_positive_int
 from rnnjax._extras import optional
 
-_SEED = 0  # of all splits, so that fold 3 is fold 3 everywhere
+_SEED = 0  # of all splits, so that a fold is the same in every run
 DEV_SHARE = 0.2
 
 
 class Split(NamedTuple):
-    train: np.ndarray  # numbers of texts
+    train: np.ndarray  # indices of texts
     test: np.ndarray
 
 
 def fold_split(labels: np.ndarray, fold: int, folds: int = 10) -> Split:
-    """One of the folds of a stratified cross-validation, to be held out; the others to train on.
+    """One fold of a stratified cross-validation as the test set, the others for training.
 
-    Each class is spread evenly over the folds, after a shuffle that is always the same.
+    Each class is distributed evenly over the folds, after a shuffle with a fixed seed.
 
     Args:
-      labels: `[N]` numbers of classes.
-      fold: 0 … folds - 1.
-      folds: at least 2.
+      labels: `[N]` class indices.
+      fold: the test fold, 0 … folds - 1.
+      folds: number of folds, at least 2.
 
     Returns:
-      A `Split` of sorted numbers of texts.
+      A `Split` of sorted indices.
 
     Raises:
       ImportError: scikit-learn is not installed.
@@ -54,7 +54,7 @@ def fold_split(labels: np.ndarray, fold: int, folds: int = 10) -> Split:
     fewest = int(np.bincount(labels).min())
     if fewest < folds:
         raise ValueError(
-            f"{folds} folds need {folds} texts of each class, and one class has {fewest}: ask for "
+            f"{folds} folds need {folds} texts of each class, and one class has {fewest}: use "
             "fewer folds"
         )
     splitter = optional("sklearn.model_selection").StratifiedKFold(
@@ -65,7 +65,7 @@ def fold_split(labels: np.ndarray, fold: int, folds: int = 10) -> Split:
 
 
 def dev_split(labels: np.ndarray, train: np.ndarray) -> Split:
-    """A fifth of a training part to choose options by, so that no test text has a say in them."""
+    """Hold out a fifth of the training part as a development set, for model selection."""
     kept, dev = optional("sklearn.model_selection").train_test_split(
         train, test_size=DEV_SHARE, random_state=_SEED, stratify=labels[train]
     )

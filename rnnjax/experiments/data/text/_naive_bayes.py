@@ -1,4 +1,4 @@
-"""Multinomial naive Bayes: what a classifier of texts has to beat."""
+"""Multinomial naive Bayes: a baseline for text classifiers."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,20 +20,20 @@ def naive_bayes(
     words: int,
     pairs: bool = False,
 ) -> float:
-    """The share of test texts that multinomial naive Bayes gets right.
+    """The test accuracy of multinomial naive Bayes.
 
         class = argmax_c  ln p(c) + Σ_w n_w ln p(w | c),   p(w | c) ∝ 1 + count of w in class c
 
-    over words, or over words and pairs of neighbouring words. Whatever does not occur in the
-    training texts is left out. Texts are counted a block at a time.
+    over words, or over words and bigrams. Features that do not occur in the training texts are
+    ignored. Texts are counted block by block.
 
     Args:
-      store: the ids of the words of all texts.
-      labels: `[N]` numbers of classes.
-      train, test: numbers of the texts to learn from and to judge by.
-      words: how many there are in the training texts, `<unk>` among them: id 0, and ids from
-        here on, do not count.
-      pairs: whether to count pairs of words too.
+      store: the word ids of all texts.
+      labels: `[N]` class indices.
+      train, test: indices of training and test texts.
+      words: number of words in the training texts, `<unk>` included; id 0 and ids from here on
+        are ignored.
+      pairs: whether to count bigrams too.
 
     Returns:
       The accuracy, in [0, 1].
@@ -62,19 +62,19 @@ def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _joined(store: TokenStore, rows: np.ndarray, words: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ids of some texts one after the other, and which of the texts each belongs to."""
+    """The concatenated ids of some texts, and the row that each id belongs to."""
     ids = np.concatenate([store[row] for row in rows]).astype(np.int64)
     return np.where(ids < words, ids, 0), np.repeat(np.arange(len(rows)), store.lengths[rows])
 
 
 def _pair_codes(ids: np.ndarray, owner: np.ndarray, words: int) -> tuple[np.ndarray, np.ndarray]:
-    """One number for each pair of neighbours within a text, and the text that it is in."""
+    """An integer code for each bigram within a text, and the row that it belongs to."""
     inside = (owner[1:] == owner[:-1]) & (ids[1:] > 0) & (ids[:-1] > 0)
     return (ids[:-1] * words + ids[1:])[inside], owner[1:][inside]
 
 
 def _pairs_in(store: TokenStore, rows: np.ndarray, words: int) -> np.ndarray:
-    """The pairs that occur in some texts, sorted."""
+    """The sorted codes of the bigrams that occur in some texts."""
     known = np.zeros(0, np.int64)
     for block in _blocks(rows):
         known = np.union1d(known, _pair_codes(*_joined(store, block, words), words)[0])
@@ -82,8 +82,8 @@ def _pairs_in(store: TokenStore, rows: np.ndarray, words: int) -> np.ndarray:
 
 
 def _counts(store: TokenStore, rows: np.ndarray, words: int, known: np.ndarray) -> Any:
-    """How often each word, and each known pair, occurs: sparse `[rows, words + pairs]`."""
-    from scipy.sparse import csr_matrix  # JAX and scikit-learn both bring scipy
+    """Counts of words and known bigrams: sparse `[rows, words + pairs]`."""
+    from scipy.sparse import csr_matrix  # a dependency of JAX and of scikit-learn
 
     ids, owner = _joined(store, rows, words)
     columns, owners = [ids[ids > 0]], [owner[ids > 0]]

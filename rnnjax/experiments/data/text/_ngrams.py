@@ -1,28 +1,28 @@
-"""Counted n-grams: what a language model with a state has to beat."""
+"""Witten-Bell n-gram models: a baseline for language models."""
 
 import numpy as np
 
-_CODES = 1 << 63  # an n-gram is counted under a number below this
+_CODES = 1 << 63  # codes of n-grams must be below
 
 
 def witten_bell(
     train: np.ndarray, held_out: np.ndarray, vocabulary: int, longest: int
 ) -> list[float]:
-    """Nats a token of interpolated n-gram models, with contexts of 0 … `longest` tokens.
+    """Cross-entropy of interpolated n-gram models with contexts of 0 … `longest` tokens.
 
         p_k(w | c) = (n(c, w) + d(c) p_{k-1}(w | c')) / (n(c) + d(c)),   p_{-1} = 1 / V
 
-    n counts the training text, d(c) is the number of different tokens that follow the context c
-    in it, and c' is c without its first token.
+    n are counts in the training text, d(c) is the number of distinct tokens that follow the
+    context c, and c' is c without its first token.
 
     Args:
-      train: `[n]` ids to count.
-      held_out: `[m]` ids to score; the first has the end of train as its context.
-      vocabulary: V.
+      train: `[n]` token ids of the training text.
+      held_out: `[m]` token ids to score; the first has the end of train as its context.
+      vocabulary: V, its size.
       longest: the longest context; V^(longest + 1) must be below 2⁶³.
 
     Returns:
-      The mean of -ln p over held_out, for each length of context.
+      Nats per token, the mean of -ln p over held_out, for each context length.
 
     References:
       Witten & Bell (1991), The zero-frequency problem: estimating the probabilities of novel
@@ -49,14 +49,14 @@ def witten_bell(
 
 
 def longest_context(vocabulary: int, wanted: int) -> int:
-    """The longest context, up to `wanted` tokens, for which n-grams can be counted."""
+    """The longest context, up to `wanted` tokens, whose n-grams have 63-bit codes."""
     while wanted > 0 and vocabulary ** (wanted + 1) >= _CODES:
         wanted -= 1
     return wanted
 
 
 def _codes(ids: np.ndarray, k: int, vocabulary: int) -> np.ndarray:
-    """One number for each run of k + 1 tokens; its last token is the code modulo V."""
+    """An integer code for each (k + 1)-gram; its last token is the code modulo V."""
     size = len(ids) - k
     code = np.zeros(size, np.int64)
     for at in range(k + 1):
@@ -65,6 +65,6 @@ def _codes(ids: np.ndarray, k: int, vocabulary: int) -> np.ndarray:
 
 
 def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The values of sorted keys; 0 for what is not among them."""
+    """The values at sorted keys; 0 for missing keys."""
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, values[at], 0)

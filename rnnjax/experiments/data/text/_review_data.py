@@ -1,4 +1,4 @@
-"""Reviews made ready: words as ids on disk, training and held-out part, batches."""
+"""Reviews prepared for training: split, vocabulary, encoded texts, batches and baselines."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -28,21 +28,24 @@ class ReviewBatch(NamedTuple):
 
 
 class ReviewData(NamedTuple):
-    """Ids count all words: those that the net knows, other words of the training texts, and
-    words of held-out texts alone, of which the net sees no more than the spelling."""
+    """Encoded reviews with their split.
+
+    Ids are ordered: the words in the model's vocabulary, other words of the training texts, then
+    words of held-out texts alone, which the model sees only as character n-grams.
+    """
 
     store: TokenStore
     labels: np.ndarray  # [N] int32
     classes: tuple[str, ...]
     split: Split
-    vocabulary: Vocabulary  # of the net
-    train_words: int  # how many ids occur in training texts
+    vocabulary: Vocabulary  # of the model
+    train_words: int  # number of words in the training texts
     spelling: np.ndarray  # [words, G] int32
-    buckets: int  # of the spelling
+    buckets: int  # number of hash buckets of the n-grams
     max_length: int
 
     def batch(self, rows: np.ndarray, sizes: Sequence[int] | None = None) -> ReviewBatch:
-        """The texts with these numbers, padded."""
+        """A padded batch of the texts with these indices."""
         texts = [self.store[int(row)][: self.max_length] for row in rows]
         words, lengths = distinct_words(texts, len(self.vocabulary), self.spelling, sizes)
         return ReviewBatch(words, lengths, self.labels[rows])
@@ -56,17 +59,17 @@ class ReviewData(NamedTuple):
         return numbers.map(lambda chosen: self.batch(rows[chosen], sizes))
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """How many batches hold the training texts once."""
+        """The number of batches in an epoch."""
         train = len(self.split.train)
         return steps_per_epoch(train, self._size(batch_size), drop_remainder=True)
 
     def test_batches(self) -> list[np.ndarray]:
-        """What is held out, each text once: the numbers of texts, for `batch`."""
+        """Index batches of the test set, each text once; pass each to `batch`."""
         rows = self.split.test
         return [rows[chosen] for chosen in batches_by_length(self._lengths(rows), AT_ONCE)]
 
     def of_texts(self, texts: Sequence[str]) -> tuple[Words, np.ndarray]:
-        """Any texts as the net reads them, and their lengths `[B]`."""
+        """Encode new texts as the model reads them; returns their words and lengths `[B]`."""
         split = [self.vocabulary.split(text)[: self.max_length] for text in texts]
         new = list(dict.fromkeys(word for words in split for word in words))
         places = {word: place for place, word in enumerate(new, start=1)}
@@ -77,10 +80,10 @@ class ReviewData(NamedTuple):
         return words._replace(ids=ids), lengths
 
     def baselines(self) -> dict[str, float]:
-        """The accuracy of the commonest class and of naive Bayes, with words and with pairs."""
+        """Test accuracy of the most frequent class, and of naive Bayes on words and on bigrams."""
         train, test = self.split
         common = np.bincount(self.labels[train]).argmax()
-        scores = {"commonest class": float((self.labels[test] == common).mean())}
+        scores = {"most frequent class": float((self.labels[test] == common).mean())}
         for name, pairs in (("naive Bayes", False), ("naive Bayes, word pairs", True)):
             scores[name] = naive_bayes(
                 self.store, self.labels, train, test, words=self.train_words, pairs=pairs
@@ -107,7 +110,7 @@ def prepare_reviews(
     max_length: int,
     buckets: int,
 ) -> ReviewData:
-    """Split, learn the vocabulary from the training part, and write all texts as ids."""
+    """Split reviews, learn the vocabulary from the training part, and encode all texts."""
     labels, split = _split(source, fold, folds, dev)
     train, test = source.train, source.test
 

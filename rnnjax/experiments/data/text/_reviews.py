@@ -1,4 +1,4 @@
-"""Reviews and what they are called: the files and folders in which they come."""
+"""Labelled texts such as reviews: readers of tables, folders and saved datasets."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from rnnjax._extras import optional
 from rnnjax.experiments.data._tables import KINDS, open_table, read_rows
 from rnnjax.experiments.data._text_files import decode, open_lines
 
-HUB = {  # names of `--dataset` and where Hugging Face keeps them
+HUB = {  # names of `--dataset`, and their repositories on the Hugging Face hub
     "imdb": "stanfordnlp/imdb",
     "yelp": "fancyzhx/yelp_polarity",
     "yelp-stars": "Yelp/yelp_review_full",
@@ -19,15 +19,15 @@ HUB = {  # names of `--dataset` and where Hugging Face keeps them
 MOST_CLASSES = 100
 LAYOUTS = """expected one of
   a .csv, .tsv or .jsonl file with a column of texts and one of labels;
-  a folder with train.csv (.tsv, .jsonl) and perhaps test.csv;
-  a folder with one file NAME.pos and one NAME.neg, a sentence a line (rt-polarity);
+  a folder with train.csv (.tsv, .jsonl) and optionally test.csv;
+  a folder with one file NAME.pos and one NAME.neg, one sentence per line (rt-polarity);
   a folder with a folder of .txt files for each class, such as pos and neg, or train and test
   folders of such (aclImdb);
   a folder written by datasets.save_to_disk"""
 
 
 class Texts(Protocol):
-    """Texts to be had by their number, from memory or from disk."""
+    """A sequence of texts, in memory or on disk."""
 
     def __len__(self) -> int: ...
 
@@ -36,17 +36,17 @@ class Texts(Protocol):
 
 class Reviews(NamedTuple):
     texts: Texts  # N
-    labels: np.ndarray  # [N] int32, numbers of classes
+    labels: np.ndarray  # [N] int32 class indices
     classes: tuple[str, ...]
 
 
 class ReviewSource(NamedTuple):
     train: Reviews
-    test: Reviews | None  # None where the data are not split
+    test: Reviews | None  # None if the data have no test part
 
 
 class LazyTexts:
-    """Texts that a function reads from disk one by one."""
+    """Texts that a function reads from disk on demand."""
 
     def __init__(self, size: int, read: Callable[[int], str]) -> None:
         self._size, self._read = size, read
@@ -61,12 +61,12 @@ class LazyTexts:
 def open_reviews(
     path: str | Path, *, text: str = "text", label: str = "label", encoding: str | None = None
 ) -> ReviewSource:
-    """Labelled texts on disk, in whichever of the usual layouts they are.
+    """Open labelled texts on disk, in any of the usual layouts.
 
-    Only where each text is, and its label, is kept in memory.
+    Only the location and label of each text are kept in memory.
 
     Args:
-      path: a table, or a folder; see the error for the layouts.
+      path: a table or a folder; the error message lists the layouts.
       text, label: the columns of a table or a saved dataset.
       encoding: of the files; None for UTF-8, and for Latin-1 in the pair of files of rt-polarity.
 
@@ -74,9 +74,9 @@ def open_reviews(
       A `ReviewSource`.
 
     Raises:
-      FileNotFoundError: there is nothing at path.
-      ValueError: no layout that is known, or a file with something wrong in it: the error gives
-        the file, the line, and what was expected there.
+      FileNotFoundError: path does not exist.
+      ValueError: an unknown layout or a malformed file; the error gives the file, the line, and
+        what was expected there.
     """
     path = Path(path)
     if not path.exists():
@@ -106,7 +106,7 @@ def open_reviews(
 
 
 def download_reviews(name: str) -> ReviewSource:
-    """Reviews from Hugging Face's hub, kept in its cache: imdb, yelp, yelp-stars.
+    """Download reviews from the Hugging Face hub (cached): imdb, yelp or yelp-stars.
 
     Raises:
       ConnectionError: the hub cannot be reached.
@@ -116,7 +116,7 @@ def download_reviews(name: str) -> ReviewSource:
         found = optional("datasets").load_dataset(HUB[name])
     except ConnectionError as error:
         raise ConnectionError(
-            f"{name} cannot be downloaded: {error}. Give reviews of your own as data, a file or a "
+            f"{name} cannot be downloaded: {error}. Pass reviews of your own as data, a file or a "
             "folder"
         ) from error
     return _from_datasets(found, "text", "label", HUB[name])
@@ -173,7 +173,7 @@ def _check_classes(classes: Sequence[str], label: str, where: str) -> None:
 def _encode_labels(
     names: Sequence[str], label: str, where: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The number of each row's class, and the classes in order."""
+    """The class index of each row, and the sorted classes."""
     classes = tuple(sorted(set(names), key=_numbers_first))
     _check_classes(classes, label, where)
     numbers = {name: number for number, name in enumerate(classes)}
@@ -189,14 +189,14 @@ def _numbers_first(name: str) -> tuple[bool, float, str]:
 
 def _class_folders(folder: Path, encoding: str | None) -> Reviews:
     found = [child for child in sorted(folder.iterdir()) if child.is_dir()]
-    if {"pos", "neg"} <= {child.name for child in found}:  # aclImdb has unlabelled ones beside
+    if {"pos", "neg"} <= {child.name for child in found}:  # aclImdb also has unlabelled ones
         found = [child for child in found if child.name in ("pos", "neg")]
     files = [sorted(child.glob("*.txt")) for child in found]
     if len(found) < 2 or not any(files):
         raise ValueError(f"{folder}: {LAYOUTS}")
     for child, texts in zip(found, files, strict=True):
         if not texts:
-            raise ValueError(f"{child} has no .txt files: expected one for each text of its class")
+            raise ValueError(f"{child} has no .txt files: expected one file per text")
     paths = [path for texts in files for path in texts]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), [len(texts) for texts in files])
 
@@ -212,7 +212,7 @@ def _class_folders(folder: Path, encoding: str | None) -> Reviews:
 def _saved(path: Path, text: str, label: str) -> ReviewSource:
     try:
         data = optional("datasets").load_from_disk(str(path))
-    except IndexError as error:  # what datasets makes of a part that was saved without rows
+    except IndexError as error:  # raised by datasets for a part without rows
         raise ValueError(f"{path} has a part with no rows: expected some in each") from error
     return _from_datasets(data, text, label, str(path))
 
@@ -255,7 +255,7 @@ def _dataset_labels(
         return _encode_labels([str(value).strip() for value in values], label, name)
     labels = np.asarray(values, np.int32)
     if labels.min() < 0:
-        raise ValueError(f"{name}: some rows have no label (-1): choose a part that is labelled")
+        raise ValueError(f"{name}: some rows have no label (-1): use a labelled part")
     _check_classes(classes, label, name)
     _check_classes([classes[number] for number in np.unique(labels)], label, name)
     return labels, classes
@@ -271,5 +271,5 @@ def _matched(train: Reviews, test: Reviews | None, where: Any) -> ReviewSource:
 
 
 def select_texts(texts: Texts, rows: Sequence[int] | np.ndarray) -> Iterator[str]:
-    """The texts with these numbers, one in memory at a time."""
+    """The texts with these indices, one in memory at a time."""
     return (texts[int(row)] for row in rows)

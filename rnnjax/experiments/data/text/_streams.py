@@ -1,4 +1,4 @@
-"""A long text cut into parallel streams, for truncated BPTT that carries its state along."""
+"""Parallel streams of a long text, for stateful truncated BPTT and for evaluation."""
 
 import sys
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from rnnjax._extras import optional
 
 
 class StreamBatch(NamedTuple):
-    tokens: np.ndarray  # [T, B] int32, where stream b goes on from the batch before
-    targets: np.ndarray  # [T, B] int32, the tokens that follow
-    start: np.ndarray  # [] bool: the streams start anew here, and so does the state
+    tokens: np.ndarray  # [T, B] int32; each stream continues that of the batch before
+    targets: np.ndarray  # [T, B] int32, the next tokens
+    start: np.ndarray  # [] bool: whether the streams start anew, and with them the carry
 
 
 class _Windows:
-    """`windows[step]`: a source for grain."""
+    """`windows[step]`, as a data source for grain."""
 
     def __init__(self, ids: np.ndarray, streams: int, steps: int, seed: int, name: str) -> None:
         self.ids, self.streams, self.steps, self.seed = ids, streams, steps, seed
@@ -25,7 +25,7 @@ class _Windows:
         if self.per_epoch == 0:
             raise ValueError(
                 f"{name} has {len(ids)} tokens, and a batch of {streams} streams of "
-                f"{steps} steps takes {streams * steps}: ask for less, or give more text"
+                f"{steps} steps takes {streams * steps}: use a smaller batch, or a longer text"
             )
 
     def __len__(self) -> int:
@@ -48,21 +48,21 @@ def streams(
     *,
     name: str = "the training text",
 ) -> Any:
-    """Endless training batches, each of which goes on where the one before it ended.
+    """Endless training batches, each of which continues the one before it.
 
-    The text, taken as a ring, is cut into `batch_size` streams side by side; step by step a
-    window moves along all of them. At each epoch of `len(ids) // (batch_size · steps)` batches
-    the ring is cut at other places, drawn from the seed and the epoch.
+    The text, as a ring, is cut into `batch_size` parallel streams, along which a window of `steps`
+    moves. In each epoch of `len(ids) // (batch_size · steps)` batches the ring is cut at other
+    positions, drawn from the seed and the epoch.
 
     Args:
-      ids: `[n]` the text, in memory or mapped from disk.
+      ids: `[n]` token ids of the text, in memory or memory-mapped.
       batch_size: B, the number of streams.
-      steps: T, over how many the error is sent back.
+      steps: T, the truncation length.
       seed: of the cuts.
-      name: what errors call the text.
+      name: of the text in error messages.
 
     Returns:
-      A `grain.MapDataset` of `StreamBatch`: each is had from its step alone.
+      A `grain.MapDataset` of `StreamBatch`, indexed by step.
 
     Raises:
       ImportError: grain is not installed.
@@ -85,16 +85,16 @@ def streams(
 class HeldOutWindow(NamedTuple):
     tokens: np.ndarray  # [T, B]
     targets: np.ndarray  # [T, B]
-    valid: np.ndarray  # [T, B] bool: what is scored
+    valid: np.ndarray  # [T, B] bool: which targets are scored
 
 
 def held_out_windows(
     train: np.ndarray, held_out: np.ndarray, count: int, steps: int, context: int
 ) -> Iterator[HeldOutWindow]:
-    """The held-out text in `count` streams, every token of it scored exactly once.
+    """The held-out text in `count` parallel streams, in which every token is scored exactly once.
 
-    So that no stream begins without knowing anything, each first reads the `context` tokens
-    before it, unscored: those before the first are the end of the training text.
+    Each stream first reads the `context` tokens before it, unscored, so that it does not start
+    from an empty state; those before the first are the end of the training text.
     """
     context = min(context, len(train))
     text = np.concatenate([train[len(train) - context :], held_out]).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Words and characters as numbers."""
+"""Vocabularies: words or characters to token ids and back."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from rnnjax._extras import optional
 
 UNKNOWN = "<unk>"
 UNITS = ("words", "spaces", "characters")
-_TEXTS, _CHARACTERS = 1 << 10, 1 << 16  # at most so many are encoded at once
+_TEXTS, _CHARACTERS = 1 << 10, 1 << 16  # at most this many are encoded at once
 
 
 class Vocabulary:
-    """Text to ids and back, by a tokenizer of Hugging Face. Made by `learn_vocabulary`.
+    """Encode and decode text by a Hugging Face tokenizer. Made by `learn_vocabulary`.
 
-    Id 0 stands for whatever is not in it, further special tokens come next, then the rest from
-    the commonest to the rarest: the first n ids are the vocabulary of that size.
+    Id 0 is the unknown token, further special tokens come next, then the other entries from the
+    most to the least frequent: the first n ids are the vocabulary of size n.
     """
 
     def __init__(self, entries: Sequence[str], units: str, lowercase: bool) -> None:
@@ -33,37 +33,37 @@ class Vocabulary:
         return len(self.entries)
 
     def first(self, size: int) -> "Vocabulary":
-        """The vocabulary of the commonest, `size` entries in all."""
+        """The vocabulary of the `size` most frequent entries, special tokens included."""
         return Vocabulary(self.entries[:size], self.units, self.lowercase)
 
     def extended(self, entries: Iterable[str]) -> "Vocabulary":
-        """With further entries after its own; those that it has already are passed over."""
+        """With further entries appended; those that it already has are ignored."""
         own = set(self.entries)
         new = (entry for entry in dict.fromkeys(entries) if entry not in own)
         return Vocabulary([*self.entries, *new], self.units, self.lowercase)
 
     def split(self, text: str) -> list[str]:
-        """The words or characters of a text, whether they are in the vocabulary or not."""
+        """The words or characters of a text, whether or not they are in the vocabulary."""
         if self._tokenizer.normalizer is not None:
             text = self._tokenizer.normalizer.normalize_str(text)
         return [part for part, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)]
 
     def number(self, entry: str) -> int:
-        """The id of one word or character; 0 if it is not in the vocabulary."""
+        """The id of one word or character; 0 if unknown."""
         return self._tokenizer.token_to_id(entry) or 0
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids `[t]` int32 of a text."""
+        """The token ids of a text, `[t]` int32."""
         return np.asarray(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
 
     def encode_all(self, texts: Iterable[str]) -> Iterator[np.ndarray]:
-        """The ids of each text in turn; a block of texts in memory at a time."""
+        """The token ids of each text in turn; encodes a block of texts at a time."""
         for block in _blocks(texts):
             for encoding in self._tokenizer.encode_batch(block, add_special_tokens=False):
                 yield np.asarray(encoding.ids, np.int32)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids: words with spaces between them, characters without."""
+        """The text of token ids: words joined by spaces, or characters."""
         entries = (self.entries[int(number)] for number in ids)
         return ("" if self.units == "characters" else " ").join(entries)
 
@@ -75,21 +75,21 @@ def learn_vocabulary(
     lowercase: bool = False,
     specials: Sequence[str] = (),
 ) -> Vocabulary:
-    """All that occurs in texts, from the commonest to the rarest.
+    """Learn the vocabulary of texts, ordered from the most to the least frequent entry.
 
     Args:
-      texts: those of the training part alone; read once, and not kept.
-      units: "words" with punctuation apart from letters, "spaces" for whatever stands between
-        spaces (text that has been tokenised already), or "characters".
-      lowercase: whether capitals count as small letters.
-      specials: entries besides `<unk>` that get ids of their own, from 1 on, used or not.
+      texts: of the training part; iterated over once.
+      units: "words" with punctuation separate, "spaces" for whitespace-separated words (text that
+        is already tokenised), or "characters".
+      lowercase: whether to convert to lower case.
+      specials: special tokens besides `<unk>`, with ids from 1 on.
 
     Returns:
       A `Vocabulary`.
 
     Raises:
       ImportError: tokenizers is not installed.
-      ValueError: unknown units, or texts with nothing in them.
+      ValueError: unknown units, or empty texts.
 
     Example:
       >>> vocabulary = learn_vocabulary(["a bad film", "a good film", "A film!"], lowercase=True)
@@ -107,14 +107,14 @@ def learn_vocabulary(
     counter.train_from_iterator(texts, trainer)
     numbers = counter.get_vocab()
     if not numbers:
-        raise ValueError("there is nothing in the texts to learn a vocabulary from")
+        raise ValueError("there is nothing in the texts to learn a vocabulary from: they are empty")
     reserved = (UNKNOWN, *specials)
     found = sorted(numbers.keys() - set(reserved), key=numbers.__getitem__)
     return Vocabulary([*reserved, *found], units, lowercase)
 
 
 def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts to encode at once: a token takes far more memory by then than its characters."""
+    """Blocks of texts to encode at once, limited since an encoded token takes far more memory."""
     block, size = [], 0
     for text in texts:
         if block and (len(block) == _TEXTS or size + len(text) > _CHARACTERS):

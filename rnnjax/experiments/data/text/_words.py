@@ -13,11 +13,11 @@ MAX_NGRAMS = 24  # of a word; those of a longer word are left out, the longest f
 
 
 class Words(NamedTuple):
-    """Texts by their distinct words, the first of which is `<unk>`, spelt with nothing."""
+    """A batch of texts by their distinct words; the first word is `<unk>`, without n-grams."""
 
-    places: np.ndarray  # [T, B] int32, rows of the two below; 0 in the padding
-    ids: np.ndarray  # [U] int32, in the vocabulary; 0 for words that are not in it
-    spelling: np.ndarray  # [U, G] int32, of `character_ngrams`
+    places: np.ndarray  # [T, B] int32 rows of ids and spelling; 0 in the padding
+    ids: np.ndarray  # [U] int32 ids in the vocabulary; 0 for unknown words
+    spelling: np.ndarray  # [U, G] int32 from `character_ngrams`
 
 
 def distinct_words(
@@ -26,13 +26,13 @@ def distinct_words(
     spelling: np.ndarray,
     sizes: Sequence[int] | None = None,
 ) -> tuple[Words, np.ndarray]:
-    """A batch of texts, and their lengths `[B]`.
+    """Batch texts by their distinct words; returns `Words` and the lengths `[B]`.
 
     Args:
       texts: B arrays of rows of `spelling`, 0 for `<unk>`.
-      vocabulary: its size: rows from there on are words known by their spelling alone.
-      spelling: `[N, G]`, its first row zero.
-      sizes: as for `rnnjax.experiments.data._batching.pad`.
+      vocabulary: its size; words from there on are represented by their n-grams alone.
+      spelling: `[N, G]` n-grams of each word, the first row zero.
+      sizes: as in `rnnjax.experiments.data.pad`.
 
     Example:
       >>> texts = [np.array([5, 2, 5]), np.array([9])]
@@ -48,18 +48,17 @@ def distinct_words(
 
 
 def character_ngrams(words: Sequence[str], buckets: int) -> np.ndarray:
-    """The numbers of the character 3-, 4- and 5-grams of words.
+    """Hash the character 3-, 4- and 5-grams of words (the subword units of fastText).
 
-    A word is taken between `<` and `>`, so that beginnings and ends are known as such. Each
-    n-gram is hashed to 1 … buckets (CRC-32, the same on every machine); n-grams that collide
-    share a number.
+    A word is enclosed in `<` and `>`, which mark its beginning and end. Each n-gram is hashed to
+    1 … buckets by CRC-32, which is the same on every machine.
 
     Args:
       words: N words.
-      buckets: how many numbers there are; 0 for no spelling.
+      buckets: number of hash buckets; 0 for no n-grams.
 
     Returns:
-      `[N, MAX_NGRAMS]` int32, zero where a word has fewer; `[N, 0]` without buckets.
+      `[N, MAX_NGRAMS]` int32, zero-padded; `[N, 0]` without buckets.
 
     Example:
       >>> first, second = character_ngrams(["dull", "dully"], buckets=1000)

@@ -62,7 +62,7 @@ def test_a_folder_for_each_label(tmp_path):
     unknown = open_recordings(tmp_path, 8000)._replace(
         entries=tuple(e._replace(speaker="") for e in recordings.entries)
     )
-    with pytest.raises(ValueError, match="none, since the names of the files tell no speakers"):
+    with pytest.raises(ValueError, match="none, since the file names contain no speakers"):
         split_recordings(unknown, "anna0")
 
 

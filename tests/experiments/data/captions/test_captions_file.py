@@ -84,7 +84,7 @@ def test_other_encodings_and_byte_order_marks(tmp_path):
         ('image,caption\na.jpg,"dog\n', r'line 2: a field begins with " but no closing'),
         ("image,caption\na.jpg,dog\n ,cat\n", r"line 3: expected the name of a picture"),
         ("image,captions\na.jpg,dog\n", r"line 1: no column 'caption' .*did you mean 'captions'"),
-        ("image,caption\n", "has no captions in it"),
+        ("image,caption\n", "has no captions"),
     ],
 )
 def test_bad_text_files(tmp_path, content, message):
@@ -99,7 +99,7 @@ def test_bad_text_files(tmp_path, content, message):
     [
         ({"images": None}, "expected an object with a list 'images'"),
         ({"annotations": {}}, "expected an object with a list 'annotations'"),
-        ({"annotations": []}, "has no captions in it"),
+        ({"annotations": []}, "has no captions"),
         ({"images": [{"id": 0}]}, r"images\[0\]: expected text as 'file_name', got None"),
         ({"images": [7]}, r"images\[0\]: expected an object, got int"),
         (

@@ -93,7 +93,7 @@ def test_without_a_list_to_train_on_the_rest_is(tmp_path):
     with pytest.raises(ValueError, match=r"testImages.txt has no \*devImages.txt beside it"):
         open_captioned_pictures(tmp_path, 4, part="dev")
     listed(tmp_path, test=range(20))
-    with pytest.raises(ValueError, match=r"testImages.txt leaves no picture of .*token.txt to"):
+    with pytest.raises(ValueError, match=r"testImages.txt leaves no picture of .*token.txt for"):
         open_captioned_pictures(tmp_path, 4)
 
 
@@ -239,7 +239,7 @@ def test_bad_pictures(tmp_path):
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.png").write_bytes(b"")
     for name in ("text.png", "cut.jpg", "empty.png"):
-        with pytest.raises(ValueError, match=rf"{name}: not a picture that can be read"):
+        with pytest.raises(ValueError, match=rf"{name}: this picture cannot be read"):
             read_image(tmp_path / name, 4)
     with pytest.raises(ValueError, match=r"expected a picture .* got \(4, 4, 4\)"):
         as_picture(np.zeros((4, 4, 4)), 4)

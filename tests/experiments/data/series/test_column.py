@@ -66,7 +66,9 @@ def test_missing_values_repeat_what_was_known(tmp_path):
     path = written(tmp_path, "t,x\n1,5\n2,\n3,NA\n4,7\n5,null\n")
     assert read_column(path, "x", missing="previous").values.tolist() == [5, 5, 5, 7, 7]
     first = written(tmp_path, "t,x\n1,?\n2,3\n", "u.csv")
-    with pytest.raises(ValueError, match="line 2, column 'x': no value, '\\?', and none before"):
+    with pytest.raises(
+        ValueError, match="line 2, column 'x': no value, '\\?', and no value before"
+    ):
         read_column(first, "x", missing="previous")
     with pytest.raises(ValueError, match="did you mean 'previous'"):
         read_column(path, "x", missing="previus")
