@@ -1,4 +1,4 @@
-"""A cell with a dense head, as the tasks on sequences of features share it."""
+"""The model that most tasks share: a cell with a dense head."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,15 +27,15 @@ def dense_net(
     form: Sequences,
     clip_in_loop: float | None = None,
 ) -> Net:
-    """A cell with a dense head on its output at every step, or at each sequence's last.
+    """A cell with a dense head on its output at every step, or at the last step of each sequence.
 
     Args:
       cell: the recurrent part.
       outputs: K, the size of the head.
-      objective: what is minimised, and what is counted beside it.
-      form: shapes and dtypes of a batch. Where targets are `[T, B, ...]` every step has an output.
-      clip_in_loop: limit of each component of ∂C/∂z_t in the backward loop of `loss`; without it
-        its gradient is exact, as that of `recurrence` is in any case.
+      objective: the loss, and further scores.
+      form: shapes and dtypes of a batch. If targets are `[T, B, ...]`, every step has an output.
+      clip_in_loop: limit of each component of ∂C/∂z_t in the backward loop of `loss`; None for the
+        exact gradient. The gradient of `recurrence` is always exact.
 
     Raises:
       ValueError: a limit that is not positive.
@@ -84,7 +84,7 @@ def _model(
 
 
 def _options(clip_in_loop: float | None) -> dict[str, Any]:
-    """The options of `unroll`: none where nothing is clipped."""
+    """The options of `unroll`; none without clipping."""
     if clip_in_loop is None:
         return {}
     if not clip_in_loop > 0:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
-from rnnjax._checks import check_choice, check_positive_int
+from rnnjax._checks import check_choice, check_positive_int, check_rate
 from rnnjax._types import Cell
 from rnnjax.cells import gru, identity_rnn, initializers, irnn, lstm, lstm_1997, stack, vanilla
 from rnnjax.unrolling import Layer, bidirectional, serial
@@ -12,7 +12,7 @@ CellFactory = Callable[[int], Cell]  # hidden -> cell
 
 
 def _common_vanilla(hidden: int) -> Cell:
-    """The tanh net as it is most often met: PyTorch's initialisation."""
+    """The tanh network with PyTorch's initialisation, the most common one."""
     return vanilla(hidden, w_h_init=initializers.uniform())
 
 
@@ -30,25 +30,26 @@ if TYPE_CHECKING:
 else:  # on the command line a cell is given by its name
     CellOption = Annotated[str, "Recurrent cell: vanilla, irnn, identity, lstm_1997, lstm or gru."]
 
-Hidden = Annotated[int, "Hidden units of every layer."]
-Layers = Annotated[int, "Recurrent layers, one on top of the other."]
-BatchSize = Annotated[int, "Sequences in a training batch."]
-TestSize = Annotated[int, "Sequences to test on."]
+Hidden = Annotated[int, "Hidden units per layer."]
+Layers = Annotated[int, "Number of stacked recurrent layers."]
+BatchSize = Annotated[int, "Sequences per training batch."]
+TestSize = Annotated[int, "Number of test sequences."]
 ClipInLoop = Annotated[
-    float | None, "Limit of each part of the error inside the backward loop; none if not given."
+    float | None,
+    "Clip the error in the backward loop to this limit; off by default.",
 ]
-Context = Annotated[int, "Steps that are read before a forecast."]
-Horizon = Annotated[int, "Steps that are forecast."]
-Noise = Annotated[float, "Standard deviation of what is added to the inputs in training."]
+Context = Annotated[int, "Steps of context before a forecast."]
+Horizon = Annotated[int, "Steps to forecast."]
+Noise = Annotated[float, "Standard deviation of the noise added to the inputs in training."]
 
 
 def make_cell(cell: str | CellFactory, hidden: int, layers: int = 1) -> Cell:
-    """The cell of a task: `layers` of one kind, stacked if there is more than one.
+    """Make the cell of a task: `layers` of one kind, stacked if there are several.
 
     Args:
       cell: a key of `CELLS`, or a function hidden -> `Cell`.
-      hidden: H, the number of hidden units of every layer.
-      layers: how many.
+      hidden: H, units per layer.
+      layers: number of stacked layers.
 
     Raises:
       ValueError: an unknown name; hidden or layers below 1.
@@ -79,14 +80,14 @@ def make_cell(cell: str | CellFactory, hidden: int, layers: int = 1) -> Cell:
 def make_layer(
     cell: str | CellFactory, hidden: int, layers: int = 1, *, both_ways: bool = False
 ) -> Layer | Cell:
-    """The recurrent part of a task that reads whole sequences: a cell, or bidirectional layers.
+    """Make the recurrent part of a task that reads whole sequences: a cell or bidirectional layers.
 
     Args:
       cell, hidden, layers: as in `make_cell`; hidden is per direction.
-      both_ways: whether a second network reads each layer's inputs backwards in time.
+      both_ways: whether each layer also reads its inputs backwards in time.
 
     Returns:
-      `make_cell(cell, hidden, layers)`, or as many `bidirectional` layers in series.
+      `make_cell(cell, hidden, layers)`, or `layers` bidirectional layers in series.
     """
     if not both_ways:
         return make_cell(cell, hidden, layers)
@@ -94,3 +95,15 @@ def make_layer(
     return serial(
         *(bidirectional(make_cell(cell, hidden), make_cell(cell, hidden)) for _ in range(layers))
     )
+
+
+def check_positive_ints(**sizes: int) -> None:
+    """Raise unless all of these options are ints of at least 1."""
+    for name, size in sizes.items():
+        check_positive_int(name, size)
+
+
+def check_rates(**rates: float) -> None:
+    """Raise unless all of these options are probabilities in [0, 1)."""
+    for name, rate in rates.items():
+        check_rate(name, rate)

@@ -1,4 +1,4 @@
-"""The registry of tasks: what each is about, where it comes from and how it is judged."""
+"""The registry of tasks: factory, summary, source and metric of each."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -27,14 +27,14 @@ class TaskEntry(NamedTuple):
     make: Callable[..., Task]  # keyword-only options, each annotated with its help text
     summary: str  # one line
     kind: Literal["synthetic", "real"]
-    source: str  # the paper or the data that it comes from
-    metric: str = ""  # what it is judged by, in a few words
+    source: str  # the paper or data set that it comes from
+    metric: str = ""  # in a few words
 
 
 TASKS: dict[str, TaskEntry] = {
     "parity": TaskEntry(
         parity,
-        "Parity of a bit string far longer than those in training",
+        "Parity of bit strings far longer than those in training",
         "synthetic",
         "Bengio et al. 1994",
         "accuracy on strings of 1,000",
@@ -48,14 +48,14 @@ TASKS: dict[str, TaskEntry] = {
     ),
     "copying": TaskEntry(
         copying,
-        "Ten symbols, said again after a long pause",
+        "Recall ten symbols after a long delay",
         "synthetic",
         "Arjovsky et al. 2016",
         "cross-entropy, nats",
     ),
     "temporal_order": TaskEntry(
         temporal_order,
-        "Order of two or three relevant symbols among many others",
+        "Temporal order of two or three relevant symbols among distractors",
         "synthetic",
         "Hochreiter & Schmidhuber 1997, Pascanu et al. 2013",
         "accuracy",
@@ -82,69 +82,73 @@ TASKS: dict[str, TaskEntry] = {
         "accuracy",
     ),
     "sine": TaskEntry(
-        sine, "A sine wave, continued by itself", "synthetic", "made up", "root mean squared error"
+        sine,
+        "Closed-loop forecast of a sine wave",
+        "synthetic",
+        "random periods and phases",
+        "root mean squared error",
     ),
     "lorenz": TaskEntry(
         lorenz,
-        "The Lorenz system, continued by itself",
+        "Closed-loop forecast of the Lorenz system",
         "synthetic",
         "Lorenz 1963",
-        "Lyapunov times until the forecast is off",
+        "valid time of the forecast, in Lyapunov times",
     ),
     "match_to_sample": TaskEntry(
         match_to_sample,
-        "Is this the stimulus that was seen before the delay?",
+        "Delayed match to sample: is this the stimulus seen before the delay?",
         "synthetic",
         "Miller et al. 1996",
         "accuracy",
     ),
     "series": TaskEntry(
         series,
-        "A column of a CSV file, forecast",
+        "Forecast a column of a CSV file",
         "real",
-        "any table; Mackey & Glass 1977 without",
+        "any table; by default Mackey & Glass 1977",
         "mean absolute error",
     ),
     "digits": TaskEntry(
         sequential_digits,
-        "Handwritten digits of 8 x 8, read pixel by pixel",
+        "Classify handwritten digits of 8 x 8, pixel by pixel",
         "real",
-        "UCI, Alpaydin & Kaynak 1998; comes with scikit-learn",
+        "UCI, Alpaydin & Kaynak 1998; ships with scikit-learn",
         "accuracy",
     ),
     "mnist": TaskEntry(
         sequential_mnist,
-        "Handwritten digits of 28 x 28, read pixel by pixel",
+        "Classify handwritten digits of 28 x 28, pixel by pixel",
         "real",
         "MNIST's four files in a folder (--data)",
         "accuracy",
     ),
     "speech": TaskEntry(
         speech,
-        "Spoken digits, or strings of them, from WAV files",
+        "Recognise spoken words, or strings of them, from WAV files",
         "real",
-        "Jackson et al. 2018 or any such folder; made-up speakers without",
+        "Jackson et al. 2018 or any such folder; by default synthetic speakers",
         "accuracy, or label error rate",
     ),
     "caption": TaskEntry(
         caption,
-        "Pictures, and a sentence that says what is in each",
+        "Describe a picture in a sentence",
         "real",
-        "Flickr8k's or COCO's layout; made-up pictures of two things without",
-        "exact match of made-up pictures, or BLEU-4",
+        "Flickr8k's or COCO's layout; by default synthetic pictures",
+        "exact match on synthetic pictures, or BLEU-4",
     ),
     "sentiment": TaskEntry(
         sentiment,
-        "Is a review for or against?",
+        "Classify a review as positive or negative",
         "real",
         "rt-polarity (Pang & Lee 2005), IMDB, Yelp, or a folder or table of texts",
         "accuracy",
     ),
     "language": TaskEntry(
         language,
-        "What comes next in a text, by characters or words",
+        "Language modelling, by characters or words",
         "real",
         "any text file; a folder of train, valid and test files such as the PTB's",
-        "nats a character, or perplexity",
+        "nats per character, or perplexity",
     ),
 }

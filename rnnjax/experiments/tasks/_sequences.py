@@ -13,11 +13,11 @@ from rnnjax.scenarios import cross_entropy, squared_error
 
 
 class Sequences(NamedTuple):
-    """A batch; `valid` marks the steps that are judged, where every step has a target."""
+    """A batch; `valid` marks the steps whose targets count, if every step has a target."""
 
     xs: Array  # [T, B, D]
-    targets: Array  # [T, B, ...] one a step, or [B, ...] one a sequence
-    lengths: Array | None = None  # [B]; None: all are T long
+    targets: Array  # [T, B, ...] for each step, or [B, ...] for each sequence
+    lengths: Array | None = None  # [B]; None: all of length T
     valid: Array | None = None  # [T, B]; None: all steps
 
 
@@ -25,7 +25,7 @@ Draw = Callable[[Array], Sequences]  # key -> batch
 
 
 class _Drawn:
-    """`drawn[step]` is drawn from the seed's key folded with the step."""
+    """`batches[step]` is drawn from the seed's key folded with the step."""
 
     def __init__(self, draw: Draw, seed: int) -> None:
         self._draw, self._key = draw, jax.random.key(seed)
@@ -35,7 +35,7 @@ class _Drawn:
 
 
 def drawn(draw: Draw) -> Callable[[int], Batches]:
-    """seed -> training batches, made on the device as they are asked for."""
+    """seed -> training batches, drawn on the device on demand."""
     compiled = jax.jit(draw)
     return lambda seed: _Drawn(compiled, seed)
 
@@ -47,11 +47,11 @@ def one_hot(symbols: Array, count: int) -> Array:
 
 class Objective(NamedTuple):
     cost: Callable[[Array, Sequences], Array]  # (outputs, batch) -> scalar, a mean
-    scores: Callable[[Array, Sequences], dict[str, Array]]  # the same -> further means
+    scores: Callable[[Array, Sequences], dict[str, Array]]  # the same -> further means, by name
 
 
 def classification() -> Objective:
-    """One class a step or a sequence: cross-entropy in nats, and accuracy."""
+    """One class per step or sequence: cross-entropy in nats, and accuracy."""
 
     def cost(logits: Array, batch: Sequences) -> Array:
         return cross_entropy(logits, batch.targets, batch.valid)
@@ -64,7 +64,7 @@ def classification() -> Objective:
 
 
 def regression(tolerance: float | None = None) -> Objective:
-    """Numbers: the mean squared error, and what share is off by more than `tolerance`."""
+    """Regression: mean squared error, and the share of errors above `tolerance`."""
 
     def cost(outputs: Array, batch: Sequences) -> Array:
         return squared_error(outputs, batch.targets, batch.valid)
@@ -79,12 +79,12 @@ def regression(tolerance: float | None = None) -> Objective:
     return Objective(cost, scores)
 
 
-def which_may_follow() -> Objective:
-    """Any number of K symbols may come next: a yes or no for each, and sequences accepted.
+def next_symbol_sets() -> Objective:
+    """Next-symbol sets: binary predictions for K symbols, and the share of sequences accepted.
 
         C = -1/(N K) Σ y ln σ(z) + (1 - y) ln(1 - σ(z))
 
-    A sequence is accepted if every symbol is judged rightly (z > 0) at every step.
+    A sequence is accepted if the prediction (z > 0) of every symbol is right at every step.
     """
 
     def cost(logits: Array, batch: Sequences) -> Array:

@@ -73,9 +73,7 @@ def standardise(features: np.ndarray) -> np.ndarray:
 def _constants(rate: int, width: int, filters: int) -> tuple[np.ndarray, np.ndarray]:
     """The Hann window `[width]` and the filter bank `[bins, filters]`."""
     hann = np.hanning(width + 1)[:-1].astype(np.float32)
-    size = 2 ** int(
-        np.ceil(np.log2(2 * width))
-    )  # at least twice the frame, so that every filter covers a bin
+    size = 2 ** int(np.ceil(np.log2(2 * width)))  # twice the frame: every filter covers a bin
     corners = np.linspace(0, 2595 * np.log10(1 + rate / 1400), filters + 2)
     corners = 700 * (10 ** (corners / 2595) - 1)
     bins = np.fft.rfftfreq(size, 1 / rate)[:, None]

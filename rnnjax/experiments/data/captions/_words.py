@@ -56,9 +56,7 @@ class Sentences:
         parts = [np.append(ids, END).astype(np.int32) for ids in found]
         self._ids = np.concatenate(parts)
         self._starts = np.append(0, np.cumsum([len(part) for part in parts]))
-        self.pictures = np.repeat(
-            np.arange(len(captions)), counts
-        )  # [N] the picture of each caption
+        self.pictures = np.repeat(np.arange(len(captions)), counts)  # [N] picture of each caption
 
     def __len__(self) -> int:
         return len(self.pictures)

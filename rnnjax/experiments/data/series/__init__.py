@@ -4,6 +4,7 @@ from rnnjax.experiments.data.series._baselines import (
     forecast_errors,
     linear_forecasts,
     naive_forecasts,
+    naive_offsets,
 )
 from rnnjax.experiments.data.series._column import Column, read_column
 from rnnjax.experiments.data.series._mackey_glass import mackey_glass
@@ -23,6 +24,7 @@ __all__ = [
     "linear_forecasts",
     "mackey_glass",
     "naive_forecasts",
+    "naive_offsets",
     "read_column",
     "split_series",
 ]

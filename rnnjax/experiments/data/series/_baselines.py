@@ -61,5 +61,13 @@ def naive_forecasts(test: np.ndarray, window: int, season: int | None) -> np.nda
       window: steps before the forecast.
       season: steps of a season; None for the last value.
     """
-    ahead = np.arange(len(test) - window)
-    return test[window + (0 * ahead - 1 if season is None else ahead % season - season)]
+    return test[window + naive_offsets(len(test) - window, season)]
+
+
+def naive_offsets(steps: int, season: int | None) -> np.ndarray:
+    """Indices of the naive forecast of each step, relative to the first step to forecast.
+
+    ŷ_{t+k} = y_t,   or with a season of m steps   ŷ_{t+k} = y_{t+k-m⌈k/m⌉}
+    """
+    ahead = np.arange(steps)
+    return np.full(steps, -1) if season is None else ahead % season - season

@@ -18,16 +18,16 @@ _JUDGED, _CANDIDATES = 500, 20
 
 
 def bleu(captions: Sequence[str], references: References) -> tuple[float, ...]:
-    """BLEU-1, 2, 3 and 4 of captions, each against the references of its picture, in percent.
+    """Corpus BLEU-1, 2, 3 and 4 of captions against the references of their pictures, in percent.
 
         BLEU-n = min(1, e^{1 - r/c}) (p_1 … p_n)^{1/n}
 
-    with p_k the share of the captions' k-grams that are in a reference, c the captions' words
-    and r the words of the references nearest in length, all over the whole corpus; unsmoothed.
+    with p_k the clipped k-gram precision, c the length of the captions and r that of the references
+    nearest in length, all over the whole corpus; unsmoothed.
 
     Args:
-      captions: plain, words between spaces.
-      references: of each picture, any number from one on.
+      captions: normalised, words separated by spaces.
+      references: of each picture, one or more.
 
     Raises:
       ImportError: sacrebleu is not installed.
@@ -63,20 +63,20 @@ def _of_stats(found: Any) -> tuple[float, ...]:
 
 
 def best_constant(references: References) -> str:
-    """The caption with the best BLEU-4, of those there are, if every picture were given it.
+    """Baseline: the reference caption with the best BLEU-4 if used for every picture.
 
-    Twenty candidates are chosen by how many pictures share their n-grams, and then scored; on
-    500 pictures at most, evenly spaced.
+    Twenty candidates are chosen by an estimate from n-gram counts, and then scored, on at most 500
+    pictures, evenly spaced.
 
     Args:
-      references: plain captions of training pictures.
+      references: normalised captions of the training pictures.
     """
     step = max(1, len(references) // _JUDGED)
     judged = references[::step][:_JUDGED]
     shares = Counter(gram for each in judged for gram in set().union(*map(_grams, each)))
     usual = sum(len(text.split()) for each in judged for text in each) / sum(map(len, judged))
 
-    def promise(text: str) -> float:
+    def estimate(text: str) -> float:
         total = min(0.0, 1 - usual / max(1, len(text.split())))
         for n in ORDERS:
             counts = [shares[gram] for gram in _grams(text) if len(gram) == n]
@@ -84,7 +84,7 @@ def best_constant(references: References) -> str:
         return total
 
     captions = sorted({text for each in judged for text in each})
-    candidates = sorted(captions, key=promise, reverse=True)[:_CANDIDATES]
+    candidates = sorted(captions, key=estimate, reverse=True)[:_CANDIDATES]
     scorer = _scorer(judged)
     return max(candidates, key=lambda text: scorer.corpus_score([text] * len(judged), None).score)
 
@@ -97,10 +97,10 @@ def _grams(text: str) -> set[tuple[str, ...]]:
 def evaluation(
     describe: Describer, tests: Mapping[str, Captioned], beams: int
 ) -> Callable[[Params], dict[str, float]]:
-    """`params -> scores`: exact matches and BLEU of each set; shuffled, too, of the first.
+    """`params -> scores`: exact matches and BLEU of each test set, and shuffled, of the first.
 
-    Shuffled captions are those that the net writes of other pictures of the set: what of BLEU
-    comes from knowing how captions sound.
+    Shuffled captions are those generated for other pictures: they show how much of BLEU comes from
+    the language alone.
     """
 
     def evaluate(params: Params) -> dict[str, float]:
@@ -117,7 +117,7 @@ def evaluation(
 
 
 def named(prefix: str, captions: Sequence[str], references: References) -> dict[str, float]:
-    """All scores by name: the share that is exact, and BLEU in percent."""
+    """All scores by name: the share of exact matches, and BLEU in percent."""
     scores = dict(
         zip((f"{prefix}bleu_{n}" for n in ORDERS), bleu(captions, references), strict=True)
     )
@@ -130,6 +130,6 @@ def exact(captions: Sequence[str], references: References) -> float:
 
 
 def shuffled(captions: Sequence[str]) -> list[str]:
-    """Each caption moved to another picture: half the set away."""
+    """Each caption assigned to another picture, half the set away."""
     half = max(1, len(captions) // 2)
     return [*captions[half:], *captions[:half]]

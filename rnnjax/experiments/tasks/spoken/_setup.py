@@ -1,4 +1,4 @@
-"""What the two forms of the task have in common."""
+"""What single words and strings share: data, layer, head, and data augmentation (SpecAugment)."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,7 +18,7 @@ from rnnjax.unrolling import Layer
 
 class Setup(NamedTuple):
     recordings: Recordings
-    train: np.ndarray  # numbers of recordings
+    train: np.ndarray  # indices of recordings
     test: np.ndarray
     front_end: FrontEnd
     layer: Layer | Cell
@@ -34,37 +34,35 @@ class Setup(NamedTuple):
         return lambda key: model.init(key, jnp.zeros((1, 1, features)))
 
     def read(self, batch: Any, key: Array | None) -> tuple[Array, Array | None]:
-        """A batch's features, with spec_augment in training, and the key for all other dropout."""
+        """The features of a batch, augmented in training, and a key for all other dropout."""
         xs = jnp.asarray(batch.xs, jnp.result_type(float))
         if key is None or not self.spec_augment:
             return xs, key
-        key_spec_augment, key = jax.random.split(key)
-        return spec_augmented(
-            key_spec_augment, xs, jnp.asarray(batch.lengths), self.front_end.filters
-        ), key
+        key_augment, key = jax.random.split(key)
+        return augment(key_augment, xs, jnp.asarray(batch.lengths), self.front_end.filters), key
 
     def of_files(self, files: Iterable[str | Path] | str | Path) -> Padded:
-        """The features of WAV files, one of them or several."""
+        """The features of one or more WAV files."""
         paths = [files] if isinstance(files, str | Path) else list(files)
         if not paths:
-            raise ValueError("there are no files to read: expected the path of a WAV file, or more")
+            raise ValueError("no files to read: expected the path of one WAV file, or several")
         return pad([self.front_end(read_wav(path, self.front_end.rate)) for path in paths])
 
 
-def spec_augmented(
+def augment(
     key: Array, xs: Array, lengths: Array, filters: int, *, band: float = 0.2, stretch: float = 0.15
 ) -> Array:
-    """Features with one band of frequencies and one stretch of time at zero in each sequence.
+    """SpecAugment: mask one frequency band and one time span in each sequence.
 
-    Zero is the mean of standardised features. Widths are uniform on 0 … band · filters and
-    0 … stretch · length, places uniform on where they fit.
+    Masked features are zero, the mean of standardised features. Widths are uniform on
+    0 … band · filters and 0 … stretch · length, positions uniform.
 
     Args:
       key: PRNG key.
-      xs: `[T, B, k · filters]`, k frames a step.
+      xs: `[T, B, k · filters]`, k frames per step.
       lengths: `[B]`.
       filters: features of one frame.
-      band, stretch: largest shares.
+      band, stretch: largest shares that are masked.
 
     References:
       Park et al. (2019), SpecAugment: a simple data augmentation method for automatic speech

@@ -1,4 +1,4 @@
-"""Which word was said."""
+"""Classification of single spoken words, and its baselines."""
 
 import warnings
 from collections import Counter
@@ -19,13 +19,13 @@ from rnnjax.experiments.tasks.spoken._setup import Setup
 from rnnjax.scenarios import Module, cross_entropy, many_to_one, pooled
 
 _AT_ONCE = 64  # recordings of one batch in evaluation
-_FRAMES = 16  # to which the linear baseline stretches a recording
-_FITTED = 4000  # recordings that the linear baseline is fitted to
+_FRAMES = 16  # to which the linear baseline resamples a recording
+_FITTED = 4000  # recordings to which the linear baseline is fitted
 _Files = Iterable[str | Path] | str | Path
 
 
 def word_task(setup: Setup, pooling: str) -> Task:
-    """The task of telling single words."""
+    """The task of classifying single words."""
     recordings, train, test = setup.recordings, setup.train, setup.test
     lengths, load = word_loader(recordings, setup.front_end)
     head = setup.head(len(recordings.labels))
@@ -61,7 +61,7 @@ def word_task(setup: Setup, pooling: str) -> Task:
         metric=Metric("accuracy", "max"),
         recipe=Recipe(steps=800, learning_rate=5e-3, evaluate_every=100),
         baselines={
-            "commonest word": most_common(recordings, train, test),
+            "most frequent word": most_common(recordings, train, test),
             "linear": linear_accuracy(recordings, setup.front_end, train, test),
         },
         recurrence=_recurrence(setup, head, pooling),
@@ -73,7 +73,7 @@ def word_task(setup: Setup, pooling: str) -> Task:
 def _recurrence(
     setup: Setup, head: Module, pooling: str
 ) -> Callable[[Params, WordBatch], Recurrence] | None:
-    """The recurrent part, where it is a cell."""
+    """The recurrent part, if it is a cell."""
     cell = setup.layer
     if not isinstance(cell, Cell):
         return None
@@ -96,7 +96,7 @@ def _classify(
     setup: Setup, logits_of: Callable[..., Array]
 ) -> Callable[[Params, _Files], list[tuple[str, float]]]:
     def classify(params: Params, files: _Files) -> list[tuple[str, float]]:
-        """The likeliest word in each WAV file, with its probability."""
+        """The most probable word in each WAV file, with its probability."""
         xs, lengths = setup.of_files(files)
         shares = np.asarray(jax.nn.softmax(logits_of(params, jnp.asarray(xs), lengths)))
         best = shares.argmax(axis=-1)
@@ -107,7 +107,7 @@ def _classify(
 
 
 def most_common(recordings: Recordings, train: np.ndarray, test: np.ndarray) -> float:
-    """The accuracy of always saying the word that is commonest in training."""
+    """Baseline: the accuracy of the most frequent word of training."""
     counts = Counter(recordings.entries[k].label for k in train)
     word = counts.most_common(1)[0][0]
     return sum(recordings.entries[k].label == word for k in test) / len(test)
@@ -116,12 +116,12 @@ def most_common(recordings: Recordings, train: np.ndarray, test: np.ndarray) -> 
 def linear_accuracy(
     recordings: Recordings, front_end: FrontEnd, train: np.ndarray, test: np.ndarray
 ) -> float:
-    """Multinomial logistic regression on recordings stretched to 16 steps.
+    """Baseline: the accuracy of logistic regression on recordings resampled to 16 steps.
 
-    Fitted to at most 4,000 training recordings, evenly spaced, and judged on as many.
+    Fitted to at most 4,000 training recordings, evenly spaced, and evaluated on as many.
     """
 
-    def stretched(numbers: np.ndarray) -> np.ndarray:
+    def resampled(numbers: np.ndarray) -> np.ndarray:
         found = [front_end(recordings.samples(k)) for k in numbers]
         return np.stack([x[_evenly(len(x), _FRAMES)].ravel() for x in found])
 
@@ -131,9 +131,9 @@ def linear_accuracy(
     train, test = (x[np.unique(_evenly(len(x), _FITTED))] for x in (train, test))
     model = optional("sklearn.linear_model").LogisticRegression(C=0.01, max_iter=200)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # near the best is good enough
-        model.fit(stretched(train), words(train))
-    return float(model.score(stretched(test), words(test)))
+        warnings.simplefilter("ignore")  # approximate convergence is good enough
+        model.fit(resampled(train), words(train))
+    return float(model.score(resampled(test), words(test)))
 
 
 def _evenly(count: int, places: int) -> np.ndarray:

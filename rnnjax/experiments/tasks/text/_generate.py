@@ -1,4 +1,4 @@
-"""Text that goes on from a prompt."""
+"""Sampling text that continues a prompt."""
 
 from collections.abc import Callable
 from functools import partial
@@ -40,7 +40,7 @@ def generation(model: LanguageModel, vocabulary: Vocabulary) -> Callable[..., st
         top_k: int | None = None,
         top_p: float | None = None,
     ) -> str:
-        """The prompt, and `length` characters or words after it, drawn one by one."""
+        """The prompt, followed by `length` sampled characters or words."""
         steps = check_positive_int("length", length)
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
@@ -61,7 +61,7 @@ def generation(model: LanguageModel, vocabulary: Vocabulary) -> Callable[..., st
 
 
 def _encode_prompt(vocabulary: Vocabulary, prompt: str) -> np.ndarray:
-    """The ids of a prompt, at least one: with nothing in it, text begins on a new line."""
+    """The token ids of a prompt; an empty one becomes a newline."""
     if prompt and len(ids := encode_text(prompt, vocabulary)):
         return ids
     newline = "\n" if vocabulary.units == "characters" else END

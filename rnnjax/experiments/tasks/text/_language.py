@@ -1,4 +1,4 @@
-"""Language: what comes next, character by character or word by word?"""
+"""The language modelling task: predict the next character or word."""
 
 import math
 from collections.abc import Callable
@@ -35,8 +35,8 @@ from rnnjax.scenarios import cross_entropy
 _CHARACTERS = Metric("nats_per_character", "min", "nats")
 _WORDS = Metric("perplexity", "min")
 _STREAMS, _STEPS, _CONTEXT = 32, 256, 128  # of the held-out text
-_SHORTEST = 128  # tokens of a stream: a short text has fewer streams
-_COUNTED = 20_000_000  # tokens: n-grams of longer texts would not fit in memory
+_SHORTEST = 128  # tokens of a stream, so that a short text has fewer streams
+_COUNTED = 20_000_000  # tokens; n-grams of longer texts might not fit in memory
 
 
 def language(
@@ -46,51 +46,51 @@ def language(
         "A text file, or a folder of train, valid and test files such as ptb.train.txt.",
     ] = None,
     units: Annotated[
-        str, "characters; words, punctuation apart; or spaces: what stands between spaces."
+        str, "characters; words, with punctuation separate; or spaces, whitespace-separated words."
     ] = "characters",
-    held_out: Annotated[float, "Share of a single file, from its end, to judge by."] = 0.1,
-    part: Annotated[str, "File of a folder to judge by: valid or test."] = "valid",
-    encoding: Annotated[str, "Of the files."] = "utf-8",
-    lowercase: Annotated[bool, "Read capitals as small letters."] = False,
-    max_words: Annotated[int | None, "Size of the vocabulary at most."] = None,
+    held_out: Annotated[float, "Held-out share of a single file, from its end."] = 0.1,
+    part: Annotated[str, "Part of a folder to evaluate on: valid or test."] = "valid",
+    encoding: Annotated[str, "Encoding of the files."] = "utf-8",
+    lowercase: Annotated[bool, "Convert to lower case."] = False,
+    max_words: Annotated[int | None, "Largest size of the vocabulary."] = None,
     cell: CellOption = "gru",
     hidden: Hidden = 512,
     layers: Layers = 1,
-    embedding: Annotated[int, "Features of a character or word."] = 64,
-    tied: Annotated[bool, "Share the embedding with the output."] = False,
-    dropout_rate: Annotated[float, "Of what the output layer reads."] = 0.3,
-    embedding_dropout: Annotated[float, "Of the features of characters or words."] = 0.0,
-    unroll_steps: Annotated[int, "Steps over which the error is sent back."] = 64,
+    embedding: Annotated[int, "Size of the token embedding."] = 64,
+    tied: Annotated[bool, "Tie the output weights to the embedding."] = False,
+    dropout_rate: Annotated[float, "Dropout rate of the input of the output layer."] = 0.3,
+    embedding_dropout: Annotated[float, "Dropout rate of the embedding."] = 0.0,
+    unroll_steps: Annotated[int, "Truncation length of BPTT, in steps."] = 64,
     batch_size: BatchSize = 32,
 ) -> Task:
-    """Predict each character, or word, of a text from all before it.
+    """Language modelling: predict each character or word of a text from all before it.
 
         h_t = cell(h_{t-1}, E[w_t]);   p(w_{t+1} | w_1 … w_t) = softmax(W h_t + b)
 
-    Trained by stateful truncated BPTT: the text is cut into `batch_size` streams that run side by
-    side; each batch of `unroll_steps` steps begins in the state in which the one before ended,
-    and the error stops there.
+    Trained by stateful truncated BPTT: the text is cut into `batch_size` parallel streams;
+    each batch of `unroll_steps` steps starts from the final state of the one before, where the
+    gradient stops.
 
-    Metric: nats a character for characters, perplexity a word for words. `evaluate` gives `nats`
-    and `perplexity` a token, and `nats_per_character` and `bits_per_character`, for which what
-    words cost is divided by the characters of the held-out text. The state runs through the
-    whole of it, in a few streams that each read the 128 tokens before them first.
+    Metric: nats per character for characters, perplexity per word for words. `evaluate` returns
+    `nats` and `perplexity` per token, and `nats_per_character` and `bits_per_character`, the total
+    over the number of characters of the held-out text. The state is carried through the whole of
+    it, in a few streams that each first read the 128 tokens before them.
 
-    The baselines are n-gram models (Witten-Bell) counted on the same training text. For use,
+    The baselines are Witten-Bell n-gram models of the same training text.
     `infer["generate"](params, prompt, length, *, key, temperature=1.0, top_k=None, top_p=None)`
-    writes on after a prompt.
+    continues a prompt.
 
     Args:
-      text: the data; must be given.
-      units, held_out, part, encoding, lowercase, max_words: how they are read.
+      text: a file or folder; required.
+      units, held_out, part, encoding, lowercase, max_words: how it is read.
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
-      embedding: features of a token.
+      hidden: units per layer.
+      layers: number of stacked layers.
+      embedding: size of the token embedding.
       tied: whether the output layer shares the embedding.
       dropout_rate, embedding_dropout: in training.
-      unroll_steps: T of a batch.
-      batch_size: streams.
+      unroll_steps: T, the truncation length.
+      batch_size: number of streams.
 
     Returns:
       A `Task`.
@@ -98,7 +98,7 @@ def language(
     Raises:
       FileNotFoundError: no such file or folder, or a part is missing.
       ImportError: tokenizers or grain is not installed.
-      ValueError: no text given, an unknown name, a text that is empty, too short, or not in the
+      ValueError: no text, an unknown name, a text that is empty, too short, or not in the
         encoding.
 
     Example:
@@ -137,7 +137,7 @@ def language(
     )
     name = f"the training text of {text}"
     batches = partial(streams, corpus.train, batch_size, unroll_steps, name=name)
-    batches(0)  # a text too short for a batch is an error now, not later
+    batches(0)  # raises now if the text is too short for a batch
     in_characters = units == "characters"
     return Task(
         "language",
@@ -160,7 +160,7 @@ def _init(model: LanguageModel, key: Array) -> Params:
 
 
 def _zero_carry(model: LanguageModel, batch_size: int) -> Carry:
-    """A carry before there are params: the loss replaces it where `batch.start` is true."""
+    """A placeholder carry of the right shapes; the loss replaces it where `batch.start` is true."""
 
     def shapes(key: Array) -> Carry:
         return initial_carry(model, _init(model, key), batch_size)
@@ -189,7 +189,7 @@ def _recurrence(cell: Cell, model: LanguageModel, params: Params, batch: StreamB
 
 
 def _baselines(corpus: Corpus, in_characters: bool) -> dict[str, float]:
-    """N-grams, by their context: 0 to 4 characters, or 0 to 2 words; of many kinds, fewer."""
+    """N-gram baselines with contexts of 0 to 4 characters, or 0 to 2 words, if codes allow."""
     if len(corpus.train) > _COUNTED:
         return {}
     size = len(corpus.vocabulary)
@@ -200,7 +200,7 @@ def _baselines(corpus: Corpus, in_characters: bool) -> dict[str, float]:
 
 
 def _evaluation(model: LanguageModel, corpus: Corpus) -> Callable[[Params], dict[str, float]]:
-    """A function from params to what the held-out text costs, each token of it scored once."""
+    """`params -> scores`: cross-entropy of the held-out text, each token scored once."""
     tokens = len(corpus.held_out)
     count = max(1, min(_STREAMS, tokens // _SHORTEST))
 

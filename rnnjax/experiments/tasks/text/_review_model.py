@@ -1,4 +1,4 @@
-"""The net that judges a text, its loss, and what it is used for."""
+"""The text classifier: word features with subwords, loss, evaluation and inference."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,14 +20,14 @@ _AT_ONCE = 128  # texts that are classified at once
 
 
 class WordFeatures(nn.Module):
-    """`Words` to features `[T, B, D]`, in training with two kinds of dropout.
+    """Word embedding with subwords: `Words` to features `[T, B, D]`, with two kinds of dropout.
 
         w_t ← <unk> with probability word_dropout
         x_t = m_t ⊙ (E[w_t] + 2/n Σ_i S[g_i]),   g_1 … g_n the n-grams of w_t
 
-    A word that is in no training text still has a spelling. Word dropout hides whole words, so
-    that no single one decides; m_t drops features at the rate `dropout`. Both are active with a
-    "dropout" key alone.
+    The n-grams give features to words that are in no training text. Word dropout replaces whole
+    words, so that no single one decides; m_t drops features at the rate `dropout`. Both are active
+    only with a "dropout" key.
 
     References:
       Bojanowski, Grave, Joulin & Mikolov (2017), Enriching word vectors with subword information,
@@ -76,14 +76,14 @@ class ReviewModel(NamedTuple):
 def review_model(
     data: ReviewData, features: WordFeatures, layer: Layer | Cell, pooling: str, rate: float
 ) -> ReviewModel:
-    """A net over features of words, with a class for each text.
+    """A model over features of words, with a class for each text.
 
     Args:
       data: the reviews.
-      features: from words to features.
+      features: the word embedding.
       layer: the recurrent part.
       pooling: as in `rnnjax.scenarios.many_to_one`.
-      rate: dropout of what the classifier reads.
+      rate: dropout of the input of the head.
     """
     head = nn.Dense(len(data.classes), param_dtype=jnp.result_type(float))
     net = many_to_one(layer, dropout(head, rate), pooling=pooling)
@@ -151,7 +151,7 @@ def _classification(
     data: ReviewData, logits_of: Callable[..., Array]
 ) -> Callable[[ReviewParams, Sequence[str]], list[tuple[str, float]]]:
     def classify(params: ReviewParams, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """The likeliest class of each text, with its probability."""
+        """The most probable class of each text, with its probability."""
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"texts must be a list of strings, got {texts!r}")
         found: list[tuple[str, float]] = []

@@ -21,7 +21,7 @@ from rnnjax.experiments.data.audio import (
 )
 from rnnjax.experiments.data.audio._formants import RATE
 from rnnjax.experiments.tasks.spoken import _speech, speech
-from rnnjax.experiments.tasks.spoken._setup import spec_augmented
+from rnnjax.experiments.tasks.spoken._setup import augment
 from rnnjax.experiments.tasks.spoken._words import most_common
 
 FEW = {"filters": 10, "hidden": 6, "batch_size": 4}
@@ -90,7 +90,7 @@ def test_it_learns_words_and_puts_them_to_use(tmp_path):
     task = speech(**FEW, dropout_rate=0.0)
     params = trained(task, 60, 2e-2)
     assert task.evaluate(params)["accuracy"] >= 0.4  # 0.1 by guessing
-    assert task.baselines["commonest word"] == pytest.approx(0.1)
+    assert task.baselines["most frequent word"] == pytest.approx(0.1)
     assert 0.3 < task.baselines["linear"] <= 1
     paths = [tmp_path / f"{digit}.wav" for digit in range(10)]
     for digit, path in enumerate(paths):
@@ -107,7 +107,7 @@ def test_it_learns_strings_and_writes_them_down(tmp_path):
     task = speech(mode="ctc", **{**FEW, "hidden": 24, "batch_size": 16}, words=2, dropout_rate=0.0)
     params = trained(task, 150, 2e-2)
     scores = task.evaluate(params)
-    assert scores["label_error_rate"] < 0.75 < task.baselines["saying nothing"]
+    assert scores["label_error_rate"] < 0.75 < task.baselines["empty string"]
     assert 0.05 < scores["exact"] <= 1
     samples = [small().samples(10 + digit) for digit in (7, 3)]  # words of training
     write_wav(tmp_path / "t.wav", np.concatenate(samples), RATE)
@@ -141,7 +141,7 @@ def test_cost_of_strings_by_every_alignment():
 def test_blanks_cover_one_band_and_one_stretch():
     xs = jnp.ones((40, 200, 2 * 10))
     lengths = jnp.arange(200) % 40 + 1
-    found = np.asarray(spec_augmented(jax.random.key(0), xs, lengths, 10))
+    found = np.asarray(augment(jax.random.key(0), xs, lengths, 10))
     assert set(np.unique(found)) == {0, 1}
     for b in range(200):
         gone = found[:, b] == 0
@@ -174,7 +174,7 @@ def test_blanks_and_dropout_are_for_training_with_a_key():
 def test_a_folder_of_files(tmp_path):
     task = speech(data=flat(tmp_path), held_out="theo", **FEW)
     params = task.init(jax.random.key(0))
-    assert task.baselines["commonest word"] == 0.5
+    assert task.baselines["most frequent word"] == 0.5
     assert task.evaluate(params)["accuracy"] in [k / 14 for k in range(15)]
     assert task.batches(0)[0].labels.max() <= 1
 

@@ -123,7 +123,7 @@ def test_learns_and_puts_what_it_learnt_to_use(folder):
 def test_baselines_and_recipe(folder):
     task = made(folder)
     assert task.baselines == {
-        "commonest class": 0.5,
+        "most frequent class": 0.5,
         "naive Bayes": 1.0,
         "naive Bayes, word pairs": 1.0,
     }
