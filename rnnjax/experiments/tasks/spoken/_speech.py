@@ -97,10 +97,10 @@ def speech(
 
     Example:
       >>> from rnnjax.experiments.tasks import speech
-      >>> task = speech(hidden=8)
+      >>> task = speech(mode="ctc", hidden=8)
       >>> batch = task.batches(0)[0]
       >>> batch.xs.shape[1:], batch.labels.shape
-      ((32, 120), (32,))
+      ((32, 120), (5, 32))
 
     References:
       Graves, Fernández, Gomez & Schmidhuber (2006), Connectionist temporal classification:

@@ -1,6 +1,6 @@
 """The task: features and batches, both losses, decoding, and files put through the net."""
 
-from functools import cache
+from functools import cache, partial
 
 import flax.linen as nn
 import jax
@@ -12,15 +12,17 @@ from learning import trained
 from test_ctc import plain_distance
 
 import rnnjax
+from rnnjax.experiments.data import pad
 from rnnjax.experiments.data.audio import (
     FrontEnd,
+    _examples,
     speak,
     synthetic_recordings,
     voice,
     write_wav,
 )
 from rnnjax.experiments.data.audio._formants import RATE
-from rnnjax.experiments.tasks.spoken import _speech, speech
+from rnnjax.experiments.tasks.spoken import _speech, _strings, speech
 from rnnjax.experiments.tasks.spoken._setup import augment
 from rnnjax.experiments.tasks.spoken._words import most_common
 
@@ -30,6 +32,9 @@ FEW = {"filters": 10, "hidden": 6, "batch_size": 4}
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     monkeypatch.setattr(_speech, "synthetic_recordings", small)
+    monkeypatch.setattr(_strings, "_TEST_BATCHES", 4)
+    monkeypatch.setattr(_examples, "bucket_sizes", lambda lengths: [int(max(lengths))])
+    monkeypatch.setattr(_examples, "pad", partial(pad, sizes=(32, 96)))
 
 
 @cache
@@ -124,7 +129,8 @@ def test_cost_of_strings_by_every_alignment():
     model = rnnjax.scenarios.many_to_many(
         rnnjax.lstm(6), rnnjax.scenarios.dropout(nn.Dense(11), 0.3)
     )
-    probs = np.asarray(jax.nn.softmax(model.apply(params, jnp.asarray(batch.xs, float))[1]))
+    logits = jax.jit(model.apply)(params, jnp.asarray(batch.xs, float))[1]
+    probs = np.asarray(jax.nn.softmax(logits))
     costs = []
     for b, n in enumerate(few):
         label = batch.labels[0, b]
@@ -134,7 +140,7 @@ def test_cost_of_strings_by_every_alignment():
                 path = [label if first <= t <= last else 0 for t in range(n)]
                 total += np.prod([probs[t, b, k] for t, k in enumerate(path)])
         costs.append(-np.log(total))
-    cost = float(task.loss(params, None, batch, None)[0])
+    cost = float(jax.jit(task.loss)(params, None, batch, None)[0])
     assert cost == pytest.approx(np.mean(costs), rel=1e-4)
 
 
@@ -163,11 +169,13 @@ def test_blanks_and_dropout_are_for_training_with_a_key():
     for options in ({"spec_augment": False}, {"dropout_rate": 0.0}):
         task = speech(**FEW, **options)
         params = task.init(jax.random.key(0))
-        costs = {float(task.loss(params, None, batch, key)[0]) for key in (None, None)}
-        costs |= {float(task.loss(params, None, batch, jax.random.key(k))[0]) for k in (1, 2)}
+        loss = jax.jit(task.loss)
+        costs = {float(loss(params, None, batch, key)[0]) for key in (None, None)}
+        costs |= {float(loss(params, None, batch, jax.random.key(k))[0]) for k in (1, 2)}
         assert len(costs) == 3
     plain = speech(**FEW, spec_augment=False, dropout_rate=0.0)
-    keyed = [float(plain.loss(params, None, batch, key)[0]) for key in (None, jax.random.key(1))]
+    loss = jax.jit(plain.loss)
+    keyed = [float(loss(params, None, batch, key)[0]) for key in (None, jax.random.key(1))]
     assert keyed[0] == pytest.approx(keyed[1], rel=1e-6)
 
 
@@ -190,7 +198,7 @@ def test_the_commonest_word_is_that_of_training():
 @pytest.mark.parametrize(("mode", "name"), [("word", "classify"), ("ctc", "transcribe")])
 def test_no_files(mode, name):
     task = speech(**FEW, mode=mode)
-    with pytest.raises(ValueError, match="no files to read: expected the path of a WAV file"):
+    with pytest.raises(ValueError, match="no files to read: expected the path of one WAV file"):
         task.infer[name](task.init(jax.random.key(0)), [])
 
 
