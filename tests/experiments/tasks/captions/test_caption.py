@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from data_files import table, words_of
-from learning import trained
+from learning import random_params, trained
 from PIL import Image
 
 from rnnjax.experiments.data import picture
@@ -32,7 +32,7 @@ def small(attention):
 def small_problem(attention):
     """Params, a batch, and the compiled loss (params, carry, batch, key)."""
     task = small(attention)
-    return task.init(jax.random.key(0)), task.batches(0)[0], jax.jit(task.loss)
+    return random_params(task), task.batches(0)[0], jax.jit(task.loss)
 
 
 def test_an_epoch_holds_every_caption_once_beside_its_picture():
@@ -178,7 +178,7 @@ def folder(tmp_path, count=20):
 def test_a_folder_of_pictures(tmp_path):
     task = caption(**SMALL, data=folder(tmp_path))
     assert task.metric.name == "bleu_4"
-    params, batch = task.init(jax.random.key(0)), task.batches(0)[0]
+    params, batch = random_params(task), task.batches(0)[0]
     assert batch.pictures.shape == (8, 8, 8, 3)
     assert np.isfinite(jax.jit(task.loss)(params, None, batch, jax.random.key(0))[0])
     scores = task.evaluate(params)
@@ -203,7 +203,7 @@ def test_given_features(tmp_path, form, attention, looked):
     np.savez(tmp_path / "given.npz", **given)
     options = {**SMALL, "data": folder(tmp_path), "features": tmp_path / "given.npz"}
     task = caption(**options, attention=attention)
-    params, batch = task.init(jax.random.key(0)), task.batches(0)[0]
+    params, batch = random_params(task), task.batches(0)[0]
     assert batch.pictures.shape == (8, *form)
     assert np.isfinite(jax.jit(task.loss)(params, None, batch, None)[0])
     say = partial(task.infer["caption"], beams=1)
