@@ -10,9 +10,9 @@ and `rnnjax caption` do the same.
 import argparse
 from pathlib import Path
 
+from rnnjax.experiments.data import picture, read_image
 from rnnjax.experiments.report import CaptionRow, write_captions
 from rnnjax.experiments.tasks import caption
-from rnnjax.experiments.tasks.captions import picture, read_image
 from rnnjax.experiments.training import Settings, fit
 
 SHOWN = 5

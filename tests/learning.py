@@ -1,7 +1,18 @@
-"""The shortest training loop, for tests of what a task's net can learn."""
+"""Params of a task for tests: random ones, and those after the shortest training loop."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
+
+
+def random_params(task, scale=0.3):
+    """Params drawn by NumPy: initialisers take far longer to compile than most losses."""
+    random = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(scale * random.normal(size=leaf.shape), leaf.dtype),
+        jax.eval_shape(task.init, jax.random.key(0)),
+    )
 
 
 def trained(task, steps, rate, *, dropout=False):

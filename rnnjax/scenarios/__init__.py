@@ -11,6 +11,7 @@ from rnnjax.scenarios._many_to_one import ManyToOne, ManyToOneParams, many_to_on
 from rnnjax.scenarios._modules import Module, dropout
 from rnnjax.scenarios._one_to_many import one_to_many
 from rnnjax.scenarios._one_to_one import OneToOne, one_to_one
+from rnnjax.scenarios._pooling import Pooling, pooled
 
 __all__ = [
     "Decoded",
@@ -23,6 +24,7 @@ __all__ = [
     "ManyToOneParams",
     "Module",
     "OneToOne",
+    "Pooling",
     "beam_search",
     "closed_loop",
     "cross_entropy",
@@ -34,6 +36,7 @@ __all__ = [
     "many_to_one",
     "one_to_many",
     "one_to_one",
+    "pooled",
     "sample",
     "squared_error",
     "valid_steps",

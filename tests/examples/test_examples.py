@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rnnjax.experiments import report
-from rnnjax.experiments.tasks.captions import picture
+from rnnjax.experiments.data import picture
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LONGEST = 80  # lines

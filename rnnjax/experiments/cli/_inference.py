@@ -70,8 +70,8 @@ def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | Non
             [(str(path), each.caption) for path, each in zip(paths, found, strict=True)],
         )
         if figure is not None:
+            from rnnjax.experiments.data import read_image
             from rnnjax.experiments.report import CaptionRow, write_captions
-            from rnnjax.experiments.tasks.captions import read_image
 
             rows = [
                 CaptionRow(read_image(path, _FIGURE_SIDE), each.caption, attention=each.looked)
@@ -125,7 +125,7 @@ def forecast(run: Trained, steps: int | None, history: Path | None, column: str 
 
 def _history(run: Trained, path: Path, column: str | None) -> np.ndarray:
     """Read a column of a table, by default the one that the model was trained on."""
-    from rnnjax.experiments.tasks.forecasting import read_column
+    from rnnjax.experiments.data import read_column
 
     options = read_plan(run.folder).options
     return read_column(

@@ -20,7 +20,7 @@ class Look(NamedTuple):
 LOOKS: dict[str, Look] = {
     "vanilla": Look("vanilla (tanh)", "#D55E00", "solid", "o"),
     "irnn": Look("IRNN (ReLU)", "#E69F00", (0, (5, 1.5)), "s"),
-    "identity": Look("identity", "#000000", (0, (1, 1.2)), "D"),
+    "identity_rnn": Look("identity", "#000000", (0, (1, 1.2)), "D"),
     "lstm_1997": Look("LSTM 1997", "#56B4E9", (0, (5, 1.5, 1, 1.5)), "^"),
     "lstm": Look("LSTM", "#0072B2", "solid", "v"),
     "gru": Look("GRU", "#009E73", (0, (3, 1, 1, 1, 1, 1)), "P"),

@@ -1,4 +1,4 @@
-"""A cell with a dense head, as the tasks on sequences of features share it."""
+"""The model that most tasks share: a cell with a dense head."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,11 +7,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.experiments.tasks._objectives import Objective
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._sequences import Objective, Sequences
 from rnnjax.experiments.tasks._task import Loss, Recurrence
 from rnnjax.gradients import bptt, clip_by_value
-from rnnjax.scenarios import ManyToMany, ManyToOne, many_to_many, many_to_one
+from rnnjax.scenarios import ManyToMany, ManyToOne, many_to_many, many_to_one, pooled
 
 
 class Net(NamedTuple):
@@ -28,15 +27,15 @@ def dense_net(
     form: Sequences,
     clip_in_loop: float | None = None,
 ) -> Net:
-    """A cell with a dense head on its output at every step, or at each sequence's last.
+    """A cell with a dense head on its output at every step, or at the last step of each sequence.
 
     Args:
       cell: the recurrent part.
       outputs: K, the size of the head.
-      objective: what is minimised, and what is counted beside it.
-      form: shapes and dtypes of a batch. Where targets are `[T, B, ...]` every step has an output.
-      clip_in_loop: limit of each component of ∂C/∂z_t in the backward loop of `loss`; without it
-        its gradient is exact, as that of `recurrence` is in any case.
+      objective: the loss, and further scores.
+      form: shapes and dtypes of a batch. If targets are `[T, B, ...]`, every step has an output.
+      clip_in_loop: limit of each component of ∂C/∂z_t in the backward loop of `loss`; None for the
+        exact gradient. The gradient of `recurrence` is always exact.
 
     Raises:
       ValueError: a limit that is not positive.
@@ -56,7 +55,7 @@ def dense_net(
     def recurrence(params: Params, batch: Sequences) -> Recurrence:
         def cost(carry: Carry, ys: Array) -> Array:
             del carry
-            y = ys if every_step else _last(ys, batch.lengths)
+            y = ys if every_step else pooled("last").apply(None, ys, batch.lengths)
             found = jnp.asarray(head.apply(params.head, y))
             return objective.cost(found, batch) * batch.xs.shape[1]
 
@@ -85,16 +84,9 @@ def _model(
 
 
 def _options(clip_in_loop: float | None) -> dict[str, Any]:
-    """The options of `unroll`: none where nothing is clipped."""
+    """The options of `unroll`; none without clipping."""
     if clip_in_loop is None:
         return {}
     if not clip_in_loop > 0:
         raise ValueError(f"clip_in_loop must be a limit above 0, got {clip_in_loop}")
     return {"gradient": bptt(clip=clip_by_value(clip_in_loop))}
-
-
-def _last(ys: Array, lengths: Array | None) -> Array:
-    """Each sequence's last output, `[B, H]`."""
-    if lengths is None:
-        return ys[-1]
-    return jnp.take_along_axis(ys, (lengths - 1)[None, :, None], axis=0)[0]

@@ -1,4 +1,4 @@
-"""What a task is: data, model, loss and metric in one value, which any training loop can run."""
+"""The interface of a task: data, model, loss and metric in one value, for any training loop."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
@@ -9,10 +9,11 @@ Batch = PyTree  # a NamedTuple of arrays, time first
 
 
 class Batches(Protocol):
-    """Training batches in an order that a seed fixes, each to be had by its step.
+    """Training batches indexed by step, in an order determined by a seed.
 
-    `batches[step]` is always the same batch, so that a resumed run needs the step alone. A
-    `grain.MapDataset` is one; so is a function of the step that draws a batch from a key.
+    `batches[step]` is always the same batch, so a resumed run needs only the step. A
+    `grain.MapDataset` implements this; so does an object that draws a batch from a key and the
+    step.
     """
 
     def __getitem__(self, step: int, /) -> Batch: ...
@@ -21,10 +22,10 @@ class Batches(Protocol):
 class Loss(Protocol):
     """`(params, carry, batch, key) -> (cost, (carry, metrics))`, pure.
 
-    The cost is a scalar, a mean over what the batch holds; `metrics` are further scalars by name.
-    `carry` is the state that one batch hands to the next (stateful truncated BPTT; the gradient
-    stops there), None for every other task. A `key` turns dropout on; without one the net runs in
-    its evaluation form.
+    The cost is a scalar, a mean over the batch; `metrics` are further scalars by name. `carry` is
+    the state that one batch passes to the next (stateful truncated BPTT; the gradient stops
+    there), None for all other tasks. A `key` turns dropout on; without one the model runs in
+    evaluation mode.
     """
 
     def __call__(
@@ -33,7 +34,7 @@ class Loss(Protocol):
 
 
 class Metric(NamedTuple):
-    """The figure that a task is judged by: a key of what `Task.evaluate` returns."""
+    """The metric by which models are compared: a key of the scores that `Task.evaluate` returns."""
 
     name: str
     goal: Literal["max", "min"]
@@ -41,21 +42,21 @@ class Metric(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How a task is trained where nothing else is asked for."""
+    """The default training settings of a task."""
 
     steps: int
     learning_rate: float = 1e-3  # at its peak
-    schedule: Literal["cosine", "constant"] = "cosine"  # after the warm-up, down to zero or flat
-    warmup: float = 0.05  # share of the steps in which the rate rises from zero
+    schedule: Literal["cosine", "constant"] = "cosine"  # after the warm-up
+    warmup: float = 0.05  # share of the steps with a linear warm-up from zero
     optimizer: str = "adamw"  # a name in optax
     weight_decay: float = 0.0
-    clip_norm: float | None = 1.0  # of the summed gradient, over all leaves together
-    average: float = 0.0  # decay of the running average of params that is evaluated; 0: none
-    evaluate_every: int = 200  # steps
+    clip_norm: float | None = 1.0  # maximum global norm of the gradient
+    average: float = 0.0  # decay of the EMA of params that is evaluated; 0 for none
+    evaluate_every: int = 200  # steps between evaluations
 
 
 class Recurrence(NamedTuple):
-    """The recurrent part of a model on one batch, as the tools of `rnnjax.flow` take it."""
+    """The recurrent part of a model on one batch, in the form that `rnnjax.flow` analyses."""
 
     cell: Cell
     params: Params
@@ -65,9 +66,9 @@ class Recurrence(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A problem for a recurrent net, ready to be trained on.
+    """A problem with a model to train on it.
 
-    Made by a factory such as `tasks.parity(hidden=32)`; `training.fit(task, ...)` trains it, and so
+    Made by a factory such as `tasks.parity(hidden=32)`; `training.fit(task, ...)` trains it, as
     does any loop of your own:
 
         params, carry = task.init(key), task.initial_carry()
@@ -79,11 +80,11 @@ class Task(NamedTuple):
     init: Callable[[Array], Params]  # key -> params
     loss: Loss
     batches: Callable[[int], Batches]  # seed -> training batches
-    evaluate: Callable[[Params], dict[str, float]]  # on data held out from training
+    evaluate: Callable[[Params], dict[str, float]]  # on held-out data
     metric: Metric
     recipe: Recipe
     initial_carry: Callable[[], Carry] = lambda: None  # before the first batch
-    baselines: Mapping[str, float] = {}  # what `metric` is without a recurrent net, by name
+    baselines: Mapping[str, float] = {}  # values of `metric` of simple baselines, by name
     recurrence: Callable[[Params, Batch], Recurrence] | None = None
-    infer: Mapping[str, Callable[..., Any]] = {}  # what the trained net is used for, by name
-    names: Sequence[str] = ()  # words, characters or classes in the data, in their params' order
+    infer: Mapping[str, Callable[..., Any]] = {}  # functions of a trained model, by name
+    names: Sequence[str] = ()  # words, characters or classes, in the order of the params

@@ -40,7 +40,7 @@ CONTENDERS: dict[str, Contender] = {
     "vanilla": Contender("tanh", initial_weights="uniform on ±1/√H"),
     # At full rate all ReLU units die on the digits: 10 % accuracy, zero gradient, on three seeds.
     "irnn": Contender("relu", rate_scale=0.1, initial_weights="identity"),
-    "identity": Contender(initial_weights="identity, fixed"),
+    "identity_rnn": Contender(initial_weights="identity, fixed"),
     "lstm_1997": Contender(),
     "lstm": Contender(),
     "gru": Contender(),

@@ -35,25 +35,25 @@ def numbers(folder):
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("compare")
-    done = run("compare", *TINY, "--cells", "identity,gru", "--out", out)
+    done = run("compare", *TINY, "--cells", "identity_rnn,gru", "--out", out)
     assert done.returncode == 0, done.stderr
     return done, out
 
 
 def test_compare_prints_a_table_and_writes_a_folder(quick_run):
     done, out = quick_run
-    assert "identity" in done.stdout
+    assert "identity_rnn" in done.stdout
     assert "GRU" in done.stdout
     assert "constant" in done.stdout
     content = metrics(out)
     assert content["complete"] is True
-    assert content["cells"] == ["identity", "gru"]
+    assert content["cells"] == ["identity_rnn", "gru"]
     assert content["settings"]["hidden"] == 6
     assert content["settings"]["steps"] == 50
     assert content["jax"] == jax.__version__
-    assert content["peak_learning_rates"] == {"identity": 0.01, "gru": 0.01}
+    assert content["peak_learning_rates"] == {"identity_rnn": 0.01, "gru": 0.01}
     assert content["initial_recurrent_weights"]["gru"] == "orthogonal"
-    identity = content["results"]["identity"]
+    identity = content["results"]["identity_rnn"]
     assert identity["before"]["verdict"]["half_life"] == "inf"
     assert identity["before"]["verdict"]["log10_ratio"] == 0
     assert content["options"]["batch_size"] == 64
@@ -112,7 +112,7 @@ def test_comparison_continues_after_a_cell_diverges(tmp_path, monkeypatch, capsy
     assert "vanilla (tanh)" not in printed
     content = metrics(tmp_path)
     assert content["complete"] is False
-    assert list(content["results"]) == ["identity"]
+    assert list(content["results"]) == ["identity_rnn"]
     assert list(content["diverged"]) == ["vanilla"]
     assert (tmp_path / "learning_curves.png").exists()
 
@@ -148,10 +148,10 @@ def test_ctrl_c_keeps_the_finished_cells(tmp_path):
         process.kill()
     assert process.returncode == 130
     assert "not finished: lstm" in errors
-    assert "identity" in output
+    assert "identity_rnn" in output
     content = metrics(tmp_path)
     assert content["complete"] is False
-    assert list(content["results"]) == ["identity"]
+    assert list(content["results"]) == ["identity_rnn"]
     assert (tmp_path / "gradient_norms.png").exists()
     assert not list(tmp_path.glob("*.partial*"))
 

@@ -9,8 +9,8 @@ from entry_point import run
 from PIL import Image
 
 from rnnjax.experiments.cli._app import run as run_here
+from rnnjax.experiments.data import picture
 from rnnjax.experiments.tasks import caption, language, sentiment, sequential_digits, series
-from rnnjax.experiments.tasks.captions import picture
 from rnnjax.experiments.training import load
 
 STEPS = ("--steps", 3, "--quiet")

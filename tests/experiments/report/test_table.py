@@ -55,7 +55,7 @@ def test_two_rows_a_cell_with_every_number():
 def test_one_seed_has_no_spread_and_other_cells_no_bound():
     constant = measures(Verdict("constant", math.inf, -0.0, 0.0), -1e-9)
     result = RESULT._replace(scores=np.array([0.136]), before=constant, after=constant, bounds=None)
-    lines = rows({"identity": result}, 120)
+    lines = rows({"identity_rnn": result}, 120)
     after = next(line for line in lines if "after" in line and "│" in line)
     assert cells_of(after) == ["", "after", "13.6", "∞", "0.00", "0.000", "constant", "–", "21.3"]
 

@@ -32,7 +32,7 @@ def gru():
 @pytest.fixture(scope="module")
 def identity():
     seen = []
-    return on_digits("identity", TINY._replace(steps=45), seen.append), seen
+    return on_digits("identity_rnn", TINY._replace(steps=45), seen.append), seen
 
 
 def test_same_seed_same_numbers(gru):
@@ -88,7 +88,7 @@ def test_vanilla_vanishes_within_its_bound():
 
 
 def test_contenders_are_the_six_cells():
-    assert list(CONTENDERS) == ["vanilla", "irnn", "identity", "lstm_1997", "lstm", "gru"]
+    assert list(CONTENDERS) == ["vanilla", "irnn", "identity_rnn", "lstm_1997", "lstm", "gru"]
 
 
 PARITY = {"max_length": 6, "test_length": 10, "batch_size": 40, "test_size": 20}

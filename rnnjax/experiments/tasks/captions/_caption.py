@@ -1,4 +1,4 @@
-"""Captions: what is in a picture, in a sentence."""
+"""The image captioning task."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,20 +6,30 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from rnnjax._checks import check_choice, check_positive_int, check_rate
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._options import BatchSize, Hidden, Layers
+from rnnjax._checks import check_choice
+from rnnjax.experiments.data.captions import (
+    Captioned,
+    CaptionSource,
+    Sentences,
+    caption_batches,
+    caption_vocabulary,
+    open_captioned_pictures,
+    synthetic_pictures,
+)
+from rnnjax.experiments.data.images import as_picture
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    Hidden,
+    Layers,
+    check_positive_ints,
+    check_rates,
+    make_cell,
+)
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
-from rnnjax.experiments.tasks.captions._batches import caption_batches
-from rnnjax.experiments.tasks.captions._bleu import best_constant
-from rnnjax.experiments.tasks.captions._captioned import Captioned, Source
 from rnnjax.experiments.tasks.captions._describe import caption_use, describer
-from rnnjax.experiments.tasks.captions._folder import in_folder
-from rnnjax.experiments.tasks.captions._generated import generated
-from rnnjax.experiments.tasks.captions._images import as_picture
 from rnnjax.experiments.tasks.captions._model import captioner
-from rnnjax.experiments.tasks.captions._scores import evaluation, named
-from rnnjax.experiments.tasks.captions._words import Sentences, caption_vocabulary
+from rnnjax.experiments.tasks.captions._scores import best_constant, evaluation, named
 
 ATTENTIONS = ("additive", "dot", "none")
 
@@ -27,74 +37,80 @@ ATTENTIONS = ("additive", "dot", "none")
 def caption(
     *,
     data: Annotated[
-        Path | None, "Folder in Flickr8k's or COCO's layout; generated pictures without."
+        Path | None, "Folder in Flickr8k's or COCO's layout; by default synthetic pictures."
     ] = None,
-    features: Annotated[Path | None, "An .npz file of given features, instead of a CNN."] = None,
-    part: Annotated[str, "Flickr8k's list of pictures to test on: test or dev."] = "test",
-    encoding: Annotated[str, "Of text files."] = "utf-8",
-    side: Annotated[int, "Height and width that pictures are brought to."] = 32,
-    pictures: Annotated[int, "Generated pictures to train on."] = 20_000,
-    test_pictures: Annotated[int, "Generated pictures to test on, of either kind."] = 500,
+    features: Annotated[
+        Path | None, "An .npz file of precomputed features, instead of a CNN."
+    ] = None,
+    part: Annotated[str, "Flickr8k's list of test pictures: test or dev."] = "test",
+    encoding: Annotated[str, "Encoding of text files."] = "utf-8",
+    side: Annotated[int, "Height and width to which pictures are resized."] = 32,
+    pictures: Annotated[int, "Number of synthetic training pictures."] = 20_000,
+    test_pictures: Annotated[int, "Number of synthetic pictures in each test set."] = 500,
     cell: CellOption = "lstm",
     hidden: Hidden = 128,
     layers: Layers = 1,
-    attention: Annotated[str, "Over the map of features: additive, dot or none."] = "additive",
-    channels: Annotated[int, "Features of the picture, or of each place in it."] = 64,
-    embedding: Annotated[int, "Features of a word."] = 64,
-    dropout_rate: Annotated[float, "Of words' features and of what the output reads."] = 0.0,
-    word_dropout: Annotated[float, "Share of the words before that training hides."] = 0.5,
-    max_words: Annotated[int | None, "Size of the vocabulary at most."] = None,
-    beams: Annotated[int, "Of the search for captions in evaluation; 1 is greedy."] = 1,
+    attention: Annotated[
+        str, "Attention over the feature map: additive, dot or none."
+    ] = "additive",
+    channels: Annotated[int, "Features of the picture, or of each position of its map."] = 64,
+    embedding: Annotated[int, "Size of the word embedding."] = 64,
+    dropout_rate: Annotated[
+        float, "Dropout rate of embedded words and of the input of the head."
+    ] = 0.0,
+    word_dropout: Annotated[float, "Rate at which training replaces input words by <unk>."] = 0.5,
+    max_words: Annotated[int | None, "Largest size of the vocabulary."] = None,
+    beams: Annotated[int, "Beam width of the search in evaluation; 1 is greedy."] = 1,
     batch_size: BatchSize = 64,
 ) -> Task:
-    """Say in a sentence what is in a picture.
+    """Describe a picture in a sentence (image captioning).
 
-        with attention:  m = CNN(picture), a map;   w_1 … w_n = decoder(m), which looks at m
+        with attention:  m = CNN(picture), a map;   w_1 … w_n = decoder(m), which attends to m
                          before each word (as `rnnjax.scenarios.encoder_decoder`)
-        without:         f = CNN(picture), one feature that sets the decoder's initial carry
+        without:         f = CNN(picture), one vector that sets the decoder's initial carry
                          (as `rnnjax.scenarios.one_to_many`)
 
-    The CNN is trained along with the decoder; with `features` it is left out.
+    The CNN is trained jointly with the decoder; with `features` there is none.
 
-    Without a folder there are generated pictures of two things, each with a size, a colour and a
-    shape, one above or beside the other, and both sentences that are true of them; see `picture`.
-    They are tested on further pictures, and on `combinations` of colour and shape that no
-    training picture shows.
+    The default data are synthetic pictures of two shapes, each with a size and a colour, one above
+    or beside the other, with two sentences each; see `rnnjax.experiments.data.picture`. There are
+    two test sets: new pictures, and `combinations` of colour and shape that are in no training
+    picture.
 
     A folder in Flickr8k's layout has pictures, a file of captions (`captions.txt` with columns
-    image,caption, or `*.token.txt`), and perhaps lists of the pictures to train and to test on
+    image,caption, or `*.token.txt`), and optionally lists of training and test pictures
     (`*trainImages.txt`, …); in COCO's, `captions_train*.json` and `captions_val*.json`.
-    Captions are in small letters, without punctuation.
+    Captions are converted to lower case, without punctuation.
 
-    Metric: `exact`, the share of captions that equal a reference word for word, on the generated
-    pictures; `bleu_4` of others. `evaluate` gives `exact` and BLEU-1 to 4, and of BLEU and exact
-    the same with captions of other pictures (`shuffled_…`); for generated pictures
-    `combinations_…` as well. The baseline is the best single sentence for all pictures.
+    Metric: `exact`, the share of captions that equal a reference word for word, for synthetic
+    pictures; `bleu_4` for others. `evaluate` returns `exact` and BLEU-1 to 4, the same with the
+    captions of other pictures (`shuffled_…`), and for synthetic pictures `combinations_…`. The
+    baseline is the best single sentence for all pictures.
 
     `infer["caption"](params, image, *, beams=3, looked=False)` captions a file or an array; with
-    `looked` it gives a `Described`, which `rnnjax.experiments.report.write_captions` draws.
+    `looked` it returns a `Described`, which `rnnjax.experiments.report.write_captions` draws.
 
     Args:
       data: the folder.
-      features: an array for each picture by the name of its file, `[F]`, `[P, F]` or `[h, w, F]`.
-      part, encoding, side: how a folder is read.
-      pictures, test_pictures: of the generated set.
+      features: one array per picture, by file name, `[F]`, `[P, F]` or `[h, w, F]`.
+      part, encoding, side: of a folder.
+      pictures, test_pictures: numbers of synthetic pictures.
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       attention: "additive", "dot" or "none".
-      channels, embedding: sizes.
+      channels, embedding: feature sizes.
       dropout_rate, word_dropout: in training.
-      max_words: in the vocabulary; rarer words are never written.
-      beams: in evaluation.
-      batch_size: pictures in a training batch.
+      max_words: in the vocabulary; rarer words are never generated.
+      beams: beam width in evaluation.
+      batch_size: pictures per training batch.
 
     Returns:
       A `Task`.
 
     Raises:
       FileNotFoundError: there is no such folder or file.
-      ValueError: a bad file (with its line), an unknown layout, or options out of range.
+      ValueError: a malformed file (with its line), an unknown layout, or options out of range.
 
     Example:
       >>> from rnnjax.experiments.tasks import caption
@@ -113,18 +129,19 @@ def caption(
     """
     check_choice("attention", attention, ATTENTIONS)
     check_choice("part", part, ("test", "dev"))
-    for name, rate in (("dropout_rate", dropout_rate), ("word_dropout", word_dropout)):
-        check_rate(name, rate)
-    sizes = {"pictures": pictures, "test_pictures": test_pictures, "side": side, "beams": beams}
-    sizes |= {"channels": channels, "embedding": embedding, "batch_size": batch_size}
-    for name, value in sizes.items():
-        check_positive_int(name, value)
+    check_rates(dropout_rate=dropout_rate, word_dropout=word_dropout)
+    check_positive_ints(
+        pictures=pictures, test_pictures=test_pictures, side=side, beams=beams, channels=channels
+    )
+    check_positive_ints(embedding=embedding, batch_size=batch_size)
     if data is None:
         if features is not None:
-            raise ValueError("features are given for the pictures of a folder: give data as well")
-        source = generated(pictures, test_pictures, side)
+            raise ValueError("features belong to the pictures of a folder: pass data as well")
+        source = synthetic_pictures(pictures, test_pictures, side)
     else:
-        source = in_folder(data, side, part=part, features=features, encoding=encoding)
+        source = open_captioned_pictures(
+            data, side, part=part, features=features, encoding=encoding
+        )
     vocabulary = caption_vocabulary(
         (text for each in source.train.captions for text in each), max_words
     )
@@ -157,15 +174,15 @@ def caption(
     )
 
 
-def _constant(source: Source) -> dict[str, float]:
-    """The scores of the best single sentence for all pictures."""
+def _constant(source: CaptionSource) -> dict[str, float]:
+    """The scores of the best constant caption."""
     test = source.tests["pictures"]
     sentence = best_constant(source.train.captions)
     return named("", [sentence] * len(test.captions), test.captions)
 
 
 def _reader(train: Captioned, side: int, given: bool) -> Callable[[Any], np.ndarray]:
-    """What makes of a file or an array what the net reads."""
+    """A function from a file or an array to the input of the model."""
     if not given:
         return lambda picture: as_picture(picture, side)
     form = train.read(0).shape
@@ -173,7 +190,7 @@ def _reader(train: Captioned, side: int, given: bool) -> Callable[[Any], np.ndar
     def read(features: Any) -> np.ndarray:
         if isinstance(features, str | Path):
             raise ValueError(
-                f"the net reads given features, not pictures: expected an array {form}, got "
+                f"the model reads precomputed features, not pictures: expected {form}, got "
                 f"{str(features)!r}"
             )
         array = np.asarray(features, np.float32)

@@ -1,4 +1,4 @@
-"""A trained net put to use: captions of pictures, and where it looked."""
+"""Inference: captions by greedy or beam search, and their attention maps."""
 
 import math
 from collections.abc import Callable
@@ -12,19 +12,18 @@ import numpy as np
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Params, PyTree
-from rnnjax.experiments.tasks.captions._captioned import Captioned
-from rnnjax.experiments.tasks.captions._words import BEGIN, END, UNKNOWN, written
-from rnnjax.experiments.tasks.text._vocabulary import Vocabulary
+from rnnjax.experiments.data.captions import BEGIN, END, UNKNOWN, Captioned, decode_caption
+from rnnjax.experiments.data.text import Vocabulary
 from rnnjax.scenarios import Decoder, beam_search, greedy
 
 _AT_ONCE = 125  # pictures
 
 
 class Described(NamedTuple):
-    """A caption, and where the net looked for each of its words; None without attention."""
+    """A caption with the attention map of each word; None without attention."""
 
     caption: str
-    looked: np.ndarray | None  # [words + 1, h, w] attention weights, the last for the end
+    looked: np.ndarray | None  # [words + 1, h, w] attention weights, the last for the end token
 
 
 class Describer(NamedTuple):
@@ -35,9 +34,9 @@ class Describer(NamedTuple):
 def describer(
     decoder: Decoder, vocabulary: Vocabulary, longest: int, form: tuple[int, int] | None
 ) -> Describer:
-    """How a net writes captions of at most `longest` words, the end included.
+    """Functions that generate captions of at most `longest` tokens, the end token included.
 
-    `form` is the height and width of the map that attention looks at; None for a square one.
+    `form` is the height and width of the attention map; None for a square one.
     """
 
     @partial(jax.jit, static_argnames="beams")
@@ -55,7 +54,7 @@ def describer(
 
     def captions(params: Params, pictures: np.ndarray, beams: int = 1) -> list[str]:
         tokens = np.asarray(write(params, pictures, check_positive_int("beams", beams)))
-        return [written(vocabulary, ids) for ids in tokens.T.tolist()]
+        return [decode_caption(vocabulary, ids) for ids in tokens.T.tolist()]
 
     if decoder.attention is None:
         return Describer(captions, None)
@@ -70,13 +69,13 @@ def describer(
 
 
 def _square(places: int) -> tuple[int, int]:
-    """The sides of a square map, or a row of places that make no square."""
+    """Height and width of a square map, or 1 and the number of positions if it is not square."""
     side = math.isqrt(places)
     return (side, side) if side**2 == places else (1, places)
 
 
 def captions_of(describe: Describer, params: Params, data: Captioned, beams: int = 1) -> list[str]:
-    """A caption of every picture; all batches have one shape."""
+    """A caption of each picture; batches are padded to one shape."""
     found: list[str] = []
     for begin in range(0, len(data.captions), _AT_ONCE):
         numbers = range(begin, min(begin + _AT_ONCE, len(data.captions)))
@@ -89,12 +88,12 @@ def captions_of(describe: Describer, params: Params, data: Captioned, beams: int
 def caption_use(
     describe: Describer, read: Callable[[Any], np.ndarray]
 ) -> Callable[..., str | Described]:
-    """`Task.infer["caption"]`, for what `read` makes a picture of."""
+    """The function `Task.infer["caption"]`; `read` converts its argument to a picture."""
 
     def caption(
         params: Params, image: str | Path | np.ndarray, *, beams: int = 3, looked: bool = False
     ) -> str | Described:
-        """What is in a picture; with `looked`, as a `Described`."""
+        """Caption a picture; with `looked`, return a `Described`."""
         picture = read(image)
         found = describe.captions(params, picture[None], beams)[0]
         if not looked:

@@ -1,4 +1,4 @@
-"""What a decoder sees of a picture: a map of features, or one feature."""
+"""Image encoders: a feature map to attend to, or one feature vector."""
 
 from typing import Any
 
@@ -11,11 +11,10 @@ _MAP = 8  # the largest side of a feature map
 
 
 class Convolutions(nn.Module):
-    """Pictures [B, S, S, 3] uint8 to a map [P, B, M] of P = p² positions, or to one [B, M].
+    """A CNN: pictures [B, S, S, 3] uint8 to a map [P, B, M] of P = p² positions, or to [B, M].
 
-    x ← relu(norm(conv3x3(x))),   every second pixel once, and while the side is above 8;
-                                  then once more, all pixels
-    map:      m_p = x_p + e_p,    with e learned: where in the picture p is
+    x ← relu(norm(conv3x3(x))),   stride 2 once and while the side is above 8, then stride 1
+    map:      m_p = x_p + e_p,    with e a learned position embedding
     feature:  f = relu(x W + b),  over all positions
     """
 
@@ -38,7 +37,7 @@ class Convolutions(nn.Module):
 
 
 class GivenMap(nn.Module):
-    """Given maps [B, P, F] or [B, h, w, F] to [P, B, M]: m_p = relu(x_p W + b) + e_p."""
+    """Precomputed maps [B, P, F] or [B, h, w, F] to [P, B, M]: m_p = relu(x_p W + b) + e_p."""
 
     features: int
 
@@ -50,7 +49,7 @@ class GivenMap(nn.Module):
 
 
 class GivenFeature(nn.Module):
-    """Given features [B, ...] to one [B, M]: f = relu(x W + b)."""
+    """Precomputed features [B, ...] to [B, M]: f = relu(x W + b)."""
 
     features: int
 
@@ -62,7 +61,7 @@ class GivenFeature(nn.Module):
 
 
 def _placed(module: nn.Module, x: Array) -> Array:
-    """A map [B, P, M] with a learned vector added at each position, positions first."""
+    """A map [B, P, M] plus a learned position embedding, positions first."""
     start = nn.initializers.normal(0.02)
     places = module.param("places", start, x.shape[1:], jnp.result_type(float))
     return (x + places[None]).swapaxes(0, 1)

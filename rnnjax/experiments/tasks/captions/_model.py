@@ -1,4 +1,4 @@
-"""The net that captions: an encoder of pictures and a decoder of words."""
+"""The captioning model: an image encoder and a word decoder."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.experiments.data.captions import BEGIN, UNKNOWN, CaptionBatch
 from rnnjax.experiments.tasks._task import Loss
-from rnnjax.experiments.tasks.captions._batches import CaptionBatch
 from rnnjax.experiments.tasks.captions._encoder import Convolutions, GivenFeature, GivenMap
-from rnnjax.experiments.tasks.captions._words import BEGIN, UNKNOWN
 from rnnjax.scenarios import (
     Decoder,
     Module,
@@ -40,17 +39,17 @@ def captioner(
     dropout: float,
     word_dropout: float,
 ) -> Captioner:
-    """The net for pictures, or given features, of the form of an example.
+    """Build the model for pictures, or precomputed features, of the shape of an example.
 
     Args:
       cell: the decoder's.
       words: V, the vocabulary.
       example: one picture `[S, S, 3]` uint8, or its features `[F]`, `[P, F]` or `[h, w, F]`.
-      attention: "dot", "additive", or None for one feature that sets the initial carry.
+      attention: "dot", "additive", or None for one vector that sets the initial carry.
       features: M, of the picture or of each position.
-      embedding: E, features of a word.
-      dropout: of embedded words and of what the head reads.
-      word_dropout: rate at which a word that the decoder reads is hidden in training.
+      embedding: E, size of the word embedding.
+      dropout: of embedded words and of the input of the head.
+      word_dropout: rate at which training replaces input words by <unk>.
 
     Raises:
       ValueError: attention over features that have no positions.
@@ -87,8 +86,8 @@ def _encoder(example: np.ndarray, features: int, attention: str | None) -> Modul
         return GivenFeature(features)
     if example.ndim < 2:
         raise ValueError(
-            f"the given features have shape {example.shape} for one picture, without positions "
-            "to attend to: give [P, F] or [h, w, F], or take attention 'none'"
+            f"the features have shape {example.shape} for one picture, without positions "
+            "to attend to: pass [P, F] or [h, w, F], or attention 'none'"
         )
     return GivenMap(features)
 

@@ -1,4 +1,4 @@
-"""The two ways to forecast with a recurrent net: all steps at once, or one after the other."""
+"""Direct and closed-loop forecasters: all steps at once, or one after another."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.experiments.data.series import naive_offsets
 from rnnjax.experiments.tasks._task import Recurrence
 from rnnjax.scenarios import closed_loop, dropout, many_to_many, squared_error
 
@@ -19,27 +20,13 @@ class Forecaster(NamedTuple):
     recurrence: Callable[[Params, Array], Recurrence]  # (params, values [W + K, B])
 
 
-def naive(history: Array, steps: int, season: int | None = None) -> Array:
-    """The last value again and again, or the last season's: `[W, B] -> [steps, B]`.
-
-    ŷ_{t+k} = y_t,   or with a season of m steps   ŷ_{t+k} = y_{t+k-m⌈k/m⌉}
-    """
-    return history[len(history) + _offsets(steps, season)]
-
-
-def _offsets(steps: int, season: int | None) -> Array:
-    """Where the naive forecast of each step stands, relative to the first step to forecast."""
-    ahead = jnp.arange(steps)
-    return 0 * ahead - 1 if season is None else ahead % season - season
-
-
 def direct(cell: Cell, window: int, horizon: int, season: int | None, rate: float) -> Forecaster:
-    """All steps at once, as what they differ from the naive forecast by.
+    """Direct forecaster: all steps at once, relative to the naive forecast.
 
         ŷ_{t+k} = naive_{t+k} + (W h_t + b)_k        k = 1 … K
 
-    W starts at zero, so training starts from the naive forecast. It is trained on the forecasts
-    from every step of the second half of a window, and used at its last step.
+    W starts at zero, so training starts from the naive forecast. The loss covers the forecasts
+    from every step of the second half of a window; predictions use its last step.
     """
     model = many_to_many(cell, dropout(_head(horizon), rate))
     warm = max(window // 2, (season or 1) - 1)
@@ -47,7 +34,7 @@ def direct(cell: Cell, window: int, horizon: int, season: int | None, rate: floa
 
     def outputs_from(values: Array, ys: Array, first: int) -> Array:
         at = jnp.arange(first, window)[:, None]
-        base = values[at + 1 + _offsets(horizon, season)[None]]  # [t, K, B]
+        base = values[at + 1 + naive_offsets(horizon, season)[None]]  # [t, K, B]
         return base.transpose(0, 2, 1) + ys[first:]
 
     def error(values: Array, ys: Array) -> Array:
@@ -74,16 +61,16 @@ def direct(cell: Cell, window: int, horizon: int, season: int | None, rate: floa
 
 
 def looped(cell: Cell, window: int, horizon: int, rate: float) -> Forecaster:
-    """One step after the other, each read by the net as if it had been observed.
+    """Closed-loop forecaster: each forecast is the next input.
 
-        ŷ_{t+1} = y_t + W h_t + b,   and then with ŷ in place of y
+        ŷ_{t+1} = y_t + W h_t + b,   then with ŷ in place of y
 
-    The cost is the error of all forecasts of the next value from the second half of a window on,
-    and that of the horizon in closed loop.
+    The loss is the one-step error over the second half of a window, plus the closed-loop error over
+    the horizon.
     """
     model = many_to_many(cell, dropout(_head(1), rate))
     warm = window // 2
-    one = cast(Callable[..., tuple[Carry, Array]], model.step)  # there, since `cell` is a cell
+    one = cast(Callable[..., tuple[Carry, Array]], model.step)  # not None for a cell
 
     def step(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
         carry, change = one(params, carry, x)

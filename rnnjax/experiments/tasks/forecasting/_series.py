@@ -1,4 +1,4 @@
-"""Forecasting a time series."""
+"""The forecasting task: the next values of any time series."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,82 +11,91 @@ import numpy as np
 from rnnjax._checks import check_choice, check_positive_int, check_rate
 from rnnjax._extras import optional
 from rnnjax._types import Array, Carry, Params
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._options import BatchSize, Hidden, Layers
+from rnnjax.experiments.data.series import (
+    Column,
+    Series,
+    extract_windows,
+    forecast_errors,
+    forecast_origins,
+    linear_forecasts,
+    mackey_glass,
+    naive_forecasts,
+    read_column,
+    split_series,
+)
+from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_cell
 from rnnjax.experiments.tasks._task import Batches, Metric, Recipe, Recurrence, Task
-from rnnjax.experiments.tasks.forecasting._column import Column, read_column
 from rnnjax.experiments.tasks.forecasting._forecaster import Forecaster, direct, looped
-from rnnjax.experiments.tasks.forecasting._mackey_glass import mackey_glass
-from rnnjax.experiments.tasks.forecasting._scores import errors, linear_forecasts, naive_forecasts
-from rnnjax.experiments.tasks.forecasting._split import Series, origins, split, windows
 
-_GENERATED = 6000  # values of the series that is made where there is no file
+_GENERATED = 6000  # values of the default series
 _AT_ONCE = 128  # windows that are forecast at once in evaluation
 
 
 class Windows(NamedTuple):
-    """A batch of stretches of the training part."""
+    """A batch of windows of the training part."""
 
-    values: np.ndarray  # [window + horizon, B] standardised: what is read, then what follows
+    values: np.ndarray  # [window + horizon, B] standardised: context, then targets
 
 
 def series(
     *,
-    csv: Annotated[Path | None, "Table to read (CSV, TSV, JSONL); a generated series without."] = (
-        None
-    ),
-    column: Annotated[str | None, "Column to forecast; the last one with numbers without."] = None,
+    csv: Annotated[
+        Path | None, "Table to read (CSV, TSV, JSONL); by default a synthetic series."
+    ] = (None),
+    column: Annotated[str | None, "Column to forecast; by default the last numeric one."] = None,
     horizon: Annotated[int, "Steps ahead to forecast."] = 24,
-    window: Annotated[int, "Steps that the net reads before it forecasts."] = 96,
-    season: Annotated[int | None, "Steps of a season: 24 in hourly data with days."] = None,
-    mode: Annotated[str, "direct: all steps at once; closed_loop: one after the other."] = "direct",
+    window: Annotated[int, "Steps of context before a forecast."] = 96,
+    season: Annotated[int | None, "Steps of a season, such as 24 for hourly data."] = None,
+    mode: Annotated[str, "direct: all steps at once; closed_loop: one after another."] = "direct",
     cell: CellOption = "lstm",
     hidden: Hidden = 64,
     layers: Layers = 1,
-    dropout: Annotated[float, "Share of the net's outputs that training drops."] = 0.0,
+    dropout: Annotated[float, "Dropout rate of the input of the head."] = 0.0,
     batch_size: BatchSize = 64,
-    valid_fraction: Annotated[float, "Share of the series to validate on, before the test."] = 0.1,
-    test_fraction: Annotated[float, "Share at the end of the series to test on."] = 0.2,
-    missing: Annotated[str, "Empty cells: error, or previous for the value before."] = "error",
+    valid_fraction: Annotated[
+        float, "Share of the series for validation, before the test part."
+    ] = 0.1,
+    test_fraction: Annotated[float, "Share at the end of the series for testing."] = 0.2,
+    missing: Annotated[str, "Missing values: error, or previous for forward fill."] = "error",
     encoding: Annotated[str, "Encoding of the file."] = "utf-8",
 ) -> Task:
-    """Forecast the next values of a series from those before.
+    """Forecast the next values of a time series.
 
-    The series is cut in time: the first 70 % to train on, 10 % to validate, 20 % to test. Its
-    mean and deviation in the training part standardise it. The net reads `window` values and
-    forecasts `horizon`, as what they differ from the naive forecast by:
+    The split is chronological: the first 70 % for training, then 10 % for validation and 20 % for
+    testing. Values are standardised by mean and standard deviation of the training part. The
+    model reads `window` values and forecasts the next `horizon`, relative to the naive forecast:
 
         direct:       ŷ_{t+k} = naive_{t+k} + (W h_t + b)_k        k = 1 … horizon
         closed_loop:  ŷ_{t+1} = y_t + W h_t + b,  and then with ŷ for y
 
     where the naive forecast is the last value, or with a `season` the value one season before.
-    Without a file the series is that of Mackey & Glass, 6,000 values.
+    The default series is 6,000 values of the Mackey-Glass equation.
 
-    Metric: the mean absolute error over the test part's windows and all steps ahead, in the
-    series' own unit; `rmse` and `mase` beside it, and `valid_mae` to choose settings by.
-    Parts with more than 1,024 windows are judged on 1,024, evenly spaced. Baselines: the last
-    value, the last season, and a linear autoregression on the same windows.
+    Metric: the mean absolute error over all windows of the test part and all steps ahead, in the
+    original unit; also `rmse`, `mase`, and `valid_mae` for model selection. Parts with more than
+    1,024 windows are evaluated on 1,024, evenly spaced. Baselines: the last value, the last
+    season, and a linear autoregression on the same windows.
 
     `infer["forecast"](params, *, steps=horizon, history=None) -> [steps]` continues the series,
-    or a history of your own, in the original unit. Beyond the horizon it goes on from its own
+    or a history of your own, in the original unit. Beyond the horizon it continues from its own
     forecasts.
 
     Args:
-      csv: a file that ends in .csv, .tsv, .tab, .jsonl or .ndjson. One of 64 MiB or more is read
-        once into a file of numbers in the user's cache folder.
-      column: its column; by default the last one with a number in the first row.
-      horizon: steps ahead, K.
-      window: steps before, W.
-      season: steps, at most window; None for none.
-      mode: "direct" or "closed_loop"; the latter forecasts with the last value alone.
+      csv: a .csv, .tsv, .tab, .jsonl or .ndjson file. The column of a file of 64 MiB or more is
+        cached in the user's cache folder.
+      column: the column to forecast; by default the last one with a number in the first row.
+      horizon: K, steps to forecast.
+      window: W, steps of context.
+      season: steps of a season, at most window; None for none.
+      mode: "direct" or "closed_loop"; the latter is relative to the last value, not the season.
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
-      dropout: rate, of what the head reads.
-      batch_size: windows in a training batch.
+      hidden: units per layer.
+      layers: number of stacked layers.
+      dropout: rate, of the input of the head.
+      batch_size: windows per training batch.
       valid_fraction, test_fraction: shares of the series.
-      missing: "error" refuses empty cells (also NA, NaN, null, none, ?); "previous" repeats
-        the last value that was known.
+      missing: "error" rejects missing values (empty, NA, NaN, null, none, ?); "previous" repeats
+        the last known value.
       encoding: of the file.
 
     Returns:
@@ -94,7 +103,7 @@ def series(
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a bad file (with its line), a series too short, or options out of range.
+      ValueError: a malformed file (with its line), a series too short, or options out of range.
 
     Example:
       >>> from rnnjax.experiments.tasks import series
@@ -113,7 +122,7 @@ def series(
     else:
         column_read = read_column(csv, column, missing=missing, encoding=encoding)
     name = "the series" if csv is None else f"{csv}, column {column_read.name!r},"
-    data = split(
+    data = split_series(
         name,
         column_read.values,
         window=window,
@@ -141,8 +150,8 @@ def _check(
         raise ValueError(f"window must be at least 2, got {window}")
     if season is not None and check_positive_int("season", season) > window:
         raise ValueError(
-            f"season must be at most window, got season = {season} and window = {window}: the net "
-            "has to see the season that its forecast starts from"
+            f"season must be at most window, got season = {season} and window = {window}: "
+            "the window has to contain one season"
         )
 
 
@@ -155,18 +164,18 @@ def _task(
     batch_size: int,
 ) -> Task:
     def part(first: int, last: int) -> np.ndarray:
-        return windows(data, origins(first, last, horizon), window, horizon)
+        return extract_windows(data, forecast_origins(first, last, horizon), window, horizon)
 
     test, valid = part(data.test, len(data.values)), part(data.valid, data.test)
     forecast = jax.jit(lambda params, history: _by_parts(model, params, history))
 
     def evaluate(params: Params) -> dict[str, float]:
-        scores = errors(data, forecast(params, test[:window]), test[window:])
-        found = errors(data, forecast(params, valid[:window]), valid[window:])
+        scores = forecast_errors(data, forecast(params, test[:window]), test[window:])
+        found = forecast_errors(data, forecast(params, valid[:window]), valid[window:])
         return {**scores, "valid_mae": found["mae"]}
 
     def mae(forecasts: np.ndarray) -> float:
-        return errors(data, forecasts, test[window:])["mae"]
+        return forecast_errors(data, forecasts, test[window:])["mae"]
 
     baselines = {"last value": mae(naive_forecasts(test, window, None))}
     if season is not None:
@@ -200,14 +209,14 @@ def _batches(data: Series, window: int, horizon: int, batch_size: int, seed: int
     dtype = jnp.result_type(float)
 
     def load(starts: np.ndarray) -> Windows:
-        return Windows(windows(data, starts + window, window, horizon).astype(dtype))
+        return Windows(extract_windows(data, starts + window, window, horizon).astype(dtype))
 
     order = optional("grain").MapDataset.range(count).shuffle(seed).repeat()
     return order.batch(batch_size).map(load)
 
 
 def _by_parts(model: Forecaster, params: Params, histories: Array) -> Array:
-    """Forecasts `[K, N]` from histories `[W, N]`, few at once."""
+    """Forecasts `[K, N]` from histories `[W, N]`, in chunks."""
     found = jax.lax.map(
         lambda history: model.forecast(params, history[:, None])[:, 0],
         histories.T,
@@ -243,10 +252,10 @@ def _forecast(
                 f"history must be at least window = {window} finite values [N], got shape "
                 f"{known.shape}"
             )
-        known = data.standardised(known[-window:])
+        known = data.standardise(known[-window:])
         for _ in range(-(-steps // horizon)):
             ahead = forecast(params, jnp.asarray(known[-window:, None]))
             known = np.concatenate([known, np.asarray(ahead)[:, 0]])
-        return data.original(known[window : window + steps])
+        return data.restore(known[window : window + steps])
 
     return continued

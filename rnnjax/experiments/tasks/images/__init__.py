@@ -1,7 +1,5 @@
-"""Images read as sequences."""
+"""Image classification, pixel by pixel or row by row."""
 
-from rnnjax.experiments.tasks.images._idx import read_idx
-from rnnjax.experiments.tasks.images._mnist import Images, mnist
 from rnnjax.experiments.tasks.images._tasks import sequential_digits, sequential_mnist
 
-__all__ = ["Images", "mnist", "read_idx", "sequential_digits", "sequential_mnist"]
+__all__ = ["sequential_digits", "sequential_mnist"]

@@ -1,4 +1,4 @@
-"""Images read as sequences, pixel by pixel or row by row: what the tasks on them share."""
+"""Classification of images as sequences: pixel order, batches, evaluation, inference."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,11 +11,10 @@ import numpy as np
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._extras import optional
 from rnnjax._types import Array, Cell, Params
+from rnnjax.experiments.data.images import Images
 from rnnjax.experiments.tasks._net import Net, dense_net
-from rnnjax.experiments.tasks._objectives import classification
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._sequences import Sequences, classification
 from rnnjax.experiments.tasks._task import Batches, Metric, Recipe, Task
-from rnnjax.experiments.tasks.images._mnist import Images
 from rnnjax.scenarios import cross_entropy
 
 READINGS = ("pixels", "rows")
@@ -23,14 +22,14 @@ _CHUNK = 250  # test images at once
 
 
 class Reading(NamedTuple):
-    """How an image becomes a sequence."""
+    """How an image is converted to a sequence."""
 
     read: str  # "pixels" or "rows"
-    permutation: np.ndarray | None  # [pixels], the same for every image
+    permutation: np.ndarray | None  # [pixels], the same for all images
 
 
 def reading(read: str, permuted: bool, permutation_seed: int, pixels: int) -> Reading:
-    """The order of pixels that two options and a seed describe."""
+    """The reading order that options and a seed describe."""
     check_choice("read", read, READINGS)
     order = np.random.default_rng(permutation_seed).permutation(pixels) if permuted else None
     return Reading(read, order)
@@ -59,14 +58,14 @@ def sequential_images(
     recipe: Recipe,
     clip_in_loop: float | None,
 ) -> Task:
-    """A `Task` of naming what is in an image that was read as a sequence.
+    """A `Task` of classifying images that are read as sequences.
 
     Args:
       name, recipe: of the task.
-      cell: the recurrent part; a dense head on its last output names the class.
+      cell: the recurrent part; a dense head on its last output predicts the class.
       images: the images.
-      how: the order of their pixels.
-      batch_size: images in a training batch.
+      how: the reading order.
+      batch_size: images per training batch.
       clip_in_loop: as in `dense_net`.
     """
     check_positive_int("batch_size", batch_size)
@@ -82,7 +81,7 @@ def sequential_images(
         _evaluation(net, images, how),
         Metric("accuracy", "max"),
         recipe,
-        baselines={"largest class": float(np.mean(images.test_labels == most))},
+        baselines={"most frequent class": float(np.mean(images.test_labels == most))},
         recurrence=net.recurrence,
         infer={"classify": _classify(net, images.train.shape[1:], how)},
     )
@@ -96,7 +95,7 @@ def _batches(images: Images, how: Reading, batch_size: int) -> Callable[[int], B
     grain = optional("grain")
 
     def batch(rows: np.ndarray) -> Sequences:
-        rows = np.sort(rows)  # in the order of the file
+        rows = np.sort(rows)  # in file order
         return _batch(images.train[rows], images.train_labels[rows], how)
 
     def batches(seed: int) -> Batches:
@@ -120,7 +119,7 @@ def _evaluation(net: Net, images: Images, how: Reading) -> Callable[[Params], di
         loss = right = 0.0
         for begin in range(0, total, size):
             rows = np.arange(begin, begin + size)
-            held = np.minimum(rows, total - 1)  # the last chunk is filled up
+            held = np.minimum(rows, total - 1)  # pads the last chunk
             batch = _batch(images.test[held], images.test_labels[held], how)
             found = sums(params, batch, rows < total)
             loss, right = loss + float(found[0]), right + float(found[1])
@@ -133,13 +132,13 @@ def _classify(net: Net, size: tuple[int, ...], how: Reading) -> Callable[..., An
     def classify(
         params: Params, images: Sequence[Path | str | np.ndarray], *, invert: bool = False
     ) -> list[tuple[str, float]]:
-        """Name what is in images: `(class, probability)` for each.
+        """Classify images: `(class, probability)` for each.
 
         Args:
-          params: of the trained net.
-          images: files that Pillow reads, brought to the size of the training images, or arrays
-            of that size with grey values in [0, 1], or 0..255 if they are bytes.
-          invert: for dark ink on a bright ground; the training images are bright on dark.
+          params: of a trained model.
+          images: picture files, resized to the size of the training images, or arrays of that
+            size with grey values in [0, 1] (0..255 for uint8).
+          invert: for dark ink on a bright background; training images are bright on dark.
         """
         pixels = np.stack([_grey(image, size) for image in images])
         unknown = np.zeros(len(pixels), np.int32)

@@ -1,4 +1,4 @@
-"""The tasks on sequential images: digits and MNIST."""
+"""Sequential image classification: the UCI digits and MNIST."""
 
 import math
 from pathlib import Path
@@ -7,16 +7,21 @@ from typing import Annotated
 import numpy as np
 
 from rnnjax._checks import check_positive_int
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._digits import digits
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers
+from rnnjax.experiments.data.images import Images, digits, mnist
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    make_cell,
+)
 from rnnjax.experiments.tasks._task import Recipe, Task
-from rnnjax.experiments.tasks.images._mnist import Images, mnist
 from rnnjax.experiments.tasks.images._sequential import reading, sequential_images
 
-Read = Annotated[str, "What one step reads: 'pixels' (one) or 'rows'."]
-Permuted = Annotated[bool, "Put the pixels into a random order, the same for all images."]
-PermutationSeed = Annotated[int, "Seed of that order."]
+Read = Annotated[str, "Input of one step: 'pixels' (one pixel) or 'rows'."]
+Permuted = Annotated[bool, "Permute the pixels randomly, in the same way for all images."]
+PermutationSeed = Annotated[int, "Seed of the permutation."]
 
 
 def sequential_digits(
@@ -31,24 +36,24 @@ def sequential_digits(
     batch_size: BatchSize = 64,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """Name a handwritten digit of 8 x 8 pixels that is read one pixel at a time.
+    """Classify handwritten digits of 8 x 8, read one pixel at a time.
 
-        x_t = pixel t of 64, in [0, 1], row by row;   y = the digit, told after the last
+        x_t = pixel t of 64, in [0, 1], row by row;   y = the digit, predicted after the last
 
-    The 1,797 images of `tasks.digits`, a fifth of them to test on. With `read="rows"` there are 8
-    steps of 8 pixels. `permuted` takes away what neighbouring pixels have in common.
+    The 1,797 images of `rnnjax.experiments.data.digits`, a fifth of them for testing. With
+    `read="rows"` there are 8 steps of 8 pixels. `permuted` removes local structure.
 
-    Metric: accuracy; always naming the same digit gets 0.1.
+    Metric: accuracy; the most frequent class gets 0.1.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       read: "pixels" or "rows".
-      permuted: whether the pixels come in a random order.
-      permutation_seed: of that order.
-      split_seed: of the split.
-      batch_size: images in a training batch.
+      permuted: whether the pixels are permuted randomly.
+      permutation_seed: of the permutation.
+      split_seed: of the train/test split.
+      batch_size: images per training batch.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -96,32 +101,32 @@ def sequential_mnist(
     read: Read = "pixels",
     permuted: Permuted = False,
     permutation_seed: PermutationSeed = 0,
-    test_size: Annotated[int | None, "Images to test on: the first of them; all if not given."] = (
+    test_size: Annotated[int | None, "Number of test images, from the first; by default all."] = (
         None
     ),
     batch_size: BatchSize = 100,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """Name a handwritten digit of 28 x 28 pixels that is read one pixel at a time.
+    """Classify handwritten digits of 28 x 28, read one pixel at a time.
 
-        x_t = pixel t of 784, in [0, 1], row by row;   y = the digit, told after the last
+        x_t = pixel t of 784, in [0, 1], row by row;   y = the digit, predicted after the last
 
-    The benchmark of long memory: 60,000 images to train on and 10,000 to test. `permuted` takes
-    away what neighbouring pixels have in common, and makes it harder. With `read="rows"` there
-    are 28 steps of 28 pixels. Any data in the same four files will do.
+    A standard benchmark of long-term memory: 60,000 training and 10,000 test images. `permuted`
+    removes local structure, which makes it harder. With `read="rows"` there are 28 steps of 28
+    pixels. Any data set in the same format works.
 
-    Metric: accuracy; always naming the same digit gets 0.11.
+    Metric: accuracy; the most frequent class gets 0.11.
 
     Args:
-      data: folder with the files; see `rnnjax.experiments.tasks.mnist`.
+      data: folder with the files; see `rnnjax.experiments.data.mnist`.
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer, 100 in the source.
-      layers: how many.
+      hidden: units per layer, 100 in the source.
+      layers: number of stacked layers.
       read: "pixels" or "rows".
-      permuted: whether the pixels come in a random order.
-      permutation_seed: of that order.
-      test_size: how many test images to use.
-      batch_size: images in a training batch.
+      permuted: whether the pixels are permuted randomly.
+      permutation_seed: of the permutation.
+      test_size: number of test images.
+      batch_size: images per training batch.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -129,9 +134,9 @@ def sequential_mnist(
       A `Task` with `infer["classify"](params, images, *, invert=False)`.
 
     Raises:
-      FileNotFoundError: the files are not there.
+      FileNotFoundError: a file is missing.
       ImportError: grain is not installed.
-      ValueError: a bad file, an unknown cell or reading, or a number below 1.
+      ValueError: a malformed file, an unknown cell or reading, or a number below 1.
 
     References:
       LeCun, Bottou, Bengio & Haffner (1998), Gradient-based learning applied to document

@@ -1,4 +1,4 @@
-"""What a net trained by CTC has said, and how far that is from what it should have."""
+"""CTC decoding, edit distance, and label error rate."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import numpy as np
 
 
 def ctc_greedy(logits: np.ndarray, lengths: np.ndarray, *, blank: int = 0) -> list[list[int]]:
-    """The labels of the likeliest alignment of each sequence.
+    """Greedy CTC decoding: the labels of the most probable alignment of each sequence.
 
-        argmax_k logits[t, k] at every step; repetitions merged; then blanks dropped
+        argmax_k logits[t, k] at every step; repetitions merged, then blanks removed
 
     Args:
       logits: `[T, B, K]`.
-      lengths: `[B]` the steps of each sequence.
-      blank: which class is the blank.
+      lengths: `[B]` steps of each sequence.
+      blank: the index of the blank.
 
     Returns:
       B lists of labels.
@@ -28,16 +28,16 @@ def ctc_greedy(logits: np.ndarray, lengths: np.ndarray, *, blank: int = 0) -> li
       labelling unsegmented sequence data with recurrent neural networks, ICML.
     """
     best = np.asarray(logits).argmax(axis=-1)
-    said = []
+    decoded = []
     for path, length in zip(best.T, lengths, strict=True):
         path = path[:length]
         starts = path[np.diff(path, prepend=-1) != 0]
-        said.append([int(label) for label in starts if label != blank])
-    return said
+        decoded.append([int(label) for label in starts if label != blank])
+    return decoded
 
 
 def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:
-    """The fewest insertions, deletions and substitutions from one sequence to the other.
+    """Levenshtein distance: the fewest insertions, deletions and substitutions between sequences.
 
     Example:
       >>> edit_distance([1, 2, 3, 4], [2, 3, 5])
@@ -55,7 +55,9 @@ def edit_distance(one: Sequence[int], other: Sequence[int]) -> int:
     return row[-1]
 
 
-def label_error_rate(said: Sequence[Sequence[int]], meant: Sequence[Sequence[int]]) -> float:
-    """Edits from what was said to what was meant, for each label that was meant."""
-    edits = sum(edit_distance(a, b) for a, b in zip(said, meant, strict=True))
-    return edits / sum(len(labels) for labels in meant)
+def label_error_rate(
+    decoded: Sequence[Sequence[int]], references: Sequence[Sequence[int]]
+) -> float:
+    """Label error rate: edit distance to the references, divided by their length."""
+    edits = sum(edit_distance(a, b) for a, b in zip(decoded, references, strict=True))
+    return edits / sum(len(labels) for labels in references)

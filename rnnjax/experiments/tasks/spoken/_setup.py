@@ -1,4 +1,4 @@
-"""What the two forms of the task have in common."""
+"""What single words and strings share: data, layer, head, and data augmentation (SpecAugment)."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,43 +10,77 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import Array, Cell, Params
-from rnnjax.experiments.tasks._batching import Padded, pad
-from rnnjax.experiments.tasks.spoken._examples import FrontEnd
-from rnnjax.experiments.tasks.spoken._masks import blanked
-from rnnjax.experiments.tasks.spoken._recordings import Recordings
-from rnnjax.experiments.tasks.spoken._wav import read_wav
+from rnnjax.experiments.data import Padded, pad
+from rnnjax.experiments.data.audio import FrontEnd, Recordings, read_wav
 from rnnjax.scenarios import Module, dropout
 from rnnjax.unrolling import Layer
 
 
 class Setup(NamedTuple):
     recordings: Recordings
-    train: np.ndarray  # numbers of recordings
+    train: np.ndarray  # indices of recordings
     test: np.ndarray
     front_end: FrontEnd
     layer: Layer | Cell
     dropout: float
-    blanks: bool
+    spec_augment: bool
     batch_size: int
 
     def head(self, outputs: int) -> Module:
         return dropout(nn.Dense(outputs, param_dtype=jnp.result_type(float)), self.dropout)
 
     def init(self, model: Any) -> Callable[[Array], Params]:
-        features = self.front_end.filters * self.front_end.together
+        features = self.front_end.filters * self.front_end.frames_per_step
         return lambda key: model.init(key, jnp.zeros((1, 1, features)))
 
     def read(self, batch: Any, key: Array | None) -> tuple[Array, Array | None]:
-        """A batch's features, with blanks in training, and the key for all other dropout."""
+        """The features of a batch, augmented in training, and a key for all other dropout."""
         xs = jnp.asarray(batch.xs, jnp.result_type(float))
-        if key is None or not self.blanks:
+        if key is None or not self.spec_augment:
             return xs, key
-        key_blanks, key = jax.random.split(key)
-        return blanked(key_blanks, xs, jnp.asarray(batch.lengths), self.front_end.filters), key
+        key_augment, key = jax.random.split(key)
+        return augment(key_augment, xs, jnp.asarray(batch.lengths), self.front_end.filters), key
 
     def of_files(self, files: Iterable[str | Path] | str | Path) -> Padded:
-        """The features of WAV files, one of them or several."""
+        """The features of one or more WAV files."""
         paths = [files] if isinstance(files, str | Path) else list(files)
         if not paths:
-            raise ValueError("there are no files to read: expected the path of a WAV file, or more")
+            raise ValueError("no files to read: expected the path of one WAV file, or several")
         return pad([self.front_end(read_wav(path, self.front_end.rate)) for path in paths])
+
+
+def augment(
+    key: Array, xs: Array, lengths: Array, filters: int, *, band: float = 0.2, stretch: float = 0.15
+) -> Array:
+    """SpecAugment: mask one frequency band and one time span in each sequence.
+
+    Masked features are zero, the mean of standardised features. Widths are uniform on
+    0 … band · filters and 0 … stretch · length, positions uniform.
+
+    Args:
+      key: PRNG key.
+      xs: `[T, B, k · filters]`, k frames per step.
+      lengths: `[B]`.
+      filters: features of one frame.
+      band, stretch: largest shares that are masked.
+
+    References:
+      Park et al. (2019), SpecAugment: a simple data augmentation method for automatic speech
+      recognition, Interspeech.
+    """
+    steps, batch, features = xs.shape
+    key_band, key_stretch = jax.random.split(key)
+    heights = jnp.full((batch,), filters)
+    in_band = _span(key_band, filters, heights, band)  # [F, B]
+    in_band = jnp.tile(in_band.T, (1, features // filters))[None]  # [1, B, k F]
+    in_stretch = _span(key_stretch, steps, lengths, stretch)[..., None]  # [T, B, 1]
+    return jnp.where(in_band | in_stretch, 0, xs)
+
+
+def _span(key: Array, size: int, lengths: Array, share: float) -> Array:
+    """`[size, B]`, true in one random span within each length."""
+    width, place = jax.random.uniform(key, (2, *lengths.shape))
+    width = jnp.floor(width * (jnp.floor(share * lengths) + 1))
+    first = jnp.floor(place * (lengths - width + 1))
+    at = jnp.arange(size)[:, None]
+    return (at >= first[None]) & (at < (first + width)[None])

@@ -1,4 +1,4 @@
-"""Which string of words was said: connectionist temporal classification."""
+"""Recognition of strings of words by connectionist temporal classification (CTC)."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,25 +10,25 @@ import numpy as np
 
 from rnnjax._extras import optional
 from rnnjax._types import Array, Carry, Params
+from rnnjax.experiments.data.audio import StringBatch, StringSource
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.spoken._ctc import ctc_greedy, label_error_rate
-from rnnjax.experiments.tasks.spoken._examples import Strings, StringSource
 from rnnjax.experiments.tasks.spoken._setup import Setup
 from rnnjax.scenarios import ctc, many_to_many
 
 _TEST_SEED = 271_828_182
-_TEST_BATCHES, _AT_ONCE = 16, 32  # of the strings to test on
+_TEST_BATCHES, _AT_ONCE = 16, 32  # of the test strings
 _Files = Iterable[str | Path] | str | Path
 
 
 def string_task(setup: Setup, longest: int) -> Task:
-    """The task of telling strings of words, with no word about where they are."""
+    """The task of transcribing strings of words, without alignments."""
     recordings, front_end = setup.recordings, setup.front_end
     model = many_to_many(setup.layer, setup.head(len(recordings.labels) + 1))
     logits_of = jax.jit(lambda params, xs, lengths: model.apply(params, xs, lengths=lengths)[1])
     held_out = StringSource(recordings, front_end, setup.test, longest, _AT_ONCE, _TEST_SEED)
 
-    def loss(params: Params, carry: Carry, batch: Strings, key: Array | None):
+    def loss(params: Params, carry: Carry, batch: StringBatch, key: Array | None):
         del carry
         xs, key = setup.read(batch, key)
         _, logits = model.apply(params, xs, lengths=batch.lengths, key=key)
@@ -36,16 +36,16 @@ def string_task(setup: Setup, longest: int) -> Task:
         return ctc(logits, lengths, labels, counts), (None, {})
 
     def evaluate(params: Params) -> dict[str, float]:
-        said: list[list[int]] = []
-        meant: list[list[int]] = []
+        decoded: list[list[int]] = []
+        references: list[list[int]] = []
         for step in range(_TEST_BATCHES):
             batch = held_out[step]
             logits = logits_of(params, setup.read(batch, None)[0], batch.lengths)
-            said += ctc_greedy(np.asarray(logits), batch.lengths)
+            decoded += ctc_greedy(np.asarray(logits), batch.lengths)
             pairs = zip(batch.labels.T.tolist(), batch.label_lengths, strict=True)
-            meant += [labels[:count] for labels, count in pairs]
-        exact = float(np.mean([a == b for a, b in zip(said, meant, strict=True)]))
-        return {"label_error_rate": label_error_rate(said, meant), "exact": exact}
+            references += [labels[:count] for labels, count in pairs]
+        exact = float(np.mean([a == b for a, b in zip(decoded, references, strict=True)]))
+        return {"label_error_rate": label_error_rate(decoded, references), "exact": exact}
 
     def batches(seed: int) -> Any:
         return optional("grain").MapDataset.source(
@@ -60,7 +60,7 @@ def string_task(setup: Setup, longest: int) -> Task:
         evaluate=evaluate,
         metric=Metric("label_error_rate", "min"),
         recipe=Recipe(steps=1200, learning_rate=5e-3, evaluate_every=200),
-        baselines={"saying nothing": 1.0},
+        baselines={"empty string": 1.0},
         infer={"transcribe": _transcribe(setup, logits_of)},
         names=recordings.labels,
     )
@@ -70,9 +70,9 @@ def _transcribe(
     setup: Setup, logits_of: Callable[..., Array]
 ) -> Callable[[Params, _Files], list[str]]:
     def transcribe(params: Params, files: _Files) -> list[str]:
-        """The words in each WAV file, with spaces between."""
+        """The words in each WAV file, separated by spaces."""
         xs, lengths = setup.of_files(files)
-        said = ctc_greedy(np.asarray(logits_of(params, jnp.asarray(xs), lengths)), lengths)
-        return [" ".join(setup.recordings.labels[k - 1] for k in found) for found in said]
+        decoded = ctc_greedy(np.asarray(logits_of(params, jnp.asarray(xs), lengths)), lengths)
+        return [" ".join(setup.recordings.labels[k - 1] for k in found) for found in decoded]
 
     return transcribe

@@ -1,5 +1,7 @@
-"""Which word was said."""
+"""Classification of single spoken words, and its baselines."""
 
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -8,27 +10,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._extras import optional
 from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.experiments.tasks._batching import bucketed, in_order
+from rnnjax.experiments.data import batches_by_length, bucketed_batches
+from rnnjax.experiments.data.audio import FrontEnd, Recordings, WordBatch, word_loader
 from rnnjax.experiments.tasks._task import Metric, Recipe, Recurrence, Task
-from rnnjax.experiments.tasks.spoken._baselines import linear_accuracy, most_common
-from rnnjax.experiments.tasks.spoken._examples import Words, word_loader
 from rnnjax.experiments.tasks.spoken._setup import Setup
-from rnnjax.scenarios import Module, cross_entropy, many_to_one
+from rnnjax.scenarios import Module, cross_entropy, many_to_one, pooled
 
 _AT_ONCE = 64  # recordings of one batch in evaluation
+_FRAMES = 16  # to which the linear baseline resamples a recording
+_FITTED = 4000  # recordings to which the linear baseline is fitted
 _Files = Iterable[str | Path] | str | Path
 
 
 def word_task(setup: Setup, pooling: str) -> Task:
-    """The task of telling single words."""
+    """The task of classifying single words."""
     recordings, train, test = setup.recordings, setup.train, setup.test
     lengths, load = word_loader(recordings, setup.front_end)
     head = setup.head(len(recordings.labels))
     model = many_to_one(setup.layer, head, pooling=pooling)
     logits_of = jax.jit(lambda params, xs, lengths: model.apply(params, xs, lengths=lengths))
 
-    def loss(params: Params, carry: Carry, batch: Words, key: Array | None):
+    def loss(params: Params, carry: Carry, batch: WordBatch, key: Array | None):
         del carry
         xs, key = setup.read(batch, key)
         logits = model.apply(params, xs, lengths=batch.lengths, key=key)
@@ -38,14 +42,14 @@ def word_task(setup: Setup, pooling: str) -> Task:
 
     def evaluate(params: Params) -> dict[str, float]:
         right = 0
-        for rows in in_order(lengths[test], _AT_ONCE):
+        for rows in batches_by_length(lengths[test], _AT_ONCE):
             batch = load(test[rows])
             logits = logits_of(params, setup.read(batch, None)[0], batch.lengths)
             right += int(np.sum(np.argmax(logits, axis=-1) == batch.labels))
         return {"accuracy": right / len(test)}
 
     def batches(seed: int) -> Any:
-        order = bucketed(lengths[train], setup.batch_size, seed)
+        order = bucketed_batches(lengths[train], setup.batch_size, seed)
         return order.map(lambda rows: load(train[rows]))
 
     return Task(
@@ -57,7 +61,7 @@ def word_task(setup: Setup, pooling: str) -> Task:
         metric=Metric("accuracy", "max"),
         recipe=Recipe(steps=800, learning_rate=5e-3, evaluate_every=100),
         baselines={
-            "commonest word": most_common(recordings, train, test),
+            "most frequent word": most_common(recordings, train, test),
             "linear": linear_accuracy(recordings, setup.front_end, train, test),
         },
         recurrence=_recurrence(setup, head, pooling),
@@ -68,18 +72,19 @@ def word_task(setup: Setup, pooling: str) -> Task:
 
 def _recurrence(
     setup: Setup, head: Module, pooling: str
-) -> Callable[[Params, Words], Recurrence] | None:
-    """The recurrent part, where it is a cell and the pooling has no weights."""
+) -> Callable[[Params, WordBatch], Recurrence] | None:
+    """The recurrent part, if it is a cell."""
     cell = setup.layer
-    if not isinstance(cell, Cell) or pooling not in ("last", "mean", "sum"):
+    if not isinstance(cell, Cell):
         return None
 
-    def recurrence(params: Params, batch: Words) -> Recurrence:
+    def recurrence(params: Params, batch: WordBatch) -> Recurrence:
         lengths = jnp.asarray(batch.lengths)
 
         def cost(carry: Carry, ys: Array) -> Array:
             del carry
-            logits = jnp.asarray(head.apply(params.head, _pooled(ys, lengths, pooling)))
+            summary = pooled(pooling).apply(params.pooling, ys, lengths)
+            logits = jnp.asarray(head.apply(params.head, summary))
             return cross_entropy(logits, jnp.asarray(batch.labels)) * len(batch.labels)
 
         return Recurrence(cell, params.layer, setup.read(batch, None)[0], cost, lengths)
@@ -87,19 +92,11 @@ def _recurrence(
     return recurrence
 
 
-def _pooled(ys: Array, lengths: Array, pooling: str) -> Array:
-    """The last, the mean or the sum of outputs that are zero in the padding."""
-    if pooling == "last":
-        return jnp.take_along_axis(ys, (lengths - 1)[None, :, None], axis=0)[0]
-    total = jnp.sum(ys, axis=0)
-    return total if pooling == "sum" else total / lengths.astype(ys.dtype)[:, None]
-
-
 def _classify(
     setup: Setup, logits_of: Callable[..., Array]
 ) -> Callable[[Params, _Files], list[tuple[str, float]]]:
     def classify(params: Params, files: _Files) -> list[tuple[str, float]]:
-        """The likeliest word in each WAV file, with its probability."""
+        """The most probable word in each WAV file, with its probability."""
         xs, lengths = setup.of_files(files)
         shares = np.asarray(jax.nn.softmax(logits_of(params, jnp.asarray(xs), lengths)))
         best = shares.argmax(axis=-1)
@@ -107,3 +104,37 @@ def _classify(
         return [(labels[k], float(share[k])) for k, share in zip(best, shares, strict=True)]
 
     return classify
+
+
+def most_common(recordings: Recordings, train: np.ndarray, test: np.ndarray) -> float:
+    """Baseline: the accuracy of the most frequent word of training."""
+    counts = Counter(recordings.entries[k].label for k in train)
+    word = counts.most_common(1)[0][0]
+    return sum(recordings.entries[k].label == word for k in test) / len(test)
+
+
+def linear_accuracy(
+    recordings: Recordings, front_end: FrontEnd, train: np.ndarray, test: np.ndarray
+) -> float:
+    """Baseline: the accuracy of logistic regression on recordings resampled to 16 steps.
+
+    Fitted to at most 4,000 training recordings, evenly spaced, and evaluated on as many.
+    """
+
+    def resampled(numbers: np.ndarray) -> np.ndarray:
+        found = [front_end(recordings.samples(k)) for k in numbers]
+        return np.stack([x[_evenly(len(x), _FRAMES)].ravel() for x in found])
+
+    def words(numbers: np.ndarray) -> list[str]:
+        return [recordings.entries[k].label for k in numbers]
+
+    train, test = (x[np.unique(_evenly(len(x), _FITTED))] for x in (train, test))
+    model = optional("sklearn.linear_model").LogisticRegression(C=0.01, max_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # approximate convergence is good enough
+        model.fit(resampled(train), words(train))
+    return float(model.score(resampled(test), words(test)))
+
+
+def _evenly(count: int, places: int) -> np.ndarray:
+    return np.linspace(0, count - 1, places).round().astype(int)

@@ -1,4 +1,4 @@
-"""Synthetic tasks, drawn on the device from a key."""
+"""Synthetic tasks, whose batches are drawn on the device from a key."""
 
 from rnnjax.experiments.tasks.synthetic._adding import adding
 from rnnjax.experiments.tasks.synthetic._copying import copying

@@ -8,16 +8,22 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._objectives import regression
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    TestSize,
+    make_cell,
+)
+from rnnjax.experiments.tasks._sequences import Sequences, regression
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 from rnnjax.scenarios import valid_steps
 
 VARIANTS = ("le_2015", "arjovsky_2016", "hochreiter_1997")
-TOLERANCE = 0.04  # an error above it is wrong (Hochreiter & Schmidhuber 1997)
+TOLERANCE = 0.04  # errors above it count as wrong (Hochreiter & Schmidhuber 1997)
 
 
 def adding(
@@ -26,18 +32,16 @@ def adding(
     hidden: Hidden = 100,
     layers: Layers = 1,
     length: Annotated[int, "T, the length of the sequences."] = 100,
-    variant: Annotated[str, "le_2015, arjovsky_2016 or hochreiter_1997: where the marks are."] = (
-        "le_2015"
-    ),
+    variant: Annotated[str, "le_2015, arjovsky_2016 or hochreiter_1997."] = ("le_2015"),
     batch_size: BatchSize = 50,
     test_size: TestSize = 1000,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """Add the two numbers of a long sequence that are marked.
+    """The adding problem: the sum of the two marked numbers in a long sequence.
 
         x_t = (u_t, m_t),   u_t ~ U[0, 1],   m_t = 1 at t = a and t = b, else 0;   y = u_a + u_b
 
-    Three variants, which differ in the marks and the scale:
+    Three variants differ in the positions of the marks and the scale:
       "le_2015": a ≠ b anywhere in 1 … T;
       "arjovsky_2016": a in the first half, b in the second;
       "hochreiter_1997": u_t ~ U[-1, 1]; lengths are uniform on T … T + T/10; a is one of the
@@ -45,18 +49,18 @@ def adding(
         with -1 (if a is the first, its mark is -1 and u_a counts as zero);
         y = 0.5 + (u_a + u_b) / 4.
 
-    Metric: the mean squared error. The best constant is the mean; its error is the variance of
-    y, 1/6 = 0.167 (about 1/25 with y scaled as in 1997). `wrong` is the share of answers that
-    are off by more than 0.04.
+    Metric: the mean squared error. The baseline is the mean, whose error is the variance of y,
+    1/6 = 0.167 (about 1/25 with y scaled as in 1997). `wrong` is the share of answers with an
+    error above 0.04.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       length: T, at least 2 (20 in the variant of 1997).
       variant: "le_2015", "arjovsky_2016" or "hochreiter_1997".
-      batch_size: sequences in a training batch.
-      test_size: sequences to test on.
+      batch_size: sequences per training batch.
+      test_size: number of test sequences.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -119,14 +123,14 @@ def _draw(key: Array, batch: int, length: int, halves: bool) -> Sequences:
 
 
 def _draw_original(key: Array, batch: int, length: int) -> Sequences:
-    """As in 1997: with lengths that vary, marks near the start, and marked ends."""
+    """The original variant: varying lengths, marks near the start, and marked ends."""
     key_numbers, key_lengths, key_a, key_b = jax.random.split(key, 4)
     longest = length + length // 10
     lengths = jax.random.randint(key_lengths, (batch,), length, longest + 1)
     numbers = jax.random.uniform(key_numbers, (longest, batch), minval=-1.0, maxval=1.0)
     a = jax.random.randint(key_a, (batch,), 0, 10)
     b = jax.random.randint(key_b, (batch,), 0, length // 2 - 1)
-    b = b + (b >= a)  # any of the first T/2 but a
+    b = b + (b >= a)  # any of the first T/2 except a
     ends = _at(jnp.zeros_like(lengths), longest) | _at(lengths - 1, longest)
     marked = (_at(a, longest) | _at(b, longest)) & ~ends
     targets = 0.5 + jnp.sum(numbers, axis=0, where=marked) / 4
@@ -147,8 +151,8 @@ def _sequences(
 
 
 def _variance(length: int, original: bool) -> float:
-    """Of the target, and so the error of the best constant."""
+    """The variance of the target: the error of the best constant."""
     if not original:
         return 1 / 6
-    first = 0.1 + 0.9 / (length // 2 - 1)  # numbers at the first step, which counts as zero
+    first = 0.1 + 0.9 / (length // 2 - 1)  # expected marks at the first step, which counts as zero
     return (2 - first) / 48

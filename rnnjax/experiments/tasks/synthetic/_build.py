@@ -1,4 +1,4 @@
-"""A task from a generator of sequences."""
+"""A task from a generator of random sequences."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,11 +6,10 @@ import jax
 
 from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.tasks._net import Net, dense_net
-from rnnjax.experiments.tasks._objectives import Objective
-from rnnjax.experiments.tasks._sequences import Draw, drawn
+from rnnjax.experiments.tasks._sequences import Draw, Objective, drawn
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 
-TEST_SEED = 271_828_182  # test data come from a key of their own
+TEST_SEED = 271_828_182  # test data have their own key
 
 
 def build(
@@ -27,18 +26,18 @@ def build(
     clip_in_loop: float | None,
     judged: Objective | None = None,
 ) -> Task:
-    """A `Task` of a cell with a dense head on its output at every step, or at the last.
+    """Build a `Task`: a cell with a dense head on its output at every step, or at the last.
 
     Args:
       name: of the task.
       cell: the recurrent part.
-      draw: key -> a batch. Where targets are `[T, B, ...]` every step has an output.
-      objective: what is minimised and what is counted.
+      draw: key -> a batch. If targets are `[T, B, ...]`, every step has an output.
+      objective: the loss, and further scores.
       outputs: K, the size of the head.
-      tests: what to append to the names of the scores -> a draw of test data.
+      tests: suffix of the names of the scores -> generator of test data.
       metric, recipe, baselines: as in `Task`.
       clip_in_loop: as in `dense_net`.
-      judged: what is counted on test data, if it is not the same.
+      judged: the objective on test data, if different.
     """
     form = jax.eval_shape(draw, jax.random.key(0))
     net = dense_net(cell, outputs, objective, form, clip_in_loop)

@@ -9,10 +9,16 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._objectives import Objective, classification
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
-from rnnjax.experiments.tasks._sequences import Sequences, one_hot
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    TestSize,
+    make_cell,
+)
+from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification, one_hot
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 
@@ -22,34 +28,34 @@ def copying(
     cell: CellOption = "lstm",
     hidden: Hidden = 128,
     layers: Layers = 1,
-    delay: Annotated[int, "T, the steps between the last item and its recall."] = 100,
-    items: Annotated[int, "Symbols to remember."] = 10,
-    symbols: Annotated[int, "Symbols that there are."] = 8,
+    delay: Annotated[int, "T, steps between the last item and the recall."] = 100,
+    items: Annotated[int, "Number of symbols to remember."] = 10,
+    symbols: Annotated[int, "Size of the alphabet."] = 8,
     batch_size: BatchSize = 64,
     test_size: TestSize = 500,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """Remember ten symbols over a long pause, and say them again.
+    """The copying problem: remember ten symbols over a long delay, and repeat them.
 
         input:   s_1 … s_10   blank × (T - 1)   delimiter   blank × 10
         target:  blank × (T + 10)                           s_1 … s_10
 
     with s_i uniform on eight symbols; inputs are one-hot over the symbols, the blank and the
-    delimiter, targets are one of the symbols or the blank. All of it has to be carried at once.
+    delimiter, targets are symbols or the blank. All ten must be stored at once.
 
-    Metric: the cross-entropy in nats, a mean over all T + 20 steps. A net without memory says
-    blank, blank, …, and guesses the ten symbols: 10 ln 8 / (T + 20). `recall` is the accuracy
-    over the last ten steps.
+    Metric: the cross-entropy in nats, a mean over all T + 20 steps. The memoryless
+    baseline predicts blanks and guesses the ten symbols: 10 ln 8 / (T + 20). `recall` is the
+    accuracy over the last ten steps.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       delay: T.
-      items: how many symbols to remember, 10 in the source.
-      symbols: how many different ones there are, 8 in the source.
-      batch_size: sequences in a training batch.
-      test_size: sequences to test on.
+      items: number of symbols to remember, 10 in the source.
+      symbols: size of the alphabet, 8 in the source.
+      batch_size: sequences per training batch.
+      test_size: number of test sequences.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -62,8 +68,8 @@ def copying(
     Example:
       >>> from rnnjax.experiments.tasks import copying
       >>> batch = copying(delay=5, items=3).batches(0)[0]
-      >>> read, said = batch.xs[:3, 0].argmax(-1), batch.targets[-3:, 0]
-      >>> (read == said).all().item(), batch.xs.shape[0]
+      >>> read, recalled = batch.xs[:3, 0].argmax(-1), batch.targets[-3:, 0]
+      >>> (read == recalled).all().item(), batch.xs.shape[0]
       (True, 11)
 
     References:
@@ -73,7 +79,9 @@ def copying(
     for name, value in (("delay", delay), ("items", items), ("test_size", test_size)):
         check_positive_int(name, value)
     if check_positive_int("symbols", symbols) < 2:
-        raise ValueError(f"symbols must be at least 2, got {symbols}: one alone says nothing")
+        raise ValueError(
+            f"symbols must be at least 2, got {symbols}: one symbol carries no information"
+        )
     draw = partial(_draw, delay=delay, items=items, symbols=symbols)
     return build(
         "copying",
@@ -91,18 +99,18 @@ def copying(
 
 def _draw(key: Array, batch: int, delay: int, items: int, symbols: int) -> Sequences:
     blank, delimiter = symbols, symbols + 1
-    said = jax.random.randint(key, (items, batch), 0, symbols)
+    shown = jax.random.randint(key, (items, batch), 0, symbols)
 
     def repeat(symbol: int, steps: int) -> Array:
-        return jnp.full((steps, batch), symbol, said.dtype)
+        return jnp.full((steps, batch), symbol, shown.dtype)
 
-    read = [said, repeat(blank, delay - 1), repeat(delimiter, 1), repeat(blank, items)]
-    targets = [repeat(blank, delay + items), said]
+    read = [shown, repeat(blank, delay - 1), repeat(delimiter, 1), repeat(blank, items)]
+    targets = [repeat(blank, delay + items), shown]
     return Sequences(one_hot(jnp.concatenate(read), symbols + 2), jnp.concatenate(targets))
 
 
 def _with_recall(items: int) -> Objective:
-    """Classification, with the accuracy over the steps that are hard."""
+    """Classification, with the accuracy over the recall steps as `recall`."""
     plain = classification()
 
     def scores(logits: Array, batch: Sequences) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""The languages aⁿbⁿ and aⁿbⁿcⁿ."""
+"""The counter languages aⁿbⁿ and aⁿbⁿcⁿ."""
 
 from typing import Annotated
 
@@ -7,10 +7,15 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._objectives import which_may_follow
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers
-from rnnjax.experiments.tasks._sequences import Sequences, one_hot
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    make_cell,
+)
+from rnnjax.experiments.tasks._sequences import Sequences, next_symbol_sets, one_hot
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 from rnnjax.scenarios import valid_steps
@@ -23,29 +28,28 @@ def counting(
     layers: Layers = 1,
     letters: Annotated[int, "2 for aⁿbⁿ (context-free), 3 for aⁿbⁿcⁿ (context-sensitive)."] = 2,
     max_n: Annotated[int, "Largest n in training."] = 10,
-    test_n: Annotated[int, "Largest n to test."] = 100,
+    test_n: Annotated[int, "Largest n in the test."] = 100,
     batch_size: BatchSize = 64,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """Which symbols may come next in S aⁿ bⁿ T, or S aⁿ bⁿ cⁿ T?
+    """Next-symbol prediction in the languages S aⁿ bⁿ T and S aⁿ bⁿ cⁿ T.
 
         after S: {a};  after an a: {a, b};  after the k-th b: {b} if k < n, {T} (or {c}) if k = n
 
-    Inputs are one-hot over S and the letters, outputs are a yes or no for each letter and T. How
-    many b's follow can only be known by having counted the a's; n in training is uniform
-    on 1 … `max_n`.
+    Inputs are one-hot over S and the letters, outputs are binary for each letter and T: which
+    symbols may come next. This requires counting the a's. In training n is uniform on 1 … `max_n`.
 
     Metric: the share of n = 1 … `test_n` whose string is right at every step, each n once. A
     net that cannot count can settle on one n and be right there.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       letters: 2 or more.
       max_n: largest n in training, 10 in the source.
-      test_n: largest n to test.
-      batch_size: strings in a training batch.
+      test_n: largest n in the test.
+      batch_size: strings per training batch.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -67,7 +71,7 @@ def counting(
       context-sensitive languages, IEEE Transactions on Neural Networks 12.
     """
     if check_positive_int("letters", letters) < 2:
-        raise ValueError(f"letters must be at least 2, got {letters}: aⁿ alone is not counted")
+        raise ValueError(f"letters must be at least 2, got {letters}: aⁿ alone needs no counting")
     check_positive_int("max_n", max_n)
     check_positive_int("test_n", test_n)
     check_positive_int("batch_size", batch_size)
@@ -83,7 +87,7 @@ def counting(
         "counting",
         make_cell(cell, hidden, layers),
         draw,
-        which_may_follow(),
+        next_symbol_sets(),
         outputs=letters + 1,
         tests={"": every_n},
         metric=Metric("accuracy", "max"),
@@ -94,12 +98,12 @@ def counting(
 
 
 def _strings(n: Array, letters: int, largest: int) -> Sequences:
-    """The string of each n `[B]`: its symbols (0 for S, 1 for a, …) and what may follow."""
+    """The string for each n `[B]`: its symbols (0 for S, 1 for a, …), and the next-symbol sets."""
     position = jnp.arange(letters * largest + 1)[:, None] - 1  # -1 at S
     block = jnp.where(position < 0, -1, position // n[None])  # 0 for a, 1 for b, …
     last = (position + 1) % n[None] == 0  # of its block
-    following = jnp.where(block < 1, 0, block + last)  # one symbol that may come next
-    also = jnp.where(block == 0, 1, following)  # and another
+    following = jnp.where(block < 1, 0, block + last)  # a possible next symbol
+    also = jnp.where(block == 0, 1, following)  # another one
     targets = jnp.maximum(one_hot(following, letters + 1), one_hot(also, letters + 1))
     lengths = letters * n + 1
     valid = valid_steps(lengths, len(position))

@@ -1,4 +1,4 @@
-"""Exclusive or of two marked bits."""
+"""The delayed exclusive or of two marked bits."""
 
 from functools import partial
 from typing import Annotated
@@ -8,10 +8,16 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._objectives import classification
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    TestSize,
+    make_cell,
+)
+from rnnjax.experiments.tasks._sequences import Sequences, classification
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 
@@ -26,24 +32,24 @@ def delayed_xor(
     test_size: TestSize = 1000,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """The exclusive or of two bits that are marked early in a long random string.
+    """Delayed XOR: the exclusive or of two bits that are marked early in a long random string.
 
         x_t = (b_t, m_t),   b_t ~ Bernoulli(1/2),   m_t = 1 at t = a and t = b, else 0
         y = b_a ⊕ b_b
 
-    a is uniform on the first T/10 steps, b on those after them up to T/2, and the answer is due
-    at T. The adding problem with bits, and harder: one of the two numbers alone says nothing
-    about the answer, so there is no gradient that leads half of the way.
+    a is uniform on the first T/10 steps, b on the following ones up to T/2, and the target is at T.
+    Like the adding problem with bits, but harder: one of the two bits alone carries no information
+    about the answer, so the gradient does not lead to a partial solution.
 
-    Metric: accuracy; a guess gets 1/2.
+    Metric: accuracy; chance level is 1/2.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       length: T, at least 10.
-      batch_size: sequences in a training batch.
-      test_size: sequences to test on.
+      batch_size: sequences per training batch.
+      test_size: number of test sequences.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -79,7 +85,7 @@ def delayed_xor(
         metric=Metric("accuracy", "max"),
         recipe=Recipe(steps=3000, learning_rate=1e-2),
         clip_in_loop=clip_in_loop,
-        baselines={"guess": 0.5},
+        baselines={"chance": 0.5},
     )
 
 

@@ -1,4 +1,4 @@
-"""Balanced brackets."""
+"""Dyck languages: balanced brackets."""
 
 import math
 from functools import partial
@@ -9,10 +9,16 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._objectives import which_may_follow
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
-from rnnjax.experiments.tasks._sequences import Sequences, one_hot
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    TestSize,
+    make_cell,
+)
+from rnnjax.experiments.tasks._sequences import Sequences, next_symbol_sets, one_hot
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 from rnnjax.scenarios import valid_steps
@@ -23,37 +29,36 @@ def dyck(
     cell: CellOption = "lstm",
     hidden: Hidden = 16,
     layers: Layers = 1,
-    kinds: Annotated[int, "Kinds of brackets: one needs a counter, more need a stack."] = 1,
+    kinds: Annotated[int, "Kinds of brackets: one needs a counter, several need a stack."] = 1,
     max_length: Annotated[int, "Longest string in training."] = 50,
-    test_length: Annotated[int, "Longest string to test on."] = 100,
+    test_length: Annotated[int, "Longest test string."] = 100,
     batch_size: BatchSize = 64,
     test_size: TestSize = 500,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """Which brackets may come next in a balanced string?
+    """Next-symbol prediction in Dyck languages, the strings of balanced brackets.
 
         x_t one-hot of the 2K brackets ( [ … ) ];   d_t = #opened - #closed up to t
         y_t = all K opening brackets, and if d_t > 0 the one that closes the last opened
 
-    Lengths are uniform on 2, 4, … `max_length`, and among the strings of a length every shape
-    is as likely as any other: at depth d with r brackets left, one opens with probability
-    (d + 2)(r - d) / (2r (d + 1)). Its kind is uniform. With one kind a counter does; two or
-    more need a stack.
+    Lengths are uniform on 2, 4, … `max_length`, and strings of the same length are equally likely:
+    at depth d with r brackets left, the next bracket opens with probability
+    (d + 2)(r - d) / (2r (d + 1)). Its kind is uniform. One kind requires a counter; two or more
+    require a stack.
 
     Metric: the share of strings of `max_length` + 2 … `test_length` in which every step is
-    right; `accuracy` is that of the lengths trained on. A net that sees one bracket at a time
-    can only say "one may be closed" after an opening bracket and not after a closing one; it
-    is right on ()()() alone, one of the strings of its length.
+    right; `accuracy` is for the training lengths. The memoryless baseline predicts a closing
+    bracket after an opening one only: it is right only on ()()(), one of the strings of its length.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       kinds: K.
       max_length: longest string in training; even.
-      test_length: longest to test on; even, and longer.
-      batch_size: strings in a training batch.
-      test_size: strings to test on.
+      test_length: longest test string; even, and longer.
+      batch_size: strings per training batch.
+      test_size: number of test strings.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -88,7 +93,7 @@ def dyck(
         "dyck",
         make_cell(cell, hidden, layers),
         partial(short, batch=check_positive_int("batch_size", batch_size)),
-        which_may_follow(),
+        next_symbol_sets(),
         outputs=2 * kinds,
         tests={"": partial(short, batch=test_size), "_long": partial(long, batch=test_size)},
         metric=Metric("accuracy_long", "max"),
@@ -100,7 +105,7 @@ def dyck(
 
 class _State(NamedTuple):
     depth: Array  # [B]
-    stack: Array  # [B, S] the kinds of the brackets that are open
+    stack: Array  # [B, S] kinds of the open brackets
 
 
 def _draw(key: Array, batch: int, kinds: int, shortest: int, longest: int) -> Sequences:
@@ -134,6 +139,6 @@ def _draw(key: Array, batch: int, kinds: int, shortest: int, longest: int) -> Se
 
 
 def _flat_share(shortest: int, longest: int) -> float:
-    """The share of ()()…() among balanced strings: 1 / Catalan(n), a mean over the lengths."""
+    """The share of ()()…() among balanced strings: 1 / Catalan(n), averaged over the lengths."""
     pairs = range(shortest // 2, longest // 2 + 1)
     return sum((n + 1) / math.comb(2 * n, n) for n in pairs) / len(pairs)

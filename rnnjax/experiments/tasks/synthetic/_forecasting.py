@@ -1,4 +1,4 @@
-"""What the forecasts of made-up time series share: one step ahead, then closed loop."""
+"""Forecasting of synthetic series: one-step training, closed-loop evaluation."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,8 +10,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Cell, Params
-from rnnjax.experiments.tasks._objectives import regression
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._sequences import Sequences, regression
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import TEST_SEED, build
 from rnnjax.scenarios import closed_loop, many_to_many
@@ -21,8 +20,8 @@ Series = Callable[[Array, int, int], Array]  # (key, batch, steps) -> [steps, ba
 
 class Spans(NamedTuple):
     length: int  # of a training sequence
-    context: int  # steps that are read before a forecast
-    horizon: int  # steps that are forecast
+    context: int  # steps of context before a forecast
+    horizon: int  # steps to forecast
 
 
 def forecasting(
@@ -40,19 +39,19 @@ def forecasting(
     baselines: Mapping[str, float],
     clip_in_loop: float | None,
 ) -> Task:
-    """A task of many-to-many regression on the next value, judged by its closed loop.
+    """A task of next-value regression, evaluated in closed loop.
 
         training:  x̂_{t+1} = net(x_1 + noise, …, x_t + noise)
         forecast:  x̂_{t+1} = net(x_1, …, x_c, x̂_{c+1}, …, x̂_t)        t = c … c + horizon - 1
 
     Args:
       name, cell, metric, recipe, baselines, clip_in_loop: as for `build`.
-      series: draws series from a key.
+      series: (key, batch, steps) -> random series.
       spans: lengths of training sequences, of contexts and of forecasts.
-      batch_size: series in a training batch.
-      test_size: series to test on.
-      noise: standard deviation of what is added to the inputs in training.
-      score: (forecasts, what came, both [horizon, B, D]) -> scores by name.
+      batch_size: series per training batch.
+      test_size: number of test series.
+      noise: standard deviation of the noise added to the inputs in training.
+      score: (forecasts, truth, both [horizon, B, D]) -> scores by name.
 
     Raises:
       TypeError: a size that is not an int.
@@ -103,7 +102,7 @@ def forecasting(
 
 
 def _forecast(cell: Cell, size: int) -> Callable[[Params, Array, int], Array]:
-    """(params, context [C, B, D], steps) -> what the net says comes next, [steps, B, D]."""
+    """(params, context [C, B, D], steps) -> closed-loop forecast [steps, B, D]."""
     model = many_to_many(cell, nn.Dense(size, param_dtype=jnp.result_type(float)))
 
     step = model.step
@@ -118,7 +117,7 @@ def _forecast(cell: Cell, size: int) -> Callable[[Params, Array, int], Array]:
 
 
 def check_spans(length: int, context: int, horizon: int) -> Spans:
-    """The three as `Spans`, if they are ints and long enough."""
+    """Validate the three lengths and return them as `Spans`."""
     for name, value, least in (
         ("length", length, 1),
         ("context", context, 2),

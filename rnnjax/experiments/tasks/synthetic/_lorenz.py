@@ -1,4 +1,4 @@
-"""The Lorenz system, continued."""
+"""Closed-loop forecasting of the Lorenz system."""
 
 from typing import Annotated
 
@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
 from rnnjax.experiments.tasks._options import (
     BatchSize,
+    CellOption,
     ClipInLoop,
     Context,
     Hidden,
@@ -16,17 +16,18 @@ from rnnjax.experiments.tasks._options import (
     Layers,
     Noise,
     TestSize,
+    make_cell,
 )
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._forecasting import check_spans, forecasting
 
 SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
-INTERVAL = 0.02  # between two values; one step of Runge and Kutta
+INTERVAL = 0.02  # sampling interval; one Runge-Kutta step
 LYAPUNOV_EXPONENT = 0.9056  # the largest, per unit of time
-TOLERANCE = 0.4  # a forecast is valid while its normalised error is below
+TOLERANCE = 0.4  # a forecast is valid while its normalised error is below this
 MEAN, DEVIATION = (0.0, 0.0, 23.55), (7.92, 9.01, 8.62)  # of x, y, z on the attractor
-NAIVE = 0.11  # valid time of repeating the last value
-_TRANSIENT = 500  # steps before a series begins, by which it has reached the attractor
+NAIVE = 0.11  # valid time of the naive forecast
+_TRANSIENT = 500  # steps to reach the attractor
 
 
 def lorenz(
@@ -42,28 +43,29 @@ def lorenz(
     test_size: TestSize = 200,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """Read the three coordinates of the Lorenz system, and go on by yourself.
+    """Closed-loop forecast of the Lorenz system from its three coordinates.
 
         ẋ = σ (y - x),   ẏ = x (ρ - z) - y,   ż = x y - β z        σ = 10, ρ = 28, β = 8/3
 
     sampled every 0.02 units of time (fourth-order Runge-Kutta) from random starts after a
-    transient of 10 units, and normalised to mean 0 and standard deviation 1. Nearby paths part
-    by a factor of e in 1/λ = 1.10 units, λ = 0.9056, so that no forecast lasts.
+    transient of 10 units, and normalised to mean 0 and standard deviation 1. Nearby
+    trajectories diverge by a factor of e in 1/λ = 1.10 units, with the Lyapunov exponent
+    λ = 0.9056.
 
-    Metric: the valid time, in Lyapunov times 1/λ: how long the forecast's error
-    ‖x̂ - x‖ / √⟨‖x‖²⟩ stays below 0.4, a mean over the test series. Repeating the last value is
-    valid for 0.11. `horizon` steps of 0.018 Lyapunov times each are the most that is counted.
+    Metric: the valid time in Lyapunov times 1/λ: how long the error ‖x̂ - x‖ / √⟨‖x‖²⟩ of the
+    forecast stays below 0.4, averaged over the test series; at most `horizon` steps of 0.018
+    Lyapunov times each. The naive forecast, the last value, is valid for 0.11.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       length: steps of a training sequence.
-      context: steps read before a forecast.
-      horizon: steps forecast.
-      noise: standard deviation of what is added to the inputs in training.
-      batch_size: sequences in a training batch.
-      test_size: sequences to test on.
+      context: steps of context before a forecast.
+      horizon: steps to forecast.
+      noise: standard deviation of the noise added to the inputs in training.
+      batch_size: sequences per training batch.
+      test_size: number of test sequences.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -113,7 +115,7 @@ def _series(key: Array, batch: int, steps: int) -> Array:
 
 
 def _advanced(state: Array) -> Array:
-    """One interval later: the classical Runge-Kutta step."""
+    """The state one interval later, by the classical Runge-Kutta method."""
     h = INTERVAL
     k_1 = _velocity(state)
     k_2 = _velocity(state + h / 2 * k_1)

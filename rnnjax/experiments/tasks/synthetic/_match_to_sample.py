@@ -1,4 +1,4 @@
-"""Delayed match to sample, the working-memory task of neuroscience."""
+"""Delayed match to sample, a working-memory task from neuroscience."""
 
 from functools import partial
 from typing import Annotated, NamedTuple
@@ -8,10 +8,16 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._objectives import Objective, classification
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    TestSize,
+    make_cell,
+)
+from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 from rnnjax.scenarios import valid_steps
@@ -32,15 +38,15 @@ def match_to_sample(
     cell: CellOption = "gru",
     hidden: Hidden = 64,
     layers: Layers = 1,
-    stimuli: Annotated[int, "Directions that a stimulus may have, and inputs that see them."] = 8,
+    stimuli: Annotated[int, "Number of stimulus directions, and of input units tuned to them."] = 8,
     min_delay: Annotated[int, "Shortest delay, in steps of 100 ms."] = 5,
     max_delay: Annotated[int, "Longest delay, in steps of 100 ms."] = 15,
-    noise: Annotated[float, "Standard deviation of the noise on what is seen."] = 0.1,
+    noise: Annotated[float, "Standard deviation of the noise on the stimulus."] = 0.1,
     batch_size: BatchSize = 64,
     test_size: TestSize = 1000,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """Is what is seen now what was seen before the delay?
+    """Delayed match to sample: is the test stimulus the sample seen before the delay?
 
     A trial has five epochs, in steps of 100 ms:
 
@@ -48,26 +54,26 @@ def match_to_sample(
         sample    5    a stimulus of direction θ_s
         delay     5 to 15 (uniform)    nothing but the fixation point
         test      5    a stimulus of direction θ_t
-        reaction  9    nothing; now is the time to answer
+        reaction  9    nothing; the response is due
 
     Inputs: the fixation point (1 or 0), and `stimuli` units with preferred directions
-    φ_i = 2π i / K that see ½ (1 + cos(φ_i - θ)) plus noise while a stimulus is on. In half of
-    the trials θ_t = θ_s, in the others it is another of the K directions, all as likely.
+    φ_i = 2π i / K with activity ½ (1 + cos(φ_i - θ)) plus noise while a stimulus is on. In half
+    of the trials θ_t = θ_s, in the others it is uniform on the other directions.
     Targets: "fixate" up to the reaction, then "match" or "non-match".
 
-    Metric: the accuracy during the reaction; a guess gets 1/2. `fixation` is the share of
-    earlier steps at which fixation is kept.
+    Metric: the accuracy during the reaction; chance level is 1/2. `fixation` is the accuracy at the
+    earlier steps.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       stimuli: K.
       min_delay: shortest delay.
       max_delay: longest delay.
       noise: standard deviation, independent at every step and unit.
-      batch_size: trials in a training batch.
-      test_size: trials to test on.
+      batch_size: trials per training batch.
+      test_size: number of test trials.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -90,7 +96,7 @@ def match_to_sample(
       Molano-Mazón et al. (2022), NeuroGym, doi 10.31234/osf.io/aqc9n, for the epochs.
     """
     if check_positive_int("stimuli", stimuli) < 2:
-        raise ValueError(f"stimuli must be at least 2, got {stimuli}: else all of them match")
+        raise ValueError(f"stimuli must be at least 2, got {stimuli}: with one all trials match")
     check_positive_int("min_delay", min_delay)
     if check_positive_int("max_delay", max_delay) < min_delay:
         raise ValueError(f"max_delay must be at least min_delay = {min_delay}, got {max_delay}")
@@ -107,7 +113,7 @@ def match_to_sample(
         metric=Metric("accuracy", "max"),
         recipe=Recipe(steps=2000, learning_rate=3e-3),
         clip_in_loop=clip_in_loop,
-        baselines={"guess": 0.5},
+        baselines={"chance": 0.5},
     )
 
 
@@ -133,7 +139,7 @@ def _draw(key: Array, batch: int, trial: _Trial) -> Sequences:
 
 
 def _reactions() -> Objective:
-    """Classification of every step; accuracy over the reaction, fixation before it."""
+    """Classification at every step; accuracy over the reaction, fixation before it."""
     plain = classification()
 
     def scores(logits: Array, batch: Sequences) -> dict[str, Array]:

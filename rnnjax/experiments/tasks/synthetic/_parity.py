@@ -1,4 +1,4 @@
-"""Parity of a bit string of any length."""
+"""The parity of bit strings, with length generalisation."""
 
 from functools import partial
 from typing import Annotated
@@ -8,15 +8,21 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._objectives import Objective, classification
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
-from rnnjax.experiments.tasks._sequences import Sequences
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    TestSize,
+    make_cell,
+)
+from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 from rnnjax.scenarios import valid_steps
 
-_ALSO_TESTED = (20, 50, 100, 200, 500)  # lengths below the one that the metric is of
+_ALSO_TESTED = (20, 50, 100, 200, 500)  # shorter lengths that are also evaluated
 
 
 def parity(
@@ -24,37 +30,35 @@ def parity(
     cell: CellOption = "lstm",
     hidden: Hidden = 32,
     layers: Layers = 1,
-    max_length: Annotated[
-        int, "Longest string in training; lengths are uniform on 1 to this."
-    ] = 20,
-    test_length: Annotated[int, "Length of the strings to test on."] = 1000,
-    targets: Annotated[str, "Learn from the parity at 'every' step, or at the 'last' only."] = (
+    max_length: Annotated[int, "Longest training string; lengths are uniform on 1 to this."] = 20,
+    test_length: Annotated[int, "Length of the test strings."] = 1000,
+    targets: Annotated[str, "Train on the parity at 'every' step, or only at the 'last'."] = (
         "every"
     ),
     batch_size: BatchSize = 64,
     test_size: TestSize = 200,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """Is the number of ones odd, in strings far longer than any in training?
+    """The parity of bit strings far longer than those in training.
 
         x_t = 2 b_t - 1,   b_t ~ Bernoulli(1/2);   y_t = (b_1 + … + b_t) mod 2
 
-    All that has to be kept is one bit, but every 1 flips it, and a single slip spoils what
-    follows. A part of the bits says nothing about the answer. In the source the last step alone
-    has a target; with `targets="every"`, the default, the net is shown how the bit moves.
+    Only one bit of memory is needed, but every 1 flips it, and a single error invalidates all later
+    answers. A subset of the bits carries no information about the parity. In the source only the
+    last step has a target; with `targets="every"`, the default, every step has.
 
-    Metric: the share of strings for which the answer after `test_length` bits is right;
-    `evaluate` also gives it after fewer. A guess is right half of the time.
+    Metric: the accuracy after `test_length` bits; `evaluate` also returns it after fewer. Chance
+    level is 1/2.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       max_length: lengths in training are uniform on 1 … max_length.
-      test_length: length of the strings to test on.
+      test_length: length of the test strings.
       targets: "every" or "last".
-      batch_size: strings in a training batch.
-      test_size: strings to test on.
+      batch_size: strings per training batch.
+      test_size: number of test strings.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -93,12 +97,12 @@ def parity(
         metric=Metric(f"accuracy_{test_length}", "max"),
         recipe=Recipe(steps=3000, learning_rate=1e-2),
         clip_in_loop=clip_in_loop,
-        baselines={"guess": 0.5},
+        baselines={"chance": 0.5},
     )
 
 
 def _draw(key: Array, batch: int, longest: int, every: bool) -> Sequences:
-    """Strings of all lengths up to `longest`; zeros, not minus ones, are their padding."""
+    """Strings of all lengths up to `longest`, padded with zeros (bits are ±1)."""
     key_lengths, key_bits = jax.random.split(key)
     lengths = jax.random.randint(key_lengths, (batch,), 1, longest + 1)
     valid = valid_steps(lengths, longest)
@@ -114,7 +118,7 @@ def _draw_long(key: Array, batch: int, length: int) -> Sequences:
 
 
 def _after(lengths: list[int]) -> Objective:
-    """The accuracy of the answers after so many bits."""
+    """Classification, with the accuracy after each of these numbers of bits."""
 
     def scores(logits: Array, batch: Sequences) -> dict[str, Array]:
         right = jnp.mean(jnp.argmax(logits, axis=-1) == batch.targets, axis=-1)

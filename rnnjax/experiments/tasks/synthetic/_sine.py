@@ -1,4 +1,4 @@
-"""Sine waves, continued."""
+"""Closed-loop forecasting of sine waves."""
 
 from functools import partial
 from typing import Annotated
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
 from rnnjax.experiments.tasks._options import (
     BatchSize,
+    CellOption,
     ClipInLoop,
     Context,
     Hidden,
@@ -18,6 +18,7 @@ from rnnjax.experiments.tasks._options import (
     Layers,
     Noise,
     TestSize,
+    make_cell,
 )
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._forecasting import check_spans, forecasting
@@ -38,28 +39,28 @@ def sine(
     test_size: TestSize = 500,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """Read a sine wave of unknown period and phase, and go on by yourself.
+    """Closed-loop forecast of a sine wave of unknown period and phase.
 
         x_t = sin(2π t / P + φ),   P ~ U[P_min, P_max],   φ ~ U[0, 2π)
 
-    Trained one step ahead; in the test the net reads `context` steps and then its own outputs.
+    Trained one step ahead; in evaluation the model reads `context` steps, then its own outputs.
 
     Metric: the root of the mean squared error over `horizon` steps. "mean" predicts zero,
     √½ = 0.707; "naive" repeats the last value, √⟨1 - cos(2π k / P)⟩ over k = 1 … horizon and P.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       min_period: P_min, above 2 steps.
       max_period: P_max.
       length: steps of a training sequence.
-      context: steps read before a forecast.
-      horizon: steps forecast.
-      noise: standard deviation of what is added to the inputs in training; a net that has
-        never seen a flawed input does not correct its own flaws.
-      batch_size: sequences in a training batch.
-      test_size: sequences to test on.
+      context: steps of context before a forecast.
+      horizon: steps to forecast.
+      noise: standard deviation of the noise added to the inputs in training; without it a model
+        does not learn to correct its own errors.
+      batch_size: sequences per training batch.
+      test_size: number of test sequences.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 

@@ -8,21 +8,27 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._objectives import classification
-from rnnjax.experiments.tasks._options import BatchSize, ClipInLoop, Hidden, Layers, TestSize
-from rnnjax.experiments.tasks._sequences import Sequences, one_hot
+from rnnjax.experiments.tasks._options import (
+    BatchSize,
+    CellOption,
+    ClipInLoop,
+    Hidden,
+    Layers,
+    TestSize,
+    make_cell,
+)
+from rnnjax.experiments.tasks._sequences import Sequences, classification, one_hot
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 from rnnjax.scenarios import valid_steps
 
-DISTRACTORS = 4  # symbols that mean nothing; the two that matter come first
+DISTRACTORS = 4  # irrelevant symbols; the two relevant ones come first
 
 
 class _Variant(NamedTuple):
-    places: dict[int, tuple[tuple[int, int], ...]]  # marks -> from and to, in % of T
-    inclusive: bool  # whether the end of a place belongs to it
-    framed: bool  # whether start and trigger symbols stand at the ends, and lengths vary
+    places: dict[int, tuple[tuple[int, int], ...]]  # marks -> ranges of their positions, in % of T
+    inclusive: bool  # whether a range includes its end
+    framed: bool  # whether there are start and trigger symbols, and varying lengths
 
 
 VARIANTS = {
@@ -41,17 +47,15 @@ def temporal_order(
     hidden: Hidden = 50,
     layers: Layers = 1,
     length: Annotated[int, "T, the length of the sequences."] = 100,
-    marks: Annotated[int, "Symbols whose order matters: 2 (4 classes) or 3 (8 classes)."] = 2,
-    variant: Annotated[str, "pascanu_2013 or hochreiter_1997: where the marks are."] = (
-        "pascanu_2013"
-    ),
+    marks: Annotated[int, "Relevant symbols: 2 (4 classes) or 3 (8 classes)."] = 2,
+    variant: Annotated[str, "pascanu_2013 or hochreiter_1997."] = ("pascanu_2013"),
     batch_size: BatchSize = 50,
     test_size: TestSize = 1000,
     clip_in_loop: ClipInLoop = None,
 ) -> Task:
-    """In which order did the two kinds of relevant symbol come, among many that are not?
+    """The temporal order problem: classify the order of relevant symbols among distractors.
 
-        x_t one-hot of c, d, e, f, at random, but of A or B at t_1 < t_2 (< t_3);
+        x_t one-hot of c, d, e, f, at random, but A or B at t_1 < t_2 (< t_3);
         y = the sequence of those: AA, AB, BA or BB (AAA … BBB)
 
     "pascanu_2013": T steps, t_1 uniform on [T/10, 2T/10) and t_2 on [5T/10, 6T/10); with three
@@ -60,19 +64,19 @@ def temporal_order(
     last a trigger, A and B are called X and Y; t_1 from T/10 to 2T/10, t_2 from 5T/10 to
     6T/10, ends included; with three marks 10 to 20, 33 to 43 and 66 to 76 % of T.
 
-    Class Σ_k 2^{k-1} [symbol k is B], told at the last step.
+    Class Σ_k 2^{k-1} [symbol k is B], predicted at the last step.
 
-    Metric: accuracy. A guess gets 1/4 (1/8), with a cross-entropy of ln 4 = 1.386 (ln 8).
+    Metric: accuracy. Chance level is 1/4 (1/8), with a cross-entropy of ln 4 = 1.386 (ln 8).
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
+      hidden: units per layer.
+      layers: number of stacked layers.
       length: T, at least 20. Hochreiter & Schmidhuber have 100, Pascanu et al. 50 to 200.
       marks: 2 or 3.
       variant: "pascanu_2013" or "hochreiter_1997".
-      batch_size: sequences in a training batch.
-      test_size: sequences to test on.
+      batch_size: sequences per training batch.
+      test_size: number of test sequences.
       clip_in_loop: limit of each component of ∂C/∂z_t inside the backward loop, as by
         `rnnjax.bptt(clip=clip_by_value(limit))`; without it the exact gradient.
 
@@ -110,7 +114,7 @@ def temporal_order(
         metric=Metric("accuracy", "max"),
         recipe=Recipe(steps=3000, learning_rate=3e-3),
         clip_in_loop=clip_in_loop,
-        baselines={"guess": 0.5**marks},
+        baselines={"chance": 0.5**marks},
     )
 
 

@@ -1,4 +1,4 @@
-"""Text that goes on from a prompt."""
+"""Sampling text that continues a prompt."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,9 +10,8 @@ import numpy as np
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Carry, Params
-from rnnjax.experiments.tasks.text._corpus import END, encode_running
+from rnnjax.experiments.data.text import END, Vocabulary, encode_text
 from rnnjax.experiments.tasks.text._language_model import LanguageModel, initial_carry
-from rnnjax.experiments.tasks.text._vocabulary import Vocabulary
 from rnnjax.scenarios import sample
 
 
@@ -41,7 +40,7 @@ def generation(model: LanguageModel, vocabulary: Vocabulary) -> Callable[..., st
         top_k: int | None = None,
         top_p: float | None = None,
     ) -> str:
-        """The prompt, and `length` characters or words after it, drawn one by one."""
+        """The prompt, followed by `length` sampled characters or words."""
         steps = check_positive_int("length", length)
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
@@ -62,8 +61,8 @@ def generation(model: LanguageModel, vocabulary: Vocabulary) -> Callable[..., st
 
 
 def _encode_prompt(vocabulary: Vocabulary, prompt: str) -> np.ndarray:
-    """The ids of a prompt, at least one: with nothing in it, text begins on a new line."""
-    if prompt and len(ids := encode_running(prompt, vocabulary)):
+    """The token ids of a prompt; an empty one becomes a newline."""
+    if prompt and len(ids := encode_text(prompt, vocabulary)):
         return ids
     newline = "\n" if vocabulary.units == "characters" else END
     return np.array([vocabulary.entries.index(newline) if newline in vocabulary.entries else 1])

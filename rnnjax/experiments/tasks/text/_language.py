@@ -1,33 +1,42 @@
-"""Language: what comes next, character by character or word by word?"""
+"""The language modelling task: predict the next character or word."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from rnnjax._checks import check_positive_int, check_rate
 from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.experiments.tasks._cells import CellOption, make_cell
-from rnnjax.experiments.tasks._options import BatchSize, Hidden, Layers
+from rnnjax.experiments.data.text import (
+    Corpus,
+    HeldOutWindow,
+    StreamBatch,
+    held_out_windows,
+    longest_context,
+    open_corpus,
+    streams,
+    witten_bell,
+)
+from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_cell
 from rnnjax.experiments.tasks._task import Metric, Recipe, Recurrence, Task
-from rnnjax.experiments.tasks.text._corpus import Corpus, open_corpus
 from rnnjax.experiments.tasks.text._generate import generation
 from rnnjax.experiments.tasks.text._language_model import (
     LanguageModel,
     initial_carry,
     language_model,
 )
-from rnnjax.experiments.tasks.text._ngrams import longest_context, witten_bell
-from rnnjax.experiments.tasks.text._perplexity import evaluation
-from rnnjax.experiments.tasks.text._streams import StreamBatch, streams
 from rnnjax.scenarios import cross_entropy
 
 _CHARACTERS = Metric("nats_per_character", "min", "nats")
 _WORDS = Metric("perplexity", "min")
-_COUNTED = 20_000_000  # tokens: n-grams of longer texts would not fit in memory
+_STREAMS, _STEPS, _CONTEXT = 32, 256, 128  # of the held-out text
+_SHORTEST = 128  # tokens of a stream, so that a short text has fewer streams
+_COUNTED = 20_000_000  # tokens; n-grams of longer texts might not fit in memory
 
 
 def language(
@@ -37,51 +46,51 @@ def language(
         "A text file, or a folder of train, valid and test files such as ptb.train.txt.",
     ] = None,
     units: Annotated[
-        str, "characters; words, punctuation apart; or spaces: what stands between spaces."
+        str, "characters; words, with punctuation separate; or spaces, whitespace-separated words."
     ] = "characters",
-    held_out: Annotated[float, "Share of a single file, from its end, to judge by."] = 0.1,
-    part: Annotated[str, "File of a folder to judge by: valid or test."] = "valid",
-    encoding: Annotated[str, "Of the files."] = "utf-8",
-    lowercase: Annotated[bool, "Read capitals as small letters."] = False,
-    max_words: Annotated[int | None, "Size of the vocabulary at most."] = None,
+    held_out: Annotated[float, "Held-out share of a single file, from its end."] = 0.1,
+    part: Annotated[str, "Part of a folder to evaluate on: valid or test."] = "valid",
+    encoding: Annotated[str, "Encoding of the files."] = "utf-8",
+    lowercase: Annotated[bool, "Convert to lower case."] = False,
+    max_words: Annotated[int | None, "Largest size of the vocabulary."] = None,
     cell: CellOption = "gru",
     hidden: Hidden = 512,
     layers: Layers = 1,
-    embedding: Annotated[int, "Features of a character or word."] = 64,
-    tied: Annotated[bool, "Share the embedding with the output."] = False,
-    dropout_rate: Annotated[float, "Of what the output layer reads."] = 0.3,
-    embedding_dropout: Annotated[float, "Of the features of characters or words."] = 0.0,
-    unroll_steps: Annotated[int, "Steps over which the error is sent back."] = 64,
+    embedding: Annotated[int, "Size of the token embedding."] = 64,
+    tied: Annotated[bool, "Tie the output weights to the embedding."] = False,
+    dropout_rate: Annotated[float, "Dropout rate of the input of the output layer."] = 0.3,
+    embedding_dropout: Annotated[float, "Dropout rate of the embedding."] = 0.0,
+    unroll_steps: Annotated[int, "Truncation length of BPTT, in steps."] = 64,
     batch_size: BatchSize = 32,
 ) -> Task:
-    """Predict each character, or word, of a text from all before it.
+    """Language modelling: predict each character or word of a text from all before it.
 
         h_t = cell(h_{t-1}, E[w_t]);   p(w_{t+1} | w_1 … w_t) = softmax(W h_t + b)
 
-    Trained by stateful truncated BPTT: the text is cut into `batch_size` streams that run side by
-    side; each batch of `unroll_steps` steps begins in the state in which the one before ended,
-    and the error stops there.
+    Trained by stateful truncated BPTT: the text is cut into `batch_size` parallel streams;
+    each batch of `unroll_steps` steps starts from the final state of the one before, where the
+    gradient stops.
 
-    Metric: nats a character for characters, perplexity a word for words. `evaluate` gives `nats`
-    and `perplexity` a token, and `nats_per_character` and `bits_per_character`, for which what
-    words cost is divided by the characters of the held-out text. The state runs through the
-    whole of it, in a few streams that each read the 128 tokens before them first.
+    Metric: nats per character for characters, perplexity per word for words. `evaluate` returns
+    `nats` and `perplexity` per token, and `nats_per_character` and `bits_per_character`, the total
+    over the number of characters of the held-out text. The state is carried through the whole of
+    it, in a few streams that each first read the 128 tokens before them.
 
-    The baselines are n-gram models (Witten-Bell) counted on the same training text. For use,
+    The baselines are Witten-Bell n-gram models of the same training text.
     `infer["generate"](params, prompt, length, *, key, temperature=1.0, top_k=None, top_p=None)`
-    writes on after a prompt.
+    continues a prompt.
 
     Args:
-      text: the data; must be given.
-      units, held_out, part, encoding, lowercase, max_words: how they are read.
+      text: a file or folder; required.
+      units, held_out, part, encoding, lowercase, max_words: how it is read.
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
-      hidden: units of every layer.
-      layers: how many.
-      embedding: features of a token.
+      hidden: units per layer.
+      layers: number of stacked layers.
+      embedding: size of the token embedding.
       tied: whether the output layer shares the embedding.
       dropout_rate, embedding_dropout: in training.
-      unroll_steps: T of a batch.
-      batch_size: streams.
+      unroll_steps: T, the truncation length.
+      batch_size: number of streams.
 
     Returns:
       A `Task`.
@@ -89,7 +98,7 @@ def language(
     Raises:
       FileNotFoundError: no such file or folder, or a part is missing.
       ImportError: tokenizers or grain is not installed.
-      ValueError: no text given, an unknown name, a text that is empty, too short, or not in the
+      ValueError: no text, an unknown name, a text that is empty, too short, or not in the
         encoding.
 
     Example:
@@ -128,14 +137,14 @@ def language(
     )
     name = f"the training text of {text}"
     batches = partial(streams, corpus.train, batch_size, unroll_steps, name=name)
-    batches(0)  # a text too short for a batch is an error now, not later
+    batches(0)  # raises now if the text is too short for a batch
     in_characters = units == "characters"
     return Task(
         "language",
         partial(_init, model),
         partial(_loss, model),
         batches,
-        evaluation(model, corpus),
+        _evaluation(model, corpus),
         _CHARACTERS if in_characters else _WORDS,
         Recipe(steps=6000, learning_rate=2e-3, average=0.995, evaluate_every=500),
         initial_carry=partial(_zero_carry, model, batch_size),
@@ -151,7 +160,7 @@ def _init(model: LanguageModel, key: Array) -> Params:
 
 
 def _zero_carry(model: LanguageModel, batch_size: int) -> Carry:
-    """A carry before there are params: the loss replaces it where `batch.start` is true."""
+    """A placeholder carry of the right shapes; the loss replaces it where `batch.start` is true."""
 
     def shapes(key: Array) -> Carry:
         return initial_carry(model, _init(model, key), batch_size)
@@ -180,7 +189,7 @@ def _recurrence(cell: Cell, model: LanguageModel, params: Params, batch: StreamB
 
 
 def _baselines(corpus: Corpus, in_characters: bool) -> dict[str, float]:
-    """N-grams, by their context: 0 to 4 characters, or 0 to 2 words; of many kinds, fewer."""
+    """N-gram baselines with contexts of 0 to 4 characters, or 0 to 2 words, if codes allow."""
     if len(corpus.train) > _COUNTED:
         return {}
     size = len(corpus.vocabulary)
@@ -188,3 +197,29 @@ def _baselines(corpus: Corpus, in_characters: bool) -> dict[str, float]:
     nats = witten_bell(corpus.train, corpus.held_out, size, longest)
     costs = nats if in_characters else map(math.exp, nats)
     return {f"{k}-gram": cost for k, cost in enumerate(costs, start=1)}
+
+
+def _evaluation(model: LanguageModel, corpus: Corpus) -> Callable[[Params], dict[str, float]]:
+    """`params -> scores`: cross-entropy of the held-out text, each token scored once."""
+    tokens = len(corpus.held_out)
+    count = max(1, min(_STREAMS, tokens // _SHORTEST))
+
+    @jax.jit
+    def score(params: Params, carry: Carry, window: HeldOutWindow) -> tuple[Carry, Array]:
+        carry, scores = model.net.apply(params, window.tokens, carry=carry)
+        nats = optax.softmax_cross_entropy_with_integer_labels(scores, window.targets)
+        return carry, jnp.sum(jnp.where(window.valid, nats, 0))
+
+    def evaluate(params: Params) -> dict[str, float]:
+        carry, total = initial_carry(model, params, count), 0.0
+        for window in held_out_windows(corpus.train, corpus.held_out, count, _STEPS, _CONTEXT):
+            carry, nats = score(params, carry, window)
+            total += float(nats)
+        return {
+            "nats": total / tokens,
+            "perplexity": math.exp(min(total / tokens, 700.0)),
+            "nats_per_character": total / corpus.characters,
+            "bits_per_character": total / corpus.characters / math.log(2),
+        }
+
+    return evaluate

@@ -1,4 +1,4 @@
-"""The net of a language model: embedding, cell, and a score for every token that may follow."""
+"""The language model: token embedding, cell, and scores of all next tokens."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -7,8 +7,28 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry, Cell
-from rnnjax.experiments.tasks.text._embedding import Embedding
 from rnnjax.scenarios import ManyToMany, ManyToManyParams, dropout, many_to_many
+
+
+class Embedding(nn.Module):
+    """Token embedding: ids `[...]` to features `[..., D]`, with dropout in training.
+
+        x_t = m_t ⊙ E[w_t],   m_t ~ Bernoulli(1 - dropout) / (1 - dropout)
+
+    Dropout is active only with a "dropout" key, which `rnnjax.scenarios` passes in training.
+    """
+
+    entries: int
+    features: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, ids: Array) -> Array:
+        table = nn.Embed(
+            self.entries, self.features, param_dtype=jnp.result_type(float), name="table"
+        )
+        training = self.has_rng("dropout")
+        return nn.Dropout(self.dropout, deterministic=not training)(table(ids))
 
 
 class LanguageModel(NamedTuple):
@@ -26,20 +46,20 @@ def language_model(
     dropout_rate: float = 0.0,
     embedding_dropout: float = 0.0,
 ) -> LanguageModel:
-    """Predict each token from those before it.
+    """A recurrent language model: embedding, cell and output layer.
 
         h_t = cell(h_{t-1}, E[w_t]);   p(w_{t+1} | w_1 … w_t) = softmax(W h_t + b)
 
-    With tied weights the scores are E (W h_t + b), where W leads from the cell's outputs to the
-    features of a token: what a token is when read it is when written.
+    With tied weights the scores are E (W h_t + b), where W maps the outputs of the cell to the
+    size of the embedding.
 
     Args:
       cell: the recurrent part.
       vocabulary: V, the number of tokens.
-      embedding: D, features of a token.
+      embedding: D, size of the token embedding.
       tied: whether the output shares E.
-      dropout_rate: of what the head reads.
-      embedding_dropout: of the features of tokens.
+      dropout_rate: of the input of the head.
+      embedding_dropout: of the token embedding.
 
     Returns:
       A `LanguageModel`; its params are those of `rnnjax.scenarios.many_to_many`.
@@ -61,7 +81,7 @@ def language_model(
     dense = nn.Dense(size, param_dtype=jnp.result_type(float))
     net = many_to_many(cell, dropout(dense, dropout_rate), embed=embed)
 
-    one_step = cast(Callable[..., tuple[Carry, Array]], net.step)  # there is one: this is a cell
+    one_step = cast(Callable[..., tuple[Carry, Array]], net.step)  # not None for a cell
 
     def scores(params: ManyToManyParams, outputs: Array) -> Array:
         if not tied:
@@ -86,6 +106,6 @@ def language_model(
 
 
 def initial_carry(model: LanguageModel, params: ManyToManyParams, batch_size: int) -> Carry:
-    """The state before the first token, of `batch_size` streams."""
+    """The carry before the first token, for `batch_size` streams."""
     start = cast(Callable[..., Carry], model.net.initial_carry)
     return start(params, (batch_size,))

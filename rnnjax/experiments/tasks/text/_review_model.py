@@ -1,4 +1,4 @@
-"""The net that judges a text, its loss, and what it is used for."""
+"""The text classifier: word features with subwords, loss, evaluation and inference."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,12 +11,53 @@ import numpy as np
 import optax
 
 from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.experiments.data.text import ReviewBatch, ReviewData, Words
 from rnnjax.experiments.tasks._task import Loss, Recurrence
-from rnnjax.experiments.tasks.text._review_data import AT_ONCE, ReviewBatch, ReviewData
-from rnnjax.experiments.tasks.text._word_features import WordFeatures, Words
-from rnnjax.scenarios import ManyToOneParams, cross_entropy, dropout, many_to_one
-from rnnjax.scenarios._pooling import pooled
+from rnnjax.scenarios import ManyToOneParams, cross_entropy, dropout, many_to_one, pooled
 from rnnjax.unrolling import Layer
+
+_AT_ONCE = 128  # texts that are classified at once
+
+
+class WordFeatures(nn.Module):
+    """Word embedding with subwords: `Words` to features `[T, B, D]`, with two kinds of dropout.
+
+        w_t ← <unk> with probability word_dropout
+        x_t = m_t ⊙ (E[w_t] + 2/n Σ_i S[g_i]),   g_1 … g_n the n-grams of w_t
+
+    The n-grams give features to words that are in no training text. Word dropout replaces whole
+    words, so that no single one decides; m_t drops features at the rate `dropout`. Both are active
+    only with a "dropout" key.
+
+    References:
+      Bojanowski, Grave, Joulin & Mikolov (2017), Enriching word vectors with subword information,
+      TACL 5.
+      Iyyer, Manjunatha, Boyd-Graber & Daumé III (2015), Deep unordered composition rivals
+      syntactic methods for text classification, ACL (word dropout).
+    """
+
+    entries: int
+    features: int
+    buckets: int = 0
+    dropout: float = 0.0
+    word_dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, words: Words) -> Array:
+        dtype, training = jnp.result_type(float), self.has_rng("dropout")
+        found = nn.Embed(self.entries, self.features, param_dtype=dtype, name="words")(words.ids)
+        if self.buckets:
+            grams = nn.Embed(self.buckets + 1, self.features, param_dtype=dtype, name="grams")
+            known = (words.spelling > 0)[..., None]
+            total = jnp.sum(grams(words.spelling), axis=1, where=known)
+            found = found + 2 * total / jnp.maximum(jnp.sum(known, axis=1), 1)
+        places = jnp.asarray(words.places)
+        if training and self.word_dropout:
+            kept = jax.random.bernoulli(
+                self.make_rng("dropout"), 1 - self.word_dropout, places.shape
+            )
+            places = jnp.where(kept, places, 0)
+        return nn.Dropout(self.dropout, deterministic=not training)(found[places])
 
 
 class ReviewParams(NamedTuple):
@@ -35,14 +76,14 @@ class ReviewModel(NamedTuple):
 def review_model(
     data: ReviewData, features: WordFeatures, layer: Layer | Cell, pooling: str, rate: float
 ) -> ReviewModel:
-    """A net over features of words, with a class for each text.
+    """A model over features of words, with a class for each text.
 
     Args:
       data: the reviews.
-      features: from words to features.
+      features: the word embedding.
       layer: the recurrent part.
       pooling: as in `rnnjax.scenarios.many_to_one`.
-      rate: dropout of what the classifier reads.
+      rate: dropout of the input of the head.
     """
     head = nn.Dense(len(data.classes), param_dtype=jnp.result_type(float))
     net = many_to_one(layer, dropout(head, rate), pooling=pooling)
@@ -110,12 +151,12 @@ def _classification(
     data: ReviewData, logits_of: Callable[..., Array]
 ) -> Callable[[ReviewParams, Sequence[str]], list[tuple[str, float]]]:
     def classify(params: ReviewParams, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """The likeliest class of each text, with its probability."""
+        """The most probable class of each text, with its probability."""
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"texts must be a list of strings, got {texts!r}")
         found: list[tuple[str, float]] = []
-        for at in range(0, len(texts), AT_ONCE):
-            words, lengths = data.of_texts(texts[at : at + AT_ONCE])
+        for at in range(0, len(texts), _AT_ONCE):
+            words, lengths = data.of_texts(texts[at : at + _AT_ONCE])
             shares = np.asarray(jax.nn.softmax(logits_of(params, words, lengths)))
             best = shares.argmax(axis=-1)
             found += [

@@ -1,27 +1,22 @@
 """The task: batches, the loss word by word, evaluation, and trained nets put to use."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from learning import trained
+from data_files import table, words_of
+from learning import random_params, trained
 from PIL import Image
-from test_captions_file import table
 
+from rnnjax.experiments.data import picture
+from rnnjax.experiments.data.captions import BEGIN, END, UNKNOWN
 from rnnjax.experiments.tasks import TASKS, caption, make_cell
-from rnnjax.experiments.tasks.captions import Described, bleu, picture
+from rnnjax.experiments.tasks.captions import Described, bleu
 from rnnjax.experiments.tasks.captions._encoder import Convolutions
 from rnnjax.experiments.tasks.captions._model import captioner
-from rnnjax.experiments.tasks.captions._words import (
-    BEGIN,
-    END,
-    UNKNOWN,
-    Sentences,
-    caption_vocabulary,
-)
 
 SMALL = {"side": 8, "pictures": 24, "test_pictures": 6, "hidden": 12, "channels": 8}
 SMALL |= {"embedding": 6, "batch_size": 8, "word_dropout": 0.0}
@@ -29,26 +24,15 @@ ATTENTIONS = ("none", "dot", "additive")
 
 
 @cache
-def small(attention, **options):
-    return caption(**SMALL, attention=attention, **options)
+def small(attention):
+    return caption(**SMALL, attention=attention)
 
 
-def words_of(task_pictures=24):
-    texts = [picture(k, side=8).scene.sentences for k in range(task_pictures)]
-    return texts, caption_vocabulary(text for each in texts for text in each)
-
-
-def test_the_vocabulary_begins_with_the_marks():
-    _, vocabulary = words_of()
-    assert vocabulary.entries[:4] == ("<unk>", "<s>", "</s>", "a")
-    assert (vocabulary.entries[BEGIN], vocabulary.entries[END]) == ("<s>", "</s>")
-    assert vocabulary.encode("a dog").tolist() == [3, UNKNOWN]
-    few = caption_vocabulary(["a b b", "b"], max_words=4)
-    assert few.entries == ("<unk>", "<s>", "</s>", "b")
-    with pytest.raises(ValueError, match="max_words must be above 3"):
-        caption_vocabulary(["a"], max_words=3)
-    with pytest.raises(TypeError, match=r"max_words must be a positive int, got 5\.0"):
-        caption_vocabulary(["a"], max_words=5.0)
+@cache
+def small_problem(attention):
+    """Params, a batch, and the compiled loss (params, carry, batch, key)."""
+    task = small(attention)
+    return random_params(task), task.batches(0)[0], jax.jit(task.loss)
 
 
 def test_an_epoch_holds_every_caption_once_beside_its_picture():
@@ -71,9 +55,8 @@ def test_an_epoch_holds_every_caption_once_beside_its_picture():
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_the_loss_is_that_of_words_fed_one_by_one(attention):
-    task = small(attention)
-    params, batch = task.init(jax.random.key(0)), task.batches(0)[0]
-    cost, (carry, metrics) = jax.jit(task.loss)(params, None, batch, None)
+    params, batch, loss = small_problem(attention)
+    cost, (carry, metrics) = loss(params, None, batch, None)
     assert carry is None
     _, vocabulary = words_of()
     model = captioner_like(attention, len(vocabulary), batch.pictures[0])
@@ -100,8 +83,7 @@ def captioner_like(attention, words, example, **changed):
 def test_hidden_words_are_all_but_the_first():
     """With every word but the first hidden, the loss is that of <unk> in their places."""
     _, vocabulary = words_of()
-    task = small("none")
-    params, batch = task.init(jax.random.key(0)), task.batches(0)[0]
+    params, batch, loss = small_problem("none")
     model = captioner_like("none", len(vocabulary), batch.pictures[0], word_dropout=0.999999)
     cost = jax.jit(model.loss)(params, None, batch, jax.random.key(1))[0]
     before = np.full_like(batch.words, UNKNOWN)
@@ -110,14 +92,16 @@ def test_hidden_words_are_all_but_the_first():
     costs = optax.softmax_cross_entropy_with_integer_labels(logits, batch.words)
     valid = np.arange(len(before))[:, None] < batch.lengths
     assert float(cost) == pytest.approx(float(np.mean(costs[valid])), rel=1e-9)
-    plain = [jax.jit(each.loss)(params, None, batch, None)[0] for each in (model, task)]
+    plain = [each(params, None, batch, None)[0] for each in (jax.jit(model.loss), loss)]
     assert plain[0] == plain[1] != cost
 
 
 def test_what_padding_and_pictures_do_to_the_loss():
-    task = small("additive")
-    params, batch = task.init(jax.random.key(0)), task.batches(0)[0]
-    loss = jax.jit(lambda batch: task.loss(params, None, batch, None)[0])
+    params, batch, compiled = small_problem("additive")
+
+    def loss(batch):
+        return compiled(params, None, batch, None)[0]
+
     longer = batch._replace(words=np.pad(batch.words, ((0, 2), (0, 0)), constant_values=7))
     assert float(loss(longer)) == pytest.approx(float(loss(batch)), rel=1e-12)
     other = batch._replace(pictures=batch.pictures[::-1].copy())
@@ -194,12 +178,12 @@ def folder(tmp_path, count=20):
 def test_a_folder_of_pictures(tmp_path):
     task = caption(**SMALL, data=folder(tmp_path))
     assert task.metric.name == "bleu_4"
-    params, batch = task.init(jax.random.key(0)), task.batches(0)[0]
+    params, batch = random_params(task), task.batches(0)[0]
     assert batch.pictures.shape == (8, 8, 8, 3)
     assert np.isfinite(jax.jit(task.loss)(params, None, batch, jax.random.key(0))[0])
     scores = task.evaluate(params)
     assert not any(name.startswith("combinations") for name in scores)
-    text = task.infer["caption"](params, tmp_path / "03.png")
+    text = task.infer["caption"](params, tmp_path / "03.png", beams=1)
     assert set(text.split()) <= {"it's", *map(str, range(20))}  # no mark is ever written
 
 
@@ -219,14 +203,14 @@ def test_given_features(tmp_path, form, attention, looked):
     np.savez(tmp_path / "given.npz", **given)
     options = {**SMALL, "data": folder(tmp_path), "features": tmp_path / "given.npz"}
     task = caption(**options, attention=attention)
-    params, batch = task.init(jax.random.key(0)), task.batches(0)[0]
+    params, batch = random_params(task), task.batches(0)[0]
     assert batch.pictures.shape == (8, *form)
     assert np.isfinite(jax.jit(task.loss)(params, None, batch, None)[0])
-    say = task.infer["caption"]
+    say = partial(task.infer["caption"], beams=1)
     assert isinstance(say(params, given["03"]), str)
     if looked is not None:
         assert say(params, given["03"], looked=True).looked.shape[1:] == looked
-    with pytest.raises(ValueError, match="reads given features, not pictures"):
+    with pytest.raises(ValueError, match="reads precomputed features, not pictures"):
         say(params, tmp_path / "03.png")
     with pytest.raises(ValueError, match="expected the features of one picture"):
         say(params, np.zeros((7, 7)))
@@ -241,7 +225,7 @@ def test_wrong_options(tmp_path):
         caption(word_dropout=1.0)
     with pytest.raises(ValueError, match="pictures must be at least 1"):
         caption(pictures=0)
-    with pytest.raises(ValueError, match="give data as well"):
+    with pytest.raises(ValueError, match="pass data as well"):
         caption(features=tmp_path / "x.npz")
     np.savez(tmp_path / "x.npz", **{f"{k:02}": np.zeros(3) for k in range(20)})
     with pytest.raises(ValueError, match="without positions to attend to"):
@@ -251,14 +235,3 @@ def test_wrong_options(tmp_path):
 def test_it_is_listed():
     assert TASKS["caption"].make is caption
     assert TASKS["caption"].kind == "real"
-
-
-def test_sentences_are_had_by_their_number():
-    vocabulary = caption_vocabulary(["a b", "c", "a"])
-    sentences = Sentences([("a b",), ("c", "a d")], vocabulary)
-    ids = {word: vocabulary.entries.index(word) for word in "abc"}
-    assert sentences[0].tolist() == [ids["a"], ids["b"], END]
-    assert sentences[2].tolist() == [ids["a"], UNKNOWN, END]
-    assert sentences.pictures.tolist() == [0, 1, 1]
-    assert sentences.lengths.tolist() == [3, 2, 3]
-    assert len(sentences) == 3

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from learning import trained
 
-from rnnjax.experiments.tasks.forecasting import mackey_glass, series
+from rnnjax.experiments.data import mackey_glass
+from rnnjax.experiments.tasks.forecasting import series
 
 SMALL = {"horizon": 4, "window": 9, "hidden": 5, "batch_size": 3}
 

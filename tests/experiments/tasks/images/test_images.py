@@ -1,49 +1,23 @@
-"""Images as sequences, and the files that MNIST comes in, good and bad."""
-
-import gzip
+"""Images as sequences: batches, evaluation, and classification."""
 
 import jax
 import numpy as np
 import pytest
+from data_files import fill
 
-from rnnjax.experiments.tasks import digits, mnist, sequential_digits, sequential_mnist
+from rnnjax.experiments.data import digits
+from rnnjax.experiments.tasks import sequential_digits, sequential_mnist
 
-RNG = np.random.default_rng(0)
 SHAPES = {"train": 30, "t10k": 7}
 
 
-def idx(array):
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    return header + array.astype(np.uint8).tobytes()
-
-
-def write(folder, name, content, compressed=False):
-    path = folder / (name + (".gz" if compressed else ""))
-    path.write_bytes(gzip.compress(content) if compressed else content)
-    return path
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def arrays():
+    random = np.random.default_rng(0)
     return {
-        name: (RNG.integers(0, 256, (count, 4, 3)), np.arange(count) % 5)
+        name: (random.integers(0, 256, (count, 4, 3)), np.arange(count) % 5)
         for name, count in SHAPES.items()
     }
-
-
-def fill(folder, arrays, compressed=False):
-    for name, (images, labels) in arrays.items():
-        write(folder, f"{name}-images-idx3-ubyte", idx(images), compressed)
-        write(folder, f"{name}-labels-idx1-ubyte", idx(labels), compressed)
-    return folder
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_what_was_written_is_read(tmp_path, arrays, compressed):
-    found = mnist(fill(tmp_path, arrays, compressed))
-    np.testing.assert_array_equal(found.train, arrays["train"][0])
-    np.testing.assert_array_equal(found.test_labels, arrays["t10k"][1])
-    assert isinstance(found.train, np.memmap) is not compressed
 
 
 def test_a_batch_holds_the_rows_of_the_file_in_a_fixed_order(tmp_path, arrays):
@@ -106,40 +80,6 @@ def test_the_recurrence_has_the_cost_of_the_loss():
     np.testing.assert_allclose(cost / 5, task.loss(params, None, batch, None)[0], rtol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is not an IDX file: it begins with nothing"),
-        (b"PNG\r\n\x1a\n", "is not an IDX file: it begins with 50 4e 47 0d"),
-        (gzip.compress(b"\0\0\x08\x01", mtime=0), "let its name end in .gz"),
-        (b"\0\0\x08\x03\0\0", "ends within its header, which says 3 dimensions"),
-        (b"\0\0\x08\x01\0\0\0\x05ab", "is truncated: 10 bytes, expected 13"),
-        (b"\0\0\x08\x01\0\0\0\x01abc", "is longer than its header says: 11 bytes, expected 9"),
-    ],
-)
-def test_bad_files_are_named(tmp_path, arrays, content, message):
-    bad = write(fill(tmp_path, arrays), "train-labels-idx1-ubyte", content)
-    with pytest.raises(ValueError, match=message) as caught:
-        mnist(tmp_path)
-    assert str(bad) in str(caught.value)
-
-
-def test_a_cut_gzip_file_is_named(tmp_path, arrays):
-    path = fill(tmp_path, arrays, compressed=True) / "train-images-idx3-ubyte.gz"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ValueError, match="not a whole gzip file"):
-        mnist(tmp_path)
-
-
-def test_a_damaged_gzip_file_is_named(tmp_path, arrays):
-    path = fill(tmp_path, arrays, compressed=True) / "train-images-idx3-ubyte.gz"
-    content = bytearray(path.read_bytes())
-    content[10] = 0xFF  # a kind of block that there is not
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz is not a whole gzip file"):
-        mnist(tmp_path)
-
-
 def test_the_first_test_images_are_used(tmp_path, arrays):
     fill(tmp_path, arrays)
     task = sequential_mnist(data=tmp_path, hidden=2, test_size=2)
@@ -150,12 +90,6 @@ def test_the_first_test_images_are_used(tmp_path, arrays):
     for wrong, error in ((0, ValueError), (-1, ValueError), (2.5, TypeError)):
         with pytest.raises(error, match="test_size must be"):
             sequential_mnist(data=tmp_path, hidden=2, test_size=wrong)
-
-
-def test_files_that_do_not_fit_each_other(tmp_path, arrays):
-    write(fill(tmp_path, arrays), "train-labels-idx1-ubyte", idx(np.arange(29)))
-    with pytest.raises(ValueError, match=r"30 images but .* 29 labels"):
-        mnist(tmp_path)
 
 
 def test_missing_files_are_asked_for(tmp_path):

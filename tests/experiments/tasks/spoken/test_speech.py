@@ -1,48 +1,45 @@
 """The task: features and batches, both losses, decoding, and files put through the net."""
 
-from functools import cache
+from functools import cache, partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data_files import flat
 from learning import trained
 from test_ctc import plain_distance
-from test_recordings import flat
 
 import rnnjax
-from rnnjax.experiments.tasks.spoken import _examples, _speech, log_mel, speech, write_wav
-from rnnjax.experiments.tasks.spoken._baselines import most_common
-from rnnjax.experiments.tasks.spoken._examples import FrontEnd, StringSource
-from rnnjax.experiments.tasks.spoken._formants import RATE, speak, voice
-from rnnjax.experiments.tasks.spoken._masks import blanked
-from rnnjax.experiments.tasks.spoken._mel import standardised
-from rnnjax.experiments.tasks.spoken._recordings import generated
+from rnnjax.experiments.data import pad
+from rnnjax.experiments.data.audio import (
+    FrontEnd,
+    _examples,
+    speak,
+    synthetic_recordings,
+    voice,
+    write_wav,
+)
+from rnnjax.experiments.data.audio._formants import RATE
+from rnnjax.experiments.tasks.spoken import _speech, _strings, speech
+from rnnjax.experiments.tasks.spoken._setup import augment
+from rnnjax.experiments.tasks.spoken._words import most_common
 
 FEW = {"filters": 10, "hidden": 6, "batch_size": 4}
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(_speech, "generated", small)
+    monkeypatch.setattr(_speech, "synthetic_recordings", small)
+    monkeypatch.setattr(_strings, "_TEST_BATCHES", 4)
+    monkeypatch.setattr(_examples, "bucket_sizes", lambda lengths: [int(max(lengths))])
+    monkeypatch.setattr(_examples, "pad", partial(pad, sizes=(32, 96)))
 
 
 @cache
 def small(*_):
-    return generated(4, 1)
-
-
-def test_steps_of_the_front_end_are_counted_without_reading():
-    front_end = FrontEnd(8000, 10, 3)
-    for count in (1, 199, 200, 201, 280, 281, 440, 3999):
-        samples = np.random.default_rng(count).normal(size=count)
-        found = front_end(samples)
-        assert len(found) == front_end.steps(count)
-        frames = standardised(log_mel(samples, 8000, filters=10))
-        together = found.reshape(-1, 10)
-        np.testing.assert_array_equal(together[: len(frames)], frames)
-        assert not together[len(frames) :].any()
+    return synthetic_recordings(4, 1)
 
 
 def test_batches_hold_every_training_word_once_an_epoch():
@@ -80,16 +77,25 @@ def test_recurrence_has_the_cost_of_the_loss(pooling):
     assert 0 <= float(metrics["accuracy"]) <= 1
 
 
+@pytest.mark.parametrize("pooling", ["max", "attention"])
+def test_recurrence_pools_as_the_loss_does(pooling):
+    task = speech(**FEW, both_ways=False, pooling=pooling)
+    params, batch = task.init(jax.random.key(1)), task.batches(0)[1]
+    cell, weights, xs, summed, lengths = task.recurrence(params, batch)
+    outputs = rnnjax.unroll(cell, weights, xs, lengths=lengths)
+    cost = task.loss(params, None, batch, None)[0]
+    assert float(summed(*outputs)) == pytest.approx(len(batch.labels) * float(cost), rel=1e-6)
+
+
 def test_no_recurrence_where_the_layer_is_not_a_cell():
     assert speech(**FEW).recurrence is None
-    assert speech(**FEW, both_ways=False, pooling="attention").recurrence is None
 
 
 def test_it_learns_words_and_puts_them_to_use(tmp_path):
     task = speech(**FEW, dropout_rate=0.0)
     params = trained(task, 60, 2e-2)
     assert task.evaluate(params)["accuracy"] >= 0.4  # 0.1 by guessing
-    assert task.baselines["commonest word"] == pytest.approx(0.1)
+    assert task.baselines["most frequent word"] == pytest.approx(0.1)
     assert 0.3 < task.baselines["linear"] <= 1
     paths = [tmp_path / f"{digit}.wav" for digit in range(10)]
     for digit, path in enumerate(paths):
@@ -102,42 +108,11 @@ def test_it_learns_words_and_puts_them_to_use(tmp_path):
     assert alone[0][1] == pytest.approx(found[4][1], rel=1e-5)
 
 
-def test_strings_are_words_of_one_speaker_with_pauses(monkeypatch):
-    monkeypatch.setattr(_examples, "_PAUSE", 0.01)
-    recordings = small()
-    source = StringSource(recordings, FrontEnd(RATE, 10, 3), range(30), 4, 5, seed=2)
-    counts = set()
-    for step in range(12):
-        batch = source[step]
-        again = source[step]
-        np.testing.assert_array_equal(batch.xs, again.xs)
-        (count,) = set(batch.label_lengths.tolist())
-        counts.add(count)
-        assert batch.labels.shape == (4, 5)
-        assert batch.labels[:count].min() >= 1
-        assert not batch.labels[count:].any()
-        for labels, length in zip(batch.labels.T, batch.lengths, strict=True):
-            sizes = [
-                sum(e.size for label in labels[:count] for e in by[label])
-                for by in by_speaker(recordings)
-            ]
-            steps = [size / RATE / 0.03 for size in sizes]
-            assert any(n - 1 < length < n + 3 for n in steps)
-    assert counts == {1, 2, 3, 4}
-
-
-def by_speaker(recordings):
-    """For each training speaker, label number -> the one recording of it."""
-    for speaker in ("speaker0", "speaker1", "speaker2"):
-        own = [e for e in recordings.entries if e.speaker == speaker]
-        yield {int(e.label) + 1: [e] for e in own}
-
-
 def test_it_learns_strings_and_writes_them_down(tmp_path):
     task = speech(mode="ctc", **{**FEW, "hidden": 24, "batch_size": 16}, words=2, dropout_rate=0.0)
     params = trained(task, 150, 2e-2)
     scores = task.evaluate(params)
-    assert scores["label_error_rate"] < 0.75 < task.baselines["saying nothing"]
+    assert scores["label_error_rate"] < 0.75 < task.baselines["empty string"]
     assert 0.05 < scores["exact"] <= 1
     samples = [small().samples(10 + digit) for digit in (7, 3)]  # words of training
     write_wav(tmp_path / "t.wav", np.concatenate(samples), RATE)
@@ -154,7 +129,8 @@ def test_cost_of_strings_by_every_alignment():
     model = rnnjax.scenarios.many_to_many(
         rnnjax.lstm(6), rnnjax.scenarios.dropout(nn.Dense(11), 0.3)
     )
-    probs = np.asarray(jax.nn.softmax(model.apply(params, jnp.asarray(batch.xs, float))[1]))
+    logits = jax.jit(model.apply)(params, jnp.asarray(batch.xs, float))[1]
+    probs = np.asarray(jax.nn.softmax(logits))
     costs = []
     for b, n in enumerate(few):
         label = batch.labels[0, b]
@@ -164,14 +140,14 @@ def test_cost_of_strings_by_every_alignment():
                 path = [label if first <= t <= last else 0 for t in range(n)]
                 total += np.prod([probs[t, b, k] for t, k in enumerate(path)])
         costs.append(-np.log(total))
-    cost = float(task.loss(params, None, batch, None)[0])
+    cost = float(jax.jit(task.loss)(params, None, batch, None)[0])
     assert cost == pytest.approx(np.mean(costs), rel=1e-4)
 
 
 def test_blanks_cover_one_band_and_one_stretch():
     xs = jnp.ones((40, 200, 2 * 10))
     lengths = jnp.arange(200) % 40 + 1
-    found = np.asarray(blanked(jax.random.key(0), xs, lengths, 10))
+    found = np.asarray(augment(jax.random.key(0), xs, lengths, 10))
     assert set(np.unique(found)) == {0, 1}
     for b in range(200):
         gone = found[:, b] == 0
@@ -190,21 +166,23 @@ def test_blanks_cover_one_band_and_one_stretch():
 
 def test_blanks_and_dropout_are_for_training_with_a_key():
     batch = speech(**FEW).batches(0)[0]
-    for options in ({"blanks": False}, {"dropout_rate": 0.0}):
+    for options in ({"spec_augment": False}, {"dropout_rate": 0.0}):
         task = speech(**FEW, **options)
         params = task.init(jax.random.key(0))
-        costs = {float(task.loss(params, None, batch, key)[0]) for key in (None, None)}
-        costs |= {float(task.loss(params, None, batch, jax.random.key(k))[0]) for k in (1, 2)}
+        loss = jax.jit(task.loss)
+        costs = {float(loss(params, None, batch, key)[0]) for key in (None, None)}
+        costs |= {float(loss(params, None, batch, jax.random.key(k))[0]) for k in (1, 2)}
         assert len(costs) == 3
-    plain = speech(**FEW, blanks=False, dropout_rate=0.0)
-    keyed = [float(plain.loss(params, None, batch, key)[0]) for key in (None, jax.random.key(1))]
+    plain = speech(**FEW, spec_augment=False, dropout_rate=0.0)
+    loss = jax.jit(plain.loss)
+    keyed = [float(loss(params, None, batch, key)[0]) for key in (None, jax.random.key(1))]
     assert keyed[0] == pytest.approx(keyed[1], rel=1e-6)
 
 
 def test_a_folder_of_files(tmp_path):
     task = speech(data=flat(tmp_path), held_out="theo", **FEW)
     params = task.init(jax.random.key(0))
-    assert task.baselines["commonest word"] == 0.5
+    assert task.baselines["most frequent word"] == 0.5
     assert task.evaluate(params)["accuracy"] in [k / 14 for k in range(15)]
     assert task.batches(0)[0].labels.max() <= 1
 
@@ -220,7 +198,7 @@ def test_the_commonest_word_is_that_of_training():
 @pytest.mark.parametrize(("mode", "name"), [("word", "classify"), ("ctc", "transcribe")])
 def test_no_files(mode, name):
     task = speech(**FEW, mode=mode)
-    with pytest.raises(ValueError, match="no files to read: expected the path of a WAV file"):
+    with pytest.raises(ValueError, match="no files to read: expected the path of one WAV file"):
         task.infer[name](task.init(jax.random.key(0)), [])
 
 

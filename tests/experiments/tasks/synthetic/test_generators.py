@@ -126,7 +126,7 @@ def test_temporal_order_names_what_was_shown(variant, marks):
         if (variant, marks) == ("hochreiter_1997", 2):  # at 10-20 and 50-60 of 100
             assert 5 <= places[0] <= 10
             assert 25 <= places[1] <= 30
-    assert task.baselines["guess"] == 1 / 2**marks
+    assert task.baselines["chance"] == 1 / 2**marks
 
 
 def test_delayed_xor_is_of_two_marked_bits():

@@ -9,8 +9,8 @@ import pytest
 from learning import trained
 
 import rnnjax
+from rnnjax.experiments.data.text import open_corpus
 from rnnjax.experiments.tasks.text import language, language_model
-from rnnjax.experiments.tasks.text._corpus import open_corpus
 from rnnjax.experiments.tasks.text._language_model import initial_carry
 
 TEXT = "one sea, two sea. " * 60

@@ -4,14 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from data_files import write_reviews
 from learning import trained
-from test_review_batches import write_reviews
 
 import rnnjax
+from rnnjax.experiments.data.text import _review_data, character_ngrams, distinct_words, fold_split
 from rnnjax.experiments.tasks import sentiment
-from rnnjax.experiments.tasks.text._spelling import spelled
-from rnnjax.experiments.tasks.text._split import fold_of
-from rnnjax.experiments.tasks.text._word_features import WordFeatures, distinct_words
+from rnnjax.experiments.tasks.text._review_model import WordFeatures
 
 SMALL = {"hidden": 4, "embedding": 5, "subwords": 50, "batch_size": 8, "folds": 5}
 NO_DROPOUT = {"dropout_rate": 0.0, "embedding_dropout": 0.0, "word_dropout": 0.0}
@@ -27,7 +26,7 @@ def made(folder, **options):
 
 
 def words(buckets):
-    spelling = spelled(["", "dull", "fun", "dully"], buckets)
+    spelling = character_ngrams(["", "dull", "fun", "dully"], buckets)
     return distinct_words([np.array([1, 2, 0]), np.array([3])], 3, spelling, sizes=[4])[0]
 
 
@@ -37,7 +36,7 @@ def test_features_of_a_word_are_its_own_and_those_of_its_spelling():
     found = module.apply(params, batch)
     own, grams = (params["params"][name]["embedding"] for name in ("words", "grams"))
     for (t, b), entry, word in (((0, 0), 1, "dull"), ((1, 0), 2, "fun"), ((0, 1), 0, "dully")):
-        numbers = [n for n in spelled([word], 40)[0] if n]
+        numbers = [n for n in character_ngrams([word], 40)[0] if n]
         expected = own[entry] + 2 * jnp.mean(grams[jnp.array(numbers)], axis=0)
         np.testing.assert_allclose(found[t, b], expected, rtol=1e-12)
     np.testing.assert_allclose(found[2, 0], own[0], rtol=1e-12)  # <unk> has no spelling
@@ -93,7 +92,8 @@ def test_loss_by_hand(folder, options):
     assert float(metrics["accuracy"]) == pytest.approx(np.mean(right), rel=1e-6)
 
 
-def test_learns_and_puts_what_it_learnt_to_use(folder):
+def test_learns_and_puts_what_it_learnt_to_use(folder, monkeypatch):
+    monkeypatch.setattr(_review_data, "bucket_sizes", lambda lengths: [int(max(lengths))])
     task = made(folder, word_dropout=0.2, dropout_rate=0.2)
     params = trained(task, 40, 2e-2, dropout=True)
     texts = [
@@ -101,7 +101,7 @@ def test_learns_and_puts_what_it_learnt_to_use(folder):
         for name in ("neg", "pos")
         for line in folder.joinpath(f"rt.{name}").read_text().split("\n")
     ]
-    held_out = [texts[k] for k in fold_of(np.repeat([0, 1], 30), 0, 5).test]
+    held_out = [texts[k] for k in fold_split(np.repeat([0, 1], 30), 0, 5).test]
     found = task.infer["classify"](params, [text for text, _ in held_out])
     right = [label == name for (label, _), (_, name) in zip(found, held_out, strict=True)]
     scores = task.evaluate(params)
@@ -124,7 +124,7 @@ def test_learns_and_puts_what_it_learnt_to_use(folder):
 def test_baselines_and_recipe(folder):
     task = made(folder)
     assert task.baselines == {
-        "commonest class": 0.5,
+        "most frequent class": 0.5,
         "naive Bayes": 1.0,
         "naive Bayes, word pairs": 1.0,
     }

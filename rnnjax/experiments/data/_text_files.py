@@ -1,0 +1,129 @@
+"""Text files: lines with random access, blocks of running text, and decoding errors."""
+
+import codecs
+import io
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+_BLOCK = 1 << 18  # bytes read at once
+
+
+class Lines:
+    """The lines of a file that are not blank; `lines[i]` reads one from disk."""
+
+    def __init__(self, path: Path, encoding: str, starts: array, numbers: array) -> None:
+        self.path, self.encoding = path, encoding
+        self._starts, self._numbers = starts, numbers
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, index: int, /) -> str:
+        with open(self.path, "rb") as file:
+            file.seek(self._starts[index])
+            raw = file.readline()
+        return decode(raw, self.encoding, f"{self.path}, line {self._numbers[index]}").strip()
+
+
+def open_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
+    """Random access to the lines of a text file; blank ones are skipped.
+
+    Only the offset of each line is kept in memory. Every line is decoded once on opening, so that
+    a bad one is found before it is needed.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: an empty file, or a line that is not in the encoding.
+
+    Example:
+      >>> import pathlib, tempfile
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "rt.pos"
+      >>> _ = path.write_bytes("a delight .\\n\\nna\\xefve , but fun .\\n".encode("latin-1"))
+      >>> lines = open_lines(path, "latin-1")
+      >>> len(lines), lines[1]
+      (2, 'naïve , but fun .')
+    """
+    path = Path(path)
+    starts, numbers, start = array("q"), array("q"), 0
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if decode(raw, encoding, f"{path}, line {number}").strip():
+                starts.append(start)
+                numbers.append(number)
+            start += len(raw)
+    if not starts:
+        raise ValueError(f"{path} is empty: expected a text on each line")
+    return Lines(path, encoding, starts, numbers)
+
+
+def stripped_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
+    """The lines of a file as `(location, text)`; the location is for error messages.
+
+    Blank lines are skipped; the byte order mark, line ends and surrounding spaces are removed;
+    tabs are kept.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a line that is not in the encoding.
+    """
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, start=1):
+            where = f"{path}, line {number}"
+            if line := decode(raw, encoding, where).strip("\ufeff\r\n "):
+                yield where, line
+
+
+def read_blocks(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
+    """The text of a file, one block at a time, with every line end as a newline.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: an empty file, or one that is not in the encoding; the error gives the line.
+    """
+    check_encoding(encoding)
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), True)
+    line, empty = 1, True
+    with open(path, "rb") as file:
+        while True:
+            raw = file.read(_BLOCK)
+            try:
+                text = decoder.decode(raw, final=not raw)
+            except UnicodeDecodeError as error:
+                line += error.object[: error.start].count(b"\n")
+                raise ValueError(
+                    f"{path}, line {line}: {_not_in(encoding, error.object[error.start])}"
+                ) from None
+            if text:
+                empty = False
+                line += text.count("\n")
+                yield text
+            if not raw:
+                break
+    if empty:
+        raise ValueError(f"{path} is empty: expected a text")
+
+
+def decode(raw: bytes, encoding: str, where: object = None) -> str:
+    """`raw` as text; the error begins with the location `where`, if there is one."""
+    check_encoding(encoding)
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        message = _not_in(encoding, raw[error.start], f" at position {error.start + 1}")
+        raise ValueError(message if where is None else f"{where}: {message}") from None
+
+
+def check_encoding(encoding: str) -> None:
+    """Raise ValueError if Python has no such encoding."""
+    try:
+        "a".encode(encoding)
+    except LookupError:
+        raise ValueError(f"encoding {encoding!r} is not known: try 'utf-8' or 'latin-1'") from None
+
+
+def _not_in(encoding: str, byte: int, position: str = "") -> str:
+    return (
+        f"not {encoding}: byte {byte:#04x}{position}. Give the file's encoding, for example "
+        "encoding='latin-1'"
+    )

@@ -1,0 +1,7 @@
+"""Images: IDX files, handwritten digits, and pictures at a given size."""
+
+from rnnjax.experiments.data.images._digits import Digits, Images, digits, mnist
+from rnnjax.experiments.data.images._idx import read_idx
+from rnnjax.experiments.data.images._pictures import as_picture, read_image
+
+__all__ = ["Digits", "Images", "as_picture", "digits", "mnist", "read_idx", "read_image"]

@@ -1,0 +1,67 @@
+"""Pictures at a given size, from files or arrays."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnjax._extras import optional
+
+
+def read_image(path: str | Path, side: int) -> np.ndarray:
+    """Read a picture, crop its centre square and resize it, in RGB.
+
+    Args:
+      path: a file in any format that Pillow reads.
+      side: height and width in pixels.
+
+    Returns:
+      `[side, side, 3]` uint8.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ImportError: Pillow is not installed.
+      ValueError: not a picture, or a damaged one.
+    """
+    image, operations = optional("PIL.Image"), optional("PIL.ImageOps")
+    try:
+        with image.open(path) as opened:
+            opened.draft("RGB", (2 * side, 2 * side))  # decode a JPEG at a reduced size
+            upright = operations.exif_transpose(opened).convert("RGB")
+            return np.asarray(operations.fit(upright, (side, side), image.Resampling.BICUBIC))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no picture {path}") from None
+    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: this picture cannot be read: {error}") from None
+
+
+def as_picture(picture: Any, side: int) -> np.ndarray:
+    """Convert a file or an array to a picture `[side, side, 3]` of uint8.
+
+    Args:
+      picture: a path, or an array `[h, w, 3]` or `[h, w]` of uint8, or of floats in [0, 1].
+      side: height and width in pixels.
+
+    Raises:
+      FileNotFoundError, ValueError: as `read_image`.
+      ValueError: an array of another shape or range.
+    """
+    if isinstance(picture, str | Path):
+        return read_image(picture, side)
+    array = np.asarray(picture)
+    if array.ndim == 2:
+        array = np.repeat(array[:, :, None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ValueError(f"expected a picture [height, width, 3] or a file, got {array.shape}")
+    if array.dtype != np.uint8:
+        if not (np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                f"expected uint8 from 0 to 255 or floats from 0 to 1, got {array.dtype} from "
+                f"{array.min()} to {array.max()}"
+            )
+        array = np.round(255 * array).astype(np.uint8)
+    if array.shape[:2] == (side, side):
+        return array
+    image, operations = optional("PIL.Image"), optional("PIL.ImageOps")
+    fitted = operations.fit(image.fromarray(array), (side, side), image.Resampling.BICUBIC)
+    return np.asarray(fitted)

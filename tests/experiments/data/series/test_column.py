@@ -1,0 +1,102 @@
+"""A column of numbers from a file: which one, what a bad cell says, and the copy on disk."""
+
+import re
+
+import numpy as np
+import pytest
+
+from rnnjax.experiments.data.series import _column, read_column
+
+TABLE = "date,high,note,low\n2020-01-01,1.5,a,-2\n2020-01-02,2e3,7,3\n"
+
+
+def written(folder, content, name="t.csv"):
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_named_column_or_the_last_with_numbers(tmp_path):
+    path = written(tmp_path, TABLE)
+    assert read_column(path, "high").values.tolist() == [1.5, 2000.0]
+    assert read_column(path) == ("low", pytest.approx([-2.0, 3.0]))
+    text_last = written(tmp_path, "a,b\n1,x\n2,3\n", "u.csv")
+    assert read_column(text_last).name == "a"
+
+
+def test_other_kinds_of_table(tmp_path):
+    rows = '{"t": 1, "x": 2.5}\n{"t": 2, "x": "3"}\n'
+    assert read_column(written(tmp_path, rows, "t.jsonl")).values.tolist() == [2.5, 3.0]
+    tabs = written(tmp_path, "t\tx\n1\t4\n", "t.tsv")
+    assert read_column(tabs, "x").values.tolist() == [4.0]
+    semicolons = written(tmp_path, "t;x\n1;5.5\n", "s.csv")
+    assert read_column(semicolons).values.tolist() == [5.5]
+
+
+@pytest.mark.parametrize(
+    ("content", "column", "message"),
+    [
+        (TABLE, "hihg", "line 1: no column 'hihg' in .* did you mean 'high'"),
+        (TABLE, "note", "line 2, column 'note': expected a number such as 3.14, got 'a'"),
+        ("x\n1\n\n2,5\n", "x", r"line 4: expected 1 fields \(x\), got 2"),
+        ('x\n1\n"2,5"\n', "x", "line 3, column 'x': expected a number such as 3.14, got '2,5'"),
+        ("x,y\n1,2\n,3\n", "x", "line 3, column 'x': no value, ''; missing='previous'"),
+        ("x\n1\nNaN\n", "x", "line 3, column 'x': no value, 'NaN'"),
+        ("x\n1\n-inf\n", "x", "line 3, column 'x': expected a finite number, got '-inf'"),
+        ("x,y\na,b\n", None, "line 2: expected a number in one of the columns"),
+        ("x,y\n", None, "has no rows after its header"),
+        ("x,y\n", "y", "has no rows after its header"),
+        ("", "x", "is empty"),
+    ],
+)
+def test_bad_files_say_where_and_what(tmp_path, content, column, message):
+    path = written(tmp_path, content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_column(path, column)
+    assert str(path) in str(caught.value)
+
+
+def test_json_that_is_no_number(tmp_path):
+    path = written(tmp_path, '{"x": 1}\n{"x": true}\n', "t.jsonl")
+    with pytest.raises(ValueError, match=r"line 2, column 'x': expected a number.*True"):
+        read_column(path, "x")
+
+
+def test_missing_values_repeat_what_was_known(tmp_path):
+    path = written(tmp_path, "t,x\n1,5\n2,\n3,NA\n4,7\n5,null\n")
+    assert read_column(path, "x", missing="previous").values.tolist() == [5, 5, 5, 7, 7]
+    first = written(tmp_path, "t,x\n1,?\n2,3\n", "u.csv")
+    with pytest.raises(
+        ValueError, match="line 2, column 'x': no value, '\\?', and no value before"
+    ):
+        read_column(first, "x", missing="previous")
+    with pytest.raises(ValueError, match="did you mean 'previous'"):
+        read_column(path, "x", missing="previus")
+
+
+def test_a_large_file_is_read_once_and_mapped(tmp_path, monkeypatch):
+    monkeypatch.setattr(_column, "LARGE", 1)
+    monkeypatch.setattr(_column, "_CHUNK", 3)
+    numbers = np.random.default_rng(0).normal(size=10)
+    path = written(tmp_path, "x\n" + "\n".join(map(repr, numbers.tolist())) + "\n")
+    cache = tmp_path / "cache"
+    values = read_column(path, "x", cache=cache).values
+    assert isinstance(values, np.memmap)
+    np.testing.assert_array_equal(values, numbers)
+
+    scan = _column.read_rows
+    monkeypatch.setattr(_column, "read_rows", None)  # a second reading would call it
+    np.testing.assert_array_equal(read_column(path, "x", cache=cache).values, numbers)
+    monkeypatch.setattr(_column, "read_rows", scan)
+    path.write_text("x\n1\n2\n")
+    assert read_column(path, "x", cache=cache).values.tolist() == [1, 2]
+
+
+def test_a_bad_large_file_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(_column, "LARGE", 1)
+    monkeypatch.setattr(_column, "_CHUNK", 2)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    path = written(tmp_path, "x\n1\n2\n3\nfour\n")
+    with pytest.raises(ValueError, match=re.escape("line 5, column 'x'")):
+        read_column(path, "x")
+    assert list((tmp_path / "home" / "rnnjax").iterdir()) == []
