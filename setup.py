@@ -9,6 +9,7 @@ RNNJAX_NATIVE_FLAGS adds flags for the compiler, such as those of a sanitizer.
 import os
 import platform
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -54,12 +55,11 @@ class BuildKernels(build_ext):
                 extra_postargs=[*common, *flags],
             )
 
-        objects = compile_to_object("ffi", [], "ffi") + compile_to_object("team", [], "team")
-        objects += compile_to_object("kernels", [], "kernels_portable")
+        jobs = [("kernels", [], "kernels_portable"), ("ffi", [], "ffi"), ("team", [], "team")]
         for name, flags in X86.items() if x86 else ():
-            objects += compile_to_object(
-                "kernels", [*flags, f"-DRNNJAX_ISA={name}"], f"kernels_{name}"
-            )
+            jobs.insert(0, ("kernels", [*flags, f"-DRNNJAX_ISA={name}"], f"kernels_{name}"))
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # each runs one compiler
+            objects = sum(threads.map(compile_to_object, *zip(*jobs)), [])
         path = self.get_ext_fullpath(ext.name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.compiler.link_shared_object(

@@ -103,7 +103,7 @@ def test_comparison_continues_after_a_cell_diverges(tmp_path, monkeypatch, capsy
         return measure(name, *rest)
 
     monkeypatch.setattr(_compare, "train_and_measure", diverging)
-    flags = ["--cells", "vanilla,identity", "--steps", "3", "--hidden", "2", "--out", str(tmp_path)]
+    flags = ["--cells", "vanilla,identity_rnn", "--steps", "3", "--hidden", "2", "--out", str(tmp_path)]
     assert run_here(["compare", "--task", "delayed_xor", *flags]) == 1
     printed, errors = capsys.readouterr()
     line = "vanilla (tanh): diverged: step 3: the cost holds NaN or Inf (cost nan)"
@@ -127,7 +127,7 @@ def test_an_error_during_training_is_one_line(tmp_path, monkeypatch, capsys):
 
 
 def test_ctrl_c_keeps_the_finished_cells(tmp_path):
-    cells = ("--cells", "identity,lstm", "--quick", "--steps", 1000)
+    cells = ("--cells", "identity_rnn,lstm", "--quick", "--steps", 1000)
     process = subprocess.Popen(
         command("compare", *cells, "--out", tmp_path),
         stdout=subprocess.PIPE,
