@@ -59,7 +59,8 @@ class BuildKernels(build_ext):
         for name, flags in X86.items() if x86 else ():
             jobs.insert(0, ("kernels", [*flags, f"-DRNNJAX_ISA={name}"], f"kernels_{name}"))
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # each runs one compiler
-            objects = sum(threads.map(compile_to_object, *zip(*jobs)), [])
+            made = threads.map(lambda job: compile_to_object(*job), jobs)
+            objects = [path for paths in made for path in paths]
         path = self.get_ext_fullpath(ext.name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.compiler.link_shared_object(

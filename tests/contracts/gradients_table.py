@@ -34,7 +34,6 @@ GRADIENTS: dict[str, Gradient] = {
 }
 METHODS: dict[str, Method] = {
     "sequential": Method(sequential(), lambda base: True),
-    "sequential_hoist": Method(sequential(hoist=True, unroll=2), lambda base: True),
     "native": Method(
         native(), lambda base: base in (None, bptt()), r"native\(\) cannot run this.*autodiff|clip"
     ),

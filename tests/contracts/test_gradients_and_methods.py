@@ -24,7 +24,7 @@ from problems import (
 from rnnjax import autodiff, sequential, unroll
 from rnnjax.methods import AVAILABILITY, explain
 
-FLAGS = {"plain": {}, "flags": {"lengths": RAGGED, "resets": RESETS}}
+FLAGS = {"lengths": RAGGED, "resets": RESETS}
 CELLS = ("lstm", "gru_after", "stack_of_two", "lru", "users_own")
 K = 2  # steps in a chunk of the truncated gradients of the table
 
@@ -79,7 +79,7 @@ def choose(flag, a, b):
 
 
 @functools.cache
-def reference(name, gradient, reverse, flags):
+def reference(name, gradient, reverse):
     cell, params, xs, carry, _ = problem(name)
     like = GRADIENTS[gradient].like
     if like is None:
@@ -88,7 +88,7 @@ def reference(name, gradient, reverse, flags):
         if cell.rule is None:
             like = autodiff()
         run = gradient_of(cell, gradient=like, method=sequential(), reverse=reverse)
-    return eagerly(run)(Point(params, xs, carry), **FLAGS[flags])
+    return eagerly(run)(Point(params, xs, carry), **FLAGS)
 
 
 def serves(name, gradient, method):
@@ -110,12 +110,11 @@ def needs(method):
         pytest.skip(missing)
 
 
-@pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("name", CELLS)
-def test_a_pair_agrees_or_is_refused(name, gradient, method, reverse, flags):
+def test_a_pair_agrees_or_is_refused(name, gradient, method, reverse):
     needs(method)
     cell, params, xs, carry, _ = problem(name)
     options = {
@@ -127,10 +126,10 @@ def test_a_pair_agrees_or_is_refused(name, gradient, method, reverse, flags):
     if not serves(name, gradient, method):
         pattern = r"cannot run this|needs a cell with a hand-derived rule"
         with pytest.raises(ValueError, match=pattern):
-            run(Point(params, xs, carry), **FLAGS[flags])
+            run(Point(params, xs, carry), **FLAGS)
         return
-    got = run(Point(params, xs, carry), **FLAGS[flags])
-    assert_close(got, reference(name, gradient, reverse, flags))
+    got = run(Point(params, xs, carry), **FLAGS)
+    assert_close(got, reference(name, gradient, reverse))
 
 
 @pytest.mark.parametrize("gradient", ["checkpointed_2", "truncated"])

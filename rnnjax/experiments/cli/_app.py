@@ -117,7 +117,8 @@ def compare(
         str, typer.Option(help="Task to train them on; rnnjax tasks lists all.")
     ] = "digits",
     cells: Annotated[
-        str, typer.Option(help="Comma-separated: vanilla, irnn, identity_rnn, lstm_1997, lstm, gru.")
+        str,
+        typer.Option(help="Comma-separated names of cells, of those that the default lists."),
     ] = "vanilla,irnn,identity_rnn,lstm_1997,lstm,gru",
     hidden: Annotated[
         int | None,

@@ -103,7 +103,16 @@ def test_comparison_continues_after_a_cell_diverges(tmp_path, monkeypatch, capsy
         return measure(name, *rest)
 
     monkeypatch.setattr(_compare, "train_and_measure", diverging)
-    flags = ["--cells", "vanilla,identity_rnn", "--steps", "3", "--hidden", "2", "--out", str(tmp_path)]
+    flags = [
+        "--cells",
+        "vanilla,identity_rnn",
+        "--steps",
+        "3",
+        "--hidden",
+        "2",
+        "--out",
+        str(tmp_path),
+    ]
     assert run_here(["compare", "--task", "delayed_xor", *flags]) == 1
     printed, errors = capsys.readouterr()
     line = "vanilla (tanh): diverged: step 3: the cost holds NaN or Inf (cost nan)"
