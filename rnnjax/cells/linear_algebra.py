@@ -145,9 +145,14 @@ def sum_convolved(xs: Array, deltas: Array, kernel: tuple[int, ...]) -> Array:
 
 def _convolve(x: Array, w: Array, padding: list[tuple[int, int]]) -> Array:
     y = jax.lax.conv_general_dilated(
-        _as_batch(x), w, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        _as_batch(x),
+        w,
+        (1, 1),
+        padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        preferred_element_type=_wide(x),
     )
-    return y.reshape(*x.shape[:-1], w.shape[-1])
+    return y.astype(x.dtype).reshape(*x.shape[:-1], w.shape[-1])
 
 
 def _as_batch(x: Array) -> Array:

@@ -16,6 +16,7 @@ class Row(NamedTuple):
     inputs: Any = D  # features, as `Cell.init` takes them
     random: bool = False  # has training-time randomness, asked for by a key
     true_gradient: bool = True  # False: gradients are cut on purpose
+    noise: float = 0.3  # on the params; less where many of them add up
 
 
 def with_doubled_output(step):
@@ -79,7 +80,7 @@ ROWS: dict[str, Row] = {
     "ctrnn_rate": Row(
         rnnjax.ctrnn(H, leak="rate", learn_tau=True, noise=0.2), inputs=(D, ()), random=True
     ),
-    "conv_lstm": Row(rnnjax.conv_lstm(2, (3, 4)), inputs=(3, 4, 2)),
+    "conv_lstm": Row(rnnjax.conv_lstm(2, (3, 4)), inputs=(3, 4, 2), noise=0.1),
     "min_gru": Row(rnnjax.min_gru(H)),
     "min_gru_positive": Row(rnnjax.min_gru(H, "positive")),
     "lru": Row(rnnjax.lru(H)),

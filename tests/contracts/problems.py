@@ -83,7 +83,7 @@ def at(tree, *index):
 @functools.cache
 def problem(name: str) -> Problem:
     row = ROWS[name]
-    params = noisy(1, row.cell.init(jax.random.key(7), row.inputs))
+    params = noisy(1, row.cell.init(jax.random.key(7), row.inputs), row.noise)
     xs = draw(2, row.inputs, T, B)
     carry = noisy(3, row.cell.initial_carry(params, (B,)), 0.5)
     return Problem(row.cell, params, xs, carry, jax.random.key(8))
