@@ -22,6 +22,7 @@ def method(request, stand_in):
     return native()
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
     ("batch", "lengths"), [((), 4), ((2, 2), [[T, 0], [1, 4]]), ((0,), [])], ids=["0", "2", "empty"]
 )
@@ -34,6 +35,7 @@ def test_no_steps(method):
     assert_same(method, CELL, problem(CELL, steps=0))
 
 
+@pytest.mark.usefixtures("eager")
 def test_inputs_of_another_precision(method):
     params, carry, xs = problem(CELL)
     assert_same(method, CELL, (params, carry, xs.astype(jnp.float32)), lengths=RAGGED)
@@ -49,6 +51,7 @@ def test_lengths_beyond_the_end_that_are_traced(method):
     assert_close(jax.jit(last)(RAGGED + jnp.array([2, 0, 0, 0])), last(RAGGED))
 
 
+@pytest.mark.usefixtures("eager")
 def test_second_derivatives(method):
     """Reverse over reverse, and forward over reverse along all arguments at once."""
     point = problem(CELL)
