@@ -22,7 +22,6 @@ def method(request, stand_in):
     return native()
 
 
-@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
     ("batch", "lengths"), [((), 4), ((2, 2), [[T, 0], [1, 4]]), ((0,), [])], ids=["0", "2", "empty"]
 )
