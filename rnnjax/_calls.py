@@ -1,5 +1,6 @@
-"""Factories that are cached, and remember the call that made what they return."""
+"""Factories that are cached, and values that print as the call that makes them."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -24,6 +25,23 @@ class Call(NamedTuple):
         parts = [_text(value) for value in self.positional]
         parts += [f"{name}={_text(value)}" for name, value in self.keywords]
         return f"{self.name}({', '.join(parts)})"
+
+
+class Value:
+    """A frozen dataclass that prints as the call that makes it: `truncated(20)`.
+
+    Its fields are the arguments of the factory, in order, keyword-only ones included, and `name`
+    is the factory's name. Use with `dataclass(frozen=True, repr=False)`.
+    """
+
+    def __repr__(self) -> str:
+        fields = [f for f in dataclasses.fields(self) if f.init]  # pyright: ignore
+        given = [(f, getattr(self, f.name)) for f in fields]
+        keywords = tuple((f.name, v) for f, v in given if f.kw_only and v != f.default)
+        positional = [(f, v) for f, v in given if not f.kw_only]
+        while positional and positional[-1][1] == positional[-1][0].default:
+            positional.pop()
+        return str(Call(self.name, tuple(v for _, v in positional), keywords))  # pyright: ignore
 
 
 def _text(value: Any) -> str:

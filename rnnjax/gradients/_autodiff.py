@@ -3,16 +3,17 @@
 from dataclasses import dataclass, field
 from functools import partial
 
+from rnnjax._calls import Value
 from rnnjax._execution import BaseGradient, Loop, Run
 from rnnjax._types import Carry, Cell, Params, PyTree
 
 
-@dataclass(frozen=True)
-class Autodiff:
+@dataclass(frozen=True, repr=False)
+class Autodiff(Value):
     """The value made by `autodiff()`."""
 
-    name: str = field(default="autodiff", init=False, repr=False)
-    clip: None = field(default=None, init=False, repr=False)
+    name: str = field(default="autodiff", init=False)
+    clip: None = field(default=None, init=False)
 
     @property
     def base(self) -> "Autodiff":

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from rnnjax._calls import Value
 from rnnjax._execution import BaseGradient, Loop, Run
 from rnnjax._reverse_only import reverse_only
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Step
@@ -15,12 +16,12 @@ def _no_clip(delta: Array) -> Array:
     return delta
 
 
-@dataclass(frozen=True)
-class BPTT:
+@dataclass(frozen=True, repr=False)
+class BPTT(Value):
     """The value made by `bptt()`."""
 
-    clip: Clip | None = None
-    name: str = field(default="bptt", init=False, repr=False)
+    clip: Clip | None = field(default=None, kw_only=True)
+    name: str = field(default="bptt", init=False)
 
     @property
     def base(self) -> "BPTT":
@@ -82,7 +83,7 @@ def bptt(clip: Clip | None = None) -> BaseGradient:
       Werbos (1990), Backpropagation through time: what it does and how to do it, Proc. IEEE 78.
       Graves (2013), arXiv 1308.0850, for clipping inside the loop.
     """
-    return BPTT(clip)
+    return BPTT(clip=clip)
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,19 @@ from dataclasses import dataclass, field
 
 import jax
 
+from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
 from rnnjax._execution import BaseGradient, Gradient, Run
 from rnnjax.gradients._pieces import in_pieces
 
 
-@dataclass(frozen=True)
-class Checkpointed:
+@dataclass(frozen=True, repr=False)
+class Checkpointed(Value):
     """The value made by `checkpointed(k, base)`."""
 
     k: int | None = None
     inner: Gradient | None = None
-    name: str = field(default="checkpointed", init=False, repr=False)
+    name: str = field(default="checkpointed", init=False)
 
     @property
     def base(self) -> BaseGradient | None:

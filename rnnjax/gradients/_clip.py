@@ -1,23 +1,26 @@
 """What `bptt(clip=...)` does to the error δ_t inside the backward loop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 
+from rnnjax._calls import Value
 from rnnjax._types import Array, Clip
 
 
-@dataclass(frozen=True)
-class _ByValue:
+@dataclass(frozen=True, repr=False)
+class _ByValue(Value):
     limit: float
+    name: str = field(default="clip_by_value", init=False)
 
     def __call__(self, delta: Array) -> Array:
         return jnp.clip(delta, -self.limit, self.limit)
 
 
-@dataclass(frozen=True)
-class _ByNorm:
+@dataclass(frozen=True, repr=False)
+class _ByNorm(Value):
     limit: float
+    name: str = field(default="clip_by_norm", init=False)
 
     def __call__(self, delta: Array) -> Array:
         squares = jnp.sum(delta * delta, axis=-1, keepdims=True)

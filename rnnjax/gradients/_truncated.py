@@ -4,18 +4,19 @@ from dataclasses import dataclass, field
 
 import jax
 
+from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
 from rnnjax._execution import BaseGradient, Gradient, Run
 from rnnjax.gradients._pieces import in_pieces
 
 
-@dataclass(frozen=True)
-class Truncated:
+@dataclass(frozen=True, repr=False)
+class Truncated(Value):
     """The value made by `truncated(k, base)`."""
 
     k: int
     inner: Gradient | None = None
-    name: str = field(default="truncated", init=False, repr=False)
+    name: str = field(default="truncated", init=False)
 
     @property
     def base(self) -> BaseGradient | None:

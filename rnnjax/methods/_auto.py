@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from rnnjax._calls import Value
 from rnnjax._execution import BaseGradient, Gradient, Method, Run, Sequence
 from rnnjax._types import Carry, Cell, Params, PyTree, known
 from rnnjax.methods._cudnn import cudnn
@@ -11,11 +12,11 @@ from rnnjax.methods._sequential import sequential
 from rnnjax.running import validate
 
 
-@dataclass(frozen=True)
-class Auto:
+@dataclass(frozen=True, repr=False)
+class Auto(Value):
     """The value made by `auto()`."""
 
-    name: str = field(default="auto", init=False, repr=False)
+    name: str = field(default="auto", init=False)
 
 
 class Considered(NamedTuple):

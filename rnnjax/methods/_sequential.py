@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
 from rnnjax._execution import BaseGradient, Method, Run, Sequence
 from rnnjax._types import Carry, Cell, Params, PyTree
@@ -9,13 +10,13 @@ from rnnjax.gradients import autodiff, bptt
 from rnnjax.running import Scan, final_carry, prepare
 
 
-@dataclass(frozen=True)
-class Sequential:
+@dataclass(frozen=True, repr=False)
+class Sequential(Value):
     """The value made by `sequential()`."""
 
-    unroll: int = 1
-    hoist: bool = False
-    name: str = field(default="sequential", init=False, repr=False)
+    unroll: int = field(default=1, kw_only=True)
+    hoist: bool = field(default=False, kw_only=True)
+    name: str = field(default="sequential", init=False)
 
     def refusal(
         self, cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
@@ -50,4 +51,4 @@ def sequential(*, unroll: int = 1, hoist: bool = False) -> Method:
     Raises:
       ValueError: unroll < 1.
     """
-    return Sequential(check_positive_int("unroll", unroll), hoist)
+    return Sequential(unroll=check_positive_int("unroll", unroll), hoist=hoist)

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -14,8 +15,16 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 import rnnjax
-from rnnjax import autodiff, bptt, native, sequential, unroll
-from rnnjax.methods import AVAILABILITY, _native_calls, explain, instruction_set
+from rnnjax import autodiff, native, sequential, unroll
+from rnnjax.methods import (
+    AVAILABILITY,
+    _fused,
+    _native,
+    _native_calls,
+    _native_library,
+    explain,
+    instruction_set,
+)
 
 CELLS = {
     "vanilla_tanh": rnnjax.vanilla,
@@ -50,18 +59,24 @@ needs_kernels = pytest.mark.skipif(
 
 
 def problem(name, shape, dtype=np.float64, seed=0):
-    """A cell, its params with no bias at zero, and everything that can come with xs."""
+    """A cell, params and a carry without zeros, and everything that can come with xs."""
     T, B, D, H = shape
     cell, rng = CELLS[name](H, dtype=dtype), np.random.default_rng(seed)
 
-    def noisy(leaf, scale):
-        return jnp.asarray(leaf + scale * rng.standard_normal(leaf.shape), dtype)
+    def drawn(leaf, scale):
+        return jnp.asarray(scale * rng.standard_normal(leaf.shape), dtype)
 
-    params = cell.init(jax.random.key(seed), max(D, 1))
-    params = params._replace(w_x=params.w_x[:D])
-    params = jax.tree.map(lambda leaf: noisy(leaf, 0.1), params)
-    xs = noisy(np.zeros((T, B, D)), 1.0)
-    carry = jax.tree.map(lambda leaf: noisy(leaf, 0.5), cell.initial_carry(params, (B,)))
+    def weight(leaf):
+        return drawn(leaf, 0.4 if leaf.ndim == 1 else 1 / max(leaf.shape[0], 1) ** 0.5)
+
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), max(D, 1)))
+    w_x = jax.ShapeDtypeStruct((D, params.w_x.shape[1]), dtype)
+    params = jax.tree.map(weight, params._replace(w_x=w_x))
+    carry = jax.eval_shape(lambda: cell.initial_carry(params, (B,)))
+    carry = jax.tree.map(
+        lambda leaf: jnp.asarray(0.5 * rng.standard_normal(leaf.shape), dtype), carry
+    )
+    xs = jnp.asarray(rng.standard_normal((T, B, D)), dtype)
     flags = {
         "lengths": jnp.asarray(rng.integers(0, T + 1, B)),
         "resets": jnp.asarray(rng.random((T, B)) < 0.2),
@@ -69,24 +84,37 @@ def problem(name, shape, dtype=np.float64, seed=0):
     return cell, params, xs, carry, flags
 
 
-def value_and_gradients(cell, params, xs, carry, method, reverse=False, **flags):
-    rng = np.random.default_rng(9)
-
-    def weights(leaf):
-        return jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype)
-
-    shapes = jax.eval_shape(lambda: unroll(cell, params, xs, carry=carry, method=sequential()))
-    directions = jax.tree.map(weights, shapes)
+@functools.cache
+def compiled(cell, method, reverse):
+    """The outputs and the gradients of a weighted sum of them, as a function of arrays."""
 
     @jax.jit
-    def run(params, xs, carry, directions, flags):
+    def run(params, xs, carry, flags, directions):
         def cost(params, xs, carry):
             out = unroll(cell, params, xs, carry=carry, method=method, reverse=reverse, **flags)
             return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, out, directions))), out
 
         return jax.grad(cost, (0, 1, 2), has_aux=True)(params, xs, carry)
 
-    return run(params, xs, carry, directions, flags)
+    return run
+
+
+def value_and_gradients(cell, params, xs, carry, method, reverse=False, **flags):
+    rng = np.random.default_rng(9)
+
+    def direction(leaf):
+        return jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype)
+
+    ys = jax.ShapeDtypeStruct((*xs.shape[:2], carry.h.shape[1]), xs.dtype)
+    directions = jax.tree.map(direction, (carry, ys))
+    return compiled(cell, method, reverse)(params, xs, carry, flags, directions)
+
+
+def by_the_portable_loop(cell, params, xs, carry, reverse=False, **flags):
+    """By one program, whatever the flags: without them all is valid and nothing restarts."""
+    T, B, _ = xs.shape
+    flags = {"lengths": jnp.full(B, T), "resets": jnp.zeros((T, B), bool), **flags}
+    return value_and_gradients(cell, params, xs, carry, sequential(), reverse, **flags)
 
 
 def worst(got, want):
@@ -101,41 +129,52 @@ def worst(got, want):
     return max(errors)
 
 
+def options_for(name, shape, flags):
+    """Either direction, with and without lengths and resets."""
+    rng = np.random.default_rng(sum(shape) + len(name))
+    chosen = {key: flags[key] for key in flags if rng.random() < 0.7}
+    return {"reverse": bool(rng.integers(2)), **chosen}
+
+
+@functools.cache
+def expected(name, shape):
+    cell, params, xs, carry, flags = problem(name, shape, seed=sum(shape))
+    options = options_for(name, shape, flags)
+    return value_and_gradients(cell, params, xs, carry, sequential(), **options)
+
+
 @needs_kernels
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", CELLS)
 def test_equals_the_portable_loop(name, shape):
+    check_a_shape(name, shape, expected(name, shape))
+
+
+def check_a_shape(name, shape, want):
     cell, params, xs, carry, flags = problem(name, shape, seed=sum(shape))
-    rng = np.random.default_rng(sum(shape) + len(name))
-    chosen = {key: flags[key] for key in flags if rng.random() < 0.7}
-    options = {"reverse": bool(rng.integers(2)), **chosen}
-    by_kernel, by_loop = (
-        value_and_gradients(cell, params, xs, carry, method, **options)
-        for method in (native(), sequential())
-    )
-    assert worst(by_kernel, by_loop) < 1e-12
+    options = options_for(name, shape, flags)
+    by_kernel = value_and_gradients(cell, params, xs, carry, native(), **options)
+    assert worst(by_kernel, want) < 1e-12
 
 
 @needs_kernels
-@pytest.mark.parametrize("flagged", [False, True], ids=["reverse", "lengths and resets"])
 @pytest.mark.parametrize("shape", LARGE.values(), ids=LARGE.keys())
 @pytest.mark.parametrize("name", CELLS)
-def test_equals_the_portable_loop_when_threads_share_the_work(name, shape, flagged):
+def test_equals_the_portable_loop_when_threads_share_the_work(name, shape):
     cell, params, xs, carry, flags = problem(name, shape)
-    params = jax.tree.map(lambda leaf: leaf / shape[-1] ** 0.5, params)  # away from chaos
-    flags = flags if flagged else {"reverse": True}
-    by_kernel, by_loop = (
-        value_and_gradients(cell, params, xs, carry, method, **flags)
-        for method in (native(), sequential())
-    )
-    assert worst(by_kernel, by_loop) < 1e-12
+    params = jax.tree.map(lambda leaf: leaf / 2, params)  # away from chaos
+    reverse = sum(shape) % 2 == len(name) % 2
+    for options in ({"reverse": reverse}, {"reverse": reverse, **flags}):
+        by_kernel = value_and_gradients(cell, params, xs, carry, native(), **options)
+        by_loop = by_the_portable_loop(cell, params, xs, carry, **options)
+        assert worst(by_kernel, by_loop) < 1e-12
 
 
 @needs_kernels
 @pytest.mark.parametrize("name", CELLS)
 def test_float32_is_within_2e_6_of_float64(name):
-    cell, _, xs, carry, _ = problem(name, (16, 9, 40, 256), np.float32)
-    params = cell.init(jax.random.key(0), 40)
+    cell, params, xs, carry, _ = problem(name, (16, 9, 40, 256), np.float32)
+    params = jax.tree.map(lambda leaf: leaf / 2, params)
     wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (params, xs, carry))
     got = value_and_gradients(cell, params, xs, carry, native())
     want = value_and_gradients(cell, *wide, sequential())
@@ -222,25 +261,62 @@ IN_AXES = {
 }
 
 
+@functools.cache
+def mapped_gradients(cell, method, axes):
+    grad = jax.value_and_grad(functools.partial(cost, cell, method), (0, 1, 2))
+    return jax.jit(jax.vmap(grad, axes))
+
+
+def stacked(each, axis):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis), *each)
+
+
 @needs_kernels
-@pytest.mark.parametrize("axes", IN_AXES.values(), ids=IN_AXES.keys())
 @pytest.mark.parametrize("name", ["lstm", "gru", "peephole_lstm"])
+@pytest.mark.parametrize("axes", IN_AXES.values(), ids=IN_AXES.keys())
 def test_vmap(name, axes):
     many = [problem(name, (4, 3, 2, 5), seed=seed) for seed in range(3)]
     cell = many[0][0]
     each = [(params, xs, carry, *flags.values()) for _, params, xs, carry, flags in many]
-    arguments = tuple(
-        each[0][i]
-        if axis is None
-        else jax.tree.map(lambda *leaves, axis=axis: jnp.stack(leaves, axis), *[e[i] for e in each])
-        for i, axis in enumerate(axes)
-    )
+    columns = list(zip(*each, strict=True))
+    mapped = [
+        column[0] if axis is None else stacked(column, axis)
+        for column, axis in zip(columns, axes, strict=True)
+    ]
+    # One program for all: what is not mapped is repeated.
+    repeated = [
+        stacked(column[:1] * 3 if axis is None else column, 0)
+        for column, axis in zip(columns, axes, strict=True)
+    ]
+    got = mapped_gradients(cell, native(), axes)(*mapped)
+    want = mapped_gradients(cell, sequential(), (0, 0, 0, 0, 0))(*repeated)
+    assert worst(got, want) < 1e-12
 
-    def gradients(method):
-        grad = jax.value_and_grad(functools.partial(cost, cell, method), (0, 1, 2))
-        return jax.jit(jax.vmap(grad, axes))(*arguments)
 
-    assert worst(gradients(native()), gradients(sequential())) < 1e-12
+@needs_kernels
+def test_vmap_over_data_is_one_call_of_each_kernel():
+    cell, params, xs, carry, flags = problem("lstm", (4, 3, 2, 5))
+    grad = jax.grad(functools.partial(cost, cell, native()), (0, 1, 2))
+    arguments = (params, stacked([xs, -xs], 0), carry, *flags.values())
+    lowered = jax.jit(jax.vmap(grad, (None, 0, None, None, None))).lower(*arguments)
+    calls = re.findall(r"custom_call @(rnnjax_\w+)", lowered.as_text())
+    # The gradients of the weights are batched products of XLA, those of xs a product.
+    assert sorted(calls) == ["rnnjax_backward", "rnnjax_forward"]
+
+
+@needs_kernels
+def test_gradients_that_nobody_asks_for_are_not_computed():
+    cell, params, xs, carry, flags = problem("lstm", (4, 3, 2, 5))
+
+    def kernels(argnums):
+        grad = jax.jit(jax.grad(functools.partial(cost, cell, native()), argnums))
+        text = grad.lower(params, xs, carry, *flags.values()).compile().as_text()
+        return {name for name in _native_library._TARGETS if f'"{name}"' in text}
+
+    both = {"rnnjax_forward", "rnnjax_backward"}
+    assert kernels(0) == both | {"rnnjax_weight_gradients"}
+    assert kernels(1) == both | {"rnnjax_input_gradients"}
+    assert kernels(2) == both
 
 
 @needs_kernels
@@ -314,20 +390,8 @@ def test_shard_map():
 
 
 @needs_kernels
-def test_forward_mode_names_the_way_out():
-    cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
-    with pytest.raises(TypeError, match=r"autodiff\(\)"):
-        jax.jvp(lambda xs: unroll(cell, params, xs, method=native())[1], (xs,), (xs,))
-
-
-@needs_kernels
 def test_what_it_refuses():
     cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
-    with pytest.raises(ValueError, match=r"cannot be differentiated by gradient=autodiff\(\)"):
-        unroll(cell, params, xs, method=native(), gradient=autodiff())
-    clipped = bptt(clip=rnnjax.gradients.clip_by_value(1.0))
-    with pytest.raises(ValueError, match=r"do not clip δ_t inside the loop.*auto\(\)"):
-        unroll(cell, params, xs, method=native(), gradient=clipped)
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     with pytest.raises(ValueError, match="float32 or float64 weights, and these are bfloat16"):
         unroll(cell, half, xs, method=native())
@@ -337,18 +401,22 @@ def test_what_it_refuses():
         rnnjax.vanilla(3, "sigmoid"),
         rnnjax.lstm_1997(3, truncate=True),
         rnnjax.residual(rnnjax.lstm(2)),
-        rnnjax.stack(rnnjax.lstm(3), rnnjax.identity_rnn(3)),
     ):
         with pytest.raises(ValueError, match="no kernel for this cell"):
             unroll(other, other.init(jax.random.key(0), 2), xs, method=native())
         assert explain(other, other.init(jax.random.key(0), 2), xs).method == sequential()
+    mixed = rnnjax.stack(rnnjax.lstm(3), rnnjax.identity_rnn(3))
+    with pytest.raises(ValueError, match="no kernel for this cell"):
+        unroll(mixed, mixed.init(jax.random.key(0), 2), xs, method=native())
+    plan = explain(mixed, mixed.init(jax.random.key(0), 2), xs).plan
+    assert plan == (native(), sequential())
 
 
 def test_without_the_extension(monkeypatch):
     cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
     monkeypatch.delenv("RNNJAX_NATIVE", raising=False)
-    monkeypatch.setattr(_native_calls, "_MODULE", "rnnjax.methods._not_compiled")
-    _native_calls._load.cache_clear()
+    monkeypatch.setattr(_native_library, "_MODULE", "rnnjax.methods._not_compiled")
+    _native_library._load.cache_clear()
     try:
         with pytest.raises(ValueError, match=r"not installed: they need a C\+\+17 compiler"):
             unroll(cell, params, xs, method=native())
@@ -356,31 +424,31 @@ def test_without_the_extension(monkeypatch):
         want = unroll(cell, params, xs, method=sequential())[1]
         np.testing.assert_array_equal(unroll(cell, params, xs)[1], want)
     finally:
-        _native_calls._load.cache_clear()
+        _native_library._load.cache_clear()
 
 
 def test_switched_off(monkeypatch):
     monkeypatch.setenv("RNNJAX_NATIVE", "0")
-    _native_calls._load.cache_clear()
+    _native_library._load.cache_clear()
     try:
         assert "RNNJAX_NATIVE=0" in (AVAILABILITY["native"]() or "")
         assert instruction_set() is None
     finally:
         monkeypatch.undo()
-        _native_calls._load.cache_clear()
+        _native_library._load.cache_clear()
 
 
 EVERY_CELL = """
-import sys
+import pickle, sys
 import jax
-import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
 import rnnjax, test_native
 assert rnnjax.methods.instruction_set() == sys.argv[1]
-for name in test_native.CELLS:
-    for shape in test_native.SHAPES[4:8]:
-        test_native.test_equals_the_portable_loop(name, shape)
+with open(sys.argv[2], "rb") as file:
+    expected = pickle.load(file)
+for (name, shape), want in expected.items():
+    test_native.check_a_shape(name, shape, want)
 for dtype in ("float32", "float64"):
     test_native.test_activations_over_the_whole_range(test_native.np.dtype(dtype).type)
 """
@@ -388,11 +456,15 @@ for dtype in ("float32", "float64"):
 
 @needs_kernels
 @pytest.mark.parametrize("wanted", ["portable", "avx2"])
-def test_every_instruction_set(wanted):
+def test_every_instruction_set(wanted, tmp_path):
     if wanted == "avx2" and instruction_set() == "portable":
         pytest.skip("this machine has no AVX2")
+    which = [(name, shape) for name in CELLS for shape in SHAPES[4:8]]
+    wants = {each: jax.tree.map(np.asarray, jax.tree.leaves(expected(*each))) for each in which}
+    file = tmp_path / "expected.pickle"
+    file.write_bytes(pickle.dumps(wants))
     environment = {**os.environ, "RNNJAX_NATIVE_ISA": wanted}
-    command = [sys.executable, "-c", EVERY_CELL, wanted]
+    command = [sys.executable, "-c", EVERY_CELL, wanted, str(file)]
     subprocess.run(command, env=environment, cwd=Path(__file__).parent, check=True)
 
 
@@ -409,25 +481,26 @@ COMPILED = [
 
 @needs_kernels
 def test_the_table_of_cells_is_that_of_the_library():
-    cells = _native_calls.compiled_cells()
+    cells = _native_library.compiled_cells()
     rows = [(cell.name, *cell[2:]) for cell in cells.values()]
     assert rows == COMPILED
     assert [cell.position for cell in cells.values()] == list(range(len(COMPILED)))
     assert list(cells) == [cell.name for cell in cells.values()]
     # The library is that of these sources, and has as many lines as different names.
-    source = Path(_native_calls.__file__).parent / "kernels" / "cells.def"
+    source = Path(_native_library.__file__).parent / "kernels" / "cells.def"
     listed = re.findall(r"^RNNJAX_CELL\((\w+), \w+\)$", source.read_text(), re.MULTILINE)
     assert listed == list(cells)
-    assert not _native_calls._open().rnnjax_cell(len(cells))
+    assert not _native_library._open().rnnjax_cell(len(cells))
     assert set(CELLS) == set(cells), "a compiled cell that no test of this file covers"
 
 
 @needs_kernels
 @pytest.mark.parametrize("name", CELLS)
 def test_the_params_of_every_cell_have_the_sizes_that_its_kernel_expects(name):
-    cell, compiled = CELLS[name](5), _native_calls.compiled_cells()[name]
+    cell, compiled = CELLS[name](5), _native_library.compiled_cells()[name]
     params = cell.init(jax.random.key(0), 3)
     weights = _native_calls.Weights(*params)
+    assert _native._kernel(cell) == name
     assert weights.w_h.shape == (5, 5 * compiled.gates)
     assert (0 if weights.extra is None else weights.extra.size) == 5 * compiled.extra
     assert hasattr(cell.initial_carry(params, ()), "c") == compiled.has_c
@@ -446,11 +519,10 @@ def test_peepholes_of_zero_are_the_lstm():
 def test_the_boundary_checks_every_shape_and_dtype():
     cell, params, xs, carry, _ = problem("lstm", (3, 2, 2, 3))
     assert cell.rule is not None
-    compiled = _native_calls.compiled_cells()
+    compiled = _native_library.compiled_cells()
     spec = _native_calls.Spec(compiled["lstm"], False)
     weights = _native_calls.Weights(*params)
-    none = _native_calls.Flags(None, None)
-    inputs = _native_calls.Inputs(xs, _native_calls.State(*carry), None, none)
+    inputs = _fused.Inputs(xs, carry, None, None, None)
 
     def refused(message, weights=weights, spec=spec, **changes):
         with pytest.raises(jax.errors.JaxRuntimeError, match=message):
@@ -466,10 +538,10 @@ def test_the_boundary_checks_every_shape_and_dtype():
     refused(r"extra has shape \[0\], expected \[9\]", spec=peephole)
     refused(r"no such cell", spec=spec._replace(cell=spec.cell._replace(position=len(compiled))))
     refused(r"w_h has the wrong dtype", weights._replace(w_h=params.w_h.astype(jnp.float32)))
-    refused(r"c has shape", carry=_native_calls.State(carry.h, carry.c[:1]))
-    refused(r"lengths has the wrong dtype", flags=none._replace(lengths=jnp.zeros(2)))
-    refused(r"lengths has shape", flags=none._replace(lengths=jnp.zeros(3, jnp.int32)))
-    refused(r"no carry to restart from", flags=none._replace(begins=jnp.zeros((3, 2), bool)))
+    refused(r"c has shape", carry=carry._replace(c=carry.c[:1]))
+    refused(r"lengths has the wrong dtype", lengths=jnp.zeros(2))
+    refused(r"lengths has shape", lengths=jnp.zeros(3, jnp.int32))
+    refused(r"no carry to restart from", begins=jnp.zeros((3, 2), bool))
     refused(r"expected float32 or float64", xs=xs.astype(jnp.float16))
 
 
@@ -478,7 +550,7 @@ def test_auto_takes_it_by_default():
     cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
     explanation = explain(cell, params, xs)
     assert explanation.method == native()
-    assert [verdict.method.name for verdict in explanation.considered] == ["cudnn", "native"]
+    assert [each.method.name for each in explanation.considered] == ["cudnn", "native"]
     assert explain(cell, params, xs, gradient=autodiff()).method == sequential()
     deep = rnnjax.stack(rnnjax.lstm(3), rnnjax.stack(rnnjax.gru(2), rnnjax.vanilla(4)))
     assert explain(deep, deep.init(jax.random.key(0), 2), xs).method == native()

@@ -251,7 +251,7 @@ ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, An
 
 using xla::ffi::AnyBuffer;
 
-// To be raised, with _VERSION in _native_calls.py, whenever the interface to Python changes.
+// To be raised, with _VERSION in _native_library.py, whenever the interface to Python changes.
 extern "C" int64_t rnnjax_version() { return 2; }
 
 extern "C" const char* rnnjax_instruction_set() {

@@ -63,7 +63,7 @@ constexpr int64_t kCells =
     ;
 
 // A cell as the FFI handlers and Python see it, from the constants that cells.h explains. Python
-// reads this struct through ctypes: see `_CellTraits` in _native_calls.py.
+// reads this struct through ctypes: see `_CellTraits` in _native_library.py.
 struct CellTraits {
   const char* name;
   int64_t gates, tape, recurrent_offset, extra;

@@ -1,0 +1,184 @@
+"""The driver of fused methods, which run a whole sequence in one call, forward and backward.
+
+A method supplies `Calls` on flat arrays with one batch axis. All that does not depend on who
+computes them is here: batch dimensions, casts and masks of the inputs, empty sequences, the
+`custom_vjp`, second derivatives, and the refusal of forward mode and of other gradients.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import zero_from_primal
+
+from rnnjax._execution import BaseGradient, Run, Sequence
+from rnnjax._reverse_only import reverse_only
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.cells.linear_algebra import check_features
+from rnnjax.gradients import bptt
+from rnnjax.methods._batching import merge, split
+from rnnjax.running import final_carry, mask, prepare
+
+Tape = Any  # a pytree of arrays: what the forward call saves for the backward call
+
+
+class Inputs(NamedTuple):
+    """The data of a run, with one batch axis."""
+
+    xs: Array  # [T, B, D] in the params' precision, zero in the padding
+    carry: Carry  # leaves [B, ...]
+    fresh: Carry | None  # leaves [B, ...]; None without `begins`
+    lengths: Array | None  # [B] int32; unchecked if they were traced
+    begins: Array | None  # [T, B] bool: the carry restarts before this step of the loop
+
+
+class Outputs(NamedTuple):
+    """What a run returns, or the cotangents of it."""
+
+    carry: Carry  # leaves [B, ...]
+    ys: Array  # [T, B, H], zero in the padding
+
+
+# The batch axis of each field.
+INPUT_AXES = Inputs._make((1, 0, 0, 0, 1))
+OUTPUT_AXES = Outputs._make((0, 1))
+
+
+class Gradients(NamedTuple):
+    """∂C/∂ of everything differentiable that a run reads."""
+
+    params: Params
+    xs: Array  # [T, B, D], zero in the padding
+    carry: Carry
+    fresh: Carry | None  # None without `begins`
+
+
+class Calls(NamedTuple):
+    """What a method supplies. Each function defines what `vmap` does to it; see `_batching`.
+
+    `forward(save, params, inputs)` returns the tape if `save`, else None.
+    `backward(params, inputs, tape, cotangents)` is best made of several calls, so that XLA drops
+    those whose result nobody asks for.
+    """
+
+    input_weights: Callable[[Params], Array]  # the weights [D, G] that read the inputs
+    forward: Callable[[bool, Params, Inputs], tuple[Outputs, Tape]]
+    backward: Callable[[Params, Inputs, Tape, Outputs], Gradients]
+    takes_empty: bool  # whether T, B and D may be 0
+
+
+class _Net(NamedTuple):
+    """All that is not an array."""
+
+    calls: Calls
+    cell: Cell
+    reverse: bool
+
+
+def bind(calls: Calls, cell: Cell, reverse: bool) -> Run:
+    """The run of `cell` that is computed by `calls`."""
+    net = _Net(calls, cell, reverse)
+
+    def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
+        check_features(sequence.xs, calls.input_weights(params))
+        (params, data), flags = reverse_only((params, sequence[:3])), sequence[3:]
+        if 0 in data[0].shape and not calls.takes_empty:
+            return _portable(net, flags, params, data)
+        return _run(net, params, data, flags)
+
+    return run
+
+
+def refusal_of(base: BaseGradient | None) -> str | None:
+    """Why a backward pass that is the hand-derived rule is not this gradient; None if it is."""
+    if base is None or base == bptt():
+        return None
+    if base.clip is not None:
+        return f"its backward pass cannot clip δ_t inside the loop, as gradient={base} asks"
+    return (
+        f"it cannot be differentiated by gradient={base}: its backward pass is the hand-derived "
+        "rule, as that of bptt()"
+    )
+
+
+# Differentiable in params and data = (xs, carry, fresh), not in flags = (lengths, resets).
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _run(net: _Net, params: Params, data: Any, flags: Any) -> tuple[Carry, Array]:
+    carry, ys, _ = _forward(net, False, params, data, flags)
+    return carry, ys
+
+
+def _run_forward(net: _Net, params: Params, data: Any, flags: Any) -> tuple[Any, Any]:
+    carry, ys, tape = _forward(net, True, params, data, flags)
+    return (carry, ys), (params, data, flags, tape)
+
+
+def _run_backward(net: _Net, saved: Any, cotangents: Any) -> tuple[Any, ...]:
+    return *_backward(net, *saved, cotangents), (None, None)
+
+
+_run.defvjp(_run_forward, _run_backward)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _forward(net: _Net, save: bool, params: Params, data: Any, flags: Any) -> Any:
+    outputs, tape = net.calls.forward(save, params, _flat(net, params, data, flags))
+    return *split(OUTPUT_AXES, outputs, _batch_shape(data)), tape
+
+
+@_forward.defjvp
+def _forward_jvp(net: _Net, save: bool, primals: Any, tangents: Any) -> Any:
+    params, data, flags = primals
+    out = _forward(net, save, *primals)
+    _, (carry_t, ys_t) = jax.jvp(partial(_portable, net, flags), (params, data), tangents[:2])
+    # The tape's tangent is never read: `_backward_jvp` differentiates `_portable` instead.
+    return out, (carry_t, ys_t, jax.tree.map(zero_from_primal, out[2]))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _backward(
+    net: _Net, params: Params, data: Any, flags: Any, tape: Tape, cotangents: Any
+) -> tuple[Params, Any]:
+    """∂C/∂params and ∂C/∂data."""
+    xs, _, fresh = data
+    batch = _batch_shape(data)
+    flat_ct = merge(OUTPUT_AXES, Outputs(*cotangents), len(batch))
+    inputs = _flat(net, params, data, flags)
+    params_ct, *data_ct = net.calls.backward(params, inputs, tape, flat_ct)
+    xs_ct, carry_ct, fresh_ct = split((1, 0, 0), tuple(data_ct), batch)
+    if fresh_ct is None:
+        fresh_ct = jax.tree.map(jnp.zeros_like, fresh)
+    return params_ct, (xs_ct.astype(xs.dtype), carry_ct, fresh_ct)
+
+
+@_backward.defjvp
+def _backward_jvp(net: _Net, primals: Any, tangents: Any) -> Any:
+    params, data, flags, _, cotangents = primals
+
+    def pull_back(params: Params, data: Any, cotangents: Any) -> Any:
+        return jax.vjp(partial(_portable, net, flags), params, data)[1](cotangents)
+
+    given = (params, data, cotangents)
+    along = (tangents[0], tangents[1], tangents[4])
+    return _backward(net, *primals), jax.jvp(pull_back, given, along)[1]
+
+
+def _portable(net: _Net, flags: Any, params: Params, data: Any) -> tuple[Carry, PyTree]:
+    """The same run by `lax.scan`: for empty sequences and second derivatives."""
+    ready, carry, xs = prepare(net.cell, params, Sequence(*data, *flags), net.reverse)
+    carry, ys = jax.lax.scan(partial(ready.step, params), carry, xs, reverse=net.reverse)
+    return final_carry(carry), ys
+
+
+def _batch_shape(data: Any) -> tuple[int, ...]:
+    return data[0].shape[1:-1]
+
+
+def _flat(net: _Net, params: Params, data: Any, flags: Any) -> Inputs:
+    _, carry, fresh = data
+    masked = mask(params, Sequence(*data, *flags), net.reverse)
+    restart = None if masked.begins is None else fresh
+    inputs = Inputs(masked.xs, carry, restart, flags[0], masked.begins)
+    return merge(INPUT_AXES, inputs, len(_batch_shape(data)))
