@@ -1,4 +1,4 @@
-"""The validators behind the errors that users see: what was expected, what came, what to do."""
+"""Validators behind user-facing errors: what was expected, what came, what to do."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Results on disk: JSON that any reader takes, written whole or not at all."""
+"""Atomic writing of results as strict JSON."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""An identity that lets reverse-mode differentiation through and names the way out of jvp.
+"""An identity that permits reverse-mode AD and raises a helpful error under forward mode.
 
 JAX cannot push tangents through a `custom_vjp`, and says so without saying what to do. The
 identity below carries a marker on its tangent: transposing the marker (reverse mode) is the

@@ -1,4 +1,4 @@
-"""The activations φ of the vanilla cell, each with what the hand-derived rule needs of it."""
+"""Activation functions φ, each with its derivative for hand-derived rules."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple

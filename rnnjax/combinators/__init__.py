@@ -1,4 +1,4 @@
-"""Cells from cells: each takes cells and returns a new `Cell` that keeps what still holds."""
+"""Combinators: they make a new `Cell` from cells, and keep what is still known of it."""
 
 from rnnjax.combinators._dropout import (
     InputDropoutCarry,

@@ -1,4 +1,4 @@
-"""A skip connection around a cell."""
+"""Residual (skip) connection around a cell."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Cells on top of one another, step by step."""
+"""Stacked cells: deep recurrence as one cell."""
 
 from typing import Any
 

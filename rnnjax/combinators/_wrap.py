@@ -1,4 +1,4 @@
-"""A user's change to a cell's step."""
+"""Wrap a cell's step in a function of your own."""
 
 from collections.abc import Callable
 

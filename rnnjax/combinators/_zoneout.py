@@ -1,4 +1,4 @@
-"""Zoneout: some units keep their old state, at random."""
+"""Zoneout: units keep their previous state at random."""
 
 from typing import Any, NamedTuple
 

@@ -15,7 +15,7 @@ def gradient_norms(recording: Recording | Carry, leaf: str | None = None) -> Arr
 
     Args:
       recording: what `record` returns, which knows which axes are batch: all others after time are
-        features, of vectors, pictures and matrix memories alike. Or a carry of gradients whose
+        features, of vectors, images and matrix memories alike. Or a carry of gradients whose
         leaves all have one feature axis, `[T, ..., H]`.
       leaf: the name of a field, such as "h", in every cell that has it; None for the whole
         carry.

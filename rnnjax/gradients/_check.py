@@ -1,4 +1,4 @@
-"""`check`: are a cell's hand-derived rule and all else that is said of it right?"""
+"""Gradient checking: a cell's rule against autodiff and central differences, and its values."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Exact gradients that store the carry now and then and compute the rest again."""
+"""Gradient checkpointing (rematerialisation) over time."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""What `bptt(clip=...)` does to the error δ_t inside the backward loop."""
+"""Clipping of the error δ_t inside the backward loop, for `bptt(clip=...)`."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""A run cut in time into pieces that are run one after the other."""
+"""A run over a sequence in chunks of time."""
 
 from collections.abc import Callable
 from functools import partial

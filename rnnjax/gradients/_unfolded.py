@@ -1,4 +1,4 @@
-"""The gradient of every copy of the weights in the unfolded net."""
+"""Per-step weight gradients: those of every copy of the weights in the unfolded net."""
 
 from collections.abc import Callable
 from functools import partial

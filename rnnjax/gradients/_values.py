@@ -1,4 +1,4 @@
-"""Every way to compute what a cell's step computes, compared with the step."""
+"""A cell's step, and the same by its rule, its linear form and its layers."""
 
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""Which method to run: the fastest that can."""
+"""Method selection: the fastest method that can run a problem."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

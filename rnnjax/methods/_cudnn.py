@@ -1,4 +1,4 @@
-"""NVIDIA's own LSTM: the whole sequence in one call of cuDNN, through `jax.experimental.rnn`."""
+"""cuDNN's LSTM: the whole sequence in one call, through `jax.experimental.rnn`."""
 
 from dataclasses import dataclass, field
 from functools import partial

@@ -1,4 +1,4 @@
-"""The portable way to run a recurrence: `lax.scan`, step by step, on every XLA device."""
+"""Sequential execution by `lax.scan`, on every XLA device."""
 
 from dataclasses import dataclass, field
 

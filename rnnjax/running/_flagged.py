@@ -1,4 +1,4 @@
-"""Cells that read a flag beside their input: padding freezes the carry, episodes restart it.
+"""Cells that freeze their carry in padding, and restart it where an episode begins.
 
 Both wrap a cell and its rule, so that every gradient and method handles variable lengths and
 resets without knowing of them.

@@ -1,4 +1,4 @@
-"""From what a user passes for a sequence to a cell, a carry and inputs that a scan can run.
+"""Validation of a sequence and its options, and preparation for a scan.
 
 `unroll` and everything else that runs a cell over time share these two halves: `validate` reads
 shapes and known values and raises; `prepare` is traced.

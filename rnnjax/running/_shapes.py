@@ -1,4 +1,4 @@
-"""Which axes of a sequence are time and batch, and in which dtype a cell reads it."""
+"""Time, batch and feature axes of inputs, and the dtype in which a cell reads them."""
 
 from typing import Any
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import rnnjax
 from rnnjax import Cell
 
-T, B, D, H = 5, 3, 3, 4
+T, B, D, H = 5, 6, 3, 4
 
 
 class Row(NamedTuple):
@@ -63,10 +63,8 @@ ROWS: dict[str, Row] = {
     "vanilla_relu": Row(rnnjax.vanilla(H, "relu")),
     "vanilla_sigmoid": Row(rnnjax.vanilla(H, "sigmoid")),
     "vanilla_identity": Row(rnnjax.vanilla(H, "identity")),
-    "irnn": Row(rnnjax.irnn(H)),
     "identity_rnn": Row(rnnjax.identity_rnn(H)),
     "lstm": Row(rnnjax.lstm(H)),
-    "lstm_forget_5": Row(rnnjax.lstm(H, forget_bias=5.0)),
     "peephole_lstm": Row(rnnjax.peephole_lstm(H)),
     "lstm_1997": Row(rnnjax.lstm_1997(H)),
     "lstm_1997_truncated": Row(

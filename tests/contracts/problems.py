@@ -33,11 +33,14 @@ class Result(NamedTuple):
     gradients: Point
 
 
-RAGGED = jnp.array([T, 3, 0])
+# Examples 0 to 2: whole, ragged, empty, each one episode. 3: episodes that begin inside; 4: one at
+# the very first step, and a reset that lies in padding; 5: the same, without padding.
+RAGGED = jnp.array([T, 3, 0, T, 3, T])
 FULL = jnp.full(B, T)
 NO_RESETS = jnp.zeros((T, B), bool)
-# Two episodes that begin inside, one at the very first step, one reset that lies in padding.
-RESETS = NO_RESETS.at[2, 0].set(True).at[4, 0].set(True).at[0, 1].set(True).at[3, 1].set(True)
+RESETS = NO_RESETS.at[jnp.array([2, 4]), 3].set(True)
+RESETS = RESETS.at[jnp.array([0, 3])[:, None], jnp.array([4, 5])[None]].set(True)
+PADDING = jnp.arange(T)[:, None] >= RAGGED[None]  # [T, B]
 
 
 # Many small programs that run for an instant: compiling them is all that costs.
@@ -91,9 +94,8 @@ def problem(name: str) -> Problem:
 
 def weights(index: int, leaf):
     """Fixed weights of a cost, different for every entry of every leaf."""
-    angles = 1.7 * index + jnp.arange(leaf.size, dtype=jnp.finfo(leaf.dtype).dtype)
-    cosines = jnp.cos(angles).reshape(leaf.shape)
-    return cosines * (1 - 0.6j) if jnp.iscomplexobj(leaf) else cosines
+    cosines = np.cos(1.7 * index + np.arange(leaf.size)).reshape(leaf.shape)
+    return jnp.asarray(cosines * (1 - 0.6j) if jnp.iscomplexobj(leaf) else cosines, leaf.dtype)
 
 
 def cost(carry, ys):
@@ -142,12 +144,14 @@ def eagerly(run):
     return eager
 
 
-def fill(xs, where, value):
-    """xs with `value` in every differentiable leaf where `where` [T, B] is set."""
+def fill_padding(xs, *values):
+    """xs with the values in turn, one for each example, in the padding of differentiable leaves."""
+    values = jnp.resize(jnp.asarray(values), (B,))
 
     def put(leaf):
-        flag = where.reshape(where.shape + (1,) * (leaf.ndim - where.ndim))
-        return jnp.where(flag, jnp.asarray(value, leaf.dtype), leaf)
+        axes = (1,) * (leaf.ndim - 2)
+        filler = jnp.broadcast_to(values.reshape(1, B, *axes), leaf.shape).astype(leaf.dtype)
+        return jnp.where(PADDING.reshape(T, B, *axes), filler, leaf)
 
     return jax.tree.map(lambda leaf: put(leaf) if is_inexact(leaf) else leaf, xs)
 

@@ -133,14 +133,10 @@ def test_a_pair_agrees_or_is_refused(name, gradient, method, reverse):
 
 
 @pytest.mark.parametrize("gradient", ["checkpointed_2", "truncated"])
-@pytest.mark.parametrize("method", ["sequential", "native"])
 @pytest.mark.parametrize("name", ROWS)
-def test_wraps_carry_every_cell(name, gradient, method):
-    needs(method)
-    if not serves(name, gradient, method):
-        pytest.skip("this method does not run this cell")
+def test_wraps_carry_every_cell(name, gradient):
     cell, params, xs, carry, _ = problem(name)
-    run = gradient_of(cell, gradient=GRADIENTS[gradient].value, method=METHODS[method].value)
+    run = gradient_of(cell, gradient=GRADIENTS[gradient].value)
     got = eagerly(run)(Point(params, xs, carry), lengths=RAGGED, resets=NO_RESETS)
     like = GRADIENTS[gradient].like
     if like is None:

@@ -40,7 +40,7 @@ def test_vmap_over_data_and_over_params(name):
     two = jax.tree.map(lambda leaf: jnp.stack([leaf, 1.5 * leaf]), params)
     run = gradient_of(cell, cost=summed_sines)
     over_data = jax.vmap(run, (Point(None, 1, 0),))
-    got = eagerly(jax.vmap(over_data, (Point(0, None, None),)))(Point(two, xs, carry))
+    got = quick_jit(jax.vmap(over_data, (Point(0, None, None),)))(Point(two, xs, carry))
 
     def batch_second(tree):
         return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), tree)
@@ -61,7 +61,7 @@ def test_more_batch_axes_and_none(name):
     cell, params, xs, *_ = problem(name)
     carry = start(name)
 
-    @eagerly
+    @quick_jit
     def run(xs, carry):
         return unroll(cell, params, xs, carry=carry)[1]
 
@@ -135,7 +135,7 @@ def test_dtype_of_params_rules(name, dtype, tolerance):
     # The same rounded numbers in float64, so that only the arithmetic differs.
     low = cast(Point(params, xs, carry), dtype)
     wide = cast(low, jnp.float64)
-    run = eagerly(gradient_of(ROWS[name].cell))
+    run = program(name)
     got, want = run(low._replace(xs=wide.xs)), run(wide)  # xs is cast to the params' dtype
     same = cast((got.carry, got.ys, got.gradients.params, got.gradients.carry), dtype)
     for (path, leaf), (_, expected) in zip(
@@ -153,8 +153,7 @@ def test_dtype_of_params_rules(name, dtype, tolerance):
 @pytest.mark.parametrize("name", ROWS)
 def test_no_steps_and_no_examples(name):
     cell, params, xs, carry, _ = problem(name)
-    run = quick_jit(gradient_of(cell))
-    no_steps = run(Point(params, at(xs, slice(0)), carry))
+    no_steps = program(name)(Point(params, at(xs, slice(0)), carry))
     assert all(leaf.shape[0] == 0 for leaf in jax.tree.leaves(no_steps.ys))
     assert_close(no_steps.carry, carry, 0.0)
     nobody = at(carry, slice(0))

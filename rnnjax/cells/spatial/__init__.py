@@ -1,1 +1,1 @@
-"""Cells whose state has the axes of a picture."""
+"""Convolutional cells, whose state is an image."""
