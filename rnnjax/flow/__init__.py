@@ -1,10 +1,10 @@
-"""The gradient-flow laboratory: what happens to the error on its way back through time."""
+"""Gradient flow: how the error signal vanishes or explodes on its way back through time."""
 
 from rnnjax.flow._bound import Bound, pascanu_bound
 from rnnjax.flow._fit import Verdict, half_life, verdict
 from rnnjax.flow._jacobians import jacobians
 from rnnjax.flow._lyapunov import lyapunov_spectrum
-from rnnjax.flow._norms import gradient_norms
+from rnnjax.flow._norms import features_norm, gradient_norms
 from rnnjax.flow._record import Recording, record
 from rnnjax.flow._sensitivity import sensitivity
 from rnnjax.flow._spectrum import SingularValues, log_singular_values
@@ -14,6 +14,7 @@ __all__ = [
     "Recording",
     "SingularValues",
     "Verdict",
+    "features_norm",
     "gradient_norms",
     "half_life",
     "jacobians",

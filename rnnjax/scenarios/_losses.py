@@ -1,4 +1,4 @@
-"""Losses masked by lengths: optax's, with padding that no value and no gradient ever sees."""
+"""Masked losses: optax's, with padding excluded from every value and gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from rnnjax.running import select, zeros_like
 
 
 def valid_steps(lengths: Array, steps: int) -> Array:
-    """Which steps of right-padded sequences are not padding.
+    """A mask over right-padded sequences: True at the valid steps, False in the padding.
 
         valid_t = t < length        t = 0 … T - 1
 
@@ -31,15 +31,15 @@ def valid_steps(lengths: Array, steps: int) -> Array:
 
 
 def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> Array:
-    """The mean of -ln p(label), in nats, over all that is valid.
+    """The mean cross-entropy, -ln p(label) in nats, over the valid entries.
 
         C = -1/N Σ ln softmax(logits)[label]
 
     Args:
       logits: `[..., K]`.
       labels: `[...]` integers in 0..K-1; the cost of any other is NaN.
-      valid: `[...]` booleans; what is not valid has no influence, whatever it holds. All is
-        valid if None.
+      valid: `[...]` booleans; entries that are not valid have no influence, whatever they hold.
+        None: all are valid.
 
     Returns:
       A scalar; 0 where nothing is valid.
@@ -74,7 +74,7 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
 
 
 def squared_error(outputs: Array, targets: Array, valid: Array | None = None) -> Array:
-    """The mean squared error over all that is valid, and over the features.
+    """The mean squared error over the valid entries and over the features.
 
         C = 1/(N D) Σ (outputs - targets)²
 
@@ -115,7 +115,7 @@ def squared_error(outputs: Array, targets: Array, valid: Array | None = None) ->
 def ctc(
     logits: Array, lengths: Array, labels: Array, label_lengths: Array, *, blank: int = 0
 ) -> Array:
-    """Connectionist temporal classification: labels whose place in time is not known.
+    """Connectionist temporal classification (CTC): a loss for labels without an alignment.
 
         C = -1/B Σ_b ln Σ_π Π_t softmax(logits_t)[π_t]
 
@@ -141,8 +141,8 @@ def ctc(
     Example:
       >>> import jax.numpy as jnp
       >>> from rnnjax import scenarios
-      >>> logits = jnp.zeros((2, 1, 3))                    # T = 2: 9 paths, all as likely
-      >>> labels = jnp.array([[1]])                        # 1 1, 0 1 and 1 0 spell it
+      >>> logits = jnp.zeros((2, 1, 3))                    # T = 2: 9 paths, equally likely
+      >>> labels = jnp.array([[1]])                        # spelled by 1 1, 0 1 and 1 0
       >>> cost = scenarios.ctc(logits, jnp.array([2]), labels, jnp.array([1]))
       >>> round(float(jnp.exp(-cost)), 4)
       0.3333
@@ -177,7 +177,7 @@ def _check_ctc(logits: Array, labels: Array, blank: int) -> None:
             "[L, B], time first"
         )
     if logits.shape[0] == 0:
-        raise ValueError("logits have no steps: expected T of at least 1 to align labels with")
+        raise ValueError("logits have no steps: expected T of at least 1 to align the labels with")
     _check_labels(labels)
     if not 0 <= blank < logits.shape[-1]:
         raise ValueError(f"blank must be one of the {logits.shape[-1]} classes, got {blank}")

@@ -82,7 +82,7 @@ def test_keys_are_held_and_no_batch_or_two_batch_dimensions_work():
 def test_an_unknown_leaf_names_the_leaves():
     cell = rnnjax.lstm(H)
     params, xs = problem(cell)
-    with pytest.raises(ValueError, match=r"got 'm': its float leaves are \.h, \.c"):
+    with pytest.raises(ValueError, match=r"got 'm': its differentiable leaves are \.h, \.c"):
         jacobians(cell, params, xs, leaf="m")
     with pytest.raises(TypeError, match="leaf must be the name of a field"):
         jacobians(cell, params, xs, leaf=0)
