@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -65,7 +66,12 @@ def half_life(norms: Array) -> Array:
       >>> round(float(rnnjax.flow.half_life(norms)), 3)
       3.0
     """
-    line = _fit(_checked(norms, "half_life"))
+    return _half_life(_checked(norms, "half_life"))
+
+
+@jax.jit
+def _half_life(norms: Array) -> Array:
+    line = _fit(norms)
     rate = jnp.where(jnp.abs(line.change) <= line.rounding, 1.0, line.rate)
     return jnp.where(jnp.abs(line.change) <= line.rounding, jnp.inf, jnp.log(2.0) / rate)
 
@@ -151,6 +157,7 @@ def _checked(norms: Array, caller: str) -> Array:
     return norms.astype(accumulation_dtype([norms]))
 
 
+@jax.jit
 def _fit(norms: Array) -> _Line:
     steps = norms.shape[0]
     valid = jnp.isfinite(norms) & (norms > 0)

@@ -1,5 +1,7 @@
 """Euclidean norms without intermediate overflow or underflow."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -68,7 +70,12 @@ def features_norm(leaves: list[Array], leading: int) -> Array:
       >>> rnnjax.flow.features_norm(leaves, 1).tolist()
       [5.0, 5.0]
     """
-    joined = pack([jnp.asarray(x) for x in leaves], leading)
+    return _features_norm([jnp.asarray(x) for x in leaves], leading)
+
+
+@partial(jax.jit, static_argnums=1)
+def _features_norm(leaves: list[Array], leading: int) -> Array:
+    joined = pack(leaves, leading)
     peak = jax.lax.stop_gradient(jnp.max(jnp.abs(joined), axis=-1, initial=0.0))
     scale = jnp.where((peak > 0) & jnp.isfinite(peak), peak, 1.0)
     return jnp.sqrt(jnp.sum((joined / scale[..., None]) ** 2, axis=-1)) * scale

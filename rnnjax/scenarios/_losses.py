@@ -1,5 +1,7 @@
 """Masked losses: optax's, with padding excluded from every value and gradient."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -55,8 +57,6 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
       >>> round(float(cost), 4)                          # ln 4
       1.3863
     """
-    import optax
-
     logits, labels = jnp.asarray(logits), jnp.asarray(labels)
     _check_labels(labels)
     if labels.shape != logits.shape[:-1]:
@@ -64,9 +64,16 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
             f"labels have shape {labels.shape}, expected {logits.shape[:-1]}: that of the logits "
             f"{logits.shape} without the classes"
         )
+    valid = None if valid is None else _checked_mask(valid, labels.shape)
+    return _cross_entropy(logits, labels, valid)
+
+
+@jax.jit
+def _cross_entropy(logits: Array, labels: Array, valid: Array | None) -> Array:
+    import optax
+
     logits = _at_least_float32(logits)
     if valid is not None:
-        valid = _checked_mask(valid, labels.shape)
         logits = select(valid, logits, zeros_like(logits))
         labels = jnp.where(valid, labels, 0)
     labels = jnp.where(labels < 0, logits.shape[-1], labels)  # else they count from the end
@@ -96,17 +103,22 @@ def squared_error(outputs: Array, targets: Array, valid: Array | None = None) ->
       >>> float(scenarios.squared_error(jnp.ones((5, 2, 1)), jnp.zeros((5, 2, 1))))
       1.0
     """
-    import optax
-
     outputs, targets = jnp.asarray(outputs), jnp.asarray(targets)
     if outputs.shape != targets.shape:
         raise ValueError(
             f"outputs have shape {outputs.shape} but the targets {targets.shape}: expected one "
             "target for each output"
         )
+    valid = None if valid is None else _checked_mask(valid, outputs.shape[:-1])
+    return _squared_error(outputs, targets, valid)
+
+
+@jax.jit
+def _squared_error(outputs: Array, targets: Array, valid: Array | None) -> Array:
+    import optax
+
     outputs, targets = _at_least_float32(outputs), _at_least_float32(targets)
     if valid is not None:
-        valid = _checked_mask(valid, outputs.shape[:-1])
         outputs = select(valid, outputs, zeros_like(outputs))
         targets = select(valid, targets, zeros_like(targets))
     return _mean(jnp.mean(optax.squared_error(outputs, targets), axis=-1), valid)
@@ -151,13 +163,21 @@ def ctc(
       Graves, Fernández, Gomez & Schmidhuber (2006), Connectionist temporal classification:
       labelling unsegmented sequence data with recurrent neural networks, ICML.
     """
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    _check_ctc(logits, labels, blank)
+    lengths = check_lengths(lengths, len(logits), labels.shape[1:])
+    label_lengths = check_lengths(label_lengths, len(labels), labels.shape[1:])
+    return _ctc(logits, lengths, labels, label_lengths, blank)
+
+
+@partial(jax.jit, static_argnums=4)
+def _ctc(logits: Array, lengths: Array, labels: Array, label_lengths: Array, blank: int) -> Array:
     import optax
 
-    logits, labels = _at_least_float32(jnp.asarray(logits)), jnp.asarray(labels)
-    _check_ctc(logits, labels, blank)
+    logits = _at_least_float32(logits)
     steps, batch, classes = logits.shape
-    valid = valid_steps(check_lengths(lengths, steps, (batch,)), steps)
-    labelled = valid_steps(check_lengths(label_lengths, len(labels), (batch,)), len(labels))
+    valid = valid_steps(lengths, steps)
+    labelled = valid_steps(label_lengths, len(labels))
     wrong = labelled & ((labels < 0) | (labels >= classes) | (labels == blank))
     logits = select(valid, logits, zeros_like(logits))
     labels = jnp.where(labelled, labels, 0)

@@ -64,5 +64,5 @@ def test_errors():
     params = cell.init(jax.random.key(0), D)
     with pytest.raises(TypeError, match="xs must be one array"):
         sensitivity(cell, params, (jnp.ones((T, D)),))
-    with pytest.raises(TypeError, match="cells read floating-point features"):
+    with pytest.raises(TypeError, match="derivatives with respect to floating-point features"):
         sensitivity(cell, params, jnp.ones((T, D), int))
