@@ -114,6 +114,7 @@ def orthogonalised(m: Graded, sweeps: int) -> Graded:
     def one_round(_: int, state: tuple[Graded, Graded, Array]) -> tuple[Graded, Graded, Array]:
         upper, lower, largest = state
         upper, lower, cosines = _rotate_pairs(upper, lower)
+        cosines = jnp.where(jnp.isnan(cosines), 0.0, cosines)  # or one NaN would end all sweeps
         return *_next_pairs(upper, lower), jnp.maximum(largest, jnp.max(cosines, initial=0.0))
 
     def sweep(state: tuple[Array, Graded, Array]) -> tuple[Array, Graded, Array]:

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flow_problems import drawn, recorded
 
 import rnnjax
 from rnnjax.cells import GRUCarry, LSTMCarry
-from rnnjax.flow import Recording, gradient_norms, half_life, record, verdict
+from rnnjax.flow import Recording, gradient_norms, half_life, verdict
 
 T, B, H = 7, 2, 3
 
@@ -84,8 +85,8 @@ def test_half_life_leaves_padding_and_overflow_out():
 
 def test_half_life_of_an_identity_cell_is_infinite_and_jit_works():
     cell = rnnjax.identity_rnn(H)
-    params = cell.init(jax.random.key(0), 2)
-    ct = record(cell, params, jnp.ones((20, B, 2)), lambda c, ys: jnp.sum(c.h**2)).carry_ct
+    params = drawn(cell, 2)
+    ct = recorded(cell, params, jnp.ones((20, B, 2)), lambda c, ys: jnp.sum(c.h**2)).carry_ct
     assert np.all(jax.jit(half_life)(gradient_norms(ct)) == np.inf)
     assert verdict(gradient_norms(ct)).label == "constant"
 

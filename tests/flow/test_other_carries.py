@@ -45,7 +45,7 @@ def memory_step(params, carry, x_t, moves):
     key = jnp.tanh(x_t @ params["key"])
     memory = 0.9 * carry.memory + key[..., :, None] * carry.h[..., None, :] + moves.memory
     read = jnp.einsum("...k,...kv->...v", key, memory)
-    h = jnp.tanh(read + x_t @ params["value"]) + moves.h
+    h = jnp.tanh(read + 0.5 * carry.h + x_t @ params["value"]) + moves.h
     return MemoryCarry(h, memory), h
 
 
