@@ -196,6 +196,12 @@ def test_cells_with_keys_in_their_state_can_be_searched():
     model = scenarios.many_to_many(CELLS["random"], head(V), embed=nn.Embed(V, 2))
     params = params_of(model.init, words(2, (STEPS, B), V))
     state = model.initial_carry(params, (B,), jax.random.key(0))
-    got = scenarios.beam_search(partial(model.step, params), state, FIRST, STEPS, end=END, beams=2)
+
+    @quick_jit
+    def search(params, state):
+        step = partial(model.step, params)
+        return scenarios.beam_search(step, state, FIRST, STEPS, end=END, beams=2)
+
+    got = search(params, state)
     assert jax.tree.structure(got.state) == jax.tree.structure(state)
     assert (got.lengths >= 1).all()

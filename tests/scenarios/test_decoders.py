@@ -204,7 +204,7 @@ def test_captioning_as_one_to_many_is_many_to_many_under_teacher_forcing(name):
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_padding_never_changes_loss_or_gradients(attention):
-    model, params, source, ids = translate(attention)
+    model, params, source, ids = translate(attention, name="own")
     labels = words(4, (T, B))
 
     def cost(params, source, source_lengths, ids, lengths, labels):
@@ -304,7 +304,7 @@ def test_dropout_and_random_cells_draw_from_the_key_alone():
     assert_close(one, same)
     assert np.abs(one - other).max() > 1e-3
     plain, *_ = translate("dot", "random", encoder="random")
-    assert_close(apply(params, source, ids), plain.apply(params, source, ids))
+    assert_close(apply(params, source, ids), quick_jit(plain.apply)(params, source, ids))
     begin = model.begin(params, source, key=jax.random.key(1))
     keys = [v for v in jax.tree.leaves(begin) if jnp.issubdtype(v.dtype, jax.dtypes.prng_key)]
     assert len(keys) == 2
@@ -319,8 +319,9 @@ def test_dropout_drops_features_at_its_rate():
     params = params_of(model.init, feature, ids)
     params = params._replace(head={"params": {"kernel": jnp.eye(H), "bias": jnp.zeros(H)}})
     silent = params._replace(embed=jax.tree.map(jnp.zeros_like, params.embed))  # nothing to drop
-    kept = np.asarray(model.apply(silent, feature, ids))
-    dropped = np.asarray(model.apply(silent, feature, ids, key=jax.random.key(0)))
+    apply = quick_jit(model.apply)
+    kept = np.asarray(apply(silent, feature, ids))
+    dropped = np.asarray(apply(silent, feature, ids, key=jax.random.key(0)))
     gone = dropped == 0
     assert_close(dropped[~gone], kept[~gone] / 0.75)
     assert abs(gone.mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / gone.size)
@@ -370,17 +371,17 @@ def test_scheduled_sampling_replaces_words_at_its_rate_and_by_the_nets_distribut
 
 def test_guesses_are_not_bound_to_the_dtype_of_the_words():
     embed, to_words = nn.Embed(400, 3), nn.Dense(400)
-    model = scenarios.one_to_many(rnnjax.gru(4), to_words, embed=embed)
+    model = scenarios.one_to_many(CELLS["own"], to_words, embed=embed)
     ids = jnp.full((T, B), 7, jnp.uint8)
     feature = noisy(1, (B, F))
-    params = model.init(jax.random.key(0), feature, ids)
+    params = params_of(model.init, feature, ids)
     apply = partial(quick_jit(model.apply), params, feature, key=jax.random.key(1), sampling=1.0)
     assert_close(apply(ids), apply(ids.astype(jnp.int32)))
 
 
 def test_gradient_of_scheduled_sampling_passes_by_the_words():
     """Given the words that were read, it is the gradient of teacher forcing on those words."""
-    model, params, source, ids = translate("dot")
+    model, params, source, ids = translate("dot", name="own", encoder="own")
     labels, key = words(4, (T, B)), jax.random.key(0)
 
     def sampled(params):
@@ -404,10 +405,13 @@ def test_gradient_of_scheduled_sampling_passes_by_the_words():
 
 def test_state_of_one_example_does_not_see_the_others():
     model, params, source, ids = translate("additive")
-    state = model.begin(params, source)
-    state, logits = model.step(params, state, ids[0])
-    alone = model.begin(params, source[:, 1:2])
-    alone, own_logits = model.step(params, alone, ids[0, 1:2])
+
+    @quick_jit
+    def run(params, source, token):
+        return model.step(params, model.begin(params, source), token)
+
+    state, logits = run(params, source, ids[0])
+    alone, own_logits = run(params, source[:, 1:2], ids[0, 1:2])
     assert_close(own_logits[0], logits[1])
     assert_close(example(alone, 0), example(state, 1))
 

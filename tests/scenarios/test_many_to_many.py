@@ -170,8 +170,9 @@ def test_state_of_a_training_carry_continues_in_evaluation():
     model = scenarios.many_to_many(CELLS["random"], head())
     xs = noisy(1, (T, B, D))
     params = params_of(model.init, xs)
-    trained, _ = model.apply(params, xs, key=jax.random.key(0))
-    _, outputs = model.apply(params, xs, carry=trained)
+    apply = quick_jit(model.apply)
+    trained, _ = apply(params, xs, key=jax.random.key(0))
+    _, outputs = apply(params, xs, carry=trained)
     for b in range(B):
         carry = jax.tree.map(lambda leaf, b=b: leaf[b], trained)
         _, ys = outputs_by_loop("random", params.layer, xs[:, b], carry)
@@ -222,9 +223,9 @@ def test_params_and_outputs_in_single_precision():
     params = jax.tree.map(
         lambda leaf: leaf.astype(jnp.float32), params_of(model.init, words(2, (T, B)))
     )
-    carry, outputs = model.apply(params, words(2, (T, B)))
+    carry, outputs = quick_jit(model.apply)(params, words(2, (T, B)))
     assert outputs.dtype == jnp.float32
-    carry, output = model.step(params, carry, words(2, (B,)))
+    carry, output = quick_jit(model.step)(params, carry, words(2, (B,)))
     assert output.dtype == carry.h.dtype == jnp.float32
 
 
