@@ -28,7 +28,8 @@ def pooled(name: str) -> Pooling:
     Returns:
       A `Pooling` of `init(key, y) -> params` for one output y `[..., H]`, None but for attention;
       `apply(params, ys, lengths) -> [..., H]` over the valid steps alone; and, for attention,
-      `weights(params, ys, lengths) -> [T, ...]`. lengths `[...]` or None.
+      `weights(params, ys, lengths) -> [T, ...]`. lengths are `[...]` or None; ys are zero in the
+      padding, as `rnnjax.unroll` returns them.
 
     Raises:
       ValueError: an unknown name.
@@ -36,7 +37,7 @@ def pooled(name: str) -> Pooling:
     Example:
       >>> import jax.numpy as jnp
       >>> from rnnjax import scenarios
-      >>> ys = jnp.array([[1.0], [2.0], [6.0]])[:, None]   # T = 3, B = 1, H = 1
+      >>> ys = jnp.array([[1.0], [2.0], [0.0]])[:, None]   # T = 3, B = 1, H = 1
       >>> scenarios.pooled("mean").apply(None, ys, jnp.array([2])).tolist()
       [[1.5]]
     """

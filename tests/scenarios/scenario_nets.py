@@ -14,8 +14,18 @@ T, B, D, H, V, E, K = 5, 3, 3, 4, 6, 3, 2
 LENGTHS = np.array([T, 2, 0])
 RAGGED = np.array([T, 2, 3])
 
-_OPTIONS = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-quick_jit = functools.partial(jax.jit, compiler_options=_OPTIONS)
+
+def _quick_options():
+    """XLA's fusion emitters take most of the time that compiling a small program takes."""
+    options = {"xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda: 0, compiler_options=options)()
+    except jax.errors.JaxRuntimeError:  # another version of XLA, without this option
+        return None
+    return options
+
+
+quick_jit = functools.partial(jax.jit, compiler_options=_quick_options())
 
 
 def own(hidden: int) -> Cell:
