@@ -425,3 +425,42 @@ def test_init_draws_what_its_parts_draw():
     for a, b in zip(*map(jax.tree.leaves, (params, other)), strict=True):
         assert a.dtype == jnp.float64
         assert bool((np.asarray(a) != np.asarray(b)).any()) == (a.ndim > 1)
+
+
+def test_a_complex_state_crosses_the_bridge_as_pairs_of_real_numbers():
+    cell = rnnjax.lru(2)
+    model = scenarios.encoder_decoder(cell, cell, head(V), embed=embedding())
+    source, ids = noisy(1, (S, B, D)), words(2, (T, B))
+    params = params_of(model.init, source, ids, scale=0.3)
+
+    @quick_jit
+    def run(params):
+        last, _ = rnnjax.unroll(cell, params.encoder.layer, source)
+        grads = jax.grad(lambda params: jnp.sum(model.apply(params, source, ids) ** 2))(params)
+        return last, model.begin(params, source), grads
+
+    last, begun, grads = run(params)
+    summary = np.concatenate([np.real(last.h), np.imag(last.h)], axis=-1)
+    pairs = np.tanh(dense(params.bridge[".h"], summary))
+    assert_close(begun.carry.h, pairs[:, :2] + 1j * pairs[:, 2:])
+    assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(grads.bridge))
+
+
+def test_features_stay_real_for_a_cell_with_complex_params():
+    def step(params, h, x_t):
+        assert not jnp.iscomplexobj(x_t)
+        h = h @ params["turn"] + x_t @ params["w"]
+        return h, h.real
+
+    cell = rnnjax.Cell(
+        lambda key, size: {"turn": jnp.zeros((H, H), complex), "w": jnp.ones((size, H))},
+        lambda params, batch_shape: jnp.zeros((*batch_shape, H), complex),
+        step,
+    )
+    model = scenarios.one_to_many(cell, head(V), embed=embedding())
+    feature, ids = noisy(1, (B, F)), words(2, (T, B))
+    params = params_of(model.init, feature, ids)
+    state = model.begin(params, feature)
+    logits = quick_jit(model.apply)(params, feature, ids)
+    _, first = quick_jit(model.step)(params, state, ids[0])
+    assert_close(first, logits[0])
