@@ -1,7 +1,14 @@
 """What every test runs under: float64, no rank promotion, fixed seeds."""
 
+import os
 import random
-from collections.abc import Iterator
+from importlib.metadata import version
+
+# Half of the time that XLA 0.10 takes to compile a tiny program goes into its fusion emitters; later
+# ones do not know the flag, and XLA ends the process that sets one it does not know.
+if version("jaxlib").startswith("0.10."):
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false"
 
 import jax
 import numpy as np
@@ -17,14 +24,14 @@ settings.register_profile("rnnjax", deadline=None, derandomize=True, database=No
 settings.load_profile("rnnjax")
 
 
-@pytest.fixture
-def eager() -> Iterator[None]:
-    """Run op by op: for tests of values on tiny shapes, whose cost is compiling them as a whole.
-
-    Primitives are compiled once in a process, and shared by all tests of equal shapes.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run all tests of a file, or of a row of the contracts, in one process: what they share, such
+    as compiled programs, is then made once.
     """
-    with jax.disable_jit():
-        yield
+    for item in items:
+        row = getattr(item, "callspec", None) and item.callspec.params.get("name")  # pyright: ignore
+        group = row if row and "contracts" in item.path.parts else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_runtest_setup() -> None:

@@ -1,4 +1,4 @@
-"""The gradient-flow laboratory: what happens to the error on its way back through time."""
+"""Gradient flow: how the error signal vanishes or explodes on its way back through time."""
 
 from rnnjax.flow._bound import Bound, pascanu_bound
 from rnnjax.flow._fit import Verdict, half_life, verdict

@@ -1,4 +1,4 @@
-"""`pascanu_bound`: what the recurrent weights alone say about the gradient."""
+"""`pascanu_bound`: a bound on the gradient from the recurrent weights alone."""
 
 from typing import NamedTuple
 
@@ -13,20 +13,20 @@ from rnnjax.cells import ACTIVATIONS, ActivationName
 class Bound(NamedTuple):
     sigma_max: float  # the largest singular value of W_h
     gamma: float  # γ, the largest |φ'|
-    product: float  # σ_max γ, by which one step back can grow the error at most
+    product: float  # σ_max γ, the largest factor by which one step back can grow the error
     verdict: str  # "must vanish", "may explode" or "may stay constant"
 
 
 def pascanu_bound(w_h: Array, activation: ActivationName) -> Bound:
-    """The condition of Pascanu, Mikolov & Bengio for the vanilla cell's gradient to vanish.
+    """The condition of Pascanu, Mikolov & Bengio for a vanilla cell's gradient to vanish.
 
         h_t = φ(x_t W_x + h_{t-1} W_h + b)
         ‖∂C/∂h_{t-1}‖ ≤ σ_max(W_h) γ ‖∂C/∂h_t‖        for a cost of the last state
 
-    Below 1 the product is sufficient for vanishing ("must vanish"): the error shrinks at least
-    so fast at every step, whatever the inputs. Above 1 is necessary for exploding, not
-    sufficient ("may explode"): σ_max γ is only the worst direction, at the steepest point of φ.
-    At 1 the error cannot grow ("may stay constant").
+    A product below 1 is sufficient for vanishing ("must vanish"): the error shrinks by at least
+    that factor at every step, whatever the inputs. A product above 1 is necessary for exploding,
+    but not sufficient ("may explode"): σ_max γ is attained only in the worst direction, at the
+    steepest point of φ. At 1 the error cannot grow ("may stay constant").
 
     Args:
       w_h: recurrent weights of a vanilla cell, `[H, H]`.

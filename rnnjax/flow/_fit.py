@@ -1,7 +1,8 @@
-"""One number for a whole sequence of gradient norms: `half_life`, and `verdict` in words."""
+"""Summaries of a sequence of gradient norms: `half_life`, and `verdict` in words."""
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,7 +12,10 @@ from rnnjax.running import accumulation_dtype
 
 
 class Verdict(NamedTuple):
-    """What `verdict` found; `print` it for a sentence."""
+    """Whether a gradient vanishes, explodes or stays constant, and how fast; made by `verdict`.
+
+    `print` it for a sentence.
+    """
 
     label: str  # "vanishes", "constant" or "explodes"
     half_life: float  # steps; negative: the doubling time; inf: constant
@@ -33,7 +37,7 @@ class _Line(NamedTuple):
 
     rate: Array  # [...] nats a step; NaN with fewer than two points
     change: Array  # [...] rate times the steps from the first to the last point
-    rounding: Array  # [...] |change| up to this is none at all
+    rounding: Array  # [...] a |change| up to this is rounding error
 
 
 def half_life(norms: Array) -> Array:
@@ -41,8 +45,8 @@ def half_life(norms: Array) -> Array:
 
         half-life = ln 2 / λ,    ln ‖∂C/∂h_t‖ ≈ a - λ (T - t)
 
-    λ is fitted by least squares to all finite, positive norms, so that padding, where there is
-    no gradient, does not count.
+    λ is fitted by least squares to all finite, positive norms, so that padding, where the
+    gradient is zero, does not count.
 
     Args:
       norms: ‖∂C/∂h_t‖ for t = 1 … T, `[T, ...]`, as from `gradient_norms`.
@@ -58,23 +62,28 @@ def half_life(norms: Array) -> Array:
 
     Example:
       >>> import jax.numpy as jnp, rnnjax
-      >>> norms = 0.5 ** (jnp.arange(10, 0, -1) / 3.0)     # 3 steps back: half of it
+      >>> norms = 0.5 ** (jnp.arange(10, 0, -1) / 3.0)     # halves every 3 steps back
       >>> round(float(rnnjax.flow.half_life(norms)), 3)
       3.0
     """
-    line = _fit(_checked(norms, "half_life"))
+    return _half_life(_checked(norms, "half_life"))
+
+
+@jax.jit
+def _half_life(norms: Array) -> Array:
+    line = _fit(norms)
     rate = jnp.where(jnp.abs(line.change) <= line.rounding, 1.0, line.rate)
     return jnp.where(jnp.abs(line.change) <= line.rounding, jnp.inf, jnp.log(2.0) / rate)
 
 
 def verdict(norms: Array) -> Verdict:
-    """Does the gradient vanish, explode, or stay?
+    """Classify a sequence of gradient norms: vanishing, exploding or constant.
 
-    The rate λ of `half_life` is averaged over examples, which averages the norms' logarithms.
-    The label is by the total change that the fitted line makes over the sequence:
+    The rate λ of `half_life` is averaged over examples, which averages the logarithms of norms.
+    The label depends on the total change of the fitted line over the sequence:
 
-        "vanishes"   it shrinks on its way back by a factor of 2 or more
-        "explodes"   it grows on its way back by a factor of 2 or more
+        "vanishes"   the norm shrinks by a factor of 2 or more on its way back
+        "explodes"   the norm grows by a factor of 2 or more on its way back
         "constant"   neither
 
     A gradient that is exactly zero at t = 1 and not at the end has vanished; norms that are not
@@ -108,7 +117,7 @@ def verdict(norms: Array) -> Verdict:
     if table.size == 0:
         raise ValueError(
             "all norms are zero: the cost does not depend on the state, so there is no gradient "
-            "to judge. Pass norms of ∂C/∂h_t for a cost of the last state or of the outputs"
+            "to classify. Pass norms of ∂C/∂h_t for a cost of the last state or of the outputs"
         )
     if not np.all(np.isfinite(table)):
         return Verdict("explodes", 0.0, np.inf, -np.inf)
@@ -139,7 +148,7 @@ def _checked(norms: Array, caller: str) -> Array:
     if not is_inexact(norms):
         raise TypeError(
             f"{caller} expects floating-point norms [T, ...], got dtype {norms.dtype}: pass "
-            "gradient_norms(record(...).carry_ct)"
+            "gradient_norms(record(...))"
         )
     if norms.ndim < 1 or norms.shape[0] < 1:
         raise ValueError(
@@ -148,6 +157,7 @@ def _checked(norms: Array, caller: str) -> Array:
     return norms.astype(accumulation_dtype([norms]))
 
 
+@jax.jit
 def _fit(norms: Array) -> _Line:
     steps = norms.shape[0]
     valid = jnp.isfinite(norms) & (norms > 0)

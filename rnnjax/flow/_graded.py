@@ -1,10 +1,10 @@
-"""Matrices whose rows differ by any power of two, and what can be done to them without overflow.
+"""Matrices with an integer exponent per row: products and SVDs without overflow or underflow.
 
     M = diag(2^e) U        e integers, U with rows of ordinary size
 
 A product of a thousand Jacobians has singular values from e^{-2000} to e^{2000}; no float holds
-them, and the largest would drown the others. Row by row with integer exponents they stay apart,
-and scaling by powers of two is free of rounding.
+them, and the largest would swamp the others. With an integer exponent for each row they are kept
+apart, and scaling by powers of two is free of rounding errors.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from rnnjax._types import Array
 
-_NOTHING = -(2**28)  # the exponent that zero is given where exponents are compared
+_NOTHING = -(2**28)  # the exponent of zero where exponents are compared
 
 
 class Graded(NamedTuple):
@@ -28,7 +28,7 @@ def identity(batch_shape: tuple[int, ...], size: int, dtype: jnp.dtype) -> Grade
 
 
 def normalised(exponents: Array, rows: Array) -> Graded:
-    """diag(2^exponents) rows, with what is common to a row moved into its exponent."""
+    """diag(2^exponents) rows, with the magnitude of each row moved into its exponent."""
     shift = jnp.frexp(jnp.max(jnp.abs(rows), axis=-1))[1].astype(jnp.int32)
     empty = jnp.all(rows == 0, axis=-1)
     scaled = scale(rows, jnp.broadcast_to(-shift[..., None], rows.shape))
@@ -68,10 +68,10 @@ def log_row_norms(m: Graded) -> Array:
 
 
 def qr(a: Array) -> tuple[Array, Array]:
-    """Q, R with A = Q R; what rounding alone could have put into R is set to zero.
+    """Q, R with A = Q R; entries of R that may be rounding errors alone are set to zero.
 
     A column that depends on those before it leaves entries of the order of ε times its norm on
-    and above the diagonal. Taken for numbers, that noise would pass for tiny singular values.
+    and above the diagonal. If kept, that noise would appear as tiny singular values.
     """
     q, r = jnp.linalg.qr(a)
     norms = jnp.sqrt(jnp.sum(a * a, axis=-2, keepdims=True))
@@ -79,15 +79,15 @@ def qr(a: Array) -> tuple[Array, Array]:
 
 
 def resolution(a: Array) -> float:
-    """What is left of a unit vector by rounding when all of it should cancel, generously."""
+    """An upper bound on the rounding error left of a unit vector when all of it should cancel."""
     return 4 * float(jnp.finfo(a.dtype).eps) * a.shape[-1] ** 0.5
 
 
 def triangularised(m: Graded) -> Graded:
-    """A matrix with the singular values of M whose rows are nearer to orthogonal.
+    """A matrix with the singular values of M whose rows are closer to orthogonal.
 
-    With the rows of M sorted by size, Mᵀ = Uᵀ diag(2^e) = Q (R diag(2^e)). What a short row has
-    in common with a long one moves into the long one.
+    With the rows of M sorted by size, Mᵀ = Uᵀ diag(2^e) = Q (R diag(2^e)). The component of a
+    short row along a long one moves into the long one.
     """
     order = jnp.argsort(-log_row_norms(m), axis=-1)
     exponents = jnp.take_along_axis(m.exponents, order, axis=-1)
@@ -100,18 +100,21 @@ def triangularised(m: Graded) -> Graded:
 def orthogonalised(m: Graded, sweeps: int) -> Graded:
     """M times rotations from the left until its rows are orthogonal: one-sided Jacobi.
 
-    The norms of the rows are then the singular values, the smallest as exactly as the largest.
-    A sweep meets every pair of rows once, as in a tournament: S/2 disjoint pairs at a time.
+    The norms of the rows are then the singular values, all to the same relative accuracy.
+    A sweep rotates every pair of rows once, in round-robin order: S/2 disjoint pairs at a time.
     With S odd a zero row is added, to complete the last pair.
     """
     padding = [(0, 0)] * (m.exponents.ndim - 1) + [(0, m.exponents.shape[-1] % 2)]
     m = Graded(jnp.pad(m.exponents, padding), jnp.pad(m.rows, [*padding, (0, 0)]))
     half = m.exponents.shape[-1] // 2
-    enough = float(jnp.finfo(m.rows.dtype).eps) ** 0.75  # the last sweep squares what is left
+    enough = (
+        float(jnp.finfo(m.rows.dtype).eps) ** 0.75
+    )  # convergence is quadratic: the last sweep squares it
 
     def one_round(_: int, state: tuple[Graded, Graded, Array]) -> tuple[Graded, Graded, Array]:
         upper, lower, largest = state
         upper, lower, cosines = _rotate_pairs(upper, lower)
+        cosines = jnp.where(jnp.isnan(cosines), 0.0, cosines)  # or one NaN would end all sweeps
         return *_next_pairs(upper, lower), jnp.maximum(largest, jnp.max(cosines, initial=0.0))
 
     def sweep(state: tuple[Array, Graded, Array]) -> tuple[Array, Graded, Array]:
@@ -137,7 +140,7 @@ def _joined(upper: Graded, lower: Graded) -> Graded:
 
 
 def _next_pairs(upper: Graded, lower: Graded) -> tuple[Graded, Graded]:
-    """All rows but the first move on by one place, around the table."""
+    """The next pairing of a round-robin tournament: all rows but the first move on one place."""
     if upper.rows.shape[-2] == 1:
         return upper, lower
 
@@ -158,8 +161,8 @@ def _rotate_pairs(upper: Graded, lower: Graded) -> tuple[Graded, Graded, Array]:
     With a the longer of the two and b the other, cosine g and ratio ρ = ‖b‖/‖a‖, the rotation by
         τ = 2ρg / (1 - ρ² + √((1 - ρ²)² + 4ρ²g²))
     gives a + τ b and b - τ a, up to a common factor 1/√(1 + τ²). Only ρ can underflow, and then
-    τ/ρ = g: b loses its component along a, and a does not change. A rest of b that may be
-    nothing but rounding is zero.
+    τ/ρ = g: b loses its component along a, and a does not change. A remainder of b that may be
+    rounding error alone is set to zero.
     """
     norm_u, norm_l = row_norms(upper), row_norms(lower)
     size_u, size_l = (_log2_size(m.exponents, n) for m, n in ((upper, norm_u), (lower, norm_l)))

@@ -1,4 +1,4 @@
-"""`jacobians`: the derivative of each state with respect to the one before."""
+"""`jacobians`: the Jacobian of each state with respect to the previous one."""
 
 from functools import partial
 
@@ -18,14 +18,14 @@ def jacobians(
     carry: Carry | None = None,
     leaf: str | None = None,
 ) -> Array:
-    """The Jacobian of every step along the trajectory that xs drives the cell through.
+    """The state-to-state Jacobian of every step along the trajectory driven by xs.
 
         J_t = ∂s_t/∂s_{t-1},   J_t[i, j] = ∂s_t[i]/∂s_{t-1}[j]        t = 1 … T
 
     s is the carry as one real vector: its differentiable leaves flattened and put side by side in
     the order of the tree (LSTM: h, then c; a stack: the cells from the input up). A complex leaf
     counts twice, real parts before imaginary parts. By forward mode, S tangents pushed through
-    `cell.step` at once. Takes T·S² numbers for each example.
+    `cell.step` at once. The result has T·S² numbers for each example.
 
     Args:
       cell: the `Cell`.
@@ -34,7 +34,8 @@ def jacobians(
       carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
         For a cell with training-time randomness, a carry made with a key.
       leaf: the name of a field of the carry: then s is that field alone and J_t its own block,
-        ∂h_t/∂h_{t-1} with the other fields held. In a stack, of every cell that has it.
+        such as ∂h_t/∂h_{t-1} with the other fields held constant. In a stack, the field of every
+        cell that has it.
 
     Returns:
       Jacobians `[T, ..., S, S]`, at least float32.

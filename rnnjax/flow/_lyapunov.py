@@ -1,4 +1,4 @@
-"""`lyapunov_spectrum`: the average rates at which nearby states part or meet."""
+"""`lyapunov_spectrum`: the average exponential rates at which nearby states diverge."""
 
 from functools import partial
 
@@ -21,26 +21,28 @@ def lyapunov_spectrum(
     carry: Carry | None = None,
     burn_in: int = 0,
 ) -> Array:
-    """The leading Lyapunov exponents along the trajectory that xs drives the cell through.
+    """The leading Lyapunov exponents along the trajectory driven by xs.
 
         J_t Q_{t-1} = Q_t R_t;        λ_i = 1/(T - burn_in) Σ_{t > burn_in} ln |R_t[i, i]|
 
     k orthonormal tangents are pushed through each step and re-orthonormalised (Benettin et
-    al.), without the full Jacobian: k columns of J_t a step. A positive λ_1 means that nearby
-    states part, and errors on their way back explode; all λ well below zero that both vanish.
+    al.), without the full Jacobian: k Jacobian-vector products a step. A positive λ_1 means that
+    nearby states diverge and that errors explode on their way back; if all λ are well below zero,
+    both vanish.
 
     Args:
       cell: the `Cell`.
       params: its weights.
       xs: inputs `[T, ..., D]`.
-      k: how many exponents, 1..S, S the size of the carry; all S if None.
+      k: the number of exponents, in 1..S, where S is the size of the carry in real numbers; all S
+        if None.
       carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
-      burn_in: steps at the beginning that only align the tangents with the flow.
+      burn_in: initial steps that align the tangents and are not averaged over.
 
     Returns:
       Exponents `[..., k]` in nats a step, descending, at least float32. -inf for a direction
-      that some step closes. An estimate from T - burn_in steps, whose error falls as one over
-      that number.
+      that some step maps to zero. An estimate from T - burn_in steps, whose error falls as one
+      over that number.
 
     Raises:
       TypeError: k or burn_in that is not an integer, and as `rnnjax.unroll`.
@@ -76,13 +78,13 @@ def lyapunov_spectrum(
     count = size if k is None else check_positive_int("k", k)
     if count > size:
         raise ValueError(f"k = {k} exponents of a carry of size S = {size}: k is at most S")
-    start = _start(size, count, state.dtype)
-    tangents = jnp.broadcast_to(start, (*batch_shape, size, count))
+    first = _first_tangents(size, count, state.dtype)
+    tangents = jnp.broadcast_to(first, (*batch_shape, size, count))
     return _run(cell, indices, burn_in, params, sequence, tangents)
 
 
-def _start(size: int, k: int, dtype: jnp.dtype) -> Array:
-    """All S tangents span everything, so unit vectors will do; fewer are in general position."""
+def _first_tangents(size: int, k: int, dtype: jnp.dtype) -> Array:
+    """Unit vectors if there are S, since they span the space; fewer are in general position."""
     if k == size:
         return jnp.eye(size, dtype=dtype)
     return jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, k), dtype))[0]

@@ -1,9 +1,10 @@
-"""A cell whose new carry can be nudged in the middle of the step that computes it.
+"""A cell whose new carry is perturbed at the moment it is computed, inside the step.
 
 ∂C/∂carry_t is a total derivative: h_t reaches C through step t + 1 and through y_t, and c_t of
 an LSTM through h_t as well. Adding e_t to what a step returns would miss every path inside the
-step. So the step's program is evaluated operation by operation, and e_t is added to each value
-of the new carry at the moment it exists: whatever the step computes from it sees it nudged.
+step. So the step's jaxpr is evaluated operation by operation, and the perturbation e_t is added to
+each value of the new carry as soon as it is computed: whatever the step computes from it sees it
+perturbed.
 """
 
 from typing import Any, NamedTuple
@@ -19,14 +20,14 @@ _TRANSPARENT = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "c
 
 
 class Probed(NamedTuple):
-    """One step's input beside the nudges of the float leaves of its new carry."""
+    """One step's input, and the perturbations of the differentiable leaves of its new carry."""
 
     value: PyTree
     nudges: list[Array]
 
 
 class _Value:
-    """A value of the program: known, or to be computed; `nudge` is added as it becomes known."""
+    """A value of the jaxpr: known, or to be computed; `nudge` is added when it becomes known."""
 
     def __init__(self, known: Any = None) -> None:
         self.known = known
@@ -47,8 +48,8 @@ def probed(cell: Cell) -> Cell:
     """A cell on `Probed(x_t, e_t)`: e_t is added to carry_t before anything is computed from it.
 
     Raises:
-      ValueError: (in the step) the new carry comes out of an operation that cannot be opened,
-        such as a loop or a custom derivative, together with other results.
+      ValueError: (in the step) one operation whose inside cannot be perturbed, such as a loop or
+        a custom derivative, computes the new carry together with other results.
     """
 
     def step(params: Params, carry: Carry, x_t: Probed) -> tuple[Carry, Array]:
@@ -65,7 +66,7 @@ def probed(cell: Cell) -> Cell:
             _run(operation)
         computed = {id(value) for operation in program for value in operation.outputs}
         for value in {id(t): t for t in targets if id(t) not in computed}.values():
-            value.settle(value.known)  # passed on unchanged: nudged on its way out
+            value.settle(value.known)  # passed on unchanged: perturbed as an output
         return jax.tree.unflatten(jax.tree.structure(shapes), [r.known for r in results])
 
     return Cell(cell.init, cell.initial_carry, step)
@@ -74,7 +75,7 @@ def probed(cell: Cell) -> Cell:
 def _flatten(
     jaxpr: core.Jaxpr, consts: Any, given: list[_Value], program: list[_Operation]
 ) -> list[_Value]:
-    """Append the operations of `jaxpr` to `program`, calls opened; returns its results."""
+    """Append the operations of `jaxpr` to `program`, with calls inlined; return its results."""
     values: dict[Any, _Value] = dict(zip(jaxpr.invars, given, strict=True))
     values |= {v: _Value(x) for v, x in zip(jaxpr.constvars, consts, strict=True)}
 
@@ -112,7 +113,7 @@ def _run(operation: _Operation) -> None:
 
 
 def _check_visible(equation: core.JaxprEqn, outputs: list[_Value]) -> None:
-    """Inside a loop one result may be computed from another, where no nudge can be seen."""
+    """Raise ValueError if a perturbed result may be read inside the operation that computes it."""
     if all(value.nudge is None for value in outputs):
         return
     used = [v for v in equation.outvars if not isinstance(v, core.DropVar) and is_inexact(v.aval)]

@@ -22,7 +22,7 @@ from rnnjax.running import Flagged, final_carry, leading_shape, prepare, validat
 )
 @dataclass(frozen=True)
 class Recording:
-    """What `record` found."""
+    """A cost and its gradients with respect to the carry at every step; made by `record`."""
 
     cost: Array  # [] C
     carry_ct: Carry  # ∂C/∂carry_t, differentiable leaves [T, ..., *features]; None for others
@@ -47,18 +47,19 @@ def record(
     This is the total derivative, by every path: of an LSTM, ∂C/∂h_t counts h_t's way into y_t
     and into step t + 1, and ∂C/∂c_t also c_t's way into h_t. It is what backpropagation
     through time passes from step to step, obtained here by autodiff for any cell, with or
-    without a hand-derived rule. ∂C/∂h_t is the derivative of the cost when a small number is
-    added to h_t the moment it has been computed.
+    without a hand-derived rule. ∂C/∂h_t is the derivative of the cost with respect to a small
+    perturbation that is added to h_t as soon as it has been computed. For a complex leaf it is
+    ∂C/∂Re - i ∂C/∂Im, as `jax.grad` returns it.
 
-    So the parts of ∂C/∂carry_t are not those of a chain of `jacobians`, in which s_t is one
-    vector whose entries change one by one: there c_t counts without its way through h_t.
+    So the fields of ∂C/∂carry_t differ from those of a chain of `jacobians`, in which s_t is one
+    vector whose entries change independently: there c_t counts without its path through h_t.
 
-    Two fields that a step fills with one and the same value share its derivative. A field that
-    a step hands on unchanged is nudged on its way out, after the step has read it.
+    Two fields that a step sets to the same value share its derivative. A field that a step
+    returns unchanged is perturbed in its output, after the step has read it.
 
     Args:
-      cell: the `Cell`. Its step may use any JAX operation; only if the carry comes out of one
-        loop, condition or custom derivative together with other results is it refused.
+      cell: the `Cell`. Its step may use any JAX operation; it is refused only if one loop,
+        condition or custom derivative computes the carry together with other results.
       params: its weights.
       xs: inputs `[T, ..., D]`.
       cost: `cost(carry, ys) -> C`, a scalar function of what `rnnjax.unroll` returns: the
@@ -66,13 +67,13 @@ def record(
       carry, key, lengths, resets: as for `rnnjax.unroll`. In padding ∂C/∂carry_t is zero.
 
     Returns:
-      A `Recording` of the cost, and of its gradients in the form of the carry with a leading
+      A `Recording` of the cost and of its gradients, in the structure of the carry with a leading
       time axis: `carry_ct.h[t - 1]` is ∂C/∂h_t. Leaves that have no gradient, such as PRNG keys,
-      are None. `gradient_norms(recording)` gives norms.
+      are None. `gradient_norms(recording)` returns their norms.
 
     Raises:
       TypeError: a cost that is not real, and as `rnnjax.unroll`.
-      ValueError: a cost that is not a scalar, a step that cannot be seen into (above), and as
+      ValueError: a cost that is not a scalar, a step that is refused (see `cell`), and as
         `rnnjax.unroll`.
 
     Example:
@@ -109,7 +110,7 @@ def _scalar(value: Any) -> Array:
         raise ValueError(
             f"cost(carry, ys) must return a scalar, got shape {value.shape}: take a sum or a mean"
         )
-    if not is_inexact(value):
+    if not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(f"cost(carry, ys) must return a real number, got dtype {value.dtype}")
     return value
 
@@ -118,8 +119,8 @@ def _scalar(value: Any) -> Array:
 def _run(
     cell: Cell, params: Params, sequence: Sequence, nudges: list[Array]
 ) -> tuple[Carry, PyTree]:
-    # The probe sits inside the cell and what freezes or restarts it outside, so that a frozen
-    # step, which throws the cell's new carry away, throws the nudge away too.
+    # Perturb the inner cell, before freezing and restarting are wrapped around it: a frozen step
+    # discards the cell's new carry, and with it the perturbation.
     ready, carry, inputs = prepare(probed(cell), params, sequence)
     carry, ys = jax.lax.scan(partial(ready.step, params), carry, _beside(inputs, nudges))
     return final_carry(carry), ys

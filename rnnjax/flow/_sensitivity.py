@@ -1,4 +1,4 @@
-"""`sensitivity`: how much each output depends on each input."""
+"""`sensitivity`: how strongly each output depends on each input."""
 
 import math
 from functools import partial
@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.flow._norms import features_norm
@@ -20,18 +21,19 @@ def sensitivity(
     carry: Carry | None = None,
     lengths: Array | None = None,
 ) -> Array:
-    """How much of every input is left in every output.
+    """How strongly every output depends on every input: norms of input-output Jacobians.
 
         S[t, k] = ‖∂y_t/∂x_k‖        the Frobenius norm, for each example
 
-    The picture of fading memory: a row says how strongly the output at step t remembers each
-    input so far, a column how an input's influence spreads through later outputs. S[t, k] = 0
-    for k > t. By forward mode, D tangents at a time; costs T·D runs of the cell over T steps.
+    It shows fading memory: a row says how strongly the output at step t depends on each input so
+    far, a column how the influence of one input decays over later outputs. S[t, k] = 0 for k > t.
+    By forward mode, D tangents at a time, D the number of features of one input; a complex number
+    counts as two real ones. Costs T·D runs of the cell over T steps.
 
     Args:
       cell: the `Cell`.
       params: its weights.
-      xs: inputs `[T, ..., D]`, one array.
+      xs: inputs `[T, ..., *features]`, one real or complex array.
       carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
       lengths: `[...]` integers in 0..T for right-padded sequences. Rows and columns in the
         padding are zero.
@@ -41,7 +43,7 @@ def sensitivity(
       units of y per unit of x.
 
     Raises:
-      TypeError: xs that is not one floating-point array.
+      TypeError: xs that is not one real or complex array.
       ValueError: as `rnnjax.unroll`.
 
     Example:
@@ -57,8 +59,13 @@ def sensitivity(
     """
     if not hasattr(xs, "ndim"):
         raise TypeError(f"xs must be one array [T, ..., D], got {type(xs).__name__}")
+    if not is_inexact(xs):
+        raise TypeError(
+            f"xs has dtype {xs.dtype}: outputs have derivatives with respect to floating-point "
+            "features alone. For token ids, pass their embeddings"
+        )
     sequence = validate(cell, params, xs, carry, None, lengths)
-    return _run(cell, len(leading_shape(cell, params, xs)[1]), params, sequence)
+    return _run(cell, len(leading_shape(cell, params, xs, lengths)[1]), params, sequence)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -66,14 +73,16 @@ def _run(cell: Cell, batch_ndim: int, params: Params, sequence: Sequence) -> Arr
     xs = jnp.asarray(sequence.xs, input_dtypes(params, sequence.xs))
     steps, features = xs.shape[0], xs.shape[1 + batch_ndim :]
     directions = jnp.eye(math.prod(features), dtype=xs.dtype).reshape(-1, *features)
+    if jnp.iscomplexobj(xs):
+        directions = jnp.concatenate([directions, 1j * directions])
 
     def outputs(xs: Array) -> Array:
         ready, carry, inputs = prepare(cell, params, sequence._replace(xs=xs))
         return jax.lax.scan(partial(ready.step, params), carry, inputs)[1]
 
-    linear = jax.linearize(outputs, xs)[1]  # one forward pass serves every tangent
+    linear = jax.linearize(outputs, xs)[1]  # one forward pass for all tangents
 
-    def spread(k: Array) -> Array:
+    def influence(k: Array) -> Array:
         """‖∂y_t/∂x_k‖ for all t: [T, ...]."""
 
         def along(direction: Array) -> Array:
@@ -84,4 +93,4 @@ def _run(cell: Cell, batch_ndim: int, params: Params, sequence: Sequence) -> Arr
 
     if steps == 0:
         return jnp.zeros((0, *xs.shape[: 1 + batch_ndim]), accumulation_dtype([xs]))
-    return jnp.moveaxis(jax.lax.map(spread, jnp.arange(steps)), 0, 1)
+    return jnp.moveaxis(jax.lax.map(influence, jnp.arange(steps)), 0, 1)

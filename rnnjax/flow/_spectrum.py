@@ -1,4 +1,4 @@
-"""`log_singular_values`: how a product of Jacobians stretches and shrinks."""
+"""`log_singular_values`: the singular values of long products of Jacobians."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -38,22 +38,21 @@ def log_singular_values(
         A_t = J_tᵀ;   A_t Q_{t+1} = Q_t R_t;   (J_T … J_{T-lag+1})ᵀ Q_{T+1} = Q R_{T-lag+1} … R_T
 
     The product is never formed in plain floats. From the end backwards each factor is
-    re-orthogonalised (QR), and the triangular R multiply into a matrix whose rows have integer
-    exponents of their own; one pass serves all lags. Its rows are then made orthogonal by
-    one-sided Jacobi rotations, after which their norms are the singular values, the smallest
-    with as many digits as the largest. σ = e^{-2000} and e^{2000} beside each other are
-    ordinary.
+    re-orthogonalised (QR), and the triangular factors R are multiplied into a matrix whose rows
+    have integer exponents of their own; one pass serves all lags. Its rows are then made
+    orthogonal by one-sided Jacobi rotations, after which their norms are the singular values, the
+    smallest with as many digits as the largest, even where they range from e^{-2000} to e^{2000}.
 
-    A direction that a Jacobian shrinks to rounding error, relative to what mixes with it in
-    that step (about 4ε√S), is closed for good: its singular value is zero and its logarithm
-    -inf. In float32 that is soon the case; use float64 to resolve a Jacobian whose singular
-    values differ by more than 1e5.
+    A direction that a Jacobian shrinks to rounding error, relative to the other directions in
+    that step (about 4ε√S), is counted as mapped to zero: its singular value is zero and its
+    logarithm -inf. In float32 that happens early; use float64 to resolve a Jacobian whose singular
+    values differ by a factor of more than 1e5.
 
     Args:
       jacobians: `[T, ..., S, S]`, as `rnnjax.flow.jacobians` returns them.
       lags: integers in 1..T; by default about 12, evenly spaced in the logarithm from 1 to T.
-      sweeps: at most so many rounds of rotations over all pairs; they end when the rows are
-        orthogonal to rounding, usually after 3 to 6.
+      sweeps: the maximum number of sweeps of rotations over all pairs; they end when the rows are
+        orthogonal up to rounding, usually after 3 to 6.
 
     Returns:
       `SingularValues(lags [L], logs [L, ..., S])`: lags ascending without repeats, logs
@@ -119,13 +118,13 @@ def _logs(jacobians: Array, lags: tuple[int, ...], sweeps: int) -> Array:
 def _products(jacobians: Array, lags: tuple[int, ...]) -> Graded:
     """R_{T-lag+1} … R_T for every lag, in one pass: exponents [L, ..., S], rows [L, ..., S, S]."""
     *batch_shape, size, _ = jacobians.shape[1:]
-    # A start in general position: from the unit vectors, states that cannot reach one another
-    # (the layers of a stack, from the top down) would be followed in the wrong order.
+    # Start from a random orthogonal matrix: with unit vectors, the directions of states that do not
+    # influence one another (the layers of a stack, from the top down) would keep the wrong order.
     start = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, size), jacobians.dtype))[0]
     start = jnp.broadcast_to(start, jacobians.shape[1:])
     product = identity(tuple(batch_shape), size, jacobians.dtype)
     saved = jax.tree.map(lambda x: jnp.zeros((len(lags), *x.shape), x.dtype), product)
-    # Every lag writes into the place of the next one that is wanted; the last to write stays.
+    # Every step writes into the place of the next requested lag; the last to write remains.
     places = jnp.asarray(np.searchsorted(lags, np.arange(1, lags[-1] + 1)))
 
     def body(

@@ -1,4 +1,4 @@
-"""Weights from other libraries."""
+"""Conversion of weights and models from other libraries."""
 
 from rnnjax.interop._torch import from_torch
 

@@ -1,4 +1,4 @@
-"""PyTorch's recurrent modules as cells. It reads the module's weights and never imports torch."""
+"""`from_torch`: PyTorch's recurrent modules as cells, without importing torch."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ _GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
 
 
 def from_torch(module: Any) -> tuple[Cell, Params]:
-    """A `torch.nn.RNN`, `LSTM` or `GRU` as a cell and its params.
+    """Convert a `torch.nn.RNN`, `LSTM` or `GRU` to a cell and its params.
 
         module(xs, h0)   becomes   rnnjax.unroll(cell, params, xs, carry=carry)
 
     The cell computes what the module does. The weights are copied, in their own dtype:
     transposed from [gates*H, D] to [D, gates*H]; the gates' order is the same, i, f, g, o and
-    r, z, n. Where the module adds two biases, b is their sum; the GRU's b_hn, which is inside
-    its reset gate, stays apart. A module with bias=False gets zeros.
+    r, z, n. Where the module adds two biases, b is their sum; the GRU's b_hn, which the
+    reset gate multiplies, is kept separate. A module with bias=False gets zero biases.
 
     xs are always time first here, `[T, B, D]`, whatever the module's `batch_first` says: with
     `batch_first=True` pass `xs.swapaxes(0, 1)`. The module's h0 [1, B, H] is `carry.h [B, H]`,
@@ -46,8 +46,8 @@ def from_torch(module: Any) -> tuple[Cell, Params]:
     mode = getattr(module, "mode", None)
     if mode not in _GATES or not hasattr(module, "named_parameters"):
         raise TypeError(
-            f"from_torch takes a torch.nn.RNN, LSTM or GRU, got {type(module).__name__}: of a "
-            "larger model pass its recurrent modules, one by one"
+            f"from_torch takes a torch.nn.RNN, LSTM or GRU, got {type(module).__name__}: for a "
+            "larger model pass its recurrent modules one by one"
         )
     _check_supported(module)
     weights = {name: _to_numpy(name, weight) for name, weight in module.named_parameters()}

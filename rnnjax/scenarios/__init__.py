@@ -1,16 +1,25 @@
-"""What goes in and what comes out: one or many, aligned or not; decoding; masked losses."""
+"""Models over any cell: many to one, many to many, encoder-decoder; decoding; masked losses."""
 
 from rnnjax.scenarios._beam import beam_search
-from rnnjax.scenarios._closed_loop import closed_loop
 from rnnjax.scenarios._decoder import Decoder, DecoderParams, DecoderState
 from rnnjax.scenarios._decoding import Decoded, greedy, sample
 from rnnjax.scenarios._encoder_decoder import encoder_decoder
 from rnnjax.scenarios._losses import cross_entropy, ctc, squared_error, valid_steps
-from rnnjax.scenarios._many_to_many import ManyToMany, ManyToManyParams, many_to_many
-from rnnjax.scenarios._many_to_one import ManyToOne, ManyToOneParams, many_to_one
+from rnnjax.scenarios._many_to_many import (
+    ManyToMany,
+    ManyToManyParams,
+    closed_loop,
+    many_to_many,
+)
+from rnnjax.scenarios._many_to_one import (
+    ManyToOne,
+    ManyToOneParams,
+    OneToOne,
+    many_to_one,
+    one_to_one,
+)
 from rnnjax.scenarios._modules import Module, dropout
 from rnnjax.scenarios._one_to_many import one_to_many
-from rnnjax.scenarios._one_to_one import OneToOne, one_to_one
 from rnnjax.scenarios._pooling import Pooling, pooled
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Attention over a memory, as a combinator: a cell that looks at the memory at every step."""
+"""Attention (dot-product and additive) as a combinator: a cell that attends to a memory."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_choice
-from rnnjax._types import Array, Carry, Cell, Params, initial_carry as start
+from rnnjax._types import Array, Carry, Cell, Params, initial_carry
 from rnnjax.scenarios._modules import dense
 from rnnjax.scenarios._pooling import masked_softmax
 
@@ -14,9 +14,9 @@ KINDS = ("dot", "additive")
 
 
 class Memory(NamedTuple):
-    """What a decoder can look at, batch first, so that a beam can be gathered."""
+    """The memory that a decoder attends to, batch first, so that beams can be gathered."""
 
-    keys: Array  # [B, S, A] the positions as scores see them
+    keys: Array  # [B, S, A] the projected values that queries are compared with
     values: Array  # [B, S, M]
     valid: Array | None  # [B, S] False in the padding
 
@@ -35,12 +35,12 @@ class AttentiveParams(NamedTuple):
 
 class AttentiveCarry(NamedTuple):
     cell: Carry
-    context: Array  # [B, M] what was read from the memory at the last step
+    context: Array  # [B, M] the attention-weighted sum of values at the last step
 
 
 class Attended(NamedTuple):
     features: Array  # [B, H + M] y_t beside its context
-    weights: Array  # [B, S] where it looked
+    weights: Array  # [B, S] attention weights
 
 
 def init_attention(kind: str, key: Array, y: Array, value: Array) -> AttentionParams:
@@ -58,7 +58,7 @@ def init_attention(kind: str, key: Array, y: Array, value: Array) -> AttentionPa
 
 
 def remember(kind: str, params: AttentionParams, values: Array, valid: Array | None) -> Memory:
-    """A memory of values [B, S, M]; what does not depend on the step is computed here, once."""
+    """A `Memory` of values [B, S, M]: the keys do not depend on the step and are projected once."""
     size = params.keys["params"]["kernel"].shape[-1]
     return Memory(dense(size, bias=kind == "additive").apply(params.keys, values), values, valid)
 
@@ -69,27 +69,27 @@ def _scores(kind: str, params: AttentionParams, keys: Array, y: Array) -> Array:
     return _additive(params, keys, y)
 
 
-@jax.checkpoint  # or every step would save a [B, S, A], more than all the rest
+@jax.checkpoint  # without it every step saves a [B, S, A], more than everything else together
 def _additive(params: AttentionParams, keys: Array, y: Array) -> Array:
     query = dense(keys.shape[-1], bias=False).apply(params.query, y)
     return dense(1, bias=False).apply(params.score, jnp.tanh(keys + query[:, None]))[..., 0]
 
 
 def attentive(cell: Cell, kind: str) -> Cell:
-    """A cell that reads beside its input what it last looked at, and then looks again.
+    """A cell with attention: it reads its input and the last context, then computes a new one.
 
         y_t = step(carry_{t-1}, [x_t, c_{t-1}])
         a_ts = softmax_s(score(y_t, m_s));   c_t = Σ_s a_ts m_s
 
-    The memory is among its params, so that a scan holds it once. Its output is an `Attended`.
+    The memory is part of its params, so that a scan holds it once. Its output is an `Attended`.
     """
 
-    def initial_carry(
+    def attentive_carry(
         params: AttentiveParams, batch_shape: tuple[int, ...] = (), key: Array | None = None
     ) -> AttentiveCarry:
         values = params.memory.values
         context = jnp.zeros((*batch_shape, values.shape[-1]), values.dtype)
-        return AttentiveCarry(start(cell, params.cell, batch_shape, key), context)
+        return AttentiveCarry(initial_carry(cell, params.cell, batch_shape, key), context)
 
     def step(params: AttentiveParams, carry: AttentiveCarry, x_t: Array) -> tuple[Carry, Any]:
         memory = params.memory
@@ -101,4 +101,4 @@ def attentive(cell: Cell, kind: str) -> Cell:
         features = jnp.concatenate([y_t, context], axis=-1)
         return AttentiveCarry(inner, context), Attended(features, weights)
 
-    return Cell(cell.init, initial_carry, step)
+    return Cell(cell.init, attentive_carry, step)

@@ -1,4 +1,4 @@
-"""Beam search, batched."""
+"""Batched beam search."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from rnnjax.scenarios._modules import check_tokens
 
 
 class _Best(NamedTuple):
-    """The best ended sequence of each example so far."""
+    """The best finished sequence of each example so far."""
 
     score: Array  # [B]
     tokens: Array  # [steps, B]
@@ -27,9 +27,9 @@ class _Best(NamedTuple):
 class _Search(NamedTuple):
     t: Array  # []
     state: PyTree  # [B * K, ...]
-    token: Array  # [B * K] the last word of each beam
+    token: Array  # [B * K] the last token of each beam
     tokens: Array  # [steps, B, K]
-    log_probs: Array  # [B, K], of beams in descending order; -inf where there is none
+    log_probs: Array  # [B, K] of the beams, descending; -inf where there is no beam
     best: _Best
 
 
@@ -43,27 +43,27 @@ def beam_search(
     beams: int = 4,
     length_penalty: float | Array = 0.0,
 ) -> Decoded:
-    """Look for the sequence with the best score, keeping the best few beginnings of it.
+    """Beam search: the best-scoring sequence, keeping the `beams` best partial sequences.
 
         score(w_1 … w_n) = ln p(w_1 … w_n) / ((5 + n) / 6)^α
 
     over the sequences that end with `end` after n ≤ steps words, and those that have not ended
-    after `steps`. At every step each of the `beams` beginnings is continued by every word. Of
-    these, those that end and are among the `beams` most probable compete by score; the `beams`
-    most probable of the others go on. A search is over when nothing that goes on can beat the
-    best that has ended. With one beam and α = 0 this is `greedy`; with enough beams to keep
-    everything it is exact.
+    after `steps`. At every step each of the `beams` partial sequences is extended by every word.
+    Extensions that end and are among the `beams` most probable are finished, and compared by score;
+    the `beams` most probable of the others are kept. The search stops when no partial sequence can
+    beat the best finished one. With one beam and α = 0 this is `greedy`; with enough beams to
+    keep every partial sequence it is exact.
 
     Args:
       step, state, first, steps: as for `greedy`; every leaf of the state is `[B, ...]`, and so
         is what `step` does with each of them.
-      end: the word that ends a sequence.
-      beams: how many beginnings are kept.
+      end: the end token.
+      beams: the beam width K, the number of partial sequences that are kept.
       length_penalty: α ≥ 0. At 0 the most probable sequence wins; larger values favour longer
         ones.
 
     Returns:
-      A `Decoded` of the best sequence of each example.
+      A `Decoded` with the best sequence of each example.
 
     Raises:
       TypeError: first, steps or beams not integers.
@@ -97,19 +97,19 @@ def beam_search(
     def extend(now: _Search) -> _Search:
         return _extend(now, step, end, beams, penalty)
 
-    def going_on(now: _Search) -> Array:
+    def unfinished(now: _Search) -> Array:
         bound = now.log_probs[:, 0] / penalty(steps)  # log-probabilities only fall
-        return (now.t < steps) & jnp.any(~(bound <= now.best.score))  # NaN goes on
+        return (now.t < steps) & jnp.any(~(bound <= now.best.score))  # NaN is not finished
 
-    found = jax.lax.while_loop(going_on, extend, _begin(state, first, steps, end, beams, dtype))
-    unended = _Best(
+    found = jax.lax.while_loop(unfinished, extend, _begin(state, first, steps, end, beams, dtype))
+    partial = _Best(
         found.log_probs[:, 0] / penalty(steps),
         found.tokens[:, :, 0],
         jnp.full(first.shape, steps, jnp.int32),
         found.log_probs[:, 0],
         jax.tree.map(lambda leaf: leaf[::beams], found.state),
     )
-    best = _better(found.best, unended)  # after an early stop, no unended one is
+    best = _better(found.best, partial)  # after an early stop no partial sequence wins
     return Decoded(best.tokens, best.length, best.log_prob, best.state)
 
 
@@ -117,7 +117,9 @@ def _begin(
     state: PyTree, first: Array, steps: int, end: int, beams: int, dtype: jnp.dtype
 ) -> _Search:
     batch = len(first)
-    log_probs = jnp.full((batch, beams), -jnp.inf, dtype).at[:, 0].set(0)  # one beginning so far
+    log_probs = (
+        jnp.full((batch, beams), -jnp.inf, dtype).at[:, 0].set(0)
+    )  # a single, empty sequence
     filler = jnp.full((steps, batch, beams), end, first.dtype)
     score = jnp.full(batch, -jnp.inf, dtype)
     best = _Best(score, filler[:, :, 0], jnp.zeros(batch, jnp.int32), score, state)
@@ -136,7 +138,7 @@ def _extend(
     batch, size = len(now.log_probs), logits.shape[-1]
     gains = jax.nn.log_softmax(logits.astype(now.log_probs.dtype)).reshape(batch, beams, size)
     scores = (now.log_probs[:, :, None] + gains).reshape(batch, beams * size)
-    # Each beam ends in one way only, so that the best 2K hold K that go on.
+    # Each beam has a single extension that ends, so the best 2K include K that do not.
     scores, index = jax.lax.top_k(scores, min(2 * beams, beams * size))
     parent, word = index // size, (index % size).astype(now.token.dtype)
     ends = word == end
@@ -168,12 +170,12 @@ def _extend(
 
 
 def _rows(flat: Array, old: PyTree, new: PyTree, unchanged: PyTree) -> PyTree:
-    """Rows of the new state; what the step left as it was is the same for all beams."""
+    """Rows of the new state; leaves that the step did not change are the same for all beams."""
     return jax.tree.map(lambda a, b, c: c if a is b else b[flat], old, new, unchanged)
 
 
 def _better(best: _Best, other: _Best) -> _Best:
-    """The one with the higher score, example by example; NaN is not hidden."""
+    """The sequence with the higher score, example by example; NaN wins, so as not to be hidden."""
     wins = ~(other.score <= best.score)
 
     def pick(a: Array, b: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Words out, one after the other, given a source: what captioning and translation share."""
+"""An autoregressive decoder given a source: what captioning and translation share."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,20 +17,20 @@ from rnnjax.scenarios._attention import (
     init_attention,
     remember,
 )
-from rnnjax.scenarios._bridge import bridge, init_bridge
+from rnnjax.scenarios._carries import bridge, init_bridge
 from rnnjax.scenarios._modules import Module, apply_module, check_tokens, drop, split_key
 from rnnjax.scenarios._reading import blank, in_dtype_of, one_step, read, without_padding
 from rnnjax.unrolling import recurrent, unroll
 
 
 class Encoded(NamedTuple):
-    summary: Array  # [B, F] sets the decoder's initial carry
-    memory: Array | None  # [S, B, M] what attention looks at
+    summary: Array  # [B, F] the decoder's initial carry is computed from it
+    memory: Array | None  # [S, B, M] what attention reads
     valid: Array | None  # [S, B]
 
 
 class Encoder(NamedTuple):
-    """How a decoder reads its source."""
+    """A pair of pure functions from a decoder's source to `Encoded`."""
 
     init: Callable[[Array, Array], Params]  # (key, source) -> params
     apply: Callable[..., Encoded]  # (params, source, lengths, key) -> Encoded
@@ -46,11 +46,11 @@ class DecoderParams(NamedTuple):
 
 
 class DecoderState(NamedTuple):
-    """Between two words; every leaf is batch first."""
+    """The state of a decoder between two words; every leaf is batch first."""
 
     carry: Carry
     memory: Memory | None
-    weights: Array | None  # [B, S] where attention looked for the last word
+    weights: Array | None  # [B, S] attention weights of the last word
 
 
 class Decoder(NamedTuple):
@@ -66,7 +66,7 @@ class Decoder(NamedTuple):
 class _Parts(NamedTuple):
     encoder: Encoder
     cell: Cell
-    core: Cell  # the cell, with attention if there is any
+    core: Cell  # the cell, wrapped with attention if there is any
     head: Module
     embed: Module
     kind: str | None  # of attention
@@ -81,7 +81,7 @@ def decoder(
     kind: str | None = None,
     dropout: float = 0.0,
 ) -> Decoder:
-    """The functions of a `Decoder` over any way to read the source."""
+    """A `Decoder` for any `Encoder` of its source."""
     core = cell if kind is None else attentive(cell, kind)
     parts = _Parts(encoder, cell, core, head, embed, kind, dropout)
 
@@ -124,7 +124,7 @@ def decoder(
             return _forced(parts, params, state, tokens, lengths, keys[1], options)[0]
         _check_sampling(sampling, options)
         if keys[1] is None:
-            raise ValueError("sampling= draws words from the net's own predictions: pass key=")
+            raise ValueError("sampling= draws words from the model's own predictions: pass key=")
         return _sampled(parts, params, state, tokens, lengths, keys[1], jnp.asarray(sampling))
 
     def attention(
@@ -211,7 +211,7 @@ def _forced(
     key: Array | None,
     options: dict[str, Any],
 ) -> tuple[Array, Any]:
-    """Logits under teacher forcing, and the outputs they were made of."""
+    """Logits under teacher forcing, and the cell's outputs that they were computed from."""
     keys = split_key(key, 4)
     xs, lengths, valid = read(parts.embed, params.embed, tokens, lengths, keys[0])
     xs = in_dtype_of(params.cell, drop(xs, parts.dropout, keys[1]))
@@ -231,24 +231,24 @@ def _sampled(
     key: Array,
     rate: Array,
 ) -> Array:
-    """Logits where each word after the first is, at this rate, the net's own guess."""
+    """Logits under scheduled sampling: inputs are, at this rate, the model's own predictions."""
     ids, _, valid = without_padding(tokens, lengths)
-    ids = ids.astype(jnp.promote_types(ids.dtype, jnp.int32))  # which holds any guess
+    ids = ids.astype(jnp.promote_types(ids.dtype, jnp.int32))  # wide enough for any prediction
     steps = ids.shape[0]
     first = jnp.arange(steps) == 0
 
-    def body(held: tuple[Carry, Array], now: tuple[Array, Array, Array]):
-        carry, guess = held
-        token, first, key = now
-        key_coin, key_guess, key_drop = jax.random.split(key, 3)
+    def body(state_tm1: tuple[Carry, Array], inputs: tuple[Array, Array, Array]):
+        carry, predicted = state_tm1
+        token, first, key = inputs
+        key_coin, key_sample, key_drop = jax.random.split(key, 3)
         own = jax.random.bernoulli(key_coin, rate, token.shape) & ~first
         before = state._replace(carry=carry)
-        after, logits = _step(parts, params, before, jnp.where(own, guess, token), key_drop)
-        guess = jax.random.categorical(key_guess, logits).astype(token.dtype)
-        return (after.carry, guess), logits
+        after, logits = _step(parts, params, before, jnp.where(own, predicted, token), key_drop)
+        predicted = jax.random.categorical(key_sample, logits).astype(token.dtype)
+        return (after.carry, predicted), logits
 
-    start = (state.carry, jnp.zeros_like(ids[0]))
-    _, logits = jax.lax.scan(body, start, (ids, first, jax.random.split(key, steps)))
+    initial = (state.carry, jnp.zeros_like(ids[0]))
+    _, logits = jax.lax.scan(body, initial, (ids, first, jax.random.split(key, steps)))
     return blank(valid, logits)
 
 
@@ -263,8 +263,8 @@ def _check_batch(name: str, tokens: Array, state: DecoderState) -> None:
 
 def _check_options(options: dict[str, Any]) -> None:
     reasons = {
-        "carry": "the source sets the carry that a decoder starts from",
-        "reverse": "each word is predicted from those before, so they are read in order",
+        "carry": "the initial carry of a decoder is computed from the source",
+        "reverse": "each word is predicted from the words before it, so they are read in order",
     }
     for name in reasons.keys() & options.keys():
         raise ValueError(f"{name} cannot be given to a decoder: {reasons[name]}. Leave it out")
@@ -273,8 +273,8 @@ def _check_options(options: dict[str, Any]) -> None:
 def _check_sampling(sampling: Any, options: dict[str, Any]) -> None:
     if options:
         raise ValueError(
-            f"{', '.join(sorted(options))} cannot be given with sampling=, where each step waits "
-            "for the one before: leave sampling out for teacher forcing"
+            f"{', '.join(sorted(options))} cannot be given with sampling=, which runs step by "
+            "step: leave sampling out for teacher forcing"
         )
     if not isinstance(sampling, Tracer) and not 0.0 <= float(sampling) <= 1.0:
         raise ValueError(f"sampling is a probability in [0, 1], got {sampling}")

@@ -1,4 +1,4 @@
-"""Words out of any step function: greedily, or drawn at random."""
+"""Decoding with any step function: greedy, or by sampling."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -14,33 +14,33 @@ from rnnjax.scenarios._modules import check_tokens
 
 
 class DecodingStep(Protocol):
-    """`(state, token [B]) -> (state, logits [B, V])`: read a word, predict the next."""
+    """The step of a decoder: `(state, token [B]) -> (state, logits [B, V])`."""
 
     def __call__(self, state: Any, token: Array, /) -> tuple[Any, Array]: ...
 
 
 class Decoded(NamedTuple):
-    tokens: Array  # [steps, B] from a sequence's length on, `end`
-    lengths: Array  # [B] words written, the end included
-    log_probs: Array  # [B] ln of the net's probability of those words
-    state: PyTree  # after the step that wrote the last word, which has not been read yet
+    tokens: Array  # [steps, B]; after the end of a sequence, `end`
+    lengths: Array  # [B] words generated, the end token included
+    log_probs: Array  # [B] ln of the model's probability of those words
+    state: PyTree  # after the step that predicted the last word; that word has not been read yet
 
 
 def greedy(
     step: DecodingStep, state: PyTree, first: Array, steps: int, *, end: int | None = None
 ) -> Decoded:
-    """Write the most probable word at every step.
+    """Greedy decoding: generate the most probable word at every step.
 
         state_t, logits_t = step(state_{t-1}, w_{t-1});   w_t = argmax logits_t
 
     Args:
       step: `(state, token [B]) -> (state, logits [B, V])`, such as
         `functools.partial(model.step, params)` of a `many_to_many` or a `Decoder`.
-      state: what it starts from: a carry, or `model.begin(params, source)`. With `end` every leaf
-        of it is `[B, ...]`, since sequences that have ended keep their own.
-      first: `[B]` the word to begin with, w_0; it is not among the tokens that come back.
-      steps: the largest number of words.
-      end: the word that ends a sequence. It stops when all sequences have ended; None: never.
+      state: the initial state: a carry, or `model.begin(params, source)`. With `end` every leaf
+        of it is `[B, ...]`, because sequences that have ended keep their state.
+      first: `[B]` the start token, w_0; it is not among the returned tokens.
+      steps: the maximum number of words.
+      end: the end token. Decoding stops when all sequences have ended; with None, after `steps`.
 
     Returns:
       A `Decoded`.
@@ -55,15 +55,15 @@ def greedy(
       >>> from rnnjax import scenarios
       >>> def step(state, token):                          # after word k comes k + 1
       ...     return state, 5.0 * jax.nn.one_hot(token + 1, 6)
-      >>> written = scenarios.greedy(step, None, jnp.array([0, 3]), 4, end=5)
-      >>> written.tokens.T.tolist(), written.lengths.tolist()
+      >>> found = scenarios.greedy(step, None, jnp.array([0, 3]), 4, end=5)
+      >>> found.tokens.T.tolist(), found.lengths.tolist()
       ([[1, 2, 3, 4], [4, 5, 5, 5]], [4, 2])
     """
 
     def choose(t: Array, logits: Array) -> Array:
         return jnp.argmax(logits, axis=-1)
 
-    return _write(step, state, first, steps, end, choose)
+    return _generate(step, state, first, steps, end, choose)
 
 
 def sample(
@@ -78,21 +78,21 @@ def sample(
     top_p: float | Array | None = None,
     end: int | None = None,
 ) -> Decoded:
-    """Draw every word from the net's predictions.
+    """Sampling: draw every word from the model's predictions (temperature, top-k, nucleus).
 
         w_t ~ softmax(logits_t / temperature), restricted to
               the top_k most probable words, then to
-              the fewest most probable words that together reach top_p (the nucleus)
+              the smallest set of most probable words whose probability reaches top_p (the nucleus)
 
     Args:
       step, state, first, steps, end: as for `greedy`.
       key: PRNG key.
-      temperature: above 1 for more variety, towards 0 for `greedy`.
+      temperature: above 1 for more variety; towards 0 it becomes `greedy`.
       top_k: how many words may be drawn; None for all.
-      top_p: the probability that the nucleus has to reach, in (0, 1]; None for all.
+      top_p: the probability that the nucleus has to reach, in (0, 1]; None for no restriction.
 
     Returns:
-      A `Decoded`, with the log-probabilities of the net itself: at temperature 1, unrestricted.
+      A `Decoded`, with the log-probabilities of the model itself: at temperature 1, unrestricted.
 
     Raises:
       TypeError: as `greedy`.
@@ -113,7 +113,7 @@ def sample(
         restricted = _restrict(logits / temperature, top_k, top_p)
         return jax.random.categorical(jax.random.fold_in(key, t), restricted)
 
-    return _write(step, state, first, steps, end, choose)
+    return _generate(step, state, first, steps, end, choose)
 
 
 def _restrict(logits: Array, top_k: int | None, top_p: float | Array | None) -> Array:
@@ -130,8 +130,8 @@ def _restrict(logits: Array, top_k: int | None, top_p: float | Array | None) -> 
     return jnp.full_like(logits, -jnp.inf).at[rows, words].set(ranked)
 
 
-class _Writing(NamedTuple):
-    t: Array  # [] words written so far
+class _Generation(NamedTuple):
+    t: Array  # [] words generated so far
     state: PyTree
     token: Array  # [B] the last word
     done: Array  # [B] bool
@@ -140,7 +140,7 @@ class _Writing(NamedTuple):
     log_probs: Array  # [B]
 
 
-def _write(
+def _generate(
     step: DecodingStep,
     state: PyTree,
     first: Array,
@@ -155,7 +155,7 @@ def _write(
         check_batch_first(state, len(first))
     dtype = checked_dtype(step, state, first, end)
 
-    def write(now: _Writing) -> _Writing:
+    def extend(now: _Generation) -> _Generation:
         new, logits = step(now.state, now.token)
         logits = logits.astype(dtype)
         token = choose(now.t, logits).astype(first.dtype)
@@ -166,7 +166,7 @@ def _write(
             new = _held(now.done, now.state, new)
             token = jnp.where(now.done, end, token).astype(first.dtype)
             done = now.done | (token == end)
-        return _Writing(
+        return _Generation(
             now.t + 1,
             new,
             token,
@@ -176,11 +176,11 @@ def _write(
             now.log_probs + jnp.where(now.done, 0, gain),
         )
 
-    def going_on(now: _Writing) -> Array:
+    def unfinished(now: _Generation) -> Array:
         return (now.t < steps) & ~jnp.all(now.done)
 
     filler = jnp.full((steps, *batch), 0 if end is None else end, first.dtype)
-    begin = _Writing(
+    begin = _Generation(
         jnp.zeros((), jnp.int32),
         state,
         first,
@@ -189,12 +189,12 @@ def _write(
         jnp.zeros(batch, jnp.int32),
         jnp.zeros(batch, dtype),
     )
-    last = jax.lax.while_loop(going_on, write, begin)
+    last = jax.lax.while_loop(unfinished, extend, begin)
     return Decoded(last.tokens, last.lengths, last.log_probs, last.state)
 
 
 def _held(done: Array, old: PyTree, new: PyTree) -> PyTree:
-    """The new state, and the old one of the sequences that have ended."""
+    """The new state; for sequences that have ended, the old one."""
     return jax.tree.map(lambda a, b: b if a is b else select(done, a, b), old, new)
 
 
@@ -204,27 +204,27 @@ def check_batch_first(state: PyTree, batch: int) -> None:
         if jnp.shape(leaf)[:1] != (batch,):
             raise ValueError(
                 f"state{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: with end= each "
-                f"sequence has a state of its own, so that one can end before another: expected "
+                f"sequence needs a state of its own, so that one can end before another: expected "
                 f"[{batch}, ...], batch first"
             )
 
 
 def checked_dtype(step: DecodingStep, state: PyTree, first: Array, end: int | None) -> jnp.dtype:
-    """The dtype of log-probabilities, float32 at least, if the step gives logits over `end`.
+    """Validate `first` and `end` against the logits; return the dtype of log-probabilities.
 
-    It also holds `first`, whose dtype the words written have, to one that can count them.
+    The dtype of `first` is that of all generated tokens, and must be able to hold V words.
     """
     logits = jax.eval_shape(step, state, first)[1]
     batch, *rest = logits.shape or (None,)
     if batch != len(first) or len(rest) != 1:
         raise ValueError(
-            f"step gives logits of shape {logits.shape}, expected [{len(first)}, V] for the "
+            f"step returns logits of shape {logits.shape}, expected [{len(first)}, V] for the "
             f"{len(first)} words of first"
         )
     if jnp.iinfo(first.dtype).max < rest[0] - 1:
         raise TypeError(
-            f"first has dtype {first.dtype}, which ends at {jnp.iinfo(first.dtype).max}, but step "
-            f"gives logits over {rest[0]} words: cast it with first.astype(int)"
+            f"first has dtype {first.dtype}, whose maximum is {jnp.iinfo(first.dtype).max}, but "
+            f"step returns logits over {rest[0]} words: cast it with first.astype(int)"
         )
     if end is not None and not 0 <= end < rest[0]:
         raise ValueError(f"end must be one of the {rest[0]} words (0..{rest[0] - 1}), got {end}")

@@ -1,4 +1,4 @@
-"""A sequence in, another one out: translation, captioning with attention."""
+"""Encoder-decoder (sequence to sequence), with attention: translation, captioning."""
 
 from typing import Any, NamedTuple
 
@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_rate
 from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.running import pack
 from rnnjax.scenarios._attention import KINDS
-from rnnjax.scenarios._carries import float_leaves, leaves_by_path
+from rnnjax.scenarios._carries import differentiable_leaves, leaves_by_path
 from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
 from rnnjax.scenarios._modules import Module, apply_module, check_module, split_key
 from rnnjax.scenarios._reading import as_layer, check_cell, init_reading, read, without_padding
@@ -30,13 +31,13 @@ def encoder_decoder(
     attention: str | None = None,
     dropout: float = 0.0,
 ) -> Decoder:
-    """Read one sequence, then write another of its own length.
+    """A sequence-to-sequence model: encode one sequence, decode another of a different length.
 
         m_1 … m_S = encoder(source);   carry_0 = tanh(last carry of the encoder · W + b)
         carry_t, y_t = step(carry_{t-1}, embed(w_{t-1}));   logits_t = head(y_t)      t = 1 … T
 
-    With attention, the decoder looks at the whole memory m before each word, and reads at the
-    next step what it found:
+    With attention, the decoder attends to the whole memory m before each word; the context c_t
+    is also an input of the next step:
 
         carry_t, y_t = step(carry_{t-1}, [embed(w_{t-1}), c_{t-1}])
         a_ts = softmax_s(score(y_t, m_s));   c_t = Σ_s a_ts m_s;   logits_t = head([y_t, c_t])
@@ -44,17 +45,18 @@ def encoder_decoder(
         dot:       score(y, m) = yᵀ W m / √H
         additive:  score(y, m) = vᵀ tanh(W_y y + W_m m + b)
 
-    Without an encoder the source is the memory already, and carry_0 is made of its mean.
+    Without an encoder the source itself is the memory, and carry_0 is computed from its mean.
 
     Args:
       encoder: a cell, or a layer such as `bidirectional(...)`; None where the source is a
-        memory `[S, B, M]`, such as the feature map of an image, or becomes one by `source_embed`.
+        memory `[S, B, M]`, such as the feature map of an image, or is mapped to one by
+        `source_embed`.
       cell: the decoder's, any cell.
       head: a module from `[T, B, H]`, or one step of it, to logits over the V words; with
         attention it reads `[..., H + M]`.
       embed: `flax.linen.Embed(V, E)` for the words of the decoder.
-      source_embed: a module for a source that is not features yet: `flax.linen.Embed` for token
-        ids `[S, B]`, or without an encoder a CNN from images to `[S, B, M]`.
+      source_embed: a module from the source to features, such as `flax.linen.Embed` for token
+        ids `[S, B]` or, without an encoder, a CNN from images to `[S, B, M]`.
       attention: None, "dot" or "additive".
       dropout: rate at which features of the decoder's embedded words and of what its head reads
         are dropped in training.
@@ -63,12 +65,12 @@ def encoder_decoder(
       A `Decoder`, as `one_to_many` describes it. `apply`, `begin` and `attention` take
       `source_lengths [B]` for right-padded sources. With attention,
       `attention(params, source, tokens, *, source_lengths=None, lengths=None) -> a [T, B, S]`
-      says where it looks while it writes the words that follow `tokens`, and after each `step`
-      `state.weights [B, S]` holds the same.
+      returns the attention weights for the words that follow `tokens`, and after each `step`
+      `state.weights [B, S]` holds those of that step.
 
     Raises:
       TypeError: an integer source without `source_embed`; tokens that are not integers;
-        something else than a cell or a module.
+        arguments that are not a cell or a module.
       ValueError: an unknown attention, shapes that do not fit, and as `unroll`.
 
     Example:
@@ -119,16 +121,15 @@ def _sequence_reader(layer: Layer, embed: Module | None) -> Encoder:
         plain = carry
         if key is not None:
             plain = jax.eval_shape(lambda xs: layer.apply(params.layer, xs)[0], features.xs)
-        return Encoded(_side_by_side(carry, plain, ys.shape[1]), ys, features.valid)
+        return Encoded(_summary(carry, plain), ys, features.valid)
 
     return Encoder(init, encode)
 
 
-def _side_by_side(carry: Carry, plain: Carry, batch: int) -> Array:
-    """The floating-point state in a carry [B, F]; masks and keys of training are not in plain."""
+def _summary(carry: Carry, plain: Carry) -> Array:
+    """The state in a carry as real vectors [B, F]; `plain` has no masks and keys of training."""
     leaves = leaves_by_path(carry)
-    state = [leaves[path].reshape(batch, -1) for path in float_leaves(plain)]
-    return jnp.concatenate(state, axis=-1)
+    return pack([leaves[path] for path in differentiable_leaves(plain)], 1)
 
 
 def _memory_reader(embed: Module | None) -> Encoder:
@@ -142,7 +143,8 @@ def _memory_reader(embed: Module | None) -> Encoder:
         if jnp.ndim(memory) != 3:
             raise ValueError(
                 f"the memory has shape {jnp.shape(memory)}: expected [S, B, M], positions first; "
-                "pass source_embed= to make one of the source, or one_to_many for one feature"
+                "pass source_embed= to compute one from the source, or use one_to_many for one "
+                "feature vector"
             )
         memory, lengths, valid = without_padding(memory, lengths)
         count = memory.shape[0] if lengths is None else jnp.maximum(lengths, 1)[:, None]

@@ -1,4 +1,6 @@
-"""Losses masked by lengths: optax's, with padding that no value and no gradient ever sees."""
+"""Masked losses: optax's, with padding excluded from every value and gradient."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from rnnjax.running import select, zeros_like
 
 
 def valid_steps(lengths: Array, steps: int) -> Array:
-    """Which steps of right-padded sequences are not padding.
+    """A mask over right-padded sequences: True at the valid steps, False in the padding.
 
         valid_t = t < length        t = 0 … T - 1
 
@@ -31,15 +33,15 @@ def valid_steps(lengths: Array, steps: int) -> Array:
 
 
 def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> Array:
-    """The mean of -ln p(label), in nats, over all that is valid.
+    """The mean cross-entropy, -ln p(label) in nats, over the valid entries.
 
         C = -1/N Σ ln softmax(logits)[label]
 
     Args:
       logits: `[..., K]`.
       labels: `[...]` integers in 0..K-1; the cost of any other is NaN.
-      valid: `[...]` booleans; what is not valid has no influence, whatever it holds. All is
-        valid if None.
+      valid: `[...]` booleans; entries that are not valid have no influence, whatever they hold.
+        None: all are valid.
 
     Returns:
       A scalar; 0 where nothing is valid.
@@ -55,8 +57,6 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
       >>> round(float(cost), 4)                          # ln 4
       1.3863
     """
-    import optax
-
     logits, labels = jnp.asarray(logits), jnp.asarray(labels)
     _check_labels(labels)
     if labels.shape != logits.shape[:-1]:
@@ -64,9 +64,16 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
             f"labels have shape {labels.shape}, expected {logits.shape[:-1]}: that of the logits "
             f"{logits.shape} without the classes"
         )
+    valid = None if valid is None else _checked_mask(valid, labels.shape)
+    return _cross_entropy(logits, labels, valid)
+
+
+@jax.jit
+def _cross_entropy(logits: Array, labels: Array, valid: Array | None) -> Array:
+    import optax
+
     logits = _at_least_float32(logits)
     if valid is not None:
-        valid = _checked_mask(valid, labels.shape)
         logits = select(valid, logits, zeros_like(logits))
         labels = jnp.where(valid, labels, 0)
     labels = jnp.where(labels < 0, logits.shape[-1], labels)  # else they count from the end
@@ -74,7 +81,7 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
 
 
 def squared_error(outputs: Array, targets: Array, valid: Array | None = None) -> Array:
-    """The mean squared error over all that is valid, and over the features.
+    """The mean squared error over the valid entries and over the features.
 
         C = 1/(N D) Σ (outputs - targets)²
 
@@ -96,17 +103,22 @@ def squared_error(outputs: Array, targets: Array, valid: Array | None = None) ->
       >>> float(scenarios.squared_error(jnp.ones((5, 2, 1)), jnp.zeros((5, 2, 1))))
       1.0
     """
-    import optax
-
     outputs, targets = jnp.asarray(outputs), jnp.asarray(targets)
     if outputs.shape != targets.shape:
         raise ValueError(
             f"outputs have shape {outputs.shape} but the targets {targets.shape}: expected one "
             "target for each output"
         )
+    valid = None if valid is None else _checked_mask(valid, outputs.shape[:-1])
+    return _squared_error(outputs, targets, valid)
+
+
+@jax.jit
+def _squared_error(outputs: Array, targets: Array, valid: Array | None) -> Array:
+    import optax
+
     outputs, targets = _at_least_float32(outputs), _at_least_float32(targets)
     if valid is not None:
-        valid = _checked_mask(valid, outputs.shape[:-1])
         outputs = select(valid, outputs, zeros_like(outputs))
         targets = select(valid, targets, zeros_like(targets))
     return _mean(jnp.mean(optax.squared_error(outputs, targets), axis=-1), valid)
@@ -115,7 +127,7 @@ def squared_error(outputs: Array, targets: Array, valid: Array | None = None) ->
 def ctc(
     logits: Array, lengths: Array, labels: Array, label_lengths: Array, *, blank: int = 0
 ) -> Array:
-    """Connectionist temporal classification: labels whose place in time is not known.
+    """Connectionist temporal classification (CTC): a loss for labels without an alignment.
 
         C = -1/B Σ_b ln Σ_π Π_t softmax(logits_t)[π_t]
 
@@ -141,8 +153,8 @@ def ctc(
     Example:
       >>> import jax.numpy as jnp
       >>> from rnnjax import scenarios
-      >>> logits = jnp.zeros((2, 1, 3))                    # T = 2: 9 paths, all as likely
-      >>> labels = jnp.array([[1]])                        # 1 1, 0 1 and 1 0 spell it
+      >>> logits = jnp.zeros((2, 1, 3))                    # T = 2: 9 paths, equally likely
+      >>> labels = jnp.array([[1]])                        # spelled by 1 1, 0 1 and 1 0
       >>> cost = scenarios.ctc(logits, jnp.array([2]), labels, jnp.array([1]))
       >>> round(float(jnp.exp(-cost)), 4)
       0.3333
@@ -151,13 +163,21 @@ def ctc(
       Graves, Fernández, Gomez & Schmidhuber (2006), Connectionist temporal classification:
       labelling unsegmented sequence data with recurrent neural networks, ICML.
     """
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    _check_ctc(logits, labels, blank)
+    lengths = check_lengths(lengths, len(logits), labels.shape[1:])
+    label_lengths = check_lengths(label_lengths, len(labels), labels.shape[1:])
+    return _ctc(logits, lengths, labels, label_lengths, blank)
+
+
+@partial(jax.jit, static_argnums=4)
+def _ctc(logits: Array, lengths: Array, labels: Array, label_lengths: Array, blank: int) -> Array:
     import optax
 
-    logits, labels = _at_least_float32(jnp.asarray(logits)), jnp.asarray(labels)
-    _check_ctc(logits, labels, blank)
+    logits = _at_least_float32(logits)
     steps, batch, classes = logits.shape
-    valid = valid_steps(check_lengths(lengths, steps, (batch,)), steps)
-    labelled = valid_steps(check_lengths(label_lengths, len(labels), (batch,)), len(labels))
+    valid = valid_steps(lengths, steps)
+    labelled = valid_steps(label_lengths, len(labels))
     wrong = labelled & ((labels < 0) | (labels >= classes) | (labels == blank))
     logits = select(valid, logits, zeros_like(logits))
     labels = jnp.where(labelled, labels, 0)
@@ -177,7 +197,7 @@ def _check_ctc(logits: Array, labels: Array, blank: int) -> None:
             "[L, B], time first"
         )
     if logits.shape[0] == 0:
-        raise ValueError("logits have no steps: expected T of at least 1 to align labels with")
+        raise ValueError("logits have no steps: expected T of at least 1 to align the labels with")
     _check_labels(labels)
     if not 0 <= blank < logits.shape[-1]:
         raise ValueError(f"blank must be one of the {logits.shape[-1]} classes, got {blank}")

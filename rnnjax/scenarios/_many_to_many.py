@@ -1,11 +1,13 @@
-"""A sequence in, an output at every step: tagging, language models, time series."""
+"""Many to many, aligned: an output at every step (tagging, language models, time series)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Params, initial_carry as start
+from rnnjax._checks import check_positive_int
+from rnnjax._types import Array, Carry, Cell, Params, initial_carry
 from rnnjax.scenarios._modules import (
     Module,
     apply_module,
@@ -31,17 +33,17 @@ class ManyToMany(NamedTuple):
 
 
 def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = None) -> ManyToMany:
-    """Say something at every step of a sequence, aligned with its inputs.
+    """A model with one output for each step of a sequence, aligned with its inputs.
 
         carry_t, y_t = layer(carry_{t-1}, embed(x_t));   output_t = head(y_t)      t = 1 … T
 
-    With a cell it also runs step by step, with the same params and the same results: a stream,
-    or its own outputs fed back by `greedy`, `sample` or `closed_loop`.
+    With a cell it also runs step by step, with the same params and the same results: on a stream,
+    or on its own outputs, fed back by `greedy`, `sample` or `closed_loop`.
 
     Args:
       layer: a cell, or a layer made by `bidirectional` or `serial`.
       head: a module from `[T, B, H]`, or one step of it, to the outputs.
-      embed: a module for inputs that are not features yet: `flax.linen.Embed` for token ids.
+      embed: a module from inputs to features, such as `flax.linen.Embed` for token ids.
 
     Returns:
       A `ManyToMany` of
@@ -52,8 +54,8 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
       `initial_carry(params, batch_shape, key=None) -> carry` and
       `step(params, carry, x_t) -> (carry, output_t)` for a cell; None for a layer.
 
-      A key turns on all dropout, drawn anew for this call: the carries that come in and go out
-      beside a key hold the state alone, so stateful truncated BPTT passes both.
+      A key turns on all dropout, drawn anew for this call. With a key, the carries passed in and
+      returned hold the state alone, so that stateful truncated BPTT can pass both.
 
     Raises:
       TypeError: integer xs without an embedding; a head without init and apply.
@@ -103,10 +105,10 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
         return ManyToMany(init, apply, None, None)
     cell = layer
 
-    def initial_carry(
+    def model_carry(
         params: ManyToManyParams, batch_shape: tuple[int, ...], key: Array | None = None
     ) -> Carry:
-        return start(cell, params.layer, batch_shape, key)
+        return initial_carry(cell, params.layer, batch_shape, key)
 
     def step(params: ManyToManyParams, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
         check_readable(x_t, embed)
@@ -114,4 +116,53 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
         carry, y_t = cell.step(params.layer, carry, in_dtype_of(params.layer, x_t))
         return carry, apply_module(head, params.head, y_t)
 
-    return ManyToMany(init, apply, initial_carry, step)
+    return ManyToMany(init, apply, model_carry, step)
+
+
+def closed_loop(
+    step: Callable[[Carry, Array], tuple[Carry, Array]], carry: Carry, x_0: Array, steps: int
+) -> tuple[Carry, Array]:
+    """Run a net on its own outputs: each is fed back as the next input (free running).
+
+        carry_t, x_t = step(carry_{t-1}, x_{t-1})        t = 1 … steps
+
+    Differentiable, so that a net can be trained on its free-running outputs.
+
+    Args:
+      step: `(carry, x [B, D]) -> (carry, output [B, D])`, such as
+        `functools.partial(model.step, params)` of a `many_to_many`.
+      carry: the state after everything before `x_0` has been read.
+      x_0: `[B, D]` the first input.
+      steps: how many outputs.
+
+    Returns:
+      `(carry, outputs [steps, B, D])`.
+
+    Raises:
+      TypeError: steps is not an integer.
+      ValueError: steps < 1, or outputs that do not have the shape of the inputs.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from rnnjax import scenarios
+      >>> def step(carry, x):
+      ...     return carry, 2 * x
+      >>> carry, xs = scenarios.closed_loop(step, None, jnp.ones((1, 1)), 3)
+      >>> xs[:, 0, 0].tolist()
+      [2.0, 4.0, 8.0]
+    """
+    steps = check_positive_int("steps", steps)
+    output = jax.eval_shape(step, carry, x_0)[1]
+    if output.shape != jnp.shape(x_0):
+        raise ValueError(
+            f"x_0 has shape {jnp.shape(x_0)} and the outputs {output.shape}: a closed loop feeds "
+            "outputs back as inputs, so the head must have as many features as the input"
+        )
+
+    def body(state: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
+        carry, x = step(*state)
+        return (carry, x), x
+
+    first = (carry, jnp.asarray(x_0, output.dtype))
+    (carry, _), outputs = jax.lax.scan(body, first, None, length=steps)
+    return carry, outputs

@@ -1,4 +1,4 @@
-"""A sequence in, one output: sentiment, digits read pixel by pixel."""
+"""One output: of a sequence (many to one, such as sentiment) or of one input (one to one)."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,6 +10,11 @@ from rnnjax.scenarios._modules import Module, apply_module, check_module, split_
 from rnnjax.scenarios._pooling import pooled
 from rnnjax.scenarios._reading import as_layer, init_reading, read
 from rnnjax.unrolling import Layer
+
+
+class OneToOne(NamedTuple):
+    init: Callable[[Array, Array], Params]  # (key, x) -> params
+    apply: Callable[..., Array]  # (params, x, *, key=None) -> output
 
 
 class ManyToOneParams(NamedTuple):
@@ -28,22 +33,22 @@ class ManyToOne(NamedTuple):
 def many_to_one(
     layer: Layer | Cell, head: Module, *, embed: Module | None = None, pooling: str = "last"
 ) -> ManyToOne:
-    """Read a whole sequence, then say one thing about it.
+    """A model with one output for a whole sequence, such as a classifier.
 
         y_1 … y_T = layer(embed(x_1) … embed(x_T));   output = head(pool(y_1 … y_T))
 
-        last:       y_n, the last valid output, n the sequence's own length
+        last:       y_n, the last valid output; n is the length of the sequence
         mean, sum:  Σ_t y_t / n, Σ_t y_t              over valid t
         max:        max_t y_t                         feature by feature, over valid t
         attention:  Σ_t a_t y_t,   a = softmax_t(vᵀ tanh(W y_t + b))
 
-    A sequence of length zero pools to zeros. For a bidirectional layer take another pooling
-    than `last`: there its backward half has read one step only.
+    A sequence of length zero pools to zeros. With a bidirectional layer, do not use `last`: at the
+    last step its backward half has read one input only.
 
     Args:
       layer: a cell, or a layer made by `bidirectional` or `serial`.
       head: a module from the pooled `[B, H]` to the output, such as `flax.linen.Dense(10)`.
-      embed: a module for inputs that are not features yet: `flax.linen.Embed` for token ids.
+      embed: a module from inputs to features, such as `flax.linen.Embed` for token ids.
       pooling: last, mean, sum, max or attention.
 
     Returns:
@@ -113,3 +118,33 @@ def many_to_one(
         return pool.weights(params.pooling, ys, features.lengths)
 
     return ManyToOne(init, apply, weights if pooling == "attention" else None)
+
+
+def one_to_one(head: Module) -> OneToOne:
+    """A feedforward model without recurrence, with the interface of the other scenarios.
+
+        output = head(x)
+
+    Args:
+      head: any module, such as `flax.linen.Dense(10)` or a CNN.
+
+    Returns:
+      A `OneToOne` of `init(key, x) -> params` and `apply(params, x, *, key=None) -> output`.
+
+    Raises:
+      TypeError: a head without init and apply.
+
+    Example:
+      >>> import flax.linen as nn, jax
+      >>> from rnnjax import scenarios
+      >>> model = scenarios.one_to_one(nn.Dense(3))
+      >>> params = model.init(jax.random.key(0), jax.numpy.ones((2, 5)))
+      >>> model.apply(params, jax.numpy.ones((2, 5))).shape
+      (2, 3)
+    """
+    check_module("head", head)
+
+    def apply(params: Params, x: Array, *, key: Array | None = None) -> Array:
+        return apply_module(head, params, x, key)
+
+    return OneToOne(head.init, apply)

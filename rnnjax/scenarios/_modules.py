@@ -1,4 +1,4 @@
-"""What a head, an embedding or a CNN has to be: two pure functions, as of any Flax module."""
+"""The interface of heads, embeddings and CNNs: `init` and `apply`, as of any Flax module."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -10,11 +10,11 @@ from rnnjax._types import Array, Params
 
 
 class Module(Protocol):
-    """Anything with `init(key, x) -> params` and `apply(params, x, rngs=...) -> y`.
+    """The interface of a module: `init(key, x) -> params`, `apply(params, x, rngs=...) -> y`.
 
-    Every `flax.linen.Module` whose variables are params alone is one. `rngs` is
-    `{"dropout": key}` in training with a key, and absent otherwise; a module asks with
-    `self.has_rng("dropout")` whether it is to drop anything.
+    Every `flax.linen.Module` whose only variables are params has it. `rngs` is
+    `{"dropout": key}` in training with a key, and absent otherwise; a module finds out with
+    `self.has_rng("dropout")` whether dropout is on.
     """
 
     def init(self, key: Any, x: Any, /) -> Any: ...
@@ -23,18 +23,18 @@ class Module(Protocol):
 
 
 class Dropped(NamedTuple):
-    """A module behind dropout; see `dropout`."""
+    """A module with dropout on its inputs, made by `dropout`."""
 
     init: Any  # (key, x) -> params
     apply: Any  # (params, x, rngs=None) -> y
 
 
 def dropout(module: Module, rate: float) -> Module:
-    """Inverted dropout on what a module reads, in training with a key and only there.
+    """A module with inverted dropout on its inputs, active only in training with a key.
 
         y = module(m ⊙ x),   m ~ Bernoulli(1 - rate) / (1 - rate)
 
-    For a head; the inputs of a cell are dropped by `rnnjax.input_dropout`.
+    For heads; the inputs of a cell are dropped by `rnnjax.input_dropout`.
 
     Args:
       module: a head such as `flax.linen.Dense(10)`.
@@ -95,19 +95,19 @@ def check_module(name: str, module: Any) -> None:
 
 
 def apply_module(module: Module, params: Params, x: Array, key: Array | None = None) -> Array:
-    """`module` on `x`, with its dropout on if there is a key."""
+    """`module` applied to `x`, with its dropout on if there is a key."""
     if key is None:
         return module.apply(params, x)
     return module.apply(params, x, rngs={"dropout": key})
 
 
 def split_key(key: Array | None, count: int) -> list[Array | None]:
-    """`count` keys, or that many times None."""
+    """`count` keys split from `key`, or `count` times None without one."""
     return [None] * count if key is None else list(jax.random.split(key, count))
 
 
 def dense(features: int, *, bias: bool = True) -> Module:
-    """A dense map with weights in JAX's default float."""
+    """A `flax.linen.Dense` with weights in JAX's default float dtype."""
     import flax.linen as nn
 
     return nn.Dense(features, use_bias=bias, param_dtype=jnp.result_type(float))
@@ -127,7 +127,7 @@ def check_tokens(name: str, tokens: Array, ndim: int) -> Array:
 
 
 def check_readable(xs: Array, embed: Module | None, name: str = "embed") -> None:
-    """Raise TypeError if a cell could not read `xs` and no module `name` embeds them."""
+    """Raise TypeError if `xs` are not inexact and there is no module `name` to embed them."""
     if embed is None and not is_inexact(xs):
         raise TypeError(
             f"the inputs have dtype {jnp.result_type(xs)} and there is no {name}: pass "

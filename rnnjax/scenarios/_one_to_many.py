@@ -1,4 +1,4 @@
-"""One feature in, a sequence of words out: captioning."""
+"""One to many: a sequence of words from a single feature vector (captioning)."""
 
 from typing import Any
 
@@ -14,38 +14,39 @@ from rnnjax.scenarios._reading import check_cell
 def one_to_many(
     cell: Cell, head: Module, *, embed: Module, context: Module | None = None, dropout: float = 0.0
 ) -> Decoder:
-    """From one source to a sequence of words: a feature of an image in, its caption out.
+    """A model that generates a sequence of words from one source, such as a caption of an image.
 
         f = context(source);   carry_0 = tanh(f W + b), a map for each leaf of the carry
         carry_t, y_t = step(carry_{t-1}, embed(w_{t-1}));   logits_t = head(y_t)      t = 1 … T
 
-    with w_0 the mark of a beginning. Under teacher forcing, where the words before are given,
-    this is `many_to_many` on those words from the initial carry that `begin` makes.
+    w_0 is the start token. Under teacher forcing, where the previous words are given, this is
+    `many_to_many` on those words from the initial carry that `begin` computes.
 
     Args:
       cell: any cell, stacks included.
       head: a module from `[T, B, H]`, or one step of it, to logits over the V words.
       embed: `flax.linen.Embed(V, E)`.
-      context: a module from the source to a feature `[B, F]`, such as a CNN trained along with
-        the decoder; None where the source is that feature.
+      context: a module from the source to a feature vector `[B, F]`, such as a CNN trained
+        together with the decoder; None where the source is that feature vector.
       dropout: rate at which features of the embedded words and of y_t are dropped in training.
 
     Returns:
       A `Decoder` of
       `init(key, source, tokens) -> params`;
       `apply(params, source, tokens, *, lengths=None, key=None, sampling=0.0, **options)
-      -> logits [T, B, V]`: tokens `[T, B]` are the words before, so that logits_t predicts what
-      follows tokens_t; zero in the padding; the options are `gradient`, `method` and `resets` of
-      `unroll`, a reset meaning the cell's own initial carry, not the source's. With `sampling` each
-      word after the first is, at this rate, drawn from the net's own prediction instead:
-      scheduled sampling if the rate grows during training, free running at 1;
+      -> logits [T, B, V]`: tokens `[T, B]` are the previous words, so that logits_t predicts the
+      word after tokens_t; zero in the padding; the options are `gradient`, `method` and `resets` of
+      `unroll`, where a reset restores the cell's own initial carry, not the one computed from the
+      source. With `sampling` each word after the first is, at this rate, drawn from the model's
+      own prediction instead: scheduled sampling if the rate grows during training, free running
+      at 1;
       `begin(params, source, *, key=None) -> state` and `step(params, state, token [B]) ->
       (state, logits [B, V])`, for `greedy`, `sample` and `beam_search`;
       `attention`: None.
       A key turns on all dropout.
 
     Raises:
-      TypeError: tokens that are not integers; something else than a cell or a module.
+      TypeError: tokens that are not integers; arguments that are not a cell or a module.
       ValueError: shapes that do not fit, sampling without a key, `carry` or `reverse` given, and
         as `unroll`.
 
@@ -80,12 +81,14 @@ def one_to_many(
 
     def encode(params: Params, source: Any, lengths: Array | None, key: Array | None) -> Encoded:
         if lengths is not None:
-            raise ValueError("source_lengths is for sequences: one_to_many reads one feature")
+            raise ValueError(
+                "source_lengths is for sequences: one_to_many reads one feature vector"
+            )
         feature = source if context is None else apply_module(context, params, source, key)
         if jnp.ndim(feature) != 2:
             raise ValueError(
                 f"the source's feature has shape {jnp.shape(feature)}: expected [B, F]; pass "
-                "context= to make one of it, or use encoder_decoder for a sequence of them"
+                "context= to compute it from the source, or use encoder_decoder for a sequence"
             )
         return Encoded(feature, None, None)
 

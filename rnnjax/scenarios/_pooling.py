@@ -1,4 +1,4 @@
-"""From the outputs of a sequence to one summary, over its valid steps alone."""
+"""Pooling over time: the last, mean, sum or maximum of valid outputs, or attention."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,7 +20,27 @@ class Pooling(NamedTuple):
 
 
 def pooled(name: str) -> Pooling:
-    """The pooling of this name."""
+    """Pooling over time by name: from outputs `[T, ..., H]` to one summary `[..., H]` a sequence.
+
+    Args:
+      name: "last", "mean", "sum", "max" or "attention", as in `many_to_one`.
+
+    Returns:
+      A `Pooling` of `init(key, y) -> params` for one output y `[..., H]`, None but for attention;
+      `apply(params, ys, lengths) -> [..., H]` over the valid steps alone; and, for attention,
+      `weights(params, ys, lengths) -> [T, ...]`. lengths are `[...]` or None; ys are zero in the
+      padding, as `rnnjax.unroll` returns them.
+
+    Raises:
+      ValueError: an unknown name.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from rnnjax import scenarios
+      >>> ys = jnp.array([[1.0], [2.0], [0.0]])[:, None]   # T = 3, B = 1, H = 1
+      >>> scenarios.pooled("mean").apply(None, ys, jnp.array([2])).tolist()
+      [[1.5]]
+    """
     check_choice("pooling", name, (*_PLAIN, "attention"))
     if name == "attention":
         return Pooling(_init_attention, _attend, _weights)
@@ -38,7 +58,9 @@ def pooled(name: str) -> Pooling:
 def _last(ys: Array, lengths: Array | None) -> Array:
     if lengths is None:
         return ys[-1]
-    last = jnp.maximum(lengths - 1, 0)[None, ..., None]  # of no steps: the first, which is zero
+    last = jnp.maximum(lengths - 1, 0)[
+        None, ..., None
+    ]  # without steps: the first output, which is zero
     return jnp.take_along_axis(ys, last, axis=0)[0]
 
 

@@ -1,4 +1,4 @@
-"""How a scenario reads its inputs: padding blanked, tokens embedded, the layer run, the head."""
+"""What scenarios share in reading inputs: zero the padding, embed tokens, run a cell or layer."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_lengths
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import select, zeros_like
+from rnnjax.running import input_dtypes, select, zeros_like
 from rnnjax.scenarios._carries import drawn, state_of
 from rnnjax.scenarios._losses import valid_steps
 from rnnjax.scenarios._modules import Module, apply_module, check_readable
@@ -21,7 +21,7 @@ class Features(NamedTuple):
 
 
 def as_layer(name: str, layer: Layer | Cell) -> Layer:
-    """The layer, or the cell as one."""
+    """`layer`, with a cell turned into a layer by `recurrent`."""
     if isinstance(layer, Layer):
         return layer
     if not isinstance(layer, Cell):
@@ -36,13 +36,13 @@ def check_cell(name: str, cell: Any) -> None:
     """Raise TypeError unless `cell` is a Cell, which can be run step by step."""
     if not isinstance(cell, Cell):
         raise TypeError(
-            f"{name} must be a cell such as rnnjax.lstm(64), since it runs step by step, got "
+            f"{name} must be a cell such as rnnjax.lstm(64), because it runs step by step, got "
             f"{cell!r}"
         )
 
 
 def without_padding(xs: Array, lengths: Array | None) -> Features:
-    """Inputs whose padding is zero, so that nothing in it is ever seen."""
+    """Inputs with zeros in the padding, so that nothing in it reaches a value or a gradient."""
     xs = jnp.asarray(xs)
     if lengths is None:
         return Features(xs, None, None)
@@ -59,7 +59,7 @@ def read(
     key: Array | None,
     name: str = "embed",
 ) -> Features:
-    """What the layer reads: inputs without their padding, embedded by the module `name`."""
+    """The features that the layer reads: padding set to zero, embedded by the module `name`."""
     check_readable(xs, embed, name)
     inputs = without_padding(xs, lengths)
     if embed is None:
@@ -70,7 +70,7 @@ def read(
 def init_reading(
     embed: Module | None, layer: Layer, key: Array, xs: Array, name: str = "embed"
 ) -> tuple[Params, Params, Array]:
-    """Params of the embedding and of the layer, and one step of the layer's outputs, zero."""
+    """Params of the embedding and the layer, and zeros in the form of one of its outputs."""
     check_readable(xs, embed, name)
     key_embed, key_layer = jax.random.split(key)
     embed_params = None
@@ -96,10 +96,10 @@ def run_cell(
     key: Array | None,
     **options: Any,
 ) -> tuple[Carry, PyTree]:
-    """`unroll`, where a key draws the randomness of this run alone.
+    """`unroll`, with a key that draws the randomness of this run only.
 
-    With a key the carries in and out are the state alone, so that one batch can hand its carry
-    to the next and each draws its own masks.
+    With a key, the carries in and out hold the state alone, so that each batch can pass its carry
+    on to the next and draw masks of its own.
     """
     if key is None:
         return unroll(cell, params, xs, carry=carry, **options)
@@ -113,9 +113,8 @@ def run_cell(
 
 
 def in_dtype_of(params: Params, x: Array) -> Array:
-    """`x` in the params' dtype, which rules; as it is where there are no params."""
-    leaves = jax.tree.leaves(params)
-    return jnp.asarray(x, jnp.result_type(*leaves)) if leaves else x
+    """`x` in the precision of the params; unchanged where there are none."""
+    return jnp.asarray(x, input_dtypes(params, x))
 
 
 def blank(valid: Array | None, outputs: Array) -> Array:

@@ -1,9 +1,9 @@
 """Lyapunov exponents of systems whose exponents are known."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flow_problems import drawn, normal
 
 import rnnjax
 from rnnjax.flow import jacobians, log_singular_values, lyapunov_spectrum
@@ -16,7 +16,7 @@ def linear(eigenvalues=EIGENVALUES):
     """A linear vanilla cell with a symmetric W_h of these eigenvalues."""
     q = np.linalg.qr(np.random.default_rng(0).standard_normal((H, H)))[0]
     cell = rnnjax.vanilla(H, "identity")
-    params = cell.init(jax.random.key(0), 1)
+    params = drawn(cell, 1)
     return cell, params._replace(w_h=jnp.asarray(q * eigenvalues[None] @ q.T))
 
 
@@ -39,7 +39,7 @@ def test_the_leading_ones_alone(k):
 
 def test_identity_cell_has_exactly_zero():
     cell = rnnjax.identity_rnn(3)
-    params = cell.init(jax.random.key(0), 2)
+    params = drawn(cell, 2)
     found = lyapunov_spectrum(cell, params, jnp.ones((50, 4, 2)))
     assert np.array_equal(found, np.zeros((4, 3)))
 
@@ -57,8 +57,8 @@ def test_burn_in_leaves_its_steps_out():
 
 def test_the_sum_is_the_mean_log_determinant_and_the_first_that_of_the_product():
     cell = rnnjax.lstm(H)
-    params = cell.init(jax.random.key(0), 2)
-    xs = jax.random.normal(jax.random.key(1), (400, 2))
+    params = drawn(cell, 2)
+    xs = normal(1, 400, 2)
     found = lyapunov_spectrum(cell, params, xs)
     J = jacobians(cell, params, xs)
     np.testing.assert_allclose(found.sum(), np.linalg.slogdet(J)[1].mean(), rtol=1e-12)

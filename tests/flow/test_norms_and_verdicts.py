@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flow_problems import drawn, recorded
 
 import rnnjax
 from rnnjax.cells import GRUCarry, LSTMCarry
-from rnnjax.flow import gradient_norms, half_life, record, verdict
+from rnnjax.flow import Recording, gradient_norms, half_life, verdict
 
 T, B, H = 7, 2, 3
 
@@ -35,16 +36,21 @@ def test_norms_where_squares_would_underflow_or_overflow():
 
 def test_a_matrix_memory_beside_a_vector():
     memory = {"h": jnp.ones((T, B, 4)), "memory": jnp.full((T, B, 4, 4), 2.0)}
-    np.testing.assert_allclose(gradient_norms(memory), np.sqrt(4 + 64), rtol=1e-14)
-    np.testing.assert_allclose(gradient_norms(memory, "memory"), np.full((T, B), 8.0), rtol=1e-14)
+    found = Recording(jnp.zeros(()), memory, 1)
+    np.testing.assert_allclose(gradient_norms(found), np.full((T, B), 68**0.5), rtol=1e-14)
+    np.testing.assert_allclose(gradient_norms(found, "memory"), np.full((T, B), 8.0), rtol=1e-14)
+    np.testing.assert_allclose(jax.jit(gradient_norms)(found), gradient_norms(found), rtol=1e-14)
+    for leaf in (None, "memory"):  # [T, B, 4, 4] might be two batch axes
+        with pytest.raises(ValueError, match=r"\(7, 2, 4\), \(7, 2, 4, 4\): .*pass the Recording"):
+            gradient_norms(memory, leaf)
 
 
 def test_norm_errors():
-    with pytest.raises(ValueError, match=r"got 'x': its float leaves are \.h, \.c"):
+    with pytest.raises(ValueError, match=r"got 'x': its differentiable leaves are \.h, \.c"):
         gradient_norms(random_carry(), "x")
     with pytest.raises(ValueError, match="agree in"):
         gradient_norms((jnp.ones((3, 2)), jnp.ones((4, 2))))
-    with pytest.raises(ValueError, match="no floating-point leaf"):
+    with pytest.raises(ValueError, match="no real or complex leaf"):
         gradient_norms((None,))
 
 
@@ -79,8 +85,8 @@ def test_half_life_leaves_padding_and_overflow_out():
 
 def test_half_life_of_an_identity_cell_is_infinite_and_jit_works():
     cell = rnnjax.identity_rnn(H)
-    params = cell.init(jax.random.key(0), 2)
-    ct = record(cell, params, jnp.ones((20, B, 2)), lambda c, ys: jnp.sum(c.h**2)).carry_ct
+    params = drawn(cell, 2)
+    ct = recorded(cell, params, jnp.ones((20, B, 2)), lambda c, ys: jnp.sum(c.h**2)).carry_ct
     assert np.all(jax.jit(half_life)(gradient_norms(ct)) == np.inf)
     assert verdict(gradient_norms(ct)).label == "constant"
 

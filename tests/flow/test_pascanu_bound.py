@@ -1,12 +1,12 @@
 """The bound on the vanilla cell's gradient, beside what is measured."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flow_problems import drawn, normal, recorded
 
 import rnnjax
-from rnnjax.flow import gradient_norms, pascanu_bound, record, verdict
+from rnnjax.flow import gradient_norms, pascanu_bound, verdict
 
 H = 6
 
@@ -45,11 +45,11 @@ def test_orthogonal_weights_are_at_one_in_their_own_dtype(dtype):
 )
 def test_below_one_every_measured_step_keeps_to_the_bound(activation, sigma):
     cell = rnnjax.vanilla(H, activation)
-    params = cell.init(jax.random.key(0), 2)._replace(w_h=scaled(sigma))
+    params = drawn(cell, 2)._replace(w_h=scaled(sigma))
     bound = pascanu_bound(params.w_h, activation)
     assert bound.verdict == "must vanish"
-    xs = jax.random.normal(jax.random.key(1), (60, 5, 2))
-    signal = record(cell, params, xs, lambda carry, ys: jnp.sum(jnp.sin(carry.h + 1))).carry_ct
+    xs = normal(1, 60, 5, 2)
+    signal = recorded(cell, params, xs, lambda carry, ys: jnp.sum(jnp.sin(carry.h + 1))).carry_ct
     norms = np.asarray(gradient_norms(signal))
     assert np.all(norms[-1] > 0)
     assert np.all(norms[:-1] <= bound.product * norms[1:] * (1 + 1e-13))
@@ -59,9 +59,9 @@ def test_below_one_every_measured_step_keeps_to_the_bound(activation, sigma):
 def test_above_one_is_not_sufficient():
     """tanh saturates: the product is 1.5, and the gradient vanishes all the same."""
     cell = rnnjax.vanilla(H)
-    params = cell.init(jax.random.key(0), 2)._replace(w_h=scaled(1.5))
-    xs = 3 * jax.random.normal(jax.random.key(1), (60, 5, 2))
-    signal = record(cell, params, xs, lambda carry, ys: jnp.sum(carry.h)).carry_ct
+    params = drawn(cell, 2)._replace(w_h=scaled(1.5))
+    xs = 3 * normal(1, 60, 5, 2)
+    signal = recorded(cell, params, xs, lambda carry, ys: jnp.sum(carry.h)).carry_ct
     assert pascanu_bound(params.w_h, "tanh").verdict == "may explode"
     assert verdict(gradient_norms(signal)).label == "vanishes"
 

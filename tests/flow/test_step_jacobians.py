@@ -4,16 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flow_problems import drawn, normal, recorded
 
 import rnnjax
-from rnnjax.flow import jacobians, record
+from rnnjax.flow import jacobians
 
 T, B, D, H = 5, 2, 3, 4
 
 
 def problem(cell, batch=(B,)):
-    params = cell.init(jax.random.key(0), D)
-    return params, jax.random.normal(jax.random.key(1), (T, *batch, D))
+    return drawn(cell, D), normal(1, T, *batch, D)
 
 
 def test_vanilla_is_diagonal_times_transposed_weights():
@@ -30,10 +30,11 @@ def test_lstm_blocks_are_jacrev_of_the_step_example_by_example():
     params, xs = problem(cell)
     every, h_block = (jacobians(cell, params, xs, leaf=leaf) for leaf in (None, "h"))
     c_block = jacobians(cell, params, xs, leaf="c")
+    of_step = jax.jit(jax.jacrev(lambda carry, x_t: cell.step(params, carry, x_t)[0]))
     for b in range(B):
         carry = cell.initial_carry(params, ())
         for t in range(T):
-            step = jax.jacrev(lambda carry, t=t, b=b: cell.step(params, carry, xs[t, b])[0])(carry)
+            step = of_step(carry, xs[t, b])
             want = np.block([[step.h.h, step.h.c], [step.c.h, step.c.c]])
             np.testing.assert_allclose(every[t, b], want, rtol=0, atol=1e-14)
             np.testing.assert_allclose(h_block[t, b], step.h.h, rtol=0, atol=1e-14)
@@ -50,7 +51,7 @@ def test_they_carry_the_signal_back():
     def cost(carry, ys):
         return jnp.sum(carry[0].h ** 2) + jnp.sum(jnp.sin(carry[1].h + 0.1))
 
-    low, high = record(cell, params, xs, cost, carry=carry).carry_ct
+    low, high = recorded(cell, params, xs, cost, carry=carry).carry_ct
     J = jacobians(cell, params, xs, carry=carry)
     # In a stack the lower h_t also reaches the upper h_t within the step, as a total derivative
     # counts; the states' own signal at t - 1 is what remains when step t has been undone.
@@ -61,7 +62,7 @@ def test_they_carry_the_signal_back():
         if t == 0:
             break
         np.testing.assert_allclose(signal[:, 2:], high.h[t - 1], rtol=0, atol=1e-13)
-    want = jax.grad(lambda c: cost(*rnnjax.unroll(cell, params, xs, carry=c)))(carry)
+    want = jax.jit(jax.grad(lambda c: cost(*rnnjax.unroll(cell, params, xs, carry=c))))(carry)
     np.testing.assert_allclose(signal, jnp.concatenate([want[0].h, want[1].h], -1), atol=1e-13)
     assert np.abs(low.h[-1] - 2 * last[0].h).max() > 1e-3
 
@@ -82,7 +83,7 @@ def test_keys_are_held_and_no_batch_or_two_batch_dimensions_work():
 def test_an_unknown_leaf_names_the_leaves():
     cell = rnnjax.lstm(H)
     params, xs = problem(cell)
-    with pytest.raises(ValueError, match=r"got 'm': its float leaves are \.h, \.c"):
+    with pytest.raises(ValueError, match=r"got 'm': its differentiable leaves are \.h, \.c"):
         jacobians(cell, params, xs, leaf="m")
     with pytest.raises(TypeError, match="leaf must be the name of a field"):
         jacobians(cell, params, xs, leaf=0)

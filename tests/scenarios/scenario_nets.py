@@ -14,9 +14,6 @@ T, B, D, H, V, E, K = 5, 3, 3, 4, 6, 3, 2
 LENGTHS = np.array([T, 2, 0])
 RAGGED = np.array([T, 2, 3])
 
-_OPTIONS = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-quick_jit = functools.partial(jax.jit, compiler_options=_OPTIONS)
-
 
 def own(hidden: int) -> Cell:
     """A user's minimal cell: params in a dict, a bare array for a carry, no key, no rule."""
@@ -84,7 +81,7 @@ def table(params):
 
 @functools.cache
 def stepper(name: str):
-    return quick_jit(CELLS[name].step)
+    return jax.jit(CELLS[name].step)
 
 
 def outputs_by_loop(name: str, params, xs, carry=None):

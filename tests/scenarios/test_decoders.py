@@ -23,7 +23,6 @@ from scenario_nets import (
     noisy,
     outputs_by_loop,
     params_of,
-    quick_jit,
     softmax,
     stepper,
     table,
@@ -92,7 +91,7 @@ def decoded_by_loop(kind, name, params, carry, memory, ids):
 @pytest.mark.parametrize("name", CELLS)
 def test_one_to_many_is_the_loop(name):
     model, params, feature, ids = caption(name)
-    logits = quick_jit(model.apply)(params, feature, ids, lengths=RAGGED)
+    logits = jax.jit(model.apply)(params, feature, ids, lengths=RAGGED)
     for b, n in enumerate(RAGGED):
         carry = initial_carry(name, params, feature[b])
         _, ys = outputs_by_loop(
@@ -107,7 +106,7 @@ def test_one_to_many_is_the_loop(name):
 @pytest.mark.parametrize("name", ["deep", "own"])
 def test_encoder_decoder_is_the_loop(name, attention):
     model, params, source, ids = translate(attention, name, encoder="deep")
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     logits = apply(params, source, ids, source_lengths=SOURCE_LENGTHS, lengths=RAGGED)
     for b, (s, n) in enumerate(zip(SOURCE_LENGTHS, RAGGED, strict=True)):
         last, memory = outputs_by_loop("deep", params.encoder.layer, source[:s, b])
@@ -127,7 +126,7 @@ def test_memory_without_an_encoder(attention):
     memory, ids = noisy(1, (S, B, F)), words(2, (T, B))
     params = params_of(model.init, memory, ids)
     garbage = memory.at[1:, 1].set(jnp.nan).at[3:, 2].set(1e9)
-    logits = quick_jit(model.apply)(params, garbage, ids, source_lengths=SOURCE_LENGTHS)
+    logits = jax.jit(model.apply)(params, garbage, ids, source_lengths=SOURCE_LENGTHS)
     for b, s in enumerate(SOURCE_LENGTHS):
         seen = np.asarray(memory[:s, b])
         carry = initial_carry("lstm", params, seen.mean(axis=0))
@@ -137,11 +136,11 @@ def test_memory_without_an_encoder(attention):
 
 def test_attention_weights():
     model, params, source, ids = translate("additive", encoder="own")
-    weights = quick_jit(model.attention)(
+    weights = jax.jit(model.attention)(
         params, source, ids, source_lengths=SOURCE_LENGTHS, lengths=RAGGED
     )
     state = model.begin(params, source, source_lengths=SOURCE_LENGTHS)
-    step = quick_jit(model.step)
+    step = jax.jit(model.step)
     for t in range(T):
         state, _ = step(params, state, ids[t])
         for b, (s, n) in enumerate(zip(SOURCE_LENGTHS, RAGGED, strict=True)):
@@ -159,8 +158,8 @@ def test_attention_weights():
 def test_a_reset_means_the_cells_own_initial_carry():
     model, params, feature, ids = caption()
     resets = jnp.zeros((T, B), bool).at[2, 1].set(True)
-    whole = quick_jit(model.apply)(params, feature, ids)
-    got = quick_jit(model.apply)(params, feature, ids, resets=resets)
+    whole = jax.jit(model.apply)(params, feature, ids)
+    got = jax.jit(model.apply)(params, feature, ids, resets=resets)
     _, ys = outputs_by_loop("lstm", params.cell, table(params.embed)[np.asarray(ids[2:, 1])])
     assert_close(got[2:, 1], dense(params.head, ys))
     assert_close(got[:2, 1], whole[:2, 1])
@@ -171,8 +170,8 @@ def test_a_reset_means_the_cells_own_initial_carry():
 def test_steps_are_the_whole_sequence(attention):
     model, params, source, ids = translate(attention, "deep")
     state = model.begin(params, source, source_lengths=SOURCE_LENGTHS)
-    logits = quick_jit(model.apply)(params, source, ids, source_lengths=SOURCE_LENGTHS)
-    step = quick_jit(model.step)
+    logits = jax.jit(model.apply)(params, source, ids, source_lengths=SOURCE_LENGTHS)
+    step = jax.jit(model.step)
     for t in range(T):
         state, now = step(params, state, ids[t])
         assert_close(now, logits[t])
@@ -197,21 +196,21 @@ def test_captioning_as_one_to_many_is_many_to_many_under_teacher_forcing(name):
         _, logits = aligned.apply(same, ids, carry=carry, lengths=RAGGED)
         return scenarios.cross_entropy(logits, next_words, valid)
 
-    one, many = (quick_jit(jax.value_and_grad(f))(params) for f in (one_to_many, many_to_many))
+    one, many = (jax.jit(jax.value_and_grad(f))(params) for f in (one_to_many, many_to_many))
     assert_close(one, many)
     assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(one[1]))
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_padding_never_changes_loss_or_gradients(attention):
-    model, params, source, ids = translate(attention)
+    model, params, source, ids = translate(attention, name="own")
     labels = words(4, (T, B))
 
     def cost(params, source, source_lengths, ids, lengths, labels):
         logits = model.apply(params, source, ids, source_lengths=source_lengths, lengths=lengths)
         return scenarios.cross_entropy(logits, labels, scenarios.valid_steps(lengths, len(ids)))
 
-    of = quick_jit(jax.value_and_grad(cost))
+    of = jax.jit(jax.value_and_grad(cost))
     dirty = source.at[1:, 1].set(jnp.nan).at[3:, 2].set(jnp.inf)
     junk = [a.at[2:, 1].set(-7).at[3:, 2].set(10**6) for a in (ids, labels)]
     value, grads = of(params, dirty, SOURCE_LENGTHS, junk[0], RAGGED, junk[1])
@@ -276,7 +275,7 @@ def test_bidirectional_encoder():
     )
     source, ids = noisy(1, (S, B, D)), words(2, (T, B))
     params = params_of(model.init, source, ids)
-    logits = quick_jit(model.apply)(params, source, ids, source_lengths=SOURCE_LENGTHS)
+    logits = jax.jit(model.apply)(params, source, ids, source_lengths=SOURCE_LENGTHS)
     for b, s in enumerate(SOURCE_LENGTHS):
         layers = params.encoder.layer
         first, forward = outputs_by_loop("lstm", layers[0], source[:s, b])
@@ -299,12 +298,12 @@ def test_dropout_and_random_cells_draw_from_the_key_alone():
     )
     source, ids = noisy(1, (S, B, D)), words(2, (T, B))
     params = params_of(model.init, source, ids)
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     one, same, other = (apply(params, source, ids, key=jax.random.key(k)) for k in (1, 1, 2))
     assert_close(one, same)
     assert np.abs(one - other).max() > 1e-3
     plain, *_ = translate("dot", "random", encoder="random")
-    assert_close(apply(params, source, ids), plain.apply(params, source, ids))
+    assert_close(apply(params, source, ids), jax.jit(plain.apply)(params, source, ids))
     begin = model.begin(params, source, key=jax.random.key(1))
     keys = [v for v in jax.tree.leaves(begin) if jnp.issubdtype(v.dtype, jax.dtypes.prng_key)]
     assert len(keys) == 2
@@ -319,8 +318,9 @@ def test_dropout_drops_features_at_its_rate():
     params = params_of(model.init, feature, ids)
     params = params._replace(head={"params": {"kernel": jnp.eye(H), "bias": jnp.zeros(H)}})
     silent = params._replace(embed=jax.tree.map(jnp.zeros_like, params.embed))  # nothing to drop
-    kept = np.asarray(model.apply(silent, feature, ids))
-    dropped = np.asarray(model.apply(silent, feature, ids, key=jax.random.key(0)))
+    apply = jax.jit(model.apply)
+    kept = np.asarray(apply(silent, feature, ids))
+    dropped = np.asarray(apply(silent, feature, ids, key=jax.random.key(0)))
     gone = dropped == 0
     assert_close(dropped[~gone], kept[~gone] / 0.75)
     assert abs(gone.mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / gone.size)
@@ -329,7 +329,7 @@ def test_dropout_drops_features_at_its_rate():
 @pytest.mark.parametrize("attention", [None, "additive"])
 def test_scheduled_sampling_at_rate_zero_is_teacher_forcing(attention):
     model, params, source, ids = translate(attention)
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     forced = apply(params, source, ids, lengths=RAGGED)
     traced = apply(params, source, ids, lengths=RAGGED, key=jax.random.key(0), sampling=0.0)
     assert_close(traced, forced)  # under jit the rate is an array, and the other path runs
@@ -340,7 +340,7 @@ def test_free_running_reads_its_own_guesses():
     """With logits so far apart that a draw is the argmax, it is greedy decoding."""
     model, params, source, ids = translate("dot")
     sharp = params._replace(head=jax.tree.map(lambda leaf: 1e4 * leaf, params.head))
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     free = apply(sharp, source, ids, key=jax.random.key(0), sampling=1.0)
     written = scenarios.greedy(partial(model.step, sharp), model.begin(sharp, source), ids[0], T)
     assert_close(jnp.argmax(free, axis=-1), written.tokens)
@@ -353,11 +353,11 @@ def test_scheduled_sampling_replaces_words_at_its_rate_and_by_the_nets_distribut
     model, params, *_ = caption("own")
     many, steps, rate = 3000, 4, 0.3
     feature, ids = jnp.tile(noisy(1, (1, F)), (many, 1)), jnp.full((steps, many), 5)
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     logits = np.asarray(apply(params, feature, ids, key=jax.random.key(0), sampling=rate))
     forced = np.asarray(apply(params, feature[:1], ids[:, :1]))
     # Step 1 read either word 5 or a draw from step 0: recognise which by its logits.
-    step, begin = quick_jit(model.step), model.begin(params, feature[:V])
+    step, begin = jax.jit(model.step), model.begin(params, feature[:V])
     state, _ = step(params, begin, ids[0, :V])
     _, each = step(params, state, jnp.arange(V))
     read = np.abs(logits[1][:, None] - np.asarray(each)[None]).max(axis=-1).argmin(axis=-1)
@@ -370,25 +370,25 @@ def test_scheduled_sampling_replaces_words_at_its_rate_and_by_the_nets_distribut
 
 def test_guesses_are_not_bound_to_the_dtype_of_the_words():
     embed, to_words = nn.Embed(400, 3), nn.Dense(400)
-    model = scenarios.one_to_many(rnnjax.gru(4), to_words, embed=embed)
+    model = scenarios.one_to_many(CELLS["own"], to_words, embed=embed)
     ids = jnp.full((T, B), 7, jnp.uint8)
     feature = noisy(1, (B, F))
-    params = model.init(jax.random.key(0), feature, ids)
-    apply = partial(quick_jit(model.apply), params, feature, key=jax.random.key(1), sampling=1.0)
+    params = params_of(model.init, feature, ids)
+    apply = partial(jax.jit(model.apply), params, feature, key=jax.random.key(1), sampling=1.0)
     assert_close(apply(ids), apply(ids.astype(jnp.int32)))
 
 
 def test_gradient_of_scheduled_sampling_passes_by_the_words():
     """Given the words that were read, it is the gradient of teacher forcing on those words."""
-    model, params, source, ids = translate("dot")
+    model, params, source, ids = translate("dot", name="own", encoder="own")
     labels, key = words(4, (T, B)), jax.random.key(0)
 
     def sampled(params):
         logits = model.apply(params, source, ids, key=key, sampling=1.0)
         return scenarios.cross_entropy(logits, labels), logits
 
-    (_, logits), grads = quick_jit(jax.value_and_grad(sampled, has_aux=True))(params)
-    apply = quick_jit(model.apply)
+    (_, logits), grads = jax.jit(jax.value_and_grad(sampled, has_aux=True))(params)
+    apply = jax.jit(model.apply)
     read = ids
     for t in range(1, T):  # find the drawn words one by one, each by the logits it led to
         tries = [read.at[t].set(v) for v in range(V)]
@@ -399,25 +399,67 @@ def test_gradient_of_scheduled_sampling_passes_by_the_words():
     def forced(params):
         return scenarios.cross_entropy(model.apply(params, source, read), labels)
 
-    assert_close(grads, quick_jit(jax.grad(forced))(params))
+    assert_close(grads, jax.jit(jax.grad(forced))(params))
 
 
 def test_state_of_one_example_does_not_see_the_others():
     model, params, source, ids = translate("additive")
-    state = model.begin(params, source)
-    state, logits = model.step(params, state, ids[0])
-    alone = model.begin(params, source[:, 1:2])
-    alone, own_logits = model.step(params, alone, ids[0, 1:2])
+
+    @quick_jit
+    def run(params, source, token):
+        return model.step(params, model.begin(params, source), token)
+
+    state, logits = run(params, source, ids[0])
+    alone, own_logits = run(params, source[:, 1:2], ids[0, 1:2])
     assert_close(own_logits[0], logits[1])
     assert_close(example(alone, 0), example(state, 1))
 
 
 def test_init_draws_what_its_parts_draw():
     model, _, source, ids = translate("additive")
-    params = quick_jit(model.init)(jax.random.key(0), source, ids)
+    params = jax.jit(model.init)(jax.random.key(0), source, ids)
     assert params.cell.w_x.shape == (3 + H, 4 * H)  # an embedded word beside a context
     assert params.head["params"]["kernel"].shape == (2 * H, V)
-    other = quick_jit(model.init)(jax.random.key(1), source, ids)
+    other = jax.jit(model.init)(jax.random.key(1), source, ids)
     for a, b in zip(*map(jax.tree.leaves, (params, other)), strict=True):
         assert a.dtype == jnp.float64
         assert bool((np.asarray(a) != np.asarray(b)).any()) == (a.ndim > 1)
+
+
+def test_a_complex_state_crosses_the_bridge_as_pairs_of_real_numbers():
+    cell = rnnjax.lru(2)
+    model = scenarios.encoder_decoder(cell, cell, head(V), embed=embedding())
+    source, ids = noisy(1, (S, B, D)), words(2, (T, B))
+    params = params_of(model.init, source, ids, scale=0.3)
+
+    @quick_jit
+    def run(params):
+        last, _ = rnnjax.unroll(cell, params.encoder.layer, source)
+        grads = jax.grad(lambda params: jnp.sum(model.apply(params, source, ids) ** 2))(params)
+        return last, model.begin(params, source), grads
+
+    last, begun, grads = run(params)
+    summary = np.concatenate([np.real(last.h), np.imag(last.h)], axis=-1)
+    pairs = np.tanh(dense(params.bridge[".h"], summary))
+    assert_close(begun.carry.h, pairs[:, :2] + 1j * pairs[:, 2:])
+    assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(grads.bridge))
+
+
+def test_features_stay_real_for_a_cell_with_complex_params():
+    def step(params, h, x_t):
+        assert not jnp.iscomplexobj(x_t)
+        h = h @ params["turn"] + x_t @ params["w"]
+        return h, h.real
+
+    cell = rnnjax.Cell(
+        lambda key, size: {"turn": jnp.zeros((H, H), complex), "w": jnp.ones((size, H))},
+        lambda params, batch_shape: jnp.zeros((*batch_shape, H), complex),
+        step,
+    )
+    model = scenarios.one_to_many(cell, head(V), embed=embedding())
+    feature, ids = noisy(1, (B, F)), words(2, (T, B))
+    params = params_of(model.init, feature, ids)
+    state = model.begin(params, feature)
+    logits = jax.jit(model.apply)(params, feature, ids)
+    _, first = jax.jit(model.step)(params, state, ids[0])
+    assert_close(first, logits[0])

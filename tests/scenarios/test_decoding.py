@@ -17,7 +17,6 @@ from scenario_nets import (
     log_softmax,
     noisy,
     params_of,
-    quick_jit,
     softmax,
     words,
 )
@@ -40,7 +39,7 @@ def prefixed(first, tokens):
 
 def written_by_loop(model, params, carry, first, choose):
     """One word after another until END, one sequence at a time."""
-    step = quick_jit(model.step)
+    step = jax.jit(model.step)
     tokens, log_probs, states = [], [], []
     for b in range(len(first)):
         state = jax.tree.map(lambda leaf, b=b: leaf[b : b + 1], carry)
@@ -61,7 +60,7 @@ def test_greedy_is_the_loop_and_stops_at_the_end():
     model, params = language_model(seed=20)
     first = jnp.array([1, 2, 5])
     carry = model.initial_carry(params, (B,))
-    got = quick_jit(
+    got = jax.jit(
         lambda params, carry, first: scenarios.greedy(
             partial(model.step, params), carry, first, STEPS, end=END
         )
@@ -81,26 +80,37 @@ def test_greedy_is_the_loop_and_stops_at_the_end():
 def test_log_probs_are_those_of_teacher_forcing():
     model, params = language_model()
     first, carry = jnp.array([1, 2, 5]), model.initial_carry(params, (B,))
-    step = partial(model.step, params)
     key = jax.random.key(0)
-    for got in (
-        scenarios.greedy(step, carry, first, STEPS),
-        scenarios.sample(step, carry, first, STEPS, key, temperature=0.7, top_k=4, end=END),
-        scenarios.beam_search(step, carry, first, STEPS, end=END, beams=3),
-    ):
-        _, logits = model.apply(params, prefixed(first, got.tokens))
+
+    @quick_jit
+    def run(params, carry):
+        step = partial(model.step, params)
+        return (
+            scenarios.greedy(step, carry, first, STEPS),
+            scenarios.sample(step, carry, first, STEPS, key, temperature=0.7, top_k=4, end=END),
+            scenarios.beam_search(step, carry, first, STEPS, end=END, beams=3),
+        )
+
+    apply = jax.jit(model.apply)
+    for got in run(params, carry):
+        _, logits = apply(params, prefixed(first, got.tokens))
         gains = np.take_along_axis(log_softmax(logits), np.asarray(got.tokens)[..., None], -1)
-        valid = scenarios.valid_steps(got.lengths, STEPS)
-        assert_close(got.log_probs, jnp.sum(jnp.where(valid, gains[..., 0], 0), axis=0))
+        valid = np.asarray(scenarios.valid_steps(got.lengths, STEPS))
+        assert_close(got.log_probs, np.where(valid, gains[..., 0], 0).sum(axis=0))
 
 
 def test_without_an_end_it_writes_all_steps_and_goes_on_from_its_state():
     model, params = language_model()
     first, carry = jnp.array([1, 2, 5]), model.initial_carry(params, (B,))
-    step = partial(model.step, params)
-    whole = scenarios.greedy(step, carry, first, STEPS)
-    start = scenarios.greedy(step, carry, first, 2)
-    rest = scenarios.greedy(step, start.state, start.tokens[-1], STEPS - 2)
+
+    @quick_jit
+    def run(params, carry):
+        step = partial(model.step, params)
+        whole = scenarios.greedy(step, carry, first, STEPS)
+        start = scenarios.greedy(step, carry, first, 2)
+        return whole, start, scenarios.greedy(step, start.state, start.tokens[-1], STEPS - 2)
+
+    whole, start, rest = run(params, carry)
     assert_close(jnp.concatenate([start.tokens, rest.tokens]), whole.tokens)
     assert_close(start.log_probs + rest.log_probs, whole.log_probs)
     assert_close(rest.state, whole.state)
@@ -210,19 +220,28 @@ def test_samples_have_the_restricted_distribution(options):
 def test_top_k_of_one_and_a_tiny_nucleus_are_greedy_ties_included():
     model, params = language_model()
     first, carry = jnp.array([1, 2, 5]), model.initial_carry(params, (B,))
-    step = partial(model.step, params)
-    want = scenarios.greedy(step, carry, first, STEPS, end=END)
-    for options in ({"top_k": 1}, {"top_p": 1e-9}, {"temperature": 1e-6, "top_k": 100}):
-        got = scenarios.sample(step, carry, first, STEPS, jax.random.key(1), end=END, **options)
+    key = jax.random.key(1)
+
+    @quick_jit
+    def run(params, carry):
+        step = partial(model.step, params)
+        want = scenarios.greedy(step, carry, first, STEPS, end=END)
+        return want, [
+            scenarios.sample(step, carry, first, STEPS, key, end=END, **options)
+            for options in ({"top_k": 1}, {"top_p": 1e-9}, {"temperature": 1e-6, "top_k": 100})
+        ]
+
+    want, draws = run(params, carry)
+    for got in draws:
         assert_close(got, want)
 
     def tied(state, token):
         return state, jnp.tile(jnp.array([0.0, 1.0, 1.0, 1.0]), (50, 1))
 
     start = jnp.zeros(50, int)
+    want = scenarios.greedy(tied, None, start, 3).tokens
     for options in ({"top_k": 1}, {"top_p": 0.1}):
-        got = scenarios.sample(tied, None, start, 3, jax.random.key(1), **options)
-        assert_close(got.tokens, scenarios.greedy(tied, None, start, 3).tokens)
+        assert_close(scenarios.sample(tied, None, start, 3, key, **options).tokens, want)
 
 
 def test_sampling_is_fixed_by_its_key_and_jits_with_traced_knobs():
@@ -258,8 +277,8 @@ def test_nan_logits_are_not_hidden():
 
 
 def test_vmap_over_params():
-    model, params = language_model()
-    _, others = language_model(seed=9)
+    model, params = language_model("own")
+    _, others = language_model("own", seed=9)
     first = jnp.array([1, 2, 5])
     both = jax.tree.map(lambda a, b: jnp.stack([a, b]), params, others)
 
@@ -271,9 +290,9 @@ def test_vmap_over_params():
             scenarios.beam_search(step, carry, first, STEPS, end=END, beams=2),
         )
 
-    together = quick_jit(jax.vmap(run))(both)
+    together, alone = jax.jit(jax.vmap(run))(both), quick_jit(run)
     for index, each in enumerate((params, others)):
-        assert_close(jax.tree.map(lambda leaf, i=index: leaf[i], together), run(each))
+        assert_close(jax.tree.map(lambda leaf, i=index: leaf[i], together), alone(each))
 
 
 def test_tokens_keep_their_dtype_and_bfloat16_sums_in_float32():

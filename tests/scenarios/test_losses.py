@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scenario_nets import RAGGED, B, T, assert_close, log_softmax, noisy, quick_jit, words
+from scenario_nets import RAGGED, B, T, assert_close, log_softmax, noisy, words
 
 from rnnjax import scenarios
 
@@ -41,14 +41,14 @@ def test_squared_error_by_hand():
 def test_what_is_not_valid_has_no_influence(bad):
     logits, labels = noisy(1, (T, B, CLASSES)), words(2, (T, B), CLASSES)
     valid = scenarios.valid_steps(RAGGED, T)
-    of = quick_jit(jax.value_and_grad(scenarios.cross_entropy))
+    of = jax.jit(jax.value_and_grad(scenarios.cross_entropy))
     dirty = jnp.where(valid[..., None], logits, bad)
     value, grad = of(dirty, jnp.where(valid, labels, 10**6), valid)
     assert_close((value, grad), of(logits, labels, valid))
     assert not np.asarray(grad)[~np.asarray(valid)].any()
 
     outputs, targets = noisy(1, (T, B, 2)), noisy(2, (T, B, 2))
-    of = quick_jit(jax.value_and_grad(scenarios.squared_error, argnums=(0, 1)))
+    of = jax.jit(jax.value_and_grad(scenarios.squared_error, argnums=(0, 1)))
     dirty = [jnp.where(valid[..., None], a, bad) for a in (outputs, targets)]
     assert_close(of(*dirty, valid), of(outputs, targets, valid))
 
@@ -56,7 +56,7 @@ def test_what_is_not_valid_has_no_influence(bad):
 def test_nothing_valid_costs_nothing():
     none = jnp.zeros((T, B), bool)
     logits, labels = noisy(1, (T, B, CLASSES)), words(2, (T, B), CLASSES)
-    value, grad = jax.value_and_grad(scenarios.cross_entropy)(logits, labels, none)
+    value, grad = jax.jit(jax.value_and_grad(scenarios.cross_entropy))(logits, labels, none)
     assert value == 0
     assert not np.asarray(grad).any()
     assert scenarios.squared_error(logits, logits + 1, none) == 0
@@ -99,7 +99,7 @@ def test_ctc_is_the_sum_over_all_alignments(blank):
     counts = np.array([len(s) for s in spelled])
     labels = np.array([s + [-9] * (3 - len(s)) for s in spelled]).T  # garbage in the padding
     dirty = jnp.where(scenarios.valid_steps(lengths, 5)[..., None], logits, jnp.nan)
-    of = quick_jit(
+    of = jax.jit(
         jax.value_and_grad(
             lambda logits: scenarios.ctc(logits, lengths, labels, counts, blank=blank)
         )
@@ -123,8 +123,8 @@ def test_ctc_is_the_sum_over_all_alignments(blank):
 
 def test_ctc_of_labels_that_do_not_fit_is_large_and_finite():
     labels = jnp.array([[1], [1]])  # two that are equal need three steps
-    value, grad = jax.value_and_grad(scenarios.ctc)(
-        noisy(1, (2, 1, CLASSES)), jnp.array([2]), labels, jnp.array([2])
+    value, grad = jax.jit(jax.value_and_grad(scenarios.ctc))(
+        noisy(1, (2, 1, CLASSES)), np.array([2]), labels, np.array([2])
     )
     assert 9e4 < value < 2e5
     assert np.isfinite(grad).all()

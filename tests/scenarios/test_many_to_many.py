@@ -24,7 +24,6 @@ from scenario_nets import (
     noisy,
     outputs_by_loop,
     params_of,
-    quick_jit,
     table,
     words,
 )
@@ -38,7 +37,7 @@ def test_is_the_loop(name):
     model = scenarios.many_to_many(CELLS[name], head())
     xs = noisy(1, (T, B, D))
     params = params_of(model.init, xs)
-    carry, outputs = quick_jit(model.apply)(params, xs, lengths=LENGTHS)
+    carry, outputs = jax.jit(model.apply)(params, xs, lengths=LENGTHS)
     for b, n in enumerate(LENGTHS):
         last, ys = outputs_by_loop(name, params.layer, xs[:n, b])
         assert_close(outputs[:n, b], dense(params.head, ys))
@@ -50,7 +49,7 @@ def test_reads_words():
     model = scenarios.many_to_many(CELLS["lstm"], head(V), embed=embedding())
     ids = words(2, (T, B))
     params = params_of(model.init, ids)
-    _, outputs = quick_jit(model.apply)(params, ids)
+    _, outputs = jax.jit(model.apply)(params, ids)
     for b in range(B):
         _, ys = outputs_by_loop("lstm", params.layer, table(params.embed)[np.asarray(ids[:, b])])
         assert_close(outputs[:, b], dense(params.head, ys))
@@ -64,7 +63,7 @@ def test_streaming_with_a_carried_state_is_the_whole_sequence(name, training):
     params = params_of(model.init, ids)
     key = jax.random.key(3) if training and name == "random" else None
     begin = model.initial_carry(params, (B,), key)
-    apply, step = quick_jit(model.apply), quick_jit(model.step)
+    apply, step = jax.jit(model.apply), quick_jit(model.step)
     last, outputs = apply(params, ids, carry=begin)
     carry = begin
     for t in range(T):
@@ -90,7 +89,7 @@ def test_padding_never_changes_loss_or_gradients():
         _, logits = model.apply(params, ids, lengths=lengths)
         return scenarios.cross_entropy(logits, labels, scenarios.valid_steps(lengths, len(ids)))
 
-    of = quick_jit(jax.value_and_grad(cost))
+    of = jax.jit(jax.value_and_grad(cost))
     garbage = [a.at[2:, 1].set(-7).at[3:, 2].set(10**6) for a in (ids, labels)]
     value, grads = of(params, garbage[0], RAGGED, garbage[1])
     alone = [
@@ -115,7 +114,7 @@ def test_nan_in_padded_series_never_reaches_loss_or_gradients():
         valid = scenarios.valid_steps(RAGGED - 1, T - 1)
         return scenarios.squared_error(outputs, xs[1:], valid)
 
-    of = quick_jit(jax.value_and_grad(cost))
+    of = jax.jit(jax.value_and_grad(cost))
     assert_close(of(params, xs.at[2:, 1].set(jnp.nan).at[3:, 2].set(jnp.nan)), of(params, xs))
 
 
@@ -124,7 +123,7 @@ def test_bidirectional_tagger_is_two_loops():
     model = scenarios.many_to_many(layer, head())
     xs = noisy(1, (T, B, D))
     params = params_of(model.init, xs)
-    _, outputs = quick_jit(model.apply)(params, xs, lengths=RAGGED)
+    _, outputs = jax.jit(model.apply)(params, xs, lengths=RAGGED)
     assert model.step is None
     assert model.initial_carry is None
     for b, n in enumerate(RAGGED):
@@ -142,7 +141,7 @@ def test_key_beside_a_carry_draws_new_randomness_for_an_old_state():
     model = scenarios.many_to_many(silent, head())
     xs = noisy(1, (T, B, D))
     params = params_of(model.init, xs)
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     whole, outputs = apply(params, xs)
     halfway, first = apply(params, xs[:2], key=jax.random.key(0))
     end, second = apply(params, xs[2:], carry=halfway, key=jax.random.key(1))
@@ -152,7 +151,7 @@ def test_key_beside_a_carry_draws_new_randomness_for_an_old_state():
 
     loud = scenarios.many_to_many(rnnjax.recurrent_dropout(rnnjax.lstm(H), 0.5), head())
     params = params_of(loud.init, xs)
-    apply = quick_jit(loud.apply)
+    apply = jax.jit(loud.apply)
     state, _ = apply(params, xs)
     one, other = (apply(params, xs, carry=state, key=jax.random.key(s))[1] for s in (1, 2))
     assert np.abs(one - other).max() > 1e-3
@@ -170,8 +169,9 @@ def test_state_of_a_training_carry_continues_in_evaluation():
     model = scenarios.many_to_many(CELLS["random"], head())
     xs = noisy(1, (T, B, D))
     params = params_of(model.init, xs)
-    trained, _ = model.apply(params, xs, key=jax.random.key(0))
-    _, outputs = model.apply(params, xs, carry=trained)
+    apply = jax.jit(model.apply)
+    trained, _ = apply(params, xs, key=jax.random.key(0))
+    _, outputs = apply(params, xs, carry=trained)
     for b in range(B):
         carry = jax.tree.map(lambda leaf, b=b: leaf[b], trained)
         _, ys = outputs_by_loop("random", params.layer, xs[:, b], carry)
@@ -188,7 +188,7 @@ def test_closed_loop_feeds_outputs_back():
         step = partial(model.step, params)
         return scenarios.closed_loop(step, carry, x_0, 4)
 
-    last, continued = quick_jit(run)(params, carry, outputs[-1])
+    last, continued = jax.jit(run)(params, carry, outputs[-1])
     state, x = carry, outputs[-1]
     for t in range(4):
         state, x = model.step(params, state, x)
@@ -207,9 +207,9 @@ def test_free_running_training_is_differentiable():
         _, more = scenarios.closed_loop(step, carry, outputs[-1], 3)
         return scenarios.squared_error(more, xs[2:])
 
-    gradient = quick_jit(jax.grad(cost))(params)
+    gradient = jax.jit(jax.grad(cost))(params)
     along = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape), params)
-    value = quick_jit(lambda s: cost(jax.tree.map(lambda p, a: p + s * a, params, along)))
+    value = jax.jit(lambda s: cost(jax.tree.map(lambda p, a: p + s * a, params, along)))
     slope = sum(
         np.vdot(g, a)
         for g, a in zip(jax.tree.leaves(gradient), jax.tree.leaves(along), strict=True)
@@ -222,9 +222,9 @@ def test_params_and_outputs_in_single_precision():
     params = jax.tree.map(
         lambda leaf: leaf.astype(jnp.float32), params_of(model.init, words(2, (T, B)))
     )
-    carry, outputs = model.apply(params, words(2, (T, B)))
+    carry, outputs = jax.jit(model.apply)(params, words(2, (T, B)))
     assert outputs.dtype == jnp.float32
-    carry, output = model.step(params, carry, words(2, (B,)))
+    carry, output = jax.jit(model.step)(params, carry, words(2, (B,)))
     assert output.dtype == carry.h.dtype == jnp.float32
 
 

@@ -22,7 +22,6 @@ from scenario_nets import (
     noisy,
     outputs_by_loop,
     params_of,
-    quick_jit,
     softmax,
     table,
     words,
@@ -55,8 +54,8 @@ def test_is_the_loop(name, pooling):
     model = scenarios.many_to_one(CELLS[name], head(), pooling=pooling)
     xs = noisy(1, (T, B, D))
     params = params_of(model.init, xs)
-    ragged = quick_jit(model.apply)(params, xs, lengths=LENGTHS)
-    whole = quick_jit(model.apply)(params, xs)
+    ragged = jax.jit(model.apply)(params, xs, lengths=LENGTHS)
+    whole = jax.jit(model.apply)(params, xs)
     for b, n in enumerate(LENGTHS):
         for got, length in ((ragged[b], n), (whole[b], T)):
             _, ys = outputs_by_loop(name, params.layer, xs[:length, b])
@@ -67,7 +66,7 @@ def test_attention_weights_are_those_of_the_pooling():
     model = scenarios.many_to_one(CELLS["lstm"], head(), pooling="attention")
     xs = noisy(1, (T, B, D))
     params = params_of(model.init, xs)
-    weights = np.asarray(quick_jit(model.weights)(params, xs, lengths=LENGTHS))
+    weights = np.asarray(jax.jit(model.weights)(params, xs, lengths=LENGTHS))
     for b, n in enumerate(LENGTHS):
         _, ys = outputs_by_loop("lstm", params.layer, xs[:n, b])
         if n:
@@ -81,7 +80,7 @@ def test_reads_words_with_both_directions():
     model = scenarios.many_to_one(layer, head(), embed=embedding(), pooling="mean")
     ids = words(2, (T, B))
     params = params_of(model.init, ids)
-    got = quick_jit(model.apply)(params, ids, lengths=RAGGED)
+    got = jax.jit(model.apply)(params, ids, lengths=RAGGED)
     for b, n in enumerate(RAGGED):
         xs = table(params.embed)[np.asarray(ids[:n, b])]
         _, forward = outputs_by_loop("lstm", params.layer[0], xs)
@@ -99,7 +98,7 @@ def test_padding_never_changes_loss_or_gradients(pooling):
     def cost(params, xs, lengths, labels):
         return scenarios.cross_entropy(model.apply(params, xs, lengths=lengths), labels)
 
-    of = quick_jit(jax.value_and_grad(cost, argnums=(0, 1)))
+    of = jax.jit(jax.value_and_grad(cost, argnums=(0, 1)))
     padded = xs.at[2:, 1].set(jnp.nan).at[3:, 2].set(jnp.inf)
     value, (grads, xs_grad) = of(params, padded, RAGGED, labels)
     assert_close((value, (grads, xs_grad)), of(params, xs, RAGGED, labels))
@@ -120,7 +119,7 @@ def test_garbage_ids_in_padding_are_never_looked_up():
     model = scenarios.many_to_one(CELLS["lstm"], head(), embed=embedding(), pooling="attention")
     ids = words(2, (T, B))
     params = params_of(model.init, ids)
-    of = quick_jit(
+    of = jax.jit(
         jax.value_and_grad(
             lambda params, ids: jnp.sum(model.apply(params, ids, lengths=RAGGED) ** 2)
         )
@@ -134,7 +133,7 @@ def test_nan_in_padding_never_reaches_the_gradients_of_an_embedding():
     model = scenarios.many_to_one(CELLS["own"], head(), embed=head(2))
     xs = noisy(1, (T, B, D))
     params = params_of(model.init, xs)
-    of = quick_jit(
+    of = jax.jit(
         jax.value_and_grad(lambda params, xs: jnp.sum(model.apply(params, xs, lengths=RAGGED)))
     )
     assert_close(of(params, xs.at[2:, 1].set(jnp.nan)), of(params, xs))
@@ -155,11 +154,11 @@ def test_options_of_unroll_pass_through():
     params = params_of(model.init, xs)
 
     def gradient(**options):
-        return quick_jit(jax.grad(lambda p: jnp.sum(model.apply(p, xs, **options))))(params)
+        return jax.jit(jax.grad(lambda p: jnp.sum(model.apply(p, xs, **options))))(params)
 
     carry = jax.tree.map(jnp.ones_like, CELLS["lstm"].initial_carry(params.layer, (B,)))
     resets = jnp.zeros((T, B), bool).at[2].set(True)
-    applied = quick_jit(lambda **options: model.apply(params, xs, **options))
+    applied = jax.jit(lambda **options: model.apply(params, xs, **options))
     got = (applied(carry=carry), applied(resets=resets))
     for b in range(B):
         begin = jax.tree.map(lambda leaf, b=b: leaf[b], carry)
@@ -178,7 +177,7 @@ def test_key_turns_on_dropout_of_cell_and_head():
     xs = noisy(1, (T, 400, D))
     params = params_of(model.init, xs)
     params = params._replace(head={"params": {"kernel": jnp.eye(H), "bias": jnp.zeros(H)}})
-    apply = quick_jit(model.apply)
+    apply = jax.jit(model.apply)
     kept = apply(params, xs)
     dropped = np.asarray(apply(params, xs, key=jax.random.key(1)))
     zero = dropped == 0
@@ -188,7 +187,7 @@ def test_key_turns_on_dropout_of_cell_and_head():
 
     random = scenarios.many_to_one(CELLS["random"], head())
     params = params_of(random.init, xs)
-    apply = quick_jit(random.apply)
+    apply = jax.jit(random.apply)
     one, other = (apply(params, xs, key=jax.random.key(seed)) for seed in (1, 2))
     assert_close(apply(params, xs, key=jax.random.key(1)), one)
     assert np.abs(one - other).max() > 1e-3
@@ -218,15 +217,15 @@ def test_one_to_one_is_its_head():
     model = scenarios.one_to_one(head())
     x = noisy(3, (B, D))
     params = params_of(model.init, x)
-    assert_close(quick_jit(model.apply)(params, x), dense(params, x))
+    assert_close(jax.jit(model.apply)(params, x), dense(params, x))
     assert_close(log_softmax(model.apply(params, x)), log_softmax(dense(params, x)))
 
 
 def test_init_draws_what_its_parts_draw():
     model = scenarios.many_to_one(CELLS["lstm"], head(), embed=embedding(), pooling="attention")
     ids = words(2, (T, B))
-    params = quick_jit(model.init)(jax.random.key(0), ids)
-    other = quick_jit(model.init)(jax.random.key(1), ids)
+    params = jax.jit(model.init)(jax.random.key(0), ids)
+    other = jax.jit(model.init)(jax.random.key(1), ids)
     assert params.layer.w_x.shape == (3, 4 * H)
     for a, b in zip(*map(jax.tree.leaves, (params, other)), strict=True):
         assert a.dtype == jnp.float64

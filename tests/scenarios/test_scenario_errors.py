@@ -146,9 +146,9 @@ def test_sampling_rates():
 def test_options_of_unroll_that_a_decoder_settles(sampling):
     model, params, source = translator()
     apply = partial(model.apply, params, source, IDS, sampling=sampling, key=jax.random.key(0))
-    with pytest.raises(ValueError, match=r"carry cannot be given .* the source sets the carry"):
+    with pytest.raises(ValueError, match=r"carry cannot be given .* is computed from the source"):
         apply(carry=model.begin(params, source).carry)
-    with pytest.raises(ValueError, match=r"reverse cannot be given .* from those before"):
+    with pytest.raises(ValueError, match=r"reverse cannot be given .* from the words before it"):
         apply(reverse=True)
 
 
@@ -236,7 +236,7 @@ KEY = jax.random.key(0)
             ValueError,
             r"state\[1\] has shape \(3,\).*expected \[2, ...\], batch first",
         ),
-        (lambda: scenarios.greedy(wide, None, BYTES, 3), TypeError, "uint8, which ends at 255"),
+        (lambda: scenarios.greedy(wide, None, BYTES, 3), TypeError, "uint8, whose maximum is 255"),
         (
             lambda: scenarios.sample(wide, None, BYTES, 3, KEY),
             TypeError,
@@ -245,7 +245,7 @@ KEY = jax.random.key(0)
         (
             lambda: scenarios.beam_search(wide, None, BYTES, 3, end=0),
             TypeError,
-            "uint8, which ends at 255",
+            "uint8, whose maximum is 255",
         ),
         (lambda: scenarios.greedy(step, None, FIRST, 3, end=V), ValueError, "end must be one of"),
         (
