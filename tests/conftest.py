@@ -2,10 +2,11 @@
 
 import os
 import random
+from collections.abc import Iterator
 from importlib.metadata import version
 
-# Half of the time that XLA 0.10 takes to compile a tiny program goes into its fusion emitters; later
-# ones do not know the flag, and XLA ends the process that sets one it does not know.
+# Half of the time that XLA takes to compile a tiny program goes into its fusion emitters. Only
+# jaxlib 0.10 knows the flag, and XLA ends a process that sets one it does not know.
 if version("jaxlib").startswith("0.10."):
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false"
@@ -22,6 +23,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 settings.register_profile("rnnjax", deadline=None, derandomize=True, database=None, max_examples=12)
 settings.load_profile("rnnjax")
+
+
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Run op by op: for values on tiny shapes, whose cost is compiling them as a whole."""
+    with jax.disable_jit():
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -57,7 +57,7 @@ def every_sequence():
 @functools.cache
 def programs(attention):
     model = net(attention)[0]
-    return jax.jit(model.step), quick_jit(model.begin), quick_jit(model.apply)
+    return jax.jit(model.step), jax.jit(model.begin), jax.jit(model.apply)
 
 
 def scored(attention, params, memory):
@@ -152,7 +152,7 @@ def test_few_beams_are_the_beam_in_a_list(beams):
 def test_one_beam_is_greedy():
     model, _, memory = net("dot")
 
-    @quick_jit
+    @jax.jit
     def greedy(params):
         step, state = partial(model.step, params), model.begin(params, memory)
         return scenarios.greedy(step, state, FIRST, STEPS, end=END)
@@ -196,7 +196,7 @@ def test_cells_with_keys_in_their_state_can_be_searched():
     params = params_of(model.init, words(2, (STEPS, B), V))
     state = model.initial_carry(params, (B,), jax.random.key(0))
 
-    @quick_jit
+    @jax.jit
     def search(params, state):
         step = partial(model.step, params)
         return scenarios.beam_search(step, state, FIRST, STEPS, end=END, beams=2)

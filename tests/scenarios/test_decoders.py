@@ -405,7 +405,7 @@ def test_gradient_of_scheduled_sampling_passes_by_the_words():
 def test_state_of_one_example_does_not_see_the_others():
     model, params, source, ids = translate("additive")
 
-    @quick_jit
+    @jax.jit
     def run(params, source, token):
         return model.step(params, model.begin(params, source), token)
 
@@ -432,7 +432,7 @@ def test_a_complex_state_crosses_the_bridge_as_pairs_of_real_numbers():
     source, ids = noisy(1, (S, B, D)), words(2, (T, B))
     params = params_of(model.init, source, ids, scale=0.3)
 
-    @quick_jit
+    @jax.jit
     def run(params):
         last, _ = rnnjax.unroll(cell, params.encoder.layer, source)
         grads = jax.grad(lambda params: jnp.sum(model.apply(params, source, ids) ** 2))(params)

@@ -82,7 +82,7 @@ def test_log_probs_are_those_of_teacher_forcing():
     first, carry = jnp.array([1, 2, 5]), model.initial_carry(params, (B,))
     key = jax.random.key(0)
 
-    @quick_jit
+    @jax.jit
     def run(params, carry):
         step = partial(model.step, params)
         return (
@@ -103,7 +103,7 @@ def test_without_an_end_it_writes_all_steps_and_goes_on_from_its_state():
     model, params = language_model()
     first, carry = jnp.array([1, 2, 5]), model.initial_carry(params, (B,))
 
-    @quick_jit
+    @jax.jit
     def run(params, carry):
         step = partial(model.step, params)
         whole = scenarios.greedy(step, carry, first, STEPS)
@@ -163,7 +163,7 @@ def restricted(logits, temperature=1.0, top_k=None, top_p=None):
 def sampler(top_k, nucleus):
     """Two words for every row of logits, which stay the same; compiled once for all knobs."""
 
-    @quick_jit
+    @jax.jit
     def draw(logits, temperature, top_p, key):
         def step(state, token):
             return state, logits
@@ -222,7 +222,7 @@ def test_top_k_of_one_and_a_tiny_nucleus_are_greedy_ties_included():
     first, carry = jnp.array([1, 2, 5]), model.initial_carry(params, (B,))
     key = jax.random.key(1)
 
-    @quick_jit
+    @jax.jit
     def run(params, carry):
         step = partial(model.step, params)
         want = scenarios.greedy(step, carry, first, STEPS, end=END)
@@ -248,7 +248,7 @@ def test_sampling_is_fixed_by_its_key_and_jits_with_traced_knobs():
     model, params = language_model()
     first, carry = jnp.array([1, 2, 5]), model.initial_carry(params, (B,))
 
-    @quick_jit
+    @jax.jit
     def run(params, key, temperature, top_p):
         step = partial(model.step, params)
         return scenarios.sample(
@@ -290,7 +290,7 @@ def test_vmap_over_params():
             scenarios.beam_search(step, carry, first, STEPS, end=END, beams=2),
         )
 
-    together, alone = jax.jit(jax.vmap(run))(both), quick_jit(run)
+    together, alone = jax.jit(jax.vmap(run))(both), jax.jit(run)
     for index, each in enumerate((params, others)):
         assert_close(jax.tree.map(lambda leaf, i=index: leaf[i], together), alone(each))
 

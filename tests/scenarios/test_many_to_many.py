@@ -63,7 +63,7 @@ def test_streaming_with_a_carried_state_is_the_whole_sequence(name, training):
     params = params_of(model.init, ids)
     key = jax.random.key(3) if training and name == "random" else None
     begin = model.initial_carry(params, (B,), key)
-    apply, step = jax.jit(model.apply), quick_jit(model.step)
+    apply, step = jax.jit(model.apply), jax.jit(model.step)
     last, outputs = apply(params, ids, carry=begin)
     carry = begin
     for t in range(T):
