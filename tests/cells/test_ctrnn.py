@@ -243,11 +243,12 @@ def test_noise_differs_by_step_and_example():
     assert len(np.unique(ys)) == T * B * H
 
 
-def test_frozen_examples_keep_their_state_exactly():
+def test_frozen_examples_keep_their_state():
     cell = rnnjax.ctrnn(H, leak="rate", noise=0.3)
     key, lengths = jax.random.key(0), jnp.array([T, 4, 0])
     carry, ys = unroll(cell, PARAMS, (X, DT), key=key, lengths=lengths)
-    np.testing.assert_array_equal(carry.h[1], ys[3, 1])
+    # XLA may compute a state twice, for the output and for the carry, with another rounding.
+    np.testing.assert_allclose(carry.h[1], ys[3, 1], rtol=1e-14)
     np.testing.assert_array_equal(carry.h[2], np.zeros(H))
     np.testing.assert_array_equal(ys[4:, 1], np.zeros((2, H)))
     whole = unroll(cell, PARAMS, (X, DT), key=key)[1]

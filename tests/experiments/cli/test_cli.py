@@ -42,7 +42,7 @@ def quick_run(tmp_path_factory):
 
 def test_compare_prints_a_table_and_writes_a_folder(quick_run):
     done, out = quick_run
-    assert "identity_rnn" in done.stdout
+    assert "identity" in done.stdout
     assert "GRU" in done.stdout
     assert "constant" in done.stdout
     content = metrics(out)
@@ -157,7 +157,7 @@ def test_ctrl_c_keeps_the_finished_cells(tmp_path):
         process.kill()
     assert process.returncode == 130
     assert "not finished: lstm" in errors
-    assert "identity_rnn" in output
+    assert "identity" in output
     content = metrics(tmp_path)
     assert content["complete"] is False
     assert list(content["results"]) == ["identity_rnn"]

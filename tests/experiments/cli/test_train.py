@@ -45,7 +45,7 @@ def test_a_run_prints_its_result_beside_the_baseline(trained):
     assert lines[0] == "parity: accuracy_30 (higher is better)"
     figures = dict(line.rsplit(maxsplit=1) for line in lines[1:6])
     assert figures["trained"] == f"{final['accuracy_30']:.4g}"
-    assert figures["baseline: guess"] == "0.5"
+    assert figures["baseline: chance"] == "0.5"
     assert figures["loss"] == f"{final['loss']:.4g}"
     assert str(out) in lines[-1]
     assert "\x1b" not in done.stdout + done.stderr
