@@ -1,5 +1,7 @@
 """A rule and a structure belong to the step they were made for: nothing stands in for another."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,12 @@ def gradients(cell, params, xs, carry, **options):
 
     with jax.disable_jit():
         return jax.grad(value, (0, 1, 2), allow_int=True)(params, xs, carry)
+
+
+@functools.cache
+def stock_gradients(name):
+    cell, params, xs, carry, _ = problem(name)
+    return gradients(cell, params, xs, carry)
 
 
 def doubled_backward(rule):
@@ -40,8 +48,8 @@ def doubled_gradients(rule):
 def test_a_replaced_rule_is_the_one_that_runs(name, change):
     cell, params, xs, carry, _ = problem(name)
     mine = cell._replace(rule=change(cell.rule))
-    own, stock = gradients(mine, params, xs, carry), gradients(cell, params, xs, carry)
-    assert_close(own[0], jax.tree.map(lambda g: 2 * g, stock[0]))
+    own = gradients(mine, params, xs, carry)
+    assert_close(own[0], jax.tree.map(lambda g: 2 * g, stock_gradients(name)[0]))
 
 
 @pytest.mark.parametrize("name", WITH_RULE)
