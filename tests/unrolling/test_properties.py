@@ -97,7 +97,8 @@ def test_any_shape(batch, steps, features, flagged):
     assert carry.h.shape == (*batch, H)
     if ys.size:  # all examples are alike
         np.testing.assert_allclose(ys.reshape(steps, -1, H)[:, 0], ys.reshape(steps, -1, H)[:, -1])
-        np.testing.assert_array_equal(carry.h, ys[-1])
+        # XLA may compute a state twice, for the output and for the carry, with another rounding.
+        np.testing.assert_allclose(carry.h, ys[-1], rtol=1e-14)
 
 
 @given(cut=st.integers(0, T))
