@@ -203,6 +203,11 @@ class Cell(_Fields):
         return f"<Cell{made}: step {getattr(self.step, '__qualname__', self.step)}, {rule}>"
 
 
+def stamped(cell: Cell, call: Call) -> Cell:
+    """`cell`, which prints as the factory call that made it."""
+    return cell._replace(structure=cell.structure._replace(call=call))
+
+
 def known(cell: Cell) -> Structure:
     """What `cell.structure` says that still holds for the step and rule that the cell has now.
 

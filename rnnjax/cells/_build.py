@@ -6,9 +6,9 @@ from typing import ParamSpec
 import jax
 import jax.numpy as jnp
 
-from rnnjax._calls import Call, cached
+from rnnjax._calls import cached
 from rnnjax._checks import check_positive_int
-from rnnjax._types import Array, Cell, Inputs
+from rnnjax._types import Array, Cell, Inputs, stamped
 from rnnjax.cells.initializers import Initializer
 
 DType = jnp.dtype | type | str
@@ -16,10 +16,6 @@ P = ParamSpec("P")
 
 FACTORIES: dict[str, Callable[..., Cell]] = {}
 """The registry: every cell factory by its name. Tasks, command line, tests and docs read it."""
-
-
-def _stamp(cell: Cell, call: Call) -> Cell:
-    return cell._replace(structure=cell.structure._replace(call=call))
 
 
 def factory(make: Callable[P, Cell]) -> Callable[P, Cell]:
@@ -47,7 +43,7 @@ def factory(make: Callable[P, Cell]) -> Callable[P, Cell]:
     origin = (make.__module__, make.__qualname__)  # running a notebook's block again is no clash
     if known is not None and (known.__module__, known.__qualname__) != origin:
         raise ValueError(f"a cell factory called {name} exists already, in {known.__module__}")
-    FACTORIES[name] = made = cached(_stamp)(make)
+    FACTORIES[name] = made = cached(stamped)(make)
     return made
 
 

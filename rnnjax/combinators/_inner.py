@@ -5,17 +5,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._calls import Call, cached
+from rnnjax._calls import cached
 from rnnjax._checks import is_feature_shape, is_inexact
 from rnnjax._random import example_keys, typed_key
-from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree, Rule, Tape, initial_carry
+from rnnjax._types import (
+    Array,
+    Carry,
+    Cell,
+    Inputs,
+    Params,
+    PyTree,
+    Rule,
+    Tape,
+    initial_carry,
+    stamped,
+)
 
-
-def stamp(cell: Cell, call: Call) -> Cell:
-    return cell._replace(structure=cell.structure._replace(call=call))
-
-
-combinator = cached(stamp)
+combinator = cached(stamped)
 """Decorator of a factory of cells from cells: equal calls return the same cell, which prints so."""
 
 
