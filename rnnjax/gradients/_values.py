@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax._execution import Sequence
 from rnnjax._types import Carry, Cell, Linear, Params, PyTree, Rule, known
-from rnnjax.running import final_carry, prepare
+from rnnjax.running import final_carry, one_after_another, prepare
 
 Values = tuple[Carry, PyTree]  # the last carry, and ys
 
@@ -32,7 +32,8 @@ def other_ways(
     if linear is not None:
         yield "linear form", partial(_by_linear_form, linear, params, carry, xs)
     if known(cell).layers:
-        yield "layers", partial(_by_layers, known(cell).layers, params, sequence)
+        runs = [partial(by_step, layer) for layer in known(cell).layers]
+        yield "layers", partial(one_after_another(runs), params, sequence)
 
 
 def _by_rule(rule: Rule, params: Params, carry: Carry, xs: PyTree) -> Values:
@@ -54,13 +55,3 @@ def _by_linear_form(linear: Linear, params: Params, carry: Carry, xs: PyTree) ->
 
     last, carries = jax.lax.scan(body, carry, linear.coefficients(params, xs))
     return final_carry(last), linear.readout(params, carries, xs)
-
-
-def _by_layers(layers: tuple[Cell, ...], params: Params, sequence: Sequence) -> Values:
-    carries: list[Carry] = []
-    for cell, own, carry, fresh in zip(layers, params, sequence.carry, sequence.fresh, strict=True):
-        sequence = sequence._replace(carry=carry, fresh=fresh)
-        last, ys = by_step(cell, own, sequence)
-        carries.append(last)
-        sequence = sequence._replace(xs=ys)
-    return tuple(carries), sequence.xs

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from rnnjax._calls import Value
 from rnnjax._execution import BaseGradient, Gradient, Method, Run, Sequence
-from rnnjax._types import Carry, Cell, Params, PyTree, known
+from rnnjax._types import Cell, Params, PyTree, known
 from rnnjax.methods._cudnn import cudnn
 from rnnjax.methods._native import native
 from rnnjax.methods._sequential import sequential
-from rnnjax.running import validate
+from rnnjax.running import one_after_another, validate
 
 
 @dataclass(frozen=True, repr=False)
@@ -180,16 +180,4 @@ def bind(plan: Plan, cell: Cell, base: BaseGradient | None, reverse: bool) -> Ru
     if not isinstance(plan, tuple):
         return plan.bind(cell, base, reverse)
     layers = zip(plan, known(cell).layers, strict=True)
-    runs = [bind(own, layer, base, reverse) for own, layer in layers]
-
-    def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
-        carries: list[Carry] = []
-        for each, own, carry, fresh in zip(
-            runs, params, sequence.carry, sequence.fresh, strict=True
-        ):
-            last, ys = each(own, sequence._replace(carry=carry, fresh=fresh))
-            carries.append(last)
-            sequence = sequence._replace(xs=ys)
-        return tuple(carries), sequence.xs
-
-    return run
+    return one_after_another([bind(own, layer, base, reverse) for own, layer in layers])

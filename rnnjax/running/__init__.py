@@ -2,7 +2,14 @@
 
 from rnnjax.running._flagged import Flagged, RestartCarry, freezing, restarting, select, zeros_like
 from rnnjax.running._scan import Scan
-from rnnjax.running._sequence import Masked, final_carry, mask, prepare, validate
+from rnnjax.running._sequence import (
+    Masked,
+    final_carry,
+    mask,
+    one_after_another,
+    prepare,
+    validate,
+)
 from rnnjax.running._shapes import input_dtypes, leading_shape
 from rnnjax.running._state import (
     accumulation_dtype,
@@ -26,6 +33,7 @@ __all__ = [
     "leading_shape",
     "leaf_indices",
     "mask",
+    "one_after_another",
     "pack",
     "prepare",
     "push",

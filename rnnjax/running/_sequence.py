@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_carry, check_cell, check_lengths, check_resets
-from rnnjax._execution import Sequence
+from rnnjax._execution import Run, Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.running._flagged import Flagged, RestartCarry, freezing, restarting, select
 from rnnjax.running._shapes import input_dtypes, leading_shape
@@ -133,6 +133,25 @@ def prepare(
     if valid is not None:
         xs, cell = Flagged(xs, valid), freezing(cell)
     return cell, carry, xs
+
+
+def one_after_another(runs: list[Run]) -> Run:
+    """The run of a stack: each layer's run over the whole output of the one below.
+
+    Params and carries are tuples with one entry a layer.
+    """
+
+    def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
+        carries: list[Carry] = []
+        for each, own, carry, fresh in zip(
+            runs, params, sequence.carry, sequence.fresh, strict=True
+        ):
+            last, ys = each(own, sequence._replace(carry=carry, fresh=fresh))
+            carries.append(last)
+            sequence = sequence._replace(xs=ys)
+        return tuple(carries), sequence.xs
+
+    return run
 
 
 def final_carry(carry: Carry) -> Carry:
