@@ -92,16 +92,48 @@ class Checkpoints:
         return found["rest"]._replace(params=found["params"], average=found.get("average"))
 
     def restore_items(self, step: int, items: dict[str, PyTree]) -> dict[str, PyTree]:
-        """Restore items by name, each with the structure and dtypes of the tree given for it."""
+        """Restore items by name, each with the structure and dtypes of the tree given for it.
+
+        Raises:
+          ValueError: an item was saved with other leaves or shapes.
+        """
         restore = self._ocp.args.StandardRestore
         abstract = {name: jax.tree.map(_abstract, _raw(item)) for name, item in items.items()}
+        # Compared here: orbax gives up halfway, with warnings about what it had begun to read.
+        for name, item in abstract.items():
+            _check_shapes(self._saved(step, name), _shapes(item))
         arguments = self._ocp.args.Composite(**{name: restore(it) for name, it in abstract.items()})
         found = self._manager.restore(step, args=arguments)
         return {name: _wrapped(found[name], item) for name, item in items.items()}
 
+    def _saved(self, step: int, name: str) -> dict[str, tuple[int, ...]]:
+        handler = self._ocp.StandardCheckpointHandler()
+        return _shapes(handler.metadata(self.folder / str(step) / name).tree)
+
     def close(self) -> None:
         """Wait until all checkpoints are written."""
         self._manager.close()
+
+
+def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+    """Shapes by dotted path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    keystr = jax.tree_util.keystr
+    return {
+        keystr(path, simple=True, separator="."): tuple(leaf.shape)
+        for path, leaf in leaves
+        if hasattr(leaf, "shape")
+    }
+
+
+def _check_shapes(saved: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:
+    for path in sorted(saved.keys() | wanted.keys()):
+        if saved.get(path) != wanted.get(path):
+            was, now = (
+                f"of shape {shapes[path]}" if path in shapes else "absent"
+                for shapes in (saved, wanted)
+            )
+            raise ValueError(f"{path} is {was} in the checkpoint, {now} in the task")
 
 
 def _score(metrics: dict[str, float]) -> float:

@@ -337,8 +337,11 @@ def test_load_returns_the_moving_average_of_one_seed(tmp_path):
 def test_errors_of_load(finished, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no run"):
         load(tmp_path, tiny_task())
-    with pytest.raises(ValueError, match=r"do not fit task 'tiny'.*options in .*config\.toml"):
+    with pytest.raises(
+        ValueError, match=r"do not fit task 'tiny'.*options in .*config\.toml"
+    ) as info:
         load(finished[0], tiny_task(hidden=5))
+    assert "cell.b is of shape (12,) in the checkpoint, of shape (15,) in the" in str(info.value)
     with pytest.raises(ValueError, match="did you mean 'best'"):
         load(finished[0], tiny_task(), which="bets")
 
