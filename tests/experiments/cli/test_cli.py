@@ -1,4 +1,4 @@
-"""The command line through its real entry point."""
+"""`rnnjax compare`, `doctor` and what all commands share."""
 
 import json
 import os
@@ -8,11 +8,10 @@ import sys
 
 import jax
 import pytest
-from entry_point import ENVIRONMENT, command, run
+from command_line import ENVIRONMENT, command, run, run_process
 
 import rnnjax
 from rnnjax.experiments.cli import _compare
-from rnnjax.experiments.cli._app import run as run_here
 
 TINY = ("--quick", "--steps", 50, "--hidden", 6)
 
@@ -71,13 +70,12 @@ def test_the_same_seed_gives_the_same_numbers(quick_run, tmp_path):
     assert numbers(tmp_path)["gru"] == numbers(first)["gru"]
 
 
-def test_compare_on_another_task(tmp_path, capsys):
+def test_compare_on_another_task(tmp_path):
     plan = tmp_path / "plan.toml"
     plan.write_text('task = "temporal_order"\n[options]\nlength = 20\nlayers = 1\ntest_size = 10\n')
     flags = ("--task", "temporal_order", "--config", plan, "--cells", "irnn")
     flags += ("--steps", 20, "--hidden", 4, "--gradient", "autodiff")
-    code = run_here(["compare", *map(str, flags), "--out", str(tmp_path / "out")])
-    printed, errors = capsys.readouterr()
+    code, printed, errors = run("compare", *flags, "--out", tmp_path / "out")
     assert code == 0, errors
     assert "accuracy" in printed
     content = metrics(tmp_path / "out")
@@ -92,7 +90,7 @@ def test_compare_on_another_task(tmp_path, capsys):
     assert (tmp_path / "out" / "sensitivity.png").exists()
 
 
-def test_comparison_continues_after_a_cell_diverges(tmp_path, monkeypatch, capsys):
+def test_comparison_continues_after_a_cell_diverges(tmp_path, monkeypatch):
     measure = _compare.train_and_measure
 
     def diverging(name, *rest):
@@ -103,18 +101,9 @@ def test_comparison_continues_after_a_cell_diverges(tmp_path, monkeypatch, capsy
         return measure(name, *rest)
 
     monkeypatch.setattr(_compare, "train_and_measure", diverging)
-    flags = [
-        "--cells",
-        "vanilla,identity_rnn",
-        "--steps",
-        "3",
-        "--hidden",
-        "2",
-        "--out",
-        str(tmp_path),
-    ]
-    assert run_here(["compare", "--task", "delayed_xor", *flags]) == 1
-    printed, errors = capsys.readouterr()
+    flags = ("--cells", "vanilla,identity_rnn", "--steps", 3, "--hidden", 2, "--out", tmp_path)
+    code, printed, errors = run("compare", "--task", "delayed_xor", *flags)
+    assert code == 1
     line = "vanilla (tanh): diverged: step 3: the cost holds NaN or Inf (cost nan)"
     assert errors == f"rnnjax compare: {line}\n"
     assert "│ identity" in printed
@@ -126,13 +115,13 @@ def test_comparison_continues_after_a_cell_diverges(tmp_path, monkeypatch, capsy
     assert (tmp_path / "learning_curves.png").exists()
 
 
-def test_an_error_during_training_is_one_line(tmp_path, monkeypatch, capsys):
+def test_an_error_during_training_is_one_line(tmp_path, monkeypatch):
     def refusing(*_):
         raise ValueError("no such thing")
 
     monkeypatch.setattr(_compare, "train_and_measure", refusing)
-    assert run_here(["compare", "--task", "delayed_xor", "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == "rnnjax compare: no such thing\n"
+    done = run("compare", "--task", "delayed_xor", "--out", tmp_path)
+    assert (done.returncode, done.stderr) == (2, "rnnjax compare: no such thing\n")
 
 
 def test_ctrl_c_keeps_the_finished_cells(tmp_path):
@@ -197,36 +186,36 @@ def test_wrong_options_suggest_the_right_ones(arguments, message, tmp_path):
         ("[options]\nhidden = 5", "no hidden, got 5: leave it out; use --hidden"),
     ],
 )
-def test_a_config_with_options_that_compare_fixes_is_refused(table, message, tmp_path, capsys):
+def test_a_config_with_options_that_compare_fixes_is_refused(table, message, tmp_path):
     plan = tmp_path / "plan.toml"
     plan.write_text(f'task = "parity"\n{table}\n')
     out = tmp_path / "out"
-    flags = ["--task", "parity", "--config", str(plan), "--out", str(out)]
-    assert run_here(["compare", *flags]) == 2
-    errors = capsys.readouterr().err
-    assert message in errors
-    assert errors.count("\n") == 1
+    done = run("compare", "--task", "parity", "--config", plan, "--out", out)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
     assert not out.exists()
 
 
 @pytest.mark.parametrize("task", ["language", "mnist"])
-def test_a_task_without_its_data_explains_how_to_pass_them(task, tmp_path, monkeypatch, capsys):
+def test_a_task_without_its_data_explains_how_to_pass_them(task, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_here(["compare", "--task", task, "--out", "out"]) == 2
-    expected = "the data with --config FILE, a TOML file with a line task = "
-    assert expected in capsys.readouterr().err
+    done = run("compare", "--task", task, "--out", "out")
+    assert done.returncode == 2
+    assert "the data with --config FILE, a TOML file with a line task = " in done.stderr
 
 
-def test_train_alone_prints_its_help_and_nothing_else(capsys):
-    assert run_here(["train"]) == 2
-    printed, errors = capsys.readouterr()
+def test_train_alone_prints_its_help_and_nothing_else():
+    code, printed, errors = run("train")
+    assert code == 2
     assert "rnnjax train [OPTIONS] COMMAND" in printed + errors
     assert "rnnjax train:" not in printed + errors
 
 
-def test_the_help_explains_how_to_get_a_traceback(capsys):
-    assert run_here([]) == 0
-    assert "RNNJAX_TRACEBACK" in capsys.readouterr().out
+def test_the_help_explains_how_to_get_a_traceback():
+    done = run()
+    assert done.returncode == 0
+    assert "RNNJAX_TRACEBACK" in done.stdout
 
 
 @pytest.mark.parametrize("inside", ["", "deeper"])
@@ -247,7 +236,7 @@ def test_doctor_lists_versions_and_methods():
 
 
 def test_version_and_help():
-    assert run("--version").stdout.strip() == f"rnnjax {rnnjax.__version__}"
+    assert run_process("--version").stdout.strip() == f"rnnjax {rnnjax.__version__}"
     shown = run("compare", "--help").stdout
     for option in ("--cells", "--hidden", "--steps", "--seeds", "--seed", "--out", "--quick"):
         assert option in shown

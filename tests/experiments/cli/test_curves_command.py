@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import run
 from PIL import Image
 
 from rnnjax.experiments.cli import _curves
-from rnnjax.experiments.cli._app import run
 
 
 @pytest.fixture
@@ -41,10 +41,10 @@ def drawn(monkeypatch):
     return calls
 
 
-def test_runs_are_labelled_by_what_distinguishes_them(runs, drawn, capsys):
+def test_runs_are_labelled_by_what_distinguishes_them(runs, drawn):
     out = runs / "new" / "x.png"
-    assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(out)]) == 0
-    assert capsys.readouterr().out == f"the curves are in {out}\n"
+    done = run("curves", runs / "a", runs / "b", "--out", out)
+    assert (done.returncode, done.stdout) == (0, f"the curves are in {out}\n")
     assert np.asarray(Image.open(out)).std() > 10
     curves, metric, _, baselines = drawn[0]
     assert [curve.label for curve in curves] == ["lstm", "gru"]
@@ -56,42 +56,42 @@ def test_runs_of_one_cell_are_labelled_by_other_options(runs, drawn):
     for name, length in (("a", 7), ("b", 9)):
         text = f'task = "adding"\n[options]\ncell = "gru"\nlength = {length}\n'
         (runs / name / "config.toml").write_text(text)
-    assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(runs / "x.png")]) == 0
+    assert run("curves", runs / "a", runs / "b", "--out", runs / "x.png").returncode == 0
     assert [curve.label for curve in drawn[0][0]] == ["length=7", "length=9"]
 
 
 def test_an_unfinished_run_takes_metric_and_baselines_from_its_task(runs, drawn):
-    assert run(["curves", str(runs / "b"), "--out", str(runs / "x.png")]) == 0
+    assert run("curves", runs / "b", "--out", runs / "x.png").returncode == 0
     assert drawn[0][1].name == "mse"
     assert drawn[0][3] == {"mean": pytest.approx(1 / 6)}
 
 
 def test_runs_with_equal_options_are_labelled_by_folder(runs, drawn):
     (runs / "a" / "config.toml").write_text('task = "adding"\n[options]\ncell = "gru"\n')
-    assert run(["curves", str(runs / "a"), str(runs / "b"), "--out", str(runs / "x.png")]) == 0
+    assert run("curves", runs / "a", runs / "b", "--out", runs / "x.png").returncode == 0
     assert [curve.label for curve in drawn[0][0]] == ["a", "b"]
 
 
 def test_another_metric(runs, drawn):
-    flags = ["--metric", "wrong", "--out", str(runs / "x.png")]
-    assert run(["curves", str(runs / "a"), *flags]) == 0
+    flags = ("--metric", "wrong", "--out", runs / "x.png")
+    assert run("curves", runs / "a", *flags).returncode == 0
     assert (drawn[0][1].name, drawn[0][3]) == ("wrong", {})
 
 
-def test_a_figure_without_a_suffix_is_a_png(runs, capsys):
-    assert run(["curves", str(runs / "a"), "--out", str(runs / "new" / "fig")]) == 0
-    assert capsys.readouterr().out == f"the curves are in {runs / 'new' / 'fig.png'}\n"
+def test_a_figure_without_a_suffix_is_a_png(runs):
+    done = run("curves", runs / "a", "--out", runs / "new" / "fig")
+    assert (done.returncode, done.stdout) == (0, f"the curves are in {runs / 'new' / 'fig.png'}\n")
     assert np.asarray(Image.open(runs / "new" / "fig.png")).std() > 10
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"metric": {"nome": 1}, "baselines": {}}'])
-def test_results_that_cannot_be_read_are_named(runs, capsys, content):
+def test_results_that_cannot_be_read_are_named(runs, content):
     path = runs / "a" / "results.json"
     path.write_text(content)
-    assert run(["curves", str(runs / "a"), "--out", str(runs / "x.png")]) == 2
-    errors = capsys.readouterr().err
-    assert errors.startswith(f"rnnjax curves: {path}: expected the metric")
-    assert errors.count("\n") == 1
+    done = run("curves", runs / "a", "--out", runs / "x.png")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"rnnjax curves: {path}: expected the metric")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_results_that_cannot_be_read_are_named(runs, capsys, content):
         (["a", "--out", "x.unknown"], "is not supported"),
     ],
 )
-def test_wrong_use(runs, monkeypatch, capsys, arguments, said):
+def test_wrong_use(runs, monkeypatch, arguments, said):
     monkeypatch.chdir(runs)
-    assert run(["curves", *arguments]) == 2
-    message = capsys.readouterr().err
-    assert message.startswith("rnnjax curves: ")
-    assert said in message
+    done = run("curves", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("rnnjax curves: ")
+    assert said in done.stderr

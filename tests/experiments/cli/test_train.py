@@ -1,6 +1,7 @@
 """`rnnjax train`: from flags and files to results, and error messages on wrong use."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -9,21 +10,14 @@ import tomllib
 
 import jax
 import pytest
-from entry_point import ENVIRONMENT, command, run
+from command_line import ENVIRONMENT, command, run, run_process
 
-from rnnjax.experiments.cli._app import run as run_here
 from rnnjax.experiments.cli._fields import fields_of
 from rnnjax.experiments.tasks import TASKS, Recipe
 from rnnjax.experiments.training import Settings, read_metrics
 
 TINY = ("--hidden", 4, "--max-length", 5, "--test-length", 30, "--test-size", 50)
 SHORT = ("--steps", 20, "--evaluate-every", 10, "--log-every", 10)
-
-
-def here(capsys, *arguments):
-    """Run a command in this process; returns exit code, standard output, standard error."""
-    code = run_here([str(argument) for argument in arguments])
-    return code, *capsys.readouterr()
 
 
 def costs(folder):
@@ -79,9 +73,9 @@ def test_a_run_is_repeated_from_its_config(trained, tmp_path):
     assert costs(tmp_path / "again") == costs(first)
 
 
-def test_resuming_a_finished_run_prints_its_result_again(trained, capsys):
+def test_resuming_a_finished_run_prints_its_result_again(trained):
     done, out = trained
-    code, printed, _ = here(capsys, "train", "--out", out, "--resume", "--quiet")
+    code, printed, _ = run("train", "--out", out, "--resume", "--quiet")
     assert code == 0
     assert printed == done.stdout
 
@@ -94,23 +88,23 @@ def test_resuming_a_finished_run_prints_its_result_again(trained, capsys):
         (("--resume", "--hidden", 5), "options.hidden was 4, is 5"),
     ],
 )
-def test_another_run_in_the_same_folder_is_refused(trained, arguments, message, capsys):
+def test_another_run_in_the_same_folder_is_refused(trained, arguments, message):
     _, out = trained
     before = costs(out)
-    code, _, errors = here(capsys, "train", "parity", "--out", out, "--quiet", *arguments)
+    code, _, errors = run("train", "parity", "--out", out, "--quiet", *arguments)
     assert code == 2
     assert message in errors
     assert errors.count("\n") == 1
     assert costs(out) == before
 
 
-def test_the_folder_of_another_task_is_refused(trained, capsys):
-    code, _, errors = here(capsys, "train", "adding", "--out", trained[1], "--resume")
+def test_the_folder_of_another_task_is_refused(trained):
+    code, _, errors = run("train", "adding", "--out", trained[1], "--resume")
     assert code == 2
     assert "is of the task 'parity', not of 'adding'" in errors
 
 
-def test_flags_override_the_file(tmp_path, capsys):
+def test_flags_override_the_file(tmp_path):
     file = tmp_path / "plan.toml"
     file.write_text(
         'task = "adding"\n[options]\nlength = 6\nhidden = 3\ncell = "gru"\n'
@@ -119,7 +113,7 @@ def test_flags_override_the_file(tmp_path, capsys):
     )
     out = tmp_path / "run"
     flags = ("--hidden", 2, "--steps", 3, "--test-size", 10, "--quiet", "--flow-every", 3)
-    code, printed, errors = here(capsys, "train", "--config", file, *flags, "--out", out)
+    code, printed, errors = run("train", "--config", file, *flags, "--out", out)
     assert code == 0, errors
     config = tomllib.loads((out / "config.toml").read_text("utf-8"))
     assert (config["options"]["hidden"], config["settings"]["steps"]) == (2, 3)
@@ -163,7 +157,7 @@ def test_nan_stops_with_the_step_and_no_traceback(tmp_path):
     wild = ("--optimizer", "sgd", "--learning-rate", 1e38, "--clip-norm", "inf")
     done = run("train", "adding", "--length", 5, *wild, "--quiet", "--out", tmp_path / "run")
     assert done.returncode == 1
-    assert "rnnjax train adding: step 2" in done.stderr
+    assert re.match(r"rnnjax train adding: step \d+: .* NaN or Inf", done.stderr)
     assert "There is no checkpoint" in done.stderr
     assert done.stderr.count("\n") == 1
     tame = ("--length", 6, "--steps", 2, "--test-size", 10, "--quiet")
@@ -173,25 +167,25 @@ def test_nan_stops_with_the_step_and_no_traceback(tmp_path):
     assert (config["options"]["length"], config["settings"]["steps"]) == (6, 2)
 
 
-def test_flow_and_tensorboard_options_are_recorded_in_the_config(tmp_path, capsys):
+def test_flow_and_tensorboard_options_are_recorded_in_the_config(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     flow = ("--flow-every", 5, "--tensorboard", "--quiet")
-    assert here(capsys, "train", "parity", *TINY, *SHORT, *flow, "--out", first)[0] == 0
+    assert run("train", "parity", *TINY, *SHORT, *flow, "--out", first)[0] == 0
     config = tomllib.loads((first / "config.toml").read_text("utf-8"))
     assert config["run"] == {"flow_every": 5, "tensorboard": True}
-    assert here(capsys, "train", "--config", first, "--quiet", "--out", second)[0] == 0
+    assert run("train", "--config", first, "--quiet", "--out", second)[0] == 0
     assert [line["step"] for line in read_metrics(second) if "callbacks" in line] == [5, 10, 15, 20]
     assert (second / "tensorboard").is_dir()
     for checkpoint in (second / "checkpoints").glob("20"):
         shutil.rmtree(checkpoint)
     (second / "results.json").unlink()
     changed = ("--resume", "--flow-every", 10, "--no-tensorboard", "--quiet")
-    code, _, errors = here(capsys, "train", "--out", second, *changed)
+    code, _, errors = run("train", "--out", second, *changed)
     assert code == 0, errors
     config = tomllib.loads((second / "config.toml").read_text("utf-8"))
     assert config["run"] == {"flow_every": 10, "tensorboard": False}
     off = ("--flow-every", 0, "--quiet", "--out", tmp_path / "third")
-    assert here(capsys, "train", "--config", first, *off)[0] == 0
+    assert run("train", "--config", first, *off)[0] == 0
     assert not any("callbacks" in line for line in read_metrics(tmp_path / "third"))
 
 
@@ -205,27 +199,18 @@ def test_flow_and_tensorboard_options_are_recorded_in_the_config(tmp_path, capsy
         ),
     ],
 )
-def test_nonfinite_metrics_do_not_end_a_run(flags, tmp_path, capsys):
+def test_nonfinite_metrics_do_not_end_a_run(flags, tmp_path):
     arguments = ("train", "parity", *TINY, "--steps", 20, *flags, "--out", tmp_path / "run")
-    code, shown, errors = here(capsys, *arguments)
+    code, shown, errors = run(*arguments)
     assert code == 0, errors
     assert shown.startswith("parity: accuracy_30")
     assert read_metrics(tmp_path / "run")[-1]["step"] == 20
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("parit",), "did you mean 'parity'"),
-        (("parity", "--hiden", 3), "No such option: --hiden"),
-        (("parity", "--cell", "lstn"), "did you mean 'lstm'"),
-        (("--config", "nowhere.toml"), "there is no file nowhere.toml"),
-    ],
-)
-def test_wrong_use_through_the_entry_point(arguments, message, tmp_path):
-    done = run("train", *arguments, cwd=tmp_path)
+def test_wrong_use_through_the_entry_point(tmp_path):
+    done = run_process("train", "parit", cwd=tmp_path)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert "did you mean 'parity'" in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
@@ -234,6 +219,9 @@ def test_wrong_use_through_the_entry_point(arguments, message, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("parity", "--hiden", 3), "No such option: --hiden"),
+        (("parity", "--cell", "lstn"), "did you mean 'lstm'"),
+        (("--config", "nowhere.toml"), "there is no file nowhere.toml"),
         (("parity", "--hidden", "x"), "--hidden"),
         (("parity", "--hidden", 0), "hidden must be at least 1"),
         (("parity", "--optimizer", "adamm"), "did you mean 'adam'"),
@@ -246,8 +234,8 @@ def test_wrong_use_through_the_entry_point(arguments, message, tmp_path):
         (("series", "--csv", "nowhere.csv"), "nowhere.csv"),
     ],
 )
-def test_wrong_use(arguments, message, tmp_path, capsys):
-    code, _, errors = here(capsys, "train", *arguments, *("--out", tmp_path / "run"))
+def test_wrong_use(arguments, message, tmp_path):
+    code, _, errors = run("train", *arguments, *("--out", tmp_path / "run"))
     assert code == 2
     assert message in errors
     assert not (tmp_path / "run").exists()
@@ -271,10 +259,10 @@ def test_wrong_use(arguments, message, tmp_path, capsys):
         ('task = "series"\n[options]\ncsv = 1', "csv must be a path in quotes, got 1"),
     ],
 )
-def test_errors_in_a_config_file_name_the_file_and_the_problem(content, message, tmp_path, capsys):
+def test_errors_in_a_config_file_name_the_file_and_the_problem(content, message, tmp_path):
     file = tmp_path / "plan.toml"
     file.write_text(content, "utf-8")
-    code, _, errors = here(capsys, "train", "--config", file, "--out", tmp_path / "run")
+    code, _, errors = run("train", "--config", file, "--out", tmp_path / "run")
     assert code == 2
     assert message in errors
     assert str(file) in errors
@@ -282,9 +270,9 @@ def test_errors_in_a_config_file_name_the_file_and_the_problem(content, message,
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_help_of_a_task_explains_it_and_every_flag(task, capsys, monkeypatch):
+def test_help_of_a_task_explains_it_and_every_flag(task, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    code, shown, _ = here(capsys, "train", task, "--help")
+    code, shown, _ = run("train", task, "--help")
     assert code == 0
     words = " ".join(shown.replace("│", " ").split())
     first_line = (TASKS[task].make.__doc__ or "").splitlines()[0]
@@ -295,9 +283,9 @@ def test_help_of_a_task_explains_it_and_every_flag(task, capsys, monkeypatch):
     assert "Returns:" not in words
 
 
-def test_help_shows_the_defaults_of_recipe_and_factory(capsys, monkeypatch):
+def test_help_shows_the_defaults_of_recipe_and_factory(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    _, shown, _ = here(capsys, "train", "copying", "--help")
+    _, shown, _ = run("train", "copying", "--help")
     recipe = TASKS["copying"].make().recipe
     words = " ".join(shown.replace("│", " ").split())
     assert f"Training steps. [default: {recipe.steps}]" in words
@@ -305,15 +293,15 @@ def test_help_shows_the_defaults_of_recipe_and_factory(capsys, monkeypatch):
     assert f"{hidden.help} [default: {hidden.default}]" in words
 
 
-def test_help_shows_the_token_of_unknown_words(capsys, monkeypatch):
+def test_help_shows_the_token_of_unknown_words(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    _, shown, _ = here(capsys, "train", "sentiment", "--help")
+    _, shown, _ = run("train", "sentiment", "--help")
     assert "become <unk>." in shown
 
 
-def test_help_shows_task_default_where_the_recipe_needs_data(capsys, monkeypatch):
+def test_help_shows_task_default_where_the_recipe_needs_data(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    _, shown, _ = here(capsys, "train", "sentiment", "--help")
+    _, shown, _ = run("train", "sentiment", "--help")
     words = " ".join(shown.replace("│", " ").split())
     assert words.count("[default: (task default)]") == len(Recipe._fields)
 

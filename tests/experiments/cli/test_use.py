@@ -5,10 +5,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from entry_point import run
+from command_line import run, run_process
 from PIL import Image
 
-from rnnjax.experiments.cli._app import run as run_here
 from rnnjax.experiments.data import picture
 from rnnjax.experiments.tasks import caption, language, sentiment, sequential_digits, series
 from rnnjax.experiments.training import load
@@ -16,14 +15,9 @@ from rnnjax.experiments.training import load
 STEPS = ("--steps", 3, "--quiet")
 
 
-def here(capsys, *arguments):
-    code = run_here([str(argument) for argument in arguments])
-    return code, *capsys.readouterr()
-
-
 def trained_here(tmp_path_factory, task, *options):
     out = tmp_path_factory.mktemp(task) / "run"
-    assert run_here([str(x) for x in ("train", task, *options, *STEPS, "--out", out)]) == 0
+    assert run("train", task, *options, *STEPS, "--out", out).returncode == 0
     return out
 
 
@@ -80,44 +74,44 @@ def of_sentiment(tmp_path_factory, reviews):
     return trained_here(tmp_path_factory, "sentiment", "--data", reviews, *flags)
 
 
-def test_generate_prints_the_text_of_the_task(of_language, text, capsys):
+def test_generate_prints_the_text_of_the_task(of_language, text):
     task = language(text=text, **LANGUAGE)
     params = load(of_language, task, which="best")
     sampling = {"temperature": 0.7, "top_k": 5, "top_p": 0.9}
     expected = task.infer["generate"](params, "a d", 30, key=jax.random.key(4), **sampling)
     flags = ("--length", 30, "--temperature", 0.7, "--top-k", 5, "--top-p", 0.9, "--seed", 4)
     arguments = ("generate", of_language, "--prompt", "a d", *flags, "--best")
-    code, printed, errors = here(capsys, *arguments)
+    code, printed, errors = run(*arguments)
     assert code == 0, errors
     assert printed == expected + "\n"
     assert len(expected) == 33
-    code, other, _ = here(capsys, *arguments, "--seed", 5)
+    code, other, _ = run(*arguments, "--seed", 5)
     assert other != printed
 
 
-def test_a_model_is_refused_with_another_vocabulary(tmp_path_factory, tmp_path, capsys):
+def test_a_model_is_refused_with_another_vocabulary(tmp_path_factory, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("the sea and the sky " * 30, "utf-8")
     out = trained_here(tmp_path_factory, "language", "--text", text, *SMALL)
-    assert here(capsys, "generate", out)[0] == 0
+    assert run("generate", out)[0] == 0
     text.write_text("THE SEA AND THE SKY " * 30, "utf-8")
-    code, printed, errors = here(capsys, "generate", out)
+    code, printed, errors = run("generate", out)
     assert (code, printed) == (2, "")
     assert "other words or classes" in errors
     text.unlink()
-    code, printed, errors = here(capsys, "generate", out)
+    code, printed, errors = run("generate", out)
     assert (code, printed) == (2, "")
     assert f"{text}: No such file" in errors
     assert "put them back" in errors
 
 
-def test_classify_texts_and_the_lines_of_a_file(of_sentiment, reviews, tmp_path, capsys):
+def test_classify_texts_and_the_lines_of_a_file(of_sentiment, reviews, tmp_path):
     file = tmp_path / "texts.txt"
     file.write_text("a bad bad film\n\nfilm\n", "utf-8")
     texts = ["a good film", "a bad bad film", "film"]
     task = sentiment(data=reviews, hidden=4, embedding=3, batch_size=4)
     judged = task.infer["classify"](load(of_sentiment, task), texts)
-    code, printed, errors = here(capsys, "classify", of_sentiment, texts[0], "--file", file)
+    code, printed, errors = run("classify", of_sentiment, texts[0], "--file", file)
     assert code == 0, errors
     rows = [line.split(maxsplit=2) for line in printed.splitlines()[1:]]
     assert rows == [
@@ -125,25 +119,24 @@ def test_classify_texts_and_the_lines_of_a_file(of_sentiment, reviews, tmp_path,
     ]
 
 
-def test_caption_image_files(tmp_path_factory, tmp_path, capsys):
+def test_caption_image_files(tmp_path_factory, tmp_path):
     options = {"hidden": 4, "channels": 4, "embedding": 4, "side": 16}
     options |= {"pictures": 20, "test_pictures": 4, "batch_size": 4}
     flags = [str(x) for k, v in options.items() for x in (f"--{k.replace('_', '-')}", v)]
     out = trained_here(tmp_path_factory, "caption", *flags)
-    capsys.readouterr()
     Image.fromarray(picture(0, side=16).image).save(tmp_path / "x.png")
     task = caption(**options)
     expected = task.infer["caption"](load(out, task), tmp_path / "x.png", beams=2)
-    code, printed, errors = here(capsys, "caption", out, tmp_path / "x.png", "--beams", 2)
+    code, printed, errors = run("caption", out, tmp_path / "x.png", "--beams", 2)
     assert code == 0, errors
     assert printed.splitlines()[1].split() == [str(tmp_path / "x.png"), *expected.split()]
     drawn = tmp_path / "new" / "looked.png"
     flags = ("--figure", drawn.with_suffix(""))
-    code, _, errors = here(capsys, "caption", out, tmp_path / "x.png", *flags)
+    code, _, errors = run("caption", out, tmp_path / "x.png", *flags)
     assert code == 0, errors
     assert errors == f"the figure is in {drawn}\n"
     assert np.asarray(Image.open(drawn)).std() > 10
-    code, _, errors = here(capsys, "caption", out, tmp_path / "x.png", "--figure", tmp_path / "x.y")
+    code, _, errors = run("caption", out, tmp_path / "x.png", "--figure", tmp_path / "x.y")
     assert code == 2
     assert "'y' is not supported" in errors
 
@@ -156,19 +149,19 @@ def test_forecast_is_that_of_the_task_with_the_trained_params(of_series, table):
     np.testing.assert_allclose([float(x) for x in done.stdout.split()], expected, rtol=1e-4)
 
 
-def test_forecast_continues_a_given_history(of_series, table, capsys):
+def test_forecast_continues_a_given_history(of_series, table):
     other = table.parent / "other.csv"
     other.write_text("x,z\n" + "9,4.5\n8,4.6\n" * 5, "utf-8")
     task = series(csv=table, **SERIES)
     params = load(of_series, task)
     expected = task.infer["forecast"](params, history=np.array([9.0, 8.0] * 5))
     flags = ("--history", other, "--column", "x")
-    code, printed, errors = here(capsys, "forecast", of_series, *flags)
+    code, printed, errors = run("forecast", of_series, *flags)
     assert code == 0, errors
     np.testing.assert_allclose([float(x) for x in printed.split()], expected, rtol=1e-4)
 
 
-def test_classify_image_files(of_digits, tmp_path, capsys):
+def test_classify_image_files(of_digits, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
     task = sequential_digits(read="rows", hidden=4, batch_size=10)
@@ -177,7 +170,7 @@ def test_classify_image_files(of_digits, tmp_path, capsys):
         params = load(of_digits, task, member=member)
         ((label, share),) = task.infer["classify"](params, [tmp_path / "x.png"], invert=True)
         flags = ("--invert", "--member", member)
-        code, printed, errors = here(capsys, "classify", of_digits, tmp_path / "x.png", *flags)
+        code, printed, errors = run("classify", of_digits, tmp_path / "x.png", *flags)
         assert code == 0, errors
         rows.append(printed.splitlines()[1].split())
         assert rows[-1] == [label, f"{share:.3f}", str(tmp_path / "x.png")]
@@ -219,10 +212,10 @@ def runs(of_series, of_digits, of_language, of_sentiment):
         (("forecast", "SERIES", "--column", "x"), "--column needs --history"),
     ],
 )
-def test_wrong_use(arguments, message, runs, capsys, tmp_path, monkeypatch):
+def test_wrong_use(arguments, message, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("latin1.txt").write_bytes("un café".encode("latin-1"))
-    code, printed, errors = here(capsys, *(runs.get(it, it) for it in arguments))
+    code, printed, errors = run(*(runs.get(it, it) for it in arguments))
     assert code == 2
     assert message in errors
     assert errors.count("\n") == 1
@@ -230,19 +223,18 @@ def test_wrong_use(arguments, message, runs, capsys, tmp_path, monkeypatch):
 
 
 def test_a_run_of_the_wrong_kind_through_the_entry_point(of_series):
-    done = run("caption", of_series, Path(__file__))
+    done = run_process("caption", of_series, Path(__file__))
     assert done.returncode == 2
     assert "holds a run of 'series', which cannot caption" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_missing_data_of_a_run_are_named(tmp_path_factory, table, capsys):
+def test_missing_data_of_a_run_are_named(tmp_path_factory, table):
     moved = table.parent / "moved.csv"
     moved.write_text(table.read_text("utf-8"), "utf-8")
     flags = ("--csv", moved, "--window", 10, "--horizon", 4, "--hidden", 2)
     out = trained_here(tmp_path_factory, "series", *flags)
-    capsys.readouterr()
     moved.unlink()
-    code, _, errors = here(capsys, "forecast", out)
+    code, _, errors = run("forecast", out)
     assert code == 2
     assert "moved.csv" in errors

@@ -1,0 +1,43 @@
+"""The command line, in this process and as a user starts it."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+from rnnjax.experiments.cli import _app
+
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "RNNJAX_"))}
+ENVIRONMENT["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # as in the rest of the suite
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments) -> Done:
+    """Run a command in this process, which has JAX loaded and keeps what it compiles."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        code = _app.run([str(argument) for argument in arguments])
+    return Done(code, stdout.getvalue(), stderr.getvalue())
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "rnnjax.experiments.cli", *map(str, arguments)]
+
+
+def run_process(*arguments, **options):
+    """Run a command in a process of its own."""
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=300,
+        **options,
+    )
