@@ -60,7 +60,7 @@ _nested = rnnjax.stack(
 
 ROWS: dict[str, Row] = {
     "vanilla_tanh": Row(rnnjax.vanilla(H)),
-    "vanilla_relu": Row(rnnjax.vanilla(H, "relu")),
+    "irnn": Row(rnnjax.irnn(H)),  # relu
     "vanilla_sigmoid": Row(rnnjax.vanilla(H, "sigmoid")),
     "vanilla_identity": Row(rnnjax.vanilla(H, "identity")),
     "identity_rnn": Row(rnnjax.identity_rnn(H)),

@@ -11,6 +11,7 @@ from problems import assert_close, cost, difference, problem
 
 import rnnjax
 from rnnjax import Cell, sequential, unroll
+from rnnjax.cells import FACTORIES
 from rnnjax.methods import explain
 
 
@@ -105,3 +106,7 @@ def test_a_rule_of_ones_own_needs_no_mention_of_its_step():
     assert (
         difference(gradients(bare, params, xs, zeros), gradients(cell, params, xs, zeros)) < 1e-13
     )
+
+
+def test_every_cell_of_the_registry_has_a_row():
+    assert set(FACTORIES) <= {repr(row.cell).split("(")[0] for row in ROWS.values()}

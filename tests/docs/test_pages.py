@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import rnnjax
+from rnnjax.cells import FACTORIES
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def run_page(name: str) -> dict:
@@ -56,6 +58,11 @@ def test_stacked_skeleton_respects_lengths(new_cell):
     assert ys.shape == (10, 2, 8)
     assert float(jnp.abs(ys[6:, 1]).max()) == 0
     assert float(jnp.abs(ys[5, 1]).max()) > 0
+
+
+def test_readme_lists_every_cell():
+    (listed,) = re.findall(r"\*\*Cells\*\*: (.*?)\. Combinators", README, re.DOTALL)
+    assert sorted(re.findall(r"`(\w+)`", listed)) == sorted(FACTORIES)
 
 
 def test_readme_example_runs():
