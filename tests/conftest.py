@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 from hypothesis import settings
+from op_by_op import op_by_op
 
 jax.config.update("jax_enable_x64", True)
 # The suite compiles thousands of tiny programs; optimising them takes longer than running them.
@@ -27,8 +28,8 @@ settings.load_profile("rnnjax")
 
 @pytest.fixture
 def eager() -> Iterator[None]:
-    """Run op by op: for values on tiny shapes, whose cost is compiling them as a whole."""
-    with jax.disable_jit():
+    """Run without compiling, see `op_by_op`."""
+    with op_by_op():
         yield
 
 

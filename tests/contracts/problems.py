@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from cells_table import ROWS, B, T
+from op_by_op import op_by_op
 
 from rnnjax import Cell, unroll
 
@@ -53,6 +54,10 @@ def is_inexact(leaf) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
+def is_key(leaf) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
 def noisy(seed: int, tree, scale=0.3):
     """Gaussian noise on every differentiable leaf."""
     rng = np.random.default_rng(seed)
@@ -79,8 +84,13 @@ def draw(seed: int, inputs, *leading: int, scale=1.0):
 
 
 def at(tree, *index):
-    """The same entry of every leaf."""
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+    """The same entry of every leaf, by NumPy, which compiles nothing."""
+
+    def entry(leaf):
+        is_plain = not isinstance(leaf, jax.core.Tracer) and not is_key(leaf)
+        return (np.asarray(leaf) if is_plain else leaf)[index]
+
+    return jax.tree.map(entry, tree)
 
 
 @functools.cache
@@ -133,12 +143,10 @@ def program(name: str, **options):
 
 
 def eagerly(run):
-    """`run` op by op. Tiny programs cost more to compile than to run so, unless used often; their
-    primitives are compiled once in a process and shared by all cells of equal shapes.
-    """
+    """`run` without compiling anything, see `op_by_op`."""
 
     def eager(*args, **kwargs):
-        with jax.disable_jit():
+        with op_by_op():
             return run(*args, **kwargs)
 
     return eager

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cells_table import ROWS, B, T
+from op_by_op import op_by_op
 from problems import at, eagerly, is_inexact, problem
 
 from rnnjax import flow
@@ -46,7 +47,7 @@ def test_jacobians_are_those_of_the_step_alone(name):
     if ROWS[name].random:
         carry = cell.initial_carry(params, (B,), jax.random.key(3))
     xs = at(xs, slice(STEPS))
-    with jax.disable_jit():
+    with op_by_op():
         got = flow.jacobians(cell, params, xs, carry=carry)
         now = at(carry, 1)
         for t in range(STEPS):
