@@ -38,9 +38,25 @@ def _by_numpy(function: Callable[..., Any], usual: Callable[..., Any]) -> Callab
         if all(_is_plain(jnp.result_type(x)) for x in operands):
             with np.errstate(all="ignore"):
                 result = function(*map(np.asarray, operands), **params)
-        return usual(*operands, **params) if result is None else jax.device_put(result)
+        if result is None:
+            return usual(*operands, **params)
+        return [*map(_array, result)] if isinstance(result, list) else _array(result)
 
     return impl
+
+
+class _Array(np.ndarray):
+    """A result of NumPy's that is used as a `jax.Array` is."""
+
+    @property
+    def at(self) -> Any:
+        return jax.device_put(np.asarray(self)).at
+
+
+def _array(result: Any) -> _Array:
+    array = np.asarray(result).view(_Array)
+    array.flags.writeable = False
+    return array
 
 
 def _is_plain(dtype: Any) -> bool:
