@@ -33,16 +33,6 @@ def eager() -> Iterator[None]:
         yield
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all tests of a file, or of a row of the contracts, in one process: what they share, such
-    as compiled programs, is then made once.
-    """
-    for item in items:
-        row = getattr(item, "callspec", None) and item.callspec.params.get("name")  # pyright: ignore
-        group = row if row and "contracts" in item.path.parts else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 def pytest_runtest_setup() -> None:
     random.seed(0)
     np.random.seed(0)

@@ -1,5 +1,6 @@
 """Several training steps per dispatch to the device, and running totals of their metrics."""
 
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import Array, PyTree
-from rnnjax.experiments.tasks import Batch, Task
+from rnnjax.experiments.tasks import Batch, Loss, Task
 from rnnjax.experiments.training._settings import ResolvedSettings
-from rnnjax.experiments.training._setup import task_step
+from rnnjax.experiments.training._setup import seeds_step
 from rnnjax.experiments.training._step import (
     ALL_FINITE,
     Metrics,
@@ -65,11 +66,16 @@ def make_dispatch(
     task: Task, settings: ResolvedSettings, state: TrainState, batch: Batch
 ) -> Dispatch:
     """Compile the step for batches like the first one."""
-    step = task_step(task, settings)
+    step, run = _programs(task.loss, settings._replace(seed=0))
     traced = step.trace(state, batch)
     group = settings.dispatch or (1 if slow_in_loops(traced.jaxpr) else _GROUP)
-    run = jax.jit(grouped_step(step, settings.clip_norm), donate_argnums=(0, 1))
     return Dispatch(run, zero_totals(traced.out_info[1]), group)
+
+
+@functools.lru_cache(maxsize=4)  # a resumed or repeated run of a task compiles nothing again
+def _programs(loss: Loss, settings: ResolvedSettings) -> tuple[jax.stages.Wrapped, GroupedStep]:
+    step = jax.jit(seeds_step(loss, settings))
+    return step, jax.jit(grouped_step(step, settings.clip_norm), donate_argnums=(0, 1))
 
 
 def take_steps(

@@ -8,9 +8,15 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax._types import Array, PyTree
-from rnnjax.experiments.tasks import Task
+from rnnjax.experiments.tasks import Loss, Task
 from rnnjax.experiments.training._settings import ResolvedSettings, has_weight_decay
-from rnnjax.experiments.training._step import TrainState, global_norm, start_training, train_step
+from rnnjax.experiments.training._step import (
+    TrainState,
+    TrainStep,
+    global_norm,
+    start_training,
+    train_step,
+)
 
 # Folded into the seed's key. Tasks fold the step into it, which stays far below these numbers.
 _INIT, _DROPOUT = 2**31 - 1, 2**31 - 2
@@ -76,15 +82,15 @@ def initial_state(task: Task, settings: ResolvedSettings) -> TrainState:
     return jax.tree.map(jnp.copy, state)
 
 
-def task_step(task: Task, settings: ResolvedSettings) -> jax.stages.Wrapped:
-    """`train_step` on the task's loss, vmapped over seeds and jitted."""
+def seeds_step(loss: Loss, settings: ResolvedSettings) -> TrainStep:
+    """`train_step` on a task's loss, vmapped over seeds."""
     dtype = settings.compute_dtype
     step = train_step(
-        task.loss,
+        loss,
         make_optimizer(settings),
         accumulate=settings.accumulate,
         compute_dtype=None if dtype == "params" else dtype,
         average=settings.average,
         skip_nonfinite=settings.skip_nonfinite,
     )
-    return jax.jit(step if settings.seeds == 1 else jax.vmap(step))
+    return step if settings.seeds == 1 else jax.vmap(step)

@@ -1,5 +1,6 @@
 """A task that is learned in a second, with options for tests."""
 
+import functools
 from typing import Any, NamedTuple
 
 import grain
@@ -40,6 +41,7 @@ def shuffled(seed, size=B):
     return rows.map(batch_of)
 
 
+@functools.cache  # so that runs of equal tasks share what they compile
 def tiny_task(*, hidden=4, dropout=0.0, stateful=False, batches=shuffled, recipe=RECIPE):
     """Predict the sum of the entries of a sequence, in float32 whatever the default is."""
     cell = rnnjax.gru(hidden)
