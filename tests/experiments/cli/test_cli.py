@@ -125,7 +125,7 @@ def test_an_error_during_training_is_one_line(tmp_path, monkeypatch):
 
 
 def test_ctrl_c_keeps_the_finished_cells(tmp_path):
-    cells = ("--cells", "identity_rnn,lstm", "--quick", "--steps", 1000)
+    cells = ("--cells", "identity_rnn,lstm", *TINY)
     process = subprocess.Popen(
         command("compare", *cells, "--out", tmp_path),
         stdout=subprocess.PIPE,
@@ -136,7 +136,7 @@ def test_ctrl_c_keeps_the_finished_cells(tmp_path):
     try:
         while not (tmp_path / "metrics.json").exists():  # the first cell is not finished
             try:
-                process.wait(timeout=0.2)
+                process.wait(timeout=0.02)
                 pytest.fail(process.communicate()[1])
             except subprocess.TimeoutExpired:
                 pass

@@ -83,6 +83,6 @@ def test_padding_to_the_longest_of_a_step_does_not_change_the_loss(name, tmp_pat
 
 @pytest.mark.parametrize("options", [{"seeds": 2}, {"accumulate": 2}])
 def test_reviews_of_several_lengths_train_side_by_side(options, tmp_path):
-    result = fit(reviews(tmp_path), Settings(steps=4, **options), quiet=True)
+    result = fit(reviews(tmp_path), Settings(steps=2, **options), quiet=True)
     assert np.shape(result.metrics["accuracy"]) == ((2,) if "seeds" in options else ())
     assert np.all(np.isfinite(result.history[-1]["cost"]))

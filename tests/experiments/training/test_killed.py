@@ -19,7 +19,7 @@ from rnnjax.experiments.training._settings import resolve
 from rnnjax.experiments.training._setup import initial_state
 
 SCRIPT = Path(__file__).with_name("run_tiny.py")
-KILLS = 3
+KILLS = 2
 TIMES = ("seconds", "steps_per_second")
 
 
