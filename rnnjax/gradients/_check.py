@@ -3,17 +3,18 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax._checks import is_feature_shape, is_inexact
 from rnnjax._execution import BaseGradient, Sequence
 from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.gradients._autodiff import autodiff
 from rnnjax.gradients._bptt import bptt
-from rnnjax.gradients._values import by_step, other_ways
+from rnnjax.gradients._values import Values, by_step, other_ways
 from rnnjax.running import Scan, final_carry, prepare, validate
 
 _STEP = 1e-5  # of the central differences
@@ -122,19 +123,22 @@ def check(
       True
     """
     with jax.enable_x64(True):
-        keys = jax.random.split(jax.random.key(0) if key is None else key, 6)
+        key = jax.random.key(0) if key is None else key
+        rng = _generator(key)
         if params is None:
-            params = _perturb(keys[1], cell.init(keys[0], inputs))
+            params = _perturb(rng, cell.init(key, inputs))
         if xs is None:
-            xs = _draw(keys[2], inputs)
+            xs = _draw(rng, inputs)
         params, xs = _as_float64(params), _as_float64(xs)
         sequence = validate(cell, params, xs, None, None, lengths, resets)
         # Away from zero, so that no product with the initial carry hides an error.
-        sequence = sequence._replace(carry=_perturb(keys[3], sequence.carry))
-        values = _compare_values(cell, params, sequence, tolerance)
-        problem = _Problem(cell, keys[4], sequence)
+        sequence = sequence._replace(carry=_perturb(rng, sequence.carry))
+        want = jax.jit(partial(by_step, cell))(params, sequence)
+        values = _compare_values(cell, params, sequence, want, tolerance)
+        weights = [_normal(rng, leaf) for leaf in jax.tree.leaves(want) if is_inexact(leaf)]
+        problem = _Problem(cell, weights, sequence)
         at = Point(params, xs, sequence.carry)
-        rows = _compare_gradients(problem, at, keys[5], differences, tolerance)
+        rows = _compare_gradients(problem, at, rng, differences, tolerance)
     passed = all(row.passed for row in (*rows, *values))
     return CheckReport(rows, values, passed)
 
@@ -143,20 +147,21 @@ class _Problem(NamedTuple):
     """A cost of everything that a run gives."""
 
     cell: Cell
-    key: Array
+    weights: list[np.ndarray]  # for every differentiable leaf of the last carry and the outputs
     sequence: Sequence
 
     def cost(self, at: Point, gradient: BaseGradient) -> Array:
         here = self.sequence._replace(xs=at.xs, carry=at.carry)
         ready, first, xs = prepare(self.cell, at.params, here)
         last, ys = gradient.loop(ready, Scan(), at.params, first, xs, False)
-        return _random_sum(self.key, (final_carry(last), ys))
+        leaves = [leaf for leaf in jax.tree.leaves((final_carry(last), ys)) if is_inexact(leaf)]
+        terms = zip(self.weights, leaves, strict=True)
+        return sum((jnp.sum(jnp.real(w * leaf)) for w, leaf in terms), start=jnp.zeros(()))
 
 
 def _compare_values(
-    cell: Cell, params: Params, sequence: Sequence, tolerance: float
+    cell: Cell, params: Params, sequence: Sequence, want: Values, tolerance: float
 ) -> tuple[ValueRow, ...]:
-    want = jax.jit(partial(by_step, cell))(params, sequence)
     rows: list[ValueRow] = []
     for way, run in other_ways(cell, params, sequence):
         got = jax.tree.leaves(jax.jit(run)())
@@ -171,13 +176,13 @@ def _compare_values(
 
 
 def _compare_gradients(
-    problem: _Problem, at: Point, key: Array, differences: bool, tolerance: float
+    problem: _Problem, at: Point, rng: np.random.Generator, differences: bool, tolerance: float
 ) -> tuple[CheckRow, ...]:
     gradient_of = jax.jit(jax.grad(problem.cost, allow_int=True), static_argnums=1)
-    exact = jax.tree.leaves(gradient_of(at, autodiff()))
+    exact = _leaves(gradient_of(at, autodiff()))
     rule = [None] * len(exact)
     if problem.cell.rule is not None:
-        rule = jax.tree.leaves(gradient_of(at, bptt()))
+        rule = _leaves(gradient_of(at, bptt()))
     value = jax.jit(jax.vmap(lambda point: problem.cost(point, autodiff())))
     limits = (tolerance, _DIFFERENCES_TOLERANCE, _DIFFERENCES_TOLERANCE)
     rows: list[CheckRow] = []
@@ -190,9 +195,9 @@ def _compare_gradients(
         by_rule, by_autodiff = rule[index], exact[index]
         figures = [_relative(by_rule, by_autodiff), math.nan, math.nan]
         if differences:
-            directions, slopes = _central(value, at, index, jax.random.fold_in(key, index))
+            directions, slopes = _central(value, at, index, rng)
             along = partial(_along, directions)
-            scale = jnp.linalg.norm(by_autodiff)
+            scale = np.linalg.norm(by_autodiff)
             figures[1] = _relative(None if by_rule is None else along(by_rule), slopes, scale)
             figures[2] = _relative(along(by_autodiff), slopes, scale)
         passed = not any(f > limit for f, limit in zip(figures, limits, strict=True))
@@ -200,75 +205,87 @@ def _compare_gradients(
     return tuple(rows)
 
 
-def _along(directions: Array, gradient: Array) -> Array:
+def _leaves(tree: PyTree) -> list[np.ndarray]:
+    return [np.asarray(leaf) if is_inexact(leaf) else leaf for leaf in jax.tree.leaves(tree)]
+
+
+def _along(directions: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     """The slope along each direction [8]: Re Σ d g, by JAX's convention for complex numbers."""
-    return jnp.real(jnp.tensordot(directions, gradient, axes=gradient.ndim))
+    return np.real(np.tensordot(directions, gradient, axes=gradient.ndim))
 
 
 def _central(
-    value: Callable[[Point], Array], at: Point, index: int, key: Array
-) -> tuple[Array, Array]:
+    value: Callable[[Point], Array], at: Point, index: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Unit directions [8, ...] in one leaf, and the cost's slope along each [8]."""
     leaves, tree = jax.tree.flatten(at)
-    leaf = leaves[index]
-    directions = jax.random.normal(key, (_DIRECTIONS, *leaf.shape), leaf.dtype)
-    axes = tuple(range(1, directions.ndim))
-    directions /= jnp.sqrt(jnp.sum(jnp.abs(directions) ** 2, axis=axes, keepdims=True))
+    leaf = np.asarray(leaves[index])
+    directions = _normal(rng, np.broadcast_to(leaf, (_DIRECTIONS, *leaf.shape)))
+    directions /= np.linalg.norm(directions.reshape(_DIRECTIONS, -1), axis=1).reshape(
+        -1, *[1] * leaf.ndim
+    )
 
-    def shifted(step: float) -> Array:
-        many = [jnp.broadcast_to(x, (_DIRECTIONS, *x.shape)) for x in leaves]
-        many[index] = many[index] + step * directions
-        return value(jax.tree.unflatten(tree, many))
+    def shifted(step: float) -> np.ndarray:
+        many = [_repeated(x) for x in leaves]
+        many[index] = leaf + step * directions
+        return np.asarray(value(jax.tree.unflatten(tree, many)))
 
     return directions, (shifted(_STEP) - shifted(-_STEP)) / (2 * _STEP)
 
 
-def _relative(a: Array | None, b: Array, scale: Array | None = None) -> float:
+def _repeated(leaf: Array) -> Any:
+    """The leaf eight times along a new first axis."""
+    broadcast = np.broadcast_to if is_inexact(leaf) else jnp.broadcast_to
+    return broadcast(leaf, (_DIRECTIONS, *leaf.shape))
+
+
+def _relative(a: Any, b: Any, scale: Any = None) -> float:
     """max |a - b| / max |b| (or / scale); NaN, not compared, where there is no a."""
     if a is None:
         return math.nan
-    difference = float(jnp.max(jnp.abs(a - b)))
-    size = float(jnp.max(jnp.abs(b)) if scale is None else scale)
+    difference = float(np.max(np.abs(np.asarray(a) - np.asarray(b))))
+    size = float(np.max(np.abs(b)) if scale is None else scale)
     # A NaN in either is an error, not a column that does not apply.
     return math.inf if math.isnan(difference) else difference / size if size else difference
 
 
-def _random_sum(key: Array, tree: PyTree) -> Array:
-    """A fixed random linear function of all differentiable leaves, real."""
-    total = jnp.zeros(())
-    for index, leaf in enumerate(x for x in jax.tree.leaves(tree) if is_inexact(x)):
-        weights = jax.random.normal(jax.random.fold_in(key, index), leaf.shape, leaf.dtype)
-        total += jnp.sum(jnp.real(weights * leaf))
-    return total
+# Random numbers are NumPy's: JAX would compile a program for every shape.
 
 
-def _perturb(key: Array, tree: PyTree) -> PyTree:
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, max(len(leaves), 1))
-    noisy = [
-        x + 0.3 * jax.random.normal(k, x.shape, x.dtype) if is_inexact(x) else x
-        for k, x in zip(keys, leaves, strict=False)
-    ]
-    return jax.tree.unflatten(structure, noisy)
+def _generator(key: Array) -> np.random.Generator:
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return np.random.default_rng(np.asarray(jax.random.key_data(key) if typed else key).ravel())
 
 
-def _draw(key: Array, inputs: Inputs) -> PyTree:
+def _normal(rng: np.random.Generator, leaf: Any) -> np.ndarray:
+    """Standard normal numbers of a leaf's shape and dtype; complex ones in both parts."""
+    drawn = rng.standard_normal(leaf.shape)
+    if jnp.iscomplexobj(leaf):
+        drawn = (drawn + 1j * rng.standard_normal(leaf.shape)) / math.sqrt(2)
+    return drawn.astype(leaf.dtype)
+
+
+def _perturb(rng: np.random.Generator, tree: PyTree) -> PyTree:
+    def noisy(x: Any) -> Any:
+        return np.asarray(x) + 0.3 * _normal(rng, x) if is_inexact(x) else x
+
+    return jax.tree.map(noisy, tree)
+
+
+def _draw(rng: np.random.Generator, inputs: Inputs) -> PyTree:
     """Random inputs [6, 3, *features] for the features that `Cell.init` takes."""
 
-    shapes, tree = jax.tree.flatten(inputs, is_leaf=is_feature_shape)
-    keys = jax.random.split(key, len(shapes))
-    drawn = []
-    for k, shape in zip(keys, shapes, strict=True):
-        features = (shape,) if isinstance(shape, int) else shape
-        drawn.append(jax.random.normal(k, (6, 3, *features)))
-    return jax.tree.unflatten(tree, drawn)
+    def drawn(shape: Any) -> np.ndarray:
+        return rng.standard_normal((6, 3, *((shape,) if isinstance(shape, int) else shape)))
+
+    return jax.tree.map(drawn, inputs, is_leaf=is_feature_shape)
 
 
 def _as_float64(tree: PyTree) -> PyTree:
-    def widen(x: Array) -> Array:
+    def widen(x: Any) -> Any:
         if not is_inexact(x):
             return x
-        return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float64))
+        return np.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float64))
 
     return jax.tree.map(widen, tree)
 

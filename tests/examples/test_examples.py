@@ -45,7 +45,9 @@ def test_the_short_form_prints_its_metric(name, monkeypatch, capsys):
     assert_metric(name, short_run(name, monkeypatch, capsys))
 
 
-def test_captioning_prints_its_metric_and_draws_references_and_attention(tmp_path, monkeypatch, capsys):
+def test_captioning_prints_its_metric_and_draws_references_and_attention(
+    tmp_path, monkeypatch, capsys
+):
     rows = []
     write = report.write_captions
     monkeypatch.setattr(
