@@ -46,11 +46,40 @@ def _by_numpy(function: Callable[..., Any], usual: Callable[..., Any]) -> Callab
 
 
 class _Array(np.ndarray):
-    """A result of NumPy's that is used as a `jax.Array` is."""
+    """A result of NumPy's that is used as a `jax.Array` is: nothing changes it in place."""
+
+    __iadd__ = np.ndarray.__add__
+    __isub__ = np.ndarray.__sub__
+    __imul__ = np.ndarray.__mul__
+    __itruediv__ = np.ndarray.__truediv__
 
     @property
     def at(self) -> Any:
         return jax.device_put(np.asarray(self)).at
+
+
+def _method(name: str) -> Callable[..., Any]:
+    return lambda self, *args, **options: getattr(jnp, name)(np.asarray(self), *args, **options)
+
+
+for _name in [
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "clip",
+    "cumprod",
+    "cumsum",
+    "dot",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "std",
+    "sum",
+    "var",
+]:
+    setattr(_Array, _name, _method(_name))  # to NumPy, where=None is where nothing is
 
 
 def _array(result: Any) -> _Array:

@@ -12,6 +12,8 @@ from rnnjax import autodiff, bptt, unroll
 from rnnjax.cells import CTRNNCarry, CTRNNParams, VanillaCarry, VanillaParams
 from rnnjax.gradients import check, clip_by_value
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, B, D, H = 6, 3, 2, 4
 PAIR = ((D,), ())
 LEAKS = ["current", "rate"]

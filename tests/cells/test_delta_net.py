@@ -10,6 +10,8 @@ from rnnjax import bptt, unroll
 from rnnjax.cells import DeltaNetCarry, DeltaNetParams
 from rnnjax.gradients import check
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, B, D, E, K, V = 6, 3, 3, 2, 4, 3
 RNG = np.random.default_rng(0)
 CELL = rnnjax.delta_net(K, V, heads=E)

@@ -18,6 +18,8 @@ from rnnjax.cells import (
     VanillaParams,
 )
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, B, D, H = 6, 2, 3, 4
 RNG = np.random.default_rng(0)
 XS = jnp.asarray(RNG.standard_normal((T, B, D)))

@@ -10,6 +10,8 @@ from rnnjax import autodiff, bptt, unroll
 from rnnjax.cells import IndRNNCarry, IndRNNParams, VanillaCarry, VanillaParams
 from rnnjax.gradients import check, clip_by_value
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, B, D, H = 6, 2, 3, 4
 RNG = np.random.default_rng(0)
 ACTIVATIONS = {

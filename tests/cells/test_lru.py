@@ -10,6 +10,8 @@ from rnnjax import bptt, unroll
 from rnnjax.cells import LRUCarry, LRUParams
 from rnnjax.gradients import check, clip_by_norm
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, B, D, N = 6, 3, 3, 4
 RNG = np.random.default_rng(0)
 CELL = rnnjax.lru(N)

@@ -10,6 +10,8 @@ from rnnjax import bptt, unroll
 from rnnjax.cells import MinGRUCarry, MinGRUParams
 from rnnjax.gradients import check
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, B, D, H = 6, 3, 3, 4
 RNG = np.random.default_rng(0)
 XS = jnp.asarray(RNG.standard_normal((T, B, D)))

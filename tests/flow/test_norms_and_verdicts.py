@@ -10,6 +10,8 @@ import rnnjax
 from rnnjax.cells import GRUCarry, LSTMCarry
 from rnnjax.flow import Recording, gradient_norms, half_life, verdict
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, B, H = 7, 2, 3
 
 

@@ -7,6 +7,8 @@ import pytest
 import rnnjax
 from rnnjax.gradients import check
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 LSTM = rnnjax.lstm(4)
 GRU = rnnjax.gru(4)
 

@@ -10,6 +10,8 @@ from rnnjax import autodiff, bptt
 from rnnjax.cells import LSTMParams, VanillaParams
 from rnnjax.gradients import clip_by_norm, clip_by_value
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, B, D, H = 6, 3, 2, 4
 RNG = np.random.default_rng(1)
 XS = RNG.standard_normal((T, B, D))

@@ -32,6 +32,8 @@ from scenario_nets import (
 import rnnjax
 from rnnjax import scenarios
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 S, F = 4, 3
 SOURCE_LENGTHS = np.array([S, 1, 3])
 ATTENTIONS = (None, "dot", "additive")

@@ -31,6 +31,8 @@ from scenario_nets import (
 import rnnjax
 from rnnjax import scenarios
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 
 @pytest.mark.parametrize("name", CELLS)
 def test_is_the_loop(name):
