@@ -150,7 +150,7 @@ def _extend(
         flat = (jnp.arange(batch)[:, None] * beams + above).reshape(-1)
         return values, tokens, flat
 
-    may_end = ends & (jnp.arange(ends.shape[1]) < beams)[None]
+    may_end = ends & (scores != -jnp.inf) & (jnp.arange(ends.shape[1]) < beams)[None]
     row = jnp.argmax(jnp.where(may_end, scores, -jnp.inf), axis=1)[:, None]
     log_prob, tokens, flat = chosen(row)
     log_prob = jnp.where(jnp.any(may_end, axis=1), log_prob[:, 0], -jnp.inf)

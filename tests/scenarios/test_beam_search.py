@@ -181,6 +181,18 @@ def test_more_beams_never_score_worse_here_and_find_what_greedy_misses():
     assert found.log_probs[0] > greedy.log_probs[0]
 
 
+def test_a_forbidden_end_never_ends():
+    """Of two possible words three beams cannot be made; what is left over is no sentence."""
+
+    def step(state, token):
+        return state, jnp.broadcast_to(jnp.array([-jnp.inf, 0.0, 1.0]), (*token.shape, 3))
+
+    found = scenarios.beam_search(step, None, jnp.zeros(1, int), 4, end=0, beams=3)
+    assert found.tokens[:, 0].tolist() == [2, 2, 2, 2]
+    assert found.lengths.tolist() == [4]
+    assert_close(found.log_probs[0], -4 * np.log1p(np.exp(-1.0)))
+
+
 def test_a_batch_is_searched_as_its_examples_are():
     _, params, memory = net("dot", 20)
     together = searcher("dot", 3)(params, memory, FIRST, 0.6)

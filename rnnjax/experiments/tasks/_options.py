@@ -8,7 +8,7 @@ from rnnjax._checks import check_choice, check_positive_int, check_rate
 from rnnjax._types import Cell
 from rnnjax.cells import FACTORIES, initializers, vanilla
 from rnnjax.combinators import stack
-from rnnjax.unrolling import Layer, bidirectional, serial
+from rnnjax.unrolling import Layer, bidirectional as both_directions, serial
 
 CellFactory = Callable[[int], Cell]  # hidden -> cell
 
@@ -83,22 +83,22 @@ def make_cell(cell: str | CellFactory, hidden: int, layers: int = 1) -> Cell:
 
 
 def make_layer(
-    cell: str | CellFactory, hidden: int, layers: int = 1, *, both_ways: bool = False
+    cell: str | CellFactory, hidden: int, layers: int = 1, *, bidirectional: bool = False
 ) -> Layer | Cell:
     """Make the recurrent part of a task that reads whole sequences: a cell or bidirectional layers.
 
     Args:
       cell, hidden, layers: as in `make_cell`; hidden is per direction.
-      both_ways: whether each layer also reads its inputs backwards in time.
+      bidirectional: whether each layer also reads its inputs backwards in time.
 
     Returns:
       `make_cell(cell, hidden, layers)`, or `layers` bidirectional layers in series.
     """
-    if not both_ways:
+    if not bidirectional:
         return make_cell(cell, hidden, layers)
     check_positive_int("layers", layers)
     return serial(
-        *(bidirectional(make_cell(cell, hidden), make_cell(cell, hidden)) for _ in range(layers))
+        *(both_directions(make_cell(cell, hidden), make_cell(cell, hidden)) for _ in range(layers))
     )
 
 

@@ -23,7 +23,7 @@ _EVALUATIONS = 30  # at most, in one run
 _COST_EVERY = 10  # steps that are averaged into one point of the cost curve
 GRADIENTS = ("bptt", "autodiff")
 # Options that every compared task is made with, where its factory has them.
-SINGLE_LAYER = {"layers": 1, "both_ways": False}
+SINGLE_LAYER = {"layers": 1, "bidirectional": False}
 
 Progress = Callable[[int], None]  # called with the number of steps just taken
 

@@ -145,7 +145,7 @@ def test_a_comparison_task_has_one_unidirectional_layer(tmp_path):
     path = tmp_path / "reviews.csv"
     rows = [f"a {word} film,{label}" for word, label in (("good", "pos"), ("bad", "neg"))] * 20
     path.write_text("text,label\n" + "\n".join(rows) + "\n", "utf-8")
-    options = {"data": path, "layers": 3, "both_ways": True, "hidden": 9}
+    options = {"data": path, "layers": 3, "bidirectional": True, "hidden": 9}
     task = comparison_task("sentiment", "gru", 4, options)
     net = task.recurrence(task.init(jax.random.key(0)), task.batches(0)[0])
     assert net.params.w_h.shape == (4, 12)

@@ -35,7 +35,7 @@ def speech(
     cell: CellOption = "lstm",
     hidden: Hidden = 64,
     layers: Layers = 1,
-    both_ways: Annotated[bool, "Use a bidirectional network."] = True,
+    bidirectional: Annotated[bool, "Use a bidirectional network."] = True,
     pooling: Annotated[
         str, "Pooling over time of words: last, mean, sum, max or attention."
     ] = "mean",
@@ -78,7 +78,7 @@ def speech(
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
       hidden: units per layer and direction.
       layers: number of stacked layers.
-      both_ways: whether the network is bidirectional.
+      bidirectional: whether the network is bidirectional.
       pooling: of the outputs of a word, as in `rnnjax.scenarios.many_to_one`.
       dropout_rate: of the input of the head.
       spec_augment: mask a frequency band and a time span of each training example (SpecAugment).
@@ -125,7 +125,7 @@ def speech(
         recordings,
         *split_recordings(recordings, held_out),
         front_end=FrontEnd(recordings.rate, filters, frames_per_step),
-        layer=make_layer(cell, hidden, layers, both_ways=both_ways),
+        layer=make_layer(cell, hidden, layers, bidirectional=bidirectional),
         dropout=dropout_rate,
         spec_augment=spec_augment,
         batch_size=batch_size,

@@ -52,7 +52,7 @@ def sentiment(
     cell: CellOption = "gru",
     hidden: Hidden = 64,
     layers: Layers = 1,
-    both_ways: Annotated[bool, "Use a bidirectional network."] = True,
+    bidirectional: Annotated[bool, "Use a bidirectional network."] = True,
     embedding: Annotated[int, "Size of the word embedding."] = 128,
     subwords: Annotated[
         int, "Hash buckets of the character n-grams whose embeddings are added to a word's; or 0."
@@ -88,7 +88,7 @@ def sentiment(
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
       hidden: units per layer and direction.
       layers: number of stacked layers.
-      both_ways: whether the network is bidirectional.
+      bidirectional: whether the network is bidirectional.
       embedding: size of the word embedding.
       subwords: number of hash buckets of the n-grams.
       pooling: as in `rnnjax.scenarios.many_to_one`.
@@ -130,7 +130,7 @@ def sentiment(
     if subwords != 0:
         check_positive_int("subwords", subwords)
     check_choice("units", units, ("words", "spaces"))
-    layer = make_layer(cell, hidden, layers, both_ways=both_ways)
+    layer = make_layer(cell, hidden, layers, bidirectional=bidirectional)
     if data is None:
         source = download_reviews(dataset)
     else:

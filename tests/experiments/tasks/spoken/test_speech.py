@@ -61,7 +61,7 @@ def test_batches_hold_every_training_word_once_an_epoch():
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "sum"])
 def test_recurrence_has_the_cost_of_the_loss(pooling):
-    task = speech(**FEW, both_ways=False, pooling=pooling)
+    task = speech(**FEW, bidirectional=False, pooling=pooling)
     params, batch = task.init(jax.random.key(1)), task.batches(0)[1]
     cost, (_, metrics) = task.loss(params, None, batch, None)
     cell, weights, xs, summed, lengths = task.recurrence(params, batch)
@@ -79,7 +79,7 @@ def test_recurrence_has_the_cost_of_the_loss(pooling):
 
 @pytest.mark.parametrize("pooling", ["max", "attention"])
 def test_recurrence_pools_as_the_loss_does(pooling):
-    task = speech(**FEW, both_ways=False, pooling=pooling)
+    task = speech(**FEW, bidirectional=False, pooling=pooling)
     params, batch = task.init(jax.random.key(1)), task.batches(0)[1]
     cell, weights, xs, summed, lengths = task.recurrence(params, batch)
     outputs = rnnjax.unroll(cell, weights, xs, lengths=lengths)
@@ -121,7 +121,7 @@ def test_it_learns_strings_and_writes_them_down(tmp_path):
 
 
 def test_cost_of_strings_by_every_alignment():
-    task = speech(mode="ctc", **FEW, words=1, both_ways=False)
+    task = speech(mode="ctc", **FEW, words=1, bidirectional=False)
     params = task.init(jax.random.key(0))
     batch = task.batches(0)[0]
     few = jnp.array([3, 4, 2, 3])

@@ -68,7 +68,7 @@ def test_dropout_of_features_is_inverted_and_in_training_alone():
     np.testing.assert_allclose(found[kept], 1 / 0.75, rtol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"pooling": "mean", "both_ways": False}, {"cell": "lstm"}])
+@pytest.mark.parametrize("options", [{"pooling": "mean", "bidirectional": False}, {"cell": "lstm"}])
 def test_loss_by_hand(folder, options):
     task = made(folder, batch_size=3, **options)
     params, batch = task.init(jax.random.key(0)), task.batches(0)[1]
@@ -148,7 +148,7 @@ def test_dropout_is_for_training_alone(folder, name):
 
 @pytest.mark.parametrize("pooling", ["max", "attention"])
 def test_recurrence_costs_what_the_loss_does(folder, pooling):
-    task = made(folder, both_ways=False, layers=2, pooling=pooling)
+    task = made(folder, bidirectional=False, layers=2, pooling=pooling)
     params, batch = task.init(jax.random.key(0)), task.batches(0)[0]
     part = task.recurrence(params, batch)
     carry, ys = rnnjax.unroll(part.cell, part.params, part.xs, lengths=part.lengths)
