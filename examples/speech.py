@@ -24,7 +24,13 @@ def main():
     size: dict = {"hidden": 64}
     settings = Settings()
     if options.short:  # single words, coarser features, unidirectional
-        size = {"hidden": 8, "words": 1, "filters": 16, "frames_per_step": 8, "bidirectional": False}
+        size = {
+            "hidden": 8,
+            "words": 1,
+            "filters": 16,
+            "frames_per_step": 8,
+            "bidirectional": False,
+        }
         settings = Settings(steps=4, evaluate_every=4)
 
     # The network reads log-mel features in both directions. A softmax over the words and a blank at

@@ -100,6 +100,12 @@ ROWS: dict[str, Row] = {
     "stack_of_linear": Row(rnnjax.stack(rnnjax.lru(2), rnnjax.min_gru(H))),
     "stack_with_users_own": Row(rnnjax.stack(leaky(H), rnnjax.gru(2))),
 }
+# One row of each kind of state, of structure and of step: for contracts that are kept by what all
+# cells share, such as second derivatives.
+KINDS = [
+    *("lstm", "lru", "conv_lstm", "delta_net", "ctrnn_rate", "stack_of_two", "stack_with_ctrnn"),
+    *("input_dropout", "recurrent_dropout", "zoneout_lstm", "users_own", "wrapped"),
+]
 WITH_RULE = [name for name, row in ROWS.items() if row.cell.rule is not None]
 RANDOM = [name for name, row in ROWS.items() if row.random]
 # Every row in its evaluation form, and those that have one in their training form.

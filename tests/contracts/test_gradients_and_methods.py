@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import pytest
-from cells_table import ROWS, T
+from cells_table import KINDS, T
 from gradients_table import GRADIENTS, METHODS
 from problems import (
     NO_RESETS,
@@ -26,7 +26,7 @@ from rnnjax import autodiff, bptt, sequential, unroll
 from rnnjax.methods import AVAILABILITY, explain
 
 FLAGS = {"lengths": RAGGED, "resets": RESETS}
-CELLS = ("lstm", "stack_of_two", "lru", "users_own")
+CELLS = ("lstm", "stack_of_two", "users_own")
 # A base gradient alone is compared backwards in time, for every cell, in test_unroll_is_the_loop.
 BOTH_WAYS = [
     (gradient, reverse)
@@ -140,8 +140,8 @@ def test_a_pair_agrees_or_is_refused(name, gradient, method, reverse):
 
 
 @pytest.mark.parametrize("gradient", ["checkpointed_2", "truncated"])
-@pytest.mark.parametrize("name", ROWS)
-def test_wraps_carry_every_cell(name, gradient):
+@pytest.mark.parametrize("name", KINDS)
+def test_wraps_carry_every_kind_of_cell(name, gradient):
     cell, params, xs, carry, _ = problem(name)
     run = gradient_of(cell, gradient=GRADIENTS[gradient].value)
     got = eagerly(run)(Point(params, xs, carry), lengths=RAGGED, resets=NO_RESETS)

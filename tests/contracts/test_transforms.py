@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells_table import ROWS, B, T
+from cells_table import KINDS, ROWS, B, T
 from op_by_op import op_by_op
 from problems import (
     Point,
@@ -62,15 +62,14 @@ def test_more_batch_axes_and_none(name):
     cell, params, xs, *_ = problem(name)
     carry = start(name)
 
-    @quick_jit
+    @eagerly
     def run(xs, carry):
         return unroll(cell, params, xs, carry=carry)[1]
 
     want = run(xs, carry)
     none = run(at(xs, slice(None), 1), at(carry, 1))
     assert_close(none, at(want, slice(None), 1))
-    deeper = jax.tree.map(lambda leaf: leaf.reshape(1, B, *leaf.shape[1:]), carry)
-    more = run(at(xs, slice(None), None), deeper)
+    more = run(at(xs, slice(None), None), at(carry, None))
     assert_close(more, at(want, slice(None), None))
 
 
@@ -127,10 +126,11 @@ def cast(tree, dtype):
     return jax.tree.map(to, tree)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(jnp.float32, 2e-4), (jnp.bfloat16, 0.25)], ids=["f32", "bf16"]
-)
-@pytest.mark.parametrize("name", ROWS)
+IN_DTYPES = [(name, jnp.bfloat16, 0.25) for name in ROWS]
+IN_DTYPES += [(name, jnp.float32, 2e-4) for name in KINDS]
+
+
+@pytest.mark.parametrize(("name", "dtype", "tolerance"), IN_DTYPES)
 def test_dtype_of_params_rules(name, dtype, tolerance):
     _, params, xs, carry, _ = problem(name)
     # The same rounded numbers in float64, so that only the arithmetic differs.

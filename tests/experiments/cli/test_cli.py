@@ -13,6 +13,7 @@ from command_line import ENVIRONMENT, command, run, run_process
 import rnnjax
 from rnnjax.experiments.cli import _compare
 
+STEMS = ("gradient_norms", "learning_curves", "sensitivity", "singular_values")
 TINY = ("--quick", "--steps", 50, "--hidden", 6)
 
 
@@ -58,8 +59,7 @@ def test_compare_prints_a_table_and_writes_a_folder(quick_run):
     assert content["options"]["batch_size"] == 64
     gru = content["results"]["gru"]
     assert len(gru["cost"][0]) * gru["cost_every"] == 50
-    stems = ("gradient_norms", "learning_curves", "sensitivity", "singular_values")
-    figures = {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")}
+    figures = {f"{stem}.{suffix}" for stem in STEMS for suffix in ("png", "pdf")}
     assert set(os.listdir(out)) == {"metrics.json", *figures}
 
 
@@ -87,7 +87,9 @@ def test_compare_on_another_task(tmp_path):
     result = content["results"]["irnn"]
     assert result["accuracy"] == result["curve"][0][-1:]
     assert len(result["before"]["sensitivity"]) == 20
-    assert (tmp_path / "out" / "sensitivity.png").exists()
+    for stem in STEMS:
+        assert (tmp_path / "out" / f"{stem}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert (tmp_path / "out" / f"{stem}.pdf").read_bytes()[:5] == b"%PDF-"
 
 
 def test_comparison_continues_after_a_cell_diverges(tmp_path, monkeypatch):
@@ -125,7 +127,7 @@ def test_an_error_during_training_is_one_line(tmp_path, monkeypatch):
 
 
 def test_ctrl_c_keeps_the_finished_cells(tmp_path):
-    cells = ("--cells", "identity_rnn,lstm", *TINY)
+    cells = ("--cells", "identity_rnn,lstm", "--task", "delayed_xor", *TINY)
     process = subprocess.Popen(
         command("compare", *cells, "--out", tmp_path),
         stdout=subprocess.PIPE,

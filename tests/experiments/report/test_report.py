@@ -5,13 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from rnnjax.experiments.report import LOOKS, write_figures, write_json
-from rnnjax.experiments.training import (
-    CONTENDERS,
-    ComparisonSettings,
-    comparison_task,
-    train_and_measure,
-)
+from rnnjax.experiments.report import LOOKS, write_json
+from rnnjax.experiments.training import CONTENDERS
 
 
 class Point(NamedTuple):
@@ -48,15 +43,3 @@ def test_every_cell_has_a_distinct_look():
             assert len(set(map(str, looks))) >= len(looks) - 1
         else:
             assert len(set(looks)) == len(looks)
-
-
-def test_figures_of_any_number_of_cells(tmp_path):
-    task = comparison_task("digits", "irnn", 4, {"batch_size": 8})
-    result = train_and_measure("irnn", task, ComparisonSettings(steps=3, flow_examples=2))
-    write_figures({"irnn": result}, tmp_path)
-    stems = ("gradient_norms", "learning_curves", "sensitivity", "singular_values")
-    expected = sorted(f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "png"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == expected
-    for stem in stems:
-        assert (tmp_path / f"{stem}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-        assert (tmp_path / f"{stem}.pdf").read_bytes()[:5] == b"%PDF-"

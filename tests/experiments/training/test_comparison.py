@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -18,9 +20,13 @@ from rnnjax.experiments.training import (
 TINY = ComparisonSettings(hidden=5, steps=60, flow_examples=4)
 
 
+@functools.cache
+def digits_task(cell, hidden, gradient):
+    return comparison_task("digits", cell, hidden, {"batch_size": 16}, gradient)
+
+
 def on_digits(cell, settings=TINY, *progress):
-    options = {"batch_size": 16}
-    task = comparison_task("digits", cell, settings.hidden, options, settings.gradient)
+    task = digits_task(cell, settings.hidden, settings.gradient)
     return train_and_measure(cell, task, settings, *progress)
 
 
