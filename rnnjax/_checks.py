@@ -21,6 +21,20 @@ def is_inexact(x: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(x), jnp.inexact))
 
 
+def array_of(x: Any) -> Any:
+    """A list or tuple of numbers as an array; all else as it is."""
+    return np.asarray(x) if isinstance(x, list | tuple) else x
+
+
+def check_key(key: Any) -> Array:
+    """`key`, if it is a PRNG key, typed or raw."""
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not typed and (dtype != jnp.uint32 or jnp.shape(key)[-1:] not in ((2,), (4,))):
+        raise TypeError(f"key must be a PRNG key such as jax.random.key(0), got {key!r}")
+    return key
+
+
 def is_feature_shape(node: Any) -> bool:
     """Whether a node of `Inputs` says the features of one array: D, or a tuple of sizes."""
     sizes = node if isinstance(node, tuple) else (node,)
@@ -46,6 +60,7 @@ def check_cell(cell: Any) -> Cell:
 
 def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
     """`lengths` as int32 of the batch shape; values are checked where they are known."""
+    lengths = array_of(lengths)
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
         raise TypeError(
             f"lengths has dtype {jnp.result_type(lengths)}: expected integers, one length for each "
@@ -69,6 +84,7 @@ def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> 
 
 def check_resets(resets: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
     """`resets`, if it is a boolean [T, ...]."""
+    resets = array_of(resets)
     if jnp.result_type(resets) != jnp.bool_:
         raise TypeError(
             f"resets has dtype {jnp.result_type(resets)}: expected booleans, true where a new "

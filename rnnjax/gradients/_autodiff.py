@@ -1,11 +1,11 @@
 """Gradients by automatic differentiation of the loop itself."""
 
 from dataclasses import dataclass, field
-from functools import partial
 
 from rnnjax._calls import Value
 from rnnjax._execution import BaseGradient, Loop, Run
 from rnnjax._types import Carry, Cell, Params, PyTree
+from rnnjax.running import in_float32
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,7 +28,8 @@ class Autodiff(Value):
     def loop(
         self, cell: Cell, loop: Loop, params: Params, carry: Carry, xs: PyTree, reverse: bool
     ) -> tuple[Carry, PyTree]:
-        return loop.scan(partial(cell.step, params), carry, xs, reverse)
+        wide, narrow = in_float32(params)
+        return loop.scan(lambda carry, x_t: cell.step(narrow(wide), carry, x_t), carry, xs, reverse)
 
 
 def autodiff() -> BaseGradient:
@@ -36,7 +37,7 @@ def autodiff() -> BaseGradient:
 
     Works for any cell and under every JAX transformation: `grad`, `jvp`, `jacfwd`, `jacrev`,
     `hessian`, in any order. It saves every intermediate value of every step, and adds each
-    step's weight gradient into an accumulator inside the loop.
+    step's weight gradient into an accumulator inside the loop, in float32 at least.
 
     Example:
       >>> import jax, rnnjax

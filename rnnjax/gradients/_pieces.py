@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._execution import Run, Sequence
 from rnnjax._types import Array, Carry, Params, PyTree
-from rnnjax.running import select
+from rnnjax.running import in_float32, select
 
 
 def in_pieces(
@@ -35,16 +35,17 @@ def in_pieces(
         piece = partial(_piece, sequence, reverse)
 
         def body(carry: Carry, index: Array) -> tuple[Carry, tuple[Carry, PyTree]]:
-            last, ys = (in_loop or run)(params, piece(carry, first + index * each, each))
+            last, ys = (in_loop or run)(narrow(wide), piece(carry, first + index * each, each))
             return pass_on(last), (last, ys)
 
+        wide, narrow = in_float32(params)  # in which the pieces' gradients are summed
         order = jnp.arange(whole)
         carry, (lasts, ys) = jax.lax.scan(body, sequence.carry, order, reverse=reverse)
         ys = jax.tree.map(lambda y: y.reshape(whole * each, *y.shape[2:]), ys)
         if rest == 0:  # what leaves the last piece is not passed on
             return jax.tree.map(lambda leaf: leaf[0 if reverse else -1], lasts), ys
         start = 0 if reverse else whole * each
-        last, ys_rest = run(params, piece(carry, start, rest))
+        last, ys_rest = run(narrow(wide), piece(carry, start, rest))
         parts = (ys_rest, ys) if reverse else (ys, ys_rest)
         return last, jax.tree.map(lambda *y: jnp.concatenate(y), *parts)
 

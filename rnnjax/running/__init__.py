@@ -4,6 +4,7 @@ from rnnjax.running._flagged import Flagged, RestartCarry, freezing, restarting,
 from rnnjax.running._scan import Scan
 from rnnjax.running._sequence import (
     Masked,
+    fill_padding,
     final_carry,
     mask,
     one_after_another,
@@ -14,6 +15,7 @@ from rnnjax.running._shapes import input_dtypes, leading_shape
 from rnnjax.running._state import (
     accumulation_dtype,
     chosen_leaves,
+    in_float32,
     leaf_indices,
     pack,
     push,
@@ -27,8 +29,10 @@ __all__ = [
     "Scan",
     "accumulation_dtype",
     "chosen_leaves",
+    "fill_padding",
     "final_carry",
     "freezing",
+    "in_float32",
     "input_dtypes",
     "leading_shape",
     "leaf_indices",

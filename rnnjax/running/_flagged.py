@@ -68,8 +68,8 @@ def _flagged_rule(inner: Rule, forward: Forward, backward: Backward) -> Rule:
 def freezing(cell: Cell) -> Cell:
     """A cell on `Flagged(x_t, valid)`: where not valid, the carry stays and the output is zero.
 
-    Padding must be finite: `unroll` replaces it by zeros first, so that nothing in it, NaN
-    included, reaches a value or a gradient.
+    Padding must be finite, and so must the derivatives of the step there: `fill_padding` sees to
+    that, so that nothing in it, NaN included, reaches a value or a gradient.
     """
 
     def step(params: Params, carry: Carry, x_t: Flagged) -> tuple[Carry, Array]:

@@ -9,7 +9,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_carry, check_cell, check_lengths, check_resets
+from rnnjax._checks import (
+    array_of,
+    check_carry,
+    check_cell,
+    check_key,
+    check_lengths,
+    check_resets,
+)
 from rnnjax._execution import Run, Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.running._flagged import Flagged, RestartCarry, freezing, restarting, select
@@ -27,6 +34,9 @@ def validate(
 ) -> Sequence:
     """Validate a sequence and its options against the cell; see `unroll` for the errors."""
     check_cell(cell)
+    lengths = array_of(lengths)
+    if key is not None:
+        check_key(key)
     length, batch_shape = leading_shape(cell, params, xs, lengths)
     fresh = initial_carry(cell, params, batch_shape, key)
     _check_batch(fresh, batch_shape)
@@ -117,6 +127,30 @@ def mask(params: Params, sequence: Sequence, reverse: bool) -> Masked:
     return Masked(xs, valid, resets)
 
 
+def fill_padding(xs: PyTree, lengths: Array | None, valid: Array | None) -> PyTree:
+    """Replace padding by one of the valid inputs, without a gradient to it.
+
+    What is computed on padding is masked. A user's function, though, may have no finite derivative
+    at zero, as the norm has none, and 0 · NaN is NaN: it is computed on what it is made for.
+
+    Args:
+      xs: leaves `[T, ..., *features]`.
+      lengths: `[...]`; None where there is no padding.
+      valid: `[T, ...]`, False in the padding; None likewise.
+    """
+    if lengths is None or valid is None or valid.size == 0:
+        return xs
+    longest = jnp.argmax(lengths.reshape(-1))
+
+    def fill(leaf: Array) -> Array:
+        features = leaf.shape[valid.ndim :]
+        first = leaf[0].reshape(lengths.size, *features)[longest]
+        filler = jnp.where(jnp.any(valid), first, jnp.ones_like(first))
+        return select(valid, leaf, jax.lax.stop_gradient(jnp.broadcast_to(filler, leaf.shape)))
+
+    return jax.tree.map(fill, xs)
+
+
 def prepare(
     cell: Cell, params: Params, sequence: Sequence, reverse: bool = False
 ) -> tuple[Cell, Carry, PyTree]:
@@ -126,6 +160,7 @@ def prepare(
     `final_carry` takes its last carry back to the form of the user's cell.
     """
     xs, valid, begins = mask(params, sequence, reverse)
+    xs = fill_padding(xs, sequence.lengths, valid)
     carry = sequence.carry
     if begins is not None:
         xs, carry = Flagged(xs, begins), RestartCarry(carry, sequence.fresh)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.running import fill_padding, in_float32
 from rnnjax.scenarios._attention import (
     AttentionParams,
     AttentiveCarry,
@@ -219,6 +220,7 @@ def _forced(
     _, out = unroll(parts.core, core, xs, carry=state.carry, lengths=lengths, **options)
     features = out if parts.kind is None else out.features
     features = drop(features, parts.dropout, keys[2])
+    features = fill_padding(features, lengths, valid)
     return blank(valid, apply_module(parts.head, params.head, features, keys[3])), out
 
 
@@ -232,6 +234,7 @@ def _sampled(
     rate: Array,
 ) -> Array:
     """Logits under scheduled sampling: inputs are, at this rate, the model's own predictions."""
+    wide, narrow = in_float32(params)
     ids, _, valid = without_padding(tokens, lengths)
     ids = ids.astype(jnp.promote_types(ids.dtype, jnp.int32))  # wide enough for any prediction
     steps = ids.shape[0]
@@ -243,7 +246,9 @@ def _sampled(
         key_coin, key_sample, key_drop = jax.random.split(key, 3)
         own = jax.random.bernoulli(key_coin, rate, token.shape) & ~first
         before = state._replace(carry=carry)
-        after, logits = _step(parts, params, before, jnp.where(own, predicted, token), key_drop)
+        after, logits = _step(
+            parts, narrow(wide), before, jnp.where(own, predicted, token), key_drop
+        )
         predicted = jax.random.categorical(key_sample, logits).astype(token.dtype)
         return (after.carry, predicted), logits
 

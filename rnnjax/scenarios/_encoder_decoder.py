@@ -12,7 +12,14 @@ from rnnjax.scenarios._attention import KINDS
 from rnnjax.scenarios._carries import differentiable_leaves, leaves_by_path
 from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
 from rnnjax.scenarios._modules import Module, apply_module, check_module, split_key
-from rnnjax.scenarios._reading import as_layer, check_cell, init_reading, read, without_padding
+from rnnjax.scenarios._reading import (
+    as_layer,
+    blank,
+    check_cell,
+    init_reading,
+    read,
+    without_padding,
+)
 from rnnjax.unrolling import Layer
 
 
@@ -148,6 +155,6 @@ def _memory_reader(embed: Module | None) -> Encoder:
             )
         memory, lengths, valid = without_padding(memory, lengths)
         count = memory.shape[0] if lengths is None else jnp.maximum(lengths, 1)[:, None]
-        return Encoded(jnp.sum(memory, axis=0) / count, memory, valid)
+        return Encoded(jnp.sum(blank(valid, memory), axis=0) / count, memory, valid)
 
     return Encoder(init, encode)

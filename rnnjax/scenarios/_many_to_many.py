@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Carry, Cell, Params, initial_carry
+from rnnjax.running import fill_padding
 from rnnjax.scenarios._modules import (
     Module,
     apply_module,
@@ -98,6 +99,7 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
             carry, ys = run_cell(layer, params.layer, features.xs, carry, keys[1], **options)
         else:
             carry, ys = layer.apply(params.layer, features.xs, carry=carry, key=keys[1], **options)
+        ys = fill_padding(ys, features.lengths, features.valid)
         outputs = apply_module(head, params.head, ys, keys[2])
         return carry, blank(features.valid, outputs)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_lengths
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import input_dtypes, select, zeros_like
+from rnnjax.running import fill_padding, input_dtypes, select, zeros_like
 from rnnjax.scenarios._carries import drawn, state_of
 from rnnjax.scenarios._losses import valid_steps
 from rnnjax.scenarios._modules import Module, apply_module, check_readable
@@ -42,13 +42,13 @@ def check_cell(name: str, cell: Any) -> None:
 
 
 def without_padding(xs: Array, lengths: Array | None) -> Features:
-    """Inputs with zeros in the padding, so that nothing in it reaches a value or a gradient."""
+    """Inputs with a valid one as padding, so that nothing in it reaches a value or a gradient."""
     xs = jnp.asarray(xs)
     if lengths is None:
         return Features(xs, None, None)
     lengths = check_lengths(lengths, xs.shape[0], xs.shape[1 : 1 + jnp.ndim(lengths)])
     valid = valid_steps(lengths, xs.shape[0])
-    return Features(select(valid, xs, zeros_like(xs)), lengths, valid)
+    return Features(fill_padding(xs, lengths, valid), lengths, valid)
 
 
 def read(
@@ -59,7 +59,7 @@ def read(
     key: Array | None,
     name: str = "embed",
 ) -> Features:
-    """The features that the layer reads: padding set to zero, embedded by the module `name`."""
+    """The features that the layer reads, embedded by the module `name`."""
     check_readable(xs, embed, name)
     inputs = without_padding(xs, lengths)
     if embed is None:
