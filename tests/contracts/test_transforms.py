@@ -169,6 +169,14 @@ def test_no_steps_and_no_examples(name):
         assert_close(last, carry)
 
 
+@pytest.mark.parametrize("name", ROWS)
+def test_an_initial_carry_can_be_donated(name):
+    """No two leaves share a buffer, which could be given away once only."""
+    cell, params, *_ = problem(name)
+    leaves = [leaf for leaf in jax.tree.leaves(cell.initial_carry(params, (B,))) if leaf.size]
+    assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
+
+
 @pytest.mark.parametrize("name", ["lstm", "lru", "users_own"])
 def test_compiled_is_eager(name):
     _, params, xs, carry, _ = problem(name)

@@ -126,7 +126,7 @@ def _initial_carry(
 ) -> LSTMCarry:
     del key
     zeros = jnp.zeros((*batch_shape, params.w_h.shape[0]), params.w_h.dtype)
-    return LSTMCarry(zeros, zeros)
+    return LSTMCarry(zeros, jnp.zeros_like(zeros))
 
 
 def _update(carry: LSTMCarry, z: Array) -> tuple[tuple[LSTMCarry, Array], LSTM1997Tape]:

@@ -98,7 +98,7 @@ def _initial_carry(
 ) -> LSTMCarry:
     del key
     zeros = jnp.zeros((*batch_shape, params.w_h.shape[0]), params.w_h.dtype)
-    return LSTMCarry(zeros, zeros)
+    return LSTMCarry(zeros, jnp.zeros_like(zeros))
 
 
 def _step(params: PeepholeLSTMParams, carry: LSTMCarry, x_t: Array) -> tuple[LSTMCarry, Array]:

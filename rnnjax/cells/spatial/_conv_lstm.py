@@ -119,7 +119,7 @@ def conv_lstm(
     ) -> ConvLSTMCarry:
         del key
         zeros = jnp.zeros((*batch_shape, *size, features), params.w_h.dtype)
-        return ConvLSTMCarry(zeros, zeros)
+        return ConvLSTMCarry(zeros, jnp.zeros_like(zeros))
 
     def project(params: ConvLSTMParams, xs: Array) -> Array:
         _check_images(xs, size, params.w_x)
