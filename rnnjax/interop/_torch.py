@@ -34,8 +34,8 @@ def from_torch(module: Any) -> tuple[Cell, Params]:
 
     Raises:
       TypeError: any other object, or weights of a dtype that NumPy does not have.
-      ValueError: more than one layer, two directions, a projection, or float64 weights while
-        JAX's float64 is off.
+      ValueError: more than one layer, two directions, a projection, a weight that a hook computes
+        (pruned, or normalized the older way), or float64 weights while JAX's float64 is off.
 
     Example:
       >>> import rnnjax
@@ -50,10 +50,10 @@ def from_torch(module: Any) -> tuple[Cell, Params]:
             "larger model pass its recurrent modules one by one"
         )
     _check_supported(module)
-    weights = {name: _to_numpy(name, weight) for name, weight in module.named_parameters()}
-    w_x, w_h = weights["weight_ih_l0"].T, weights["weight_hh_l0"].T
-    hidden, zeros = w_h.shape[0], np.zeros(w_h.shape[1], w_h.dtype)
-    b_x, b_h = weights.get("bias_ih_l0", zeros), weights.get("bias_hh_l0", zeros)
+    w_x, w_h = _weight(module, "weight_ih_l0").T, _weight(module, "weight_hh_l0").T
+    hidden, b_x, b_h = w_h.shape[0], np.zeros(w_h.shape[1], w_h.dtype), np.zeros_like(w_h[0])
+    if module.bias:
+        b_x, b_h = _weight(module, "bias_ih_l0"), _weight(module, "bias_hh_l0")
     if mode == "LSTM":
         return lstm(hidden, dtype=w_h.dtype), LSTMParams(*map(_to_jax, (w_x, w_h, b_x + b_h)))
     if mode == "GRU":
@@ -83,6 +83,23 @@ def _check_supported(module: Any) -> None:
             f"the module has proj_size={module.proj_size}: no cell here projects its hidden state; "
             "use proj_size=0"
         )
+
+
+def _weight(module: Any, name: str) -> np.ndarray:
+    """A weight that the module computes with: a parameter, or what a parametrization makes of one.
+
+    A weight that a hook computes before each call, as those of torch.nn.utils.prune and the older
+    weight_norm and spectral_norm do, is as old as the last call.
+    """
+    own = dict(module.named_parameters(recurse=False))
+    if name not in own and name not in getattr(module, "parametrizations", ()):
+        computed = ", ".join(sorted(other for other in own if other.startswith(f"{name}_")))
+        raise ValueError(
+            f"{name} is no parameter of the module but computed from {computed or 'others'} by a "
+            "hook: make it one with torch.nn.utils.prune.remove(module, name), remove_weight_norm "
+            "or remove_spectral_norm, or use torch.nn.utils.parametrizations"
+        )
+    return _to_numpy(name, getattr(module, name))
 
 
 def _to_numpy(name: str, weight: Any) -> np.ndarray:

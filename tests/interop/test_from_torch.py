@@ -38,9 +38,15 @@ class Weight:
 
 def stand_in(mode, weights, **changes):
     """An object with what `from_torch` reads of a module."""
-    named = [(name, Weight(array)) for name, array in weights.items()]
+    named = {name: Weight(array) for name, array in weights.items()}
     options = {"num_layers": 1, "bidirectional": False, "proj_size": 0} | changes
-    return SimpleNamespace(mode=mode, named_parameters=lambda: named, **options)
+    return SimpleNamespace(
+        mode=mode,
+        bias=any(name.startswith("bias") for name in named),
+        named_parameters=lambda recurse: named.items(),
+        **named,
+        **options,
+    )
 
 
 def golden(name):
@@ -196,9 +202,36 @@ def test_other_objects_are_refused():
     for other in (object(), stand_in("CONV", {}), SimpleNamespace(mode="fan_in")):
         with pytest.raises(TypeError, match=r"torch\.nn\.RNN, LSTM or GRU"):
             from_torch(other)
-    odd = stand_in("LSTM", {"weight_ih_l0": SimpleNamespace(dtype="bfloat16", array=None)})
-    weight = Weight(np.zeros(1))
-    weight.dtype = "bfloat16"
-    odd.named_parameters = lambda: [("weight_ih_l0", weight)]
+    odd = stand_in("LSTM", weights_of(golden("lstm")))
+    odd.weight_ih_l0.dtype = "bfloat16"
     with pytest.raises(TypeError, match=r"module\.float"):
         from_torch(odd)
+
+
+@pytest.mark.parametrize("name", ["weight_hh_l0", "bias_ih_l0"])
+def test_a_weight_that_a_hook_computes_is_refused_by_name(name):
+    """What pruning leaves: the parameter under another name, its product a plain attribute."""
+    weights = weights_of(golden("lstm"))
+    module = stand_in("LSTM", {**weights, f"{name}_orig": weights[name]})
+    own = {key: value for key, value in vars(module).items() if key in weights and key != name}
+    module.named_parameters = lambda recurse: own.items() | {(f"{name}_orig", module.bias)}
+    with pytest.raises(ValueError, match=rf"{name} .* computed from {name}_orig by a hook.*remove"):
+        from_torch(module)
+
+
+def test_parametrized_weights_are_those_that_the_module_computes_with():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.LSTM(3, 4).double()
+    torch.nn.utils.parametrizations.weight_norm(module, "weight_hh_l0")
+    with torch.no_grad():
+        module.parametrizations.weight_hh_l0.original0.mul_(1.5)
+    xs = np.random.default_rng(0).standard_normal((5, 2, 3))
+    cell, params = from_torch(module)
+    want = module(torch.asarray(xs))[0].detach().numpy()
+    np.testing.assert_allclose(rnnjax.unroll(cell, params, xs)[1], want, rtol=1e-10)
+    pruned = torch.nn.LSTM(3, 4)
+    torch.nn.utils.prune.l1_unstructured(pruned, "bias_ih_l0", amount=0.5)
+    with pytest.raises(ValueError, match=r"bias_ih_l0 .* computed from bias_ih_l0_orig by a hook"):
+        from_torch(pruned)
+    torch.nn.utils.prune.remove(pruned, "bias_ih_l0")
+    from_torch(pruned)
