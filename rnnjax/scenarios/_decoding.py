@@ -110,10 +110,16 @@ def sample(
         raise ValueError(f"top_p is a probability in (0, 1], got {top_p}")
 
     def choose(t: Array, logits: Array) -> Array:
-        restricted = _restrict(logits / temperature, top_k, top_p)
+        restricted = _restrict(_tempered(logits, temperature), top_k, top_p)
         return jax.random.categorical(jax.random.fold_in(key, t), restricted)
 
     return _generate(step, state, first, steps, end, choose)
+
+
+def _tempered(logits: Array, temperature: float | Array) -> Array:
+    """Logits / temperature, shifted to a maximum of 0: no temperature, 0 included, overflows it."""
+    below = logits - jnp.max(logits, axis=-1, keepdims=True)
+    return jnp.where(below == 0, below, below / temperature)
 
 
 def _restrict(logits: Array, top_k: int | None, top_p: float | Array | None) -> Array:

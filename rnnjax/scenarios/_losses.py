@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_lengths, is_inexact
+from rnnjax._checks import array_of, check_lengths, is_inexact
 from rnnjax._types import Array
 from rnnjax.running import select, zeros_like
 
@@ -125,7 +125,13 @@ def _squared_error(outputs: Array, targets: Array, valid: Array | None) -> Array
 
 
 def ctc(
-    logits: Array, lengths: Array, labels: Array, label_lengths: Array, *, blank: int = 0
+    logits: Array,
+    lengths: Array,
+    labels: Array,
+    label_lengths: Array,
+    *,
+    blank: int = 0,
+    zero_infinity: bool = False,
 ) -> Array:
     """Connectionist temporal classification (CTC): a loss for labels without an alignment.
 
@@ -139,9 +145,10 @@ def ctc(
       lengths: `[B]` the steps of each sequence.
       labels: `[L, B]` integers in 0..K-1 without the blank; the cost of any other is NaN.
       label_lengths: `[B]` the labels of each sequence. Labels that need more steps than there
-        are (one each, and one more between two that are equal) have probability zero: their
-        cost is very large, about 1e5, not infinite.
+        are (one each, and one more between two that are equal), or a class whose logit is -inf,
+        have probability zero: their cost is infinite, their gradient zero.
       blank: which class is the blank.
+      zero_infinity: count infinite costs as zero, as PyTorch's option of this name does.
 
     Returns:
       A scalar, the mean over sequences.
@@ -167,11 +174,21 @@ def ctc(
     _check_ctc(logits, labels, blank)
     lengths = check_lengths(lengths, len(logits), labels.shape[1:])
     label_lengths = check_lengths(label_lengths, len(labels), labels.shape[1:])
-    return _ctc(logits, lengths, labels, label_lengths, blank)
+    return _ctc(logits, lengths, labels, label_lengths, blank, zero_infinity)
 
 
-@partial(jax.jit, static_argnums=4)
-def _ctc(logits: Array, lengths: Array, labels: Array, label_lengths: Array, blank: int) -> Array:
+_ZERO = -1e30  # for the logarithm of zero, finite, since 0 · -inf is NaN
+
+
+@partial(jax.jit, static_argnums=(4, 5))
+def _ctc(
+    logits: Array,
+    lengths: Array,
+    labels: Array,
+    label_lengths: Array,
+    blank: int,
+    zero_infinity: bool,
+) -> Array:
     import optax
 
     logits = _at_least_float32(logits)
@@ -180,13 +197,21 @@ def _ctc(logits: Array, lengths: Array, labels: Array, label_lengths: Array, bla
     labelled = valid_steps(label_lengths, len(labels))
     wrong = labelled & ((labels < 0) | (labels >= classes) | (labels == blank))
     logits = select(valid, logits, zeros_like(logits))
+    logits = jnp.maximum(jax.nn.log_softmax(logits), _ZERO)
     labels = jnp.where(labelled, labels, 0)
     if len(labels) == 0:  # optax needs at least padding
         labels, labelled = jnp.zeros((1, batch), labels.dtype), jnp.zeros((1, batch), bool)
     paddings = [(~mask).T.astype(logits.dtype) for mask in (valid, labelled)]
     costs = optax.ctc_loss(
-        logits.swapaxes(0, 1), paddings[0], labels.T, paddings[1], blank_id=blank
+        logits.swapaxes(0, 1),
+        paddings[0],
+        labels.T,
+        paddings[1],
+        blank_id=blank,
+        log_epsilon=_ZERO,
     )
+    impossible = costs > -_ZERO / 2
+    costs = jnp.where(impossible, 0 if zero_infinity else jnp.inf, jnp.maximum(costs, 0))
     return _mean(jnp.where(jnp.any(wrong, axis=0), jnp.nan, costs).astype(logits.dtype), None)
 
 
@@ -213,6 +238,7 @@ def _at_least_float32(x: Array) -> Array:
 
 
 def _checked_mask(valid: Array, shape: tuple[int, ...]) -> Array:
+    valid = array_of(valid)
     if jnp.result_type(valid) != jnp.bool_:
         raise TypeError(
             f"valid has dtype {jnp.result_type(valid)}: expected booleans, such as "

@@ -117,6 +117,19 @@ def test_without_an_end_it_writes_all_steps_and_goes_on_from_its_state():
     assert whole.lengths.tolist() == [STEPS] * B
 
 
+@pytest.mark.parametrize("temperature", [1e-38, 1e-300, 0.0])
+def test_at_no_temperature_sampling_is_greedy(temperature):
+    def step(state, token):
+        return state, jnp.broadcast_to(jnp.array([-5.0, 3.0, 2.999]), (*token.shape, 3))
+
+    @jax.jit
+    def draw(temperature):
+        first, key = jnp.zeros(4, int), jax.random.key(0)
+        return scenarios.sample(step, None, first, 3, key, temperature=temperature)
+
+    np.testing.assert_array_equal(draw(jnp.asarray(temperature)).tokens, 1)
+
+
 @pytest.mark.parametrize("decode", ["greedy", "sample", "beam"])
 def test_stops_when_all_have_ended(decode):
     reads = []

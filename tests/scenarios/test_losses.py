@@ -121,13 +121,42 @@ def test_ctc_is_the_sum_over_all_alignments(blank):
         assert_close(grad[t, b, k], (up - down) / (2 * step * len(spelled)), rtol=1e-6, atol=1e-9)
 
 
-def test_ctc_of_labels_that_do_not_fit_is_large_and_finite():
-    labels = jnp.array([[1], [1]])  # two that are equal need three steps
-    value, grad = jax.jit(jax.value_and_grad(scenarios.ctc))(
-        noisy(1, (2, 1, CLASSES)), np.array([2]), labels, np.array([2])
+@pytest.mark.parametrize("zero_infinity", [False, True])
+def test_ctc_of_labels_that_cannot_be(zero_infinity):
+    """Two that are equal need three steps; a class whose logit is -inf does not come."""
+    lengths, labels = np.array([2, 2]), jnp.array([[1, 2], [1, 0]])
+    counts = np.array([2, 1])
+    logits = noisy(1, (2, 2, CLASSES)).at[:, 1, 2].set(-jnp.inf)
+    value, grad = jax.jit(jax.value_and_grad(ctc_zeroing if zero_infinity else scenarios.ctc))(
+        logits, lengths, labels, counts
     )
-    assert 9e4 < value < 2e5
-    assert np.isfinite(grad).all()
+    assert value == (0 if zero_infinity else np.inf)
+    np.testing.assert_array_equal(grad, 0)
+
+
+def ctc_zeroing(*arguments):
+    return scenarios.ctc(*arguments, zero_infinity=True)
+
+
+def test_ctc_with_a_class_that_never_comes():
+    """Its logit of -inf is as if it were not there."""
+    logits, labels = noisy(3, (4, 1, CLASSES)), jnp.array([[1]])
+    wider = jnp.concatenate([logits, jnp.full((4, 1, 1), -jnp.inf)], -1)
+    arguments = (np.array([4]), labels, np.array([1]))
+    value, grad = jax.value_and_grad(scenarios.ctc)(wider, *arguments)
+    want, grad_want = jax.value_and_grad(scenarios.ctc)(logits, *arguments)
+    assert_close(value, want)
+    assert_close(grad[..., :-1], grad_want)
+
+
+def test_ctc_costs_are_right_however_large_and_never_below_zero():
+    labels, one = jnp.array([[1]]), np.array([1])
+    logits = jnp.array([0.0, -3e5, -4e5])[None, None]  # one step, which has to be class 1
+    value, grad = jax.value_and_grad(scenarios.ctc)(logits, one, labels, one)
+    assert value == 3e5
+    assert_close(grad[0, 0], jnp.array([1.0, -1.0, 0.0]))
+    certain = jnp.array([0.0, 40.0, 0.0], jnp.float32)[None, None].repeat(50, 0)
+    assert scenarios.ctc(certain, np.array([50]), labels, one) >= 0
 
 
 def test_ctc_without_labels_is_all_blanks():

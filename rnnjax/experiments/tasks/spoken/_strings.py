@@ -33,7 +33,7 @@ def string_task(setup: Setup, longest: int) -> Task:
         xs, key = setup.read(batch, key)
         _, logits = model.apply(params, xs, lengths=batch.lengths, key=key)
         lengths, labels, counts = map(jnp.asarray, batch[1:])
-        return ctc(logits, lengths, labels, counts), (None, {})
+        return ctc(logits, lengths, labels, counts, zero_infinity=True), (None, {})
 
     def evaluate(params: Params) -> dict[str, float]:
         decoded: list[list[int]] = []
