@@ -54,6 +54,19 @@ def test_inputs(xs, error, message):
         unroll(CELL, PARAMS, xs)
 
 
+def test_lists_are_arrays():
+    flags = [[False, True]] + [[False, False]] * (T - 1)
+    want = unroll(CELL, PARAMS, XS, lengths=np.array([4, 2]), resets=np.array(flags))
+    got = unroll(CELL, PARAMS, XS, lengths=[4, 2], resets=flags)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+@pytest.mark.parametrize("key", [0, "key", np.zeros(2), jnp.zeros(3, jnp.uint32)])
+def test_what_is_no_key(key):
+    with pytest.raises(TypeError, match=r"key must be a PRNG key such as jax\.random\.key\(0\)"):
+        unroll(CELL, PARAMS, XS, key=key)
+
+
 @pytest.mark.parametrize(
     ("lengths", "error", "message"),
     [
