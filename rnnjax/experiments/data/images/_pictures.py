@@ -8,8 +8,31 @@ import numpy as np
 from rnnjax._extras import optional
 
 
+def in_eight_bits(picture: Any, mode: str) -> Any:
+    """A Pillow image in the mode "RGB" or "L": more bits scaled to 8, transparency over white.
+
+    Raises:
+      ValueError: numbers that are neither in 0..65535 nor, as floats, in 0..1 or 0..255.
+    """
+    image = optional("PIL.Image")
+    if picture.mode[0] in "IF":  # 16 or 32 bits, or floats
+        pixels = np.asarray(picture, np.float64)
+        low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
+        white = 65535 if picture.mode[0] == "I" else 1 if high <= 1 else 255
+        if not 0 <= low <= high <= white:  # NaN included
+            raise ValueError(f"its numbers go from {low:g} to {high:g}, expected 0 to {white}")
+        picture = image.fromarray(np.round(pixels * (255 / white)).astype(np.uint8))
+    elif "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = image.new("RGBA", picture.size, "white")
+        picture = image.alpha_composite(white, picture)
+    return picture.convert(mode)
+
+
 def read_image(path: str | Path, side: int) -> np.ndarray:
     """Read a picture, crop its centre square and resize it, in RGB.
+
+    Pixels of more than 8 bits are scaled, transparent ones blended with white.
 
     Args:
       path: a file in any format that Pillow reads.
@@ -27,7 +50,7 @@ def read_image(path: str | Path, side: int) -> np.ndarray:
     try:
         with image.open(path) as opened:
             opened.draft("RGB", (2 * side, 2 * side))  # decode a JPEG at a reduced size
-            upright = operations.exif_transpose(opened).convert("RGB")
+            upright = in_eight_bits(operations.exif_transpose(opened), "RGB")
             return np.asarray(operations.fit(upright, (side, side), image.Resampling.BICUBIC))
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no picture {path}") from None

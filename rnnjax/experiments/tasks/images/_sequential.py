@@ -11,7 +11,7 @@ import numpy as np
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._extras import optional
 from rnnjax._types import Array, Cell, Params
-from rnnjax.experiments.data.images import Images
+from rnnjax.experiments.data.images import Images, in_eight_bits
 from rnnjax.experiments.tasks._net import Net, dense_net
 from rnnjax.experiments.tasks._sequences import Sequences, classification
 from rnnjax.experiments.tasks._task import Batches, Metric, Recipe, Task
@@ -153,7 +153,7 @@ def _grey(image: Path | str | np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """`[height, width]` float32 in [0, 1]."""
     if isinstance(image, Path | str):
         with optional("PIL.Image").open(image) as picture:
-            image = np.asarray(picture.convert("L").resize(size[::-1]))
+            image = np.asarray(in_eight_bits(picture, "L").resize(size[::-1]))
     pixels = np.asarray(image)
     if pixels.shape != size:
         raise ValueError(f"an image has shape {pixels.shape}, expected {size}: height and width")

@@ -245,3 +245,37 @@ def test_bad_pictures(tmp_path):
         as_picture(np.zeros((4, 4, 4)), 4)
     with pytest.raises(ValueError, match=r"floats from 0 to 1, got float64 from 0\.0 to 255"):
         as_picture(np.array([[0.0, 255.0]]), 4)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (np.array([[0, 32768], [65535, 257]], np.uint16), [[0, 128], [255, 1]]),
+        (np.array([[0, 32768], [65535, 257]], np.int32), [[0, 128], [255, 1]]),
+        (np.array([[0.0, 0.5], [1.0, 0.25]], np.float32), [[0, 128], [255, 64]]),
+        (np.array([[0.0, 128.0], [255.0, 64.0]], np.float32), [[0, 128], [255, 64]]),
+    ],
+    ids=["16 bits", "32 bits", "floats to 1", "floats to 255"],
+)
+def test_more_than_eight_bits_are_scaled(pixels, expected, tmp_path):
+    Image.fromarray(pixels).save(tmp_path / "x.tiff")
+    found = read_image(tmp_path / "x.tiff", 2)
+    np.testing.assert_array_equal(found, np.repeat(np.array(expected)[..., None], 3, -1))
+
+
+def test_numbers_out_of_range_are_refused(tmp_path):
+    Image.fromarray(np.array([[0, 70000]], np.int32)).save(tmp_path / "x.tiff")
+    with pytest.raises(ValueError, match=r"from 0 to 70000, expected 0 to 65535"):
+        read_image(tmp_path / "x.tiff", 1)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_blended_with_white(mode, tmp_path):
+    picture = Image.new("RGBA", (2, 2), (0, 0, 0, 0))
+    if mode == "P":
+        picture = Image.new("P", (2, 2), 0)
+        picture.putpalette([0, 0, 0, 9, 9, 9])
+        picture.save(tmp_path / "x.png", transparency=0)
+    else:
+        picture.convert(mode).save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png", 2), 255)
