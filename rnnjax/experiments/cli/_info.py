@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 import jax
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rnnjax._extras import EXTRAS, missing
 from rnnjax._version import __version__
@@ -28,25 +29,29 @@ def show_tasks() -> None:
 def run_doctor() -> None:
     """Print versions, devices, methods and extras."""
     table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("rnnjax", __version__)
-    table.add_row("Python", f"{platform.python_version()} on {platform.platform()}")
+
+    def add(*cells: str) -> None:
+        table.add_row(*map(Text, cells))  # brackets are no markup
+
+    add("rnnjax", __version__)
+    add("Python", f"{platform.python_version()} on {platform.platform()}")
     for package in _PACKAGES:
-        table.add_row(package, _version_of(package))
-    table.add_row("devices", ", ".join(map(str, jax.devices())))
+        add(package, _version_of(package))
+    add("devices", ", ".join(map(str, jax.devices())))
     x64 = "on" if jax.config.values["jax_enable_x64"] else "off"
-    table.add_row("x64", f"{x64}: the default float is {jax.numpy.result_type(float)}")
+    add("x64", f"{x64}: the default float is {jax.numpy.result_type(float)}")
     for name, why_not in AVAILABILITY.items():
         reason = why_not()
         state = "available" if reason is None else f"no: {reason}"
         if name == "native" and reason is None:
             state += f", for {instruction_set()}"
-        table.add_row(f"method {name}()", state)
+        add(f"method {name}()", state)
     for extra in EXTRAS:
         lacking = missing(extra)
         state = "installed"
         if lacking:
-            state = f"{', '.join(lacking)} missing: pip install 'rnnjax\\[{extra}]'"
-        table.add_row(f"extra {extra}", state)
+            state = f"{', '.join(lacking)} missing: pip install 'rnnjax[{extra}]'"
+        add(f"extra {extra}", state)
     Console().print(table)
 
 

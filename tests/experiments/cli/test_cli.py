@@ -12,6 +12,7 @@ from command_line import ENVIRONMENT, command, run, run_process
 
 import rnnjax
 from rnnjax.experiments.cli import _compare
+from rnnjax.methods import AVAILABILITY
 
 STEMS = ("gradient_norms", "learning_curves", "sensitivity", "singular_values")
 TINY = ("--quick", "--steps", 50, "--hidden", 6)
@@ -230,10 +231,13 @@ def test_out_that_is_a_file_fails_before_training(inside, tmp_path):
     assert taken.read_text() == "mine"
 
 
-def test_doctor_lists_versions_and_methods():
+def test_doctor_lists_versions_and_methods(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setitem(AVAILABILITY, "cudnn", lambda: "pip install 'jax[cuda12]'")
     done = run("doctor")
     assert done.returncode == 0, done.stderr
-    for expected in (rnnjax.__version__, jax.__version__, "sequential()", "available", "cpu"):
+    known = (rnnjax.__version__, jax.__version__, "sequential()", "available", "cpu")
+    for expected in (*known, "pip install 'jax[cuda12]'"):
         assert expected in done.stdout
 
 
