@@ -132,12 +132,12 @@ IN_DTYPES += [(name, jnp.float32, 2e-4) for name in KINDS]
 
 @pytest.mark.parametrize(("name", "dtype", "tolerance"), IN_DTYPES)
 def test_dtype_of_params_rules(name, dtype, tolerance):
-    _, params, xs, carry, _ = problem(name)
+    cell, params, xs, carry, _ = problem(name)
     # The same rounded numbers in float64, so that only the arithmetic differs.
     low = cast(Point(params, xs, carry), dtype)
     wide = cast(low, jnp.float64)
-    run = program(name)
-    got, want = run(low._replace(xs=wide.xs)), run(wide)  # xs is cast to the params' dtype
+    got = program(name)(low._replace(xs=wide.xs))  # xs is cast to the params' dtype
+    want = eagerly(gradient_of(cell))(wide)
     same = cast((got.carry, got.ys, got.gradients.params, got.gradients.carry), dtype)
     for (path, leaf), (_, expected) in zip(
         inexact_leaves((got.carry, got.ys, got.gradients.params, got.gradients.carry)),

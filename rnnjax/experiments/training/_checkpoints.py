@@ -1,7 +1,10 @@
 """Checkpoints by orbax: written atomically; the last two and the best are kept."""
 
+import gc
 import sys
-from contextlib import closing
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,15 +99,34 @@ class Checkpoints:
 
         Raises:
           ValueError: an item was saved with other leaves or shapes.
+          OSError: the checkpoint is damaged.
         """
         restore = self._ocp.args.StandardRestore
         abstract = {name: jax.tree.map(_abstract, _raw(item)) for name, item in items.items()}
         # Compared here: orbax gives up halfway, with warnings about what it had begun to read.
         for name, item in abstract.items():
-            _check_shapes(self._saved(step, name), _shapes(item))
+            with self._reading(step):
+                saved = self._saved(step, name)
+            _check_shapes(saved, _shapes(item))
         arguments = self._ocp.args.Composite(**{name: restore(it) for name, it in abstract.items()})
-        found = self._manager.restore(step, args=arguments)
+        with self._reading(step):
+            found = self._manager.restore(step, args=arguments)
         return {name: _wrapped(found[name], item) for name, item in items.items()}
+
+    @contextmanager
+    def _reading(self, step: int) -> Iterator[None]:
+        """Say of whatever orbax raises that the checkpoint is damaged, and what to do."""
+        try:
+            yield
+            return
+        except Exception as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            gc.collect()  # coroutines that orbax began and did not await
+        raise OSError(
+            f"the checkpoint {self.folder / str(step)} is damaged: delete it to go on from the one "
+            f"before, or from the beginning if there is none ({why})"
+        )
 
     def _saved(self, step: int, name: str) -> dict[str, tuple[int, ...]]:
         handler = self._ocp.StandardCheckpointHandler()
@@ -185,6 +207,7 @@ def load(
 
     Raises:
       FileNotFoundError: no run in the folder, or no checkpoint yet.
+      OSError: the checkpoint is damaged.
       ValueError: an unknown `which`; a member out of range; params of another shape than the
         task's; data with other words or classes than those of the run.
       ImportError: a package of `rnnjax[training]` is missing.

@@ -69,7 +69,8 @@ def fit(
       callbacks: called during training, each at its own interval.
       resume: continue the run in the folder from its last checkpoint. A folder without a
         checkpoint starts from step 0, with other settings too, so that one command serves for
-        both.
+        both. A finished run goes on if it is given more steps, from then on with the learning rate
+        of a run of the new length: under the cosine schedule higher than where it ended.
       config: what else is needed to repeat the run, such as the task's options: written to
         `config.toml` beside the settings and package versions, and compared, as the settings are,
         when the run is resumed. Only `skip_nonfinite`, `log_every`, `checkpoint_every` and a table
@@ -86,6 +87,7 @@ def fit(
         other words or classes.
       FloatingPointError: NaN or Inf in the cost or its gradient; the message names the step, the
         first such leaf, and the last checkpoint.
+      OSError: the last checkpoint is damaged; the message says what to delete.
       Interrupted: Ctrl-C, after a checkpoint was written; a KeyboardInterrupt whose `result` is
         that of the steps taken.
       ImportError: a folder is given and a package of `rnnjax[training]` is missing.

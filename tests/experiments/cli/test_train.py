@@ -84,7 +84,7 @@ def test_resuming_a_finished_run_prints_its_result_again(trained):
     ("arguments", "message"),
     [
         ((), "holds a run already: continue it with --resume"),
-        (("--resume", "--steps", 30), "settings.steps was 20, is 30"),
+        (("--resume", "--steps", 10), "settings.steps was 20, is 10"),
         (("--resume", "--hidden", 5), "options.hidden was 4, is 5"),
     ],
 )

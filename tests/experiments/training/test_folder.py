@@ -1,6 +1,7 @@
 """The folder of a run: its files, and when it can be resumed."""
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -152,6 +153,21 @@ def test_another_config_is_refused_and_the_difference_named(tmp_path):
         )
 
 
+def test_a_finished_run_goes_on_with_more_steps(tmp_path):
+    constant = SHORT._replace(schedule="constant", warmup=0.0)
+    run(tmp_path / "two", constant)
+    longer = constant._replace(steps=10)
+    rest = run(tmp_path / "two", longer, resume=True)
+    whole = run(tmp_path / "one", longer)
+    jax.tree.map(np.testing.assert_array_equal, rest.params, whole.params)
+    assert [line["step"] for line in rest.history] == list(range(1, 11))
+    assert read_config(tmp_path / "two")["settings"]["steps"] == 10
+    results = json.loads((tmp_path / "two" / "results.json").read_text("utf-8"))
+    assert results["steps"] == 10
+    with pytest.raises(ValueError, match=r"settings\.steps was 10, is 8"):
+        run(tmp_path / "two", constant._replace(steps=8), resume=True)
+
+
 def test_another_version_of_a_package_may_resume(tmp_path):
     run(tmp_path)
     path = tmp_path / "config.toml"
@@ -247,6 +263,25 @@ def test_checkpoints_without_a_config_are_refused(tmp_path):
             run(tmp_path, resume=resume)
     assert steps_saved(tmp_path)[-1] == 6
     assert not (tmp_path / "config.toml").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "overwritten", "metadata lost"])
+def test_a_damaged_checkpoint_is_named_and_may_be_deleted(damage, tmp_path):
+    whole = run(tmp_path)
+    last = tmp_path / "checkpoints" / "6"
+    if damage == "metadata lost":
+        (last / "params" / "_METADATA").unlink()
+    for path in (last / "params").rglob("*"):
+        if path.is_file() and damage != "metadata lost":
+            path.write_bytes(path.read_bytes()[:7] if damage == "truncated" else b"\x00" * 90)
+    message = r"checkpoints/6 is damaged: delete it to go on from the one before"
+    with pytest.raises(OSError, match=message) as info:
+        run(tmp_path, resume=True)
+    assert len(str(info.value)) < 500
+    with pytest.raises(OSError, match=message):
+        load(tmp_path, tiny_task())
+    shutil.rmtree(last)
+    jax.tree.map(np.testing.assert_array_equal, run(tmp_path, resume=True).params, whole.params)
 
 
 def scripted(values):

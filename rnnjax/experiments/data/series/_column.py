@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import re
 from array import array
 from collections.abc import Iterator
 from itertools import islice
@@ -16,6 +17,8 @@ from rnnjax.experiments.data._tables import read_rows
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
 LARGE = 64 << 20  # bytes of a file from which on its column is cached on disk
+# A number written another way: decimal comma, thousands, percent, currency.
+_NEARLY = re.compile(r"[\s+\-$€£]*\d[\d.,'\s]*[\s%$€£]*")
 _CHUNK = 1 << 20  # values in memory at once
 
 
@@ -39,7 +42,8 @@ def read_column(
 
     Args:
       path: the table.
-      column: its name; None takes the last one with a number in the first row.
+      column: its name; None takes the last one with a number in the first row, unless a later
+        one might be meant, whose number is missing there or written another way, such as 2,5.
       missing: how to handle a missing value: an empty cell, NA, NaN or null. "error" raises;
         "previous" repeats the value before (forward fill), so nothing leaks from the future.
       encoding: of the file.
@@ -69,13 +73,25 @@ def _numeric_column(path: Path, encoding: str) -> str:
     line, row = next(read_rows(path, encoding=encoding), (1, {}))
     if not row:
         raise ValueError(f"{path} has no rows after its header")
-    for name, cell in reversed(row.items()):
-        try:
-            if _number(cell) is not None:
-                return name
-        except ValueError:
-            continue
-    raise ValueError(f"{path}, line {line}: expected a number in one of the columns, got {row}")
+    cells = list(reversed(row.items()))
+    chosen = next((place for place, (_, cell) in enumerate(cells) if _is_number(cell)), None)
+    if chosen is None:
+        raise ValueError(f"{path}, line {line}: expected a number in one of the columns, got {row}")
+    name = cells[chosen][0]
+    for other, cell in cells[:chosen]:  # passed over
+        if _is_missing(cell) or _NEARLY.fullmatch(str(cell)):
+            raise ValueError(
+                f"{path}, line {line}: column {other!r} holds {cell!r}, which is not a number such "
+                f"as 1234.5, so the column would be {name!r}: if that is meant, say column={name!r}"
+            )
+    return name
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        return _number(cell) is not None
+    except ValueError:
+        return False
 
 
 def _numbers(path: Path, name: str, missing: str, encoding: str) -> Iterator[float]:
@@ -99,9 +115,13 @@ def _numbers(path: Path, name: str, missing: str, encoding: str) -> Iterator[flo
         raise ValueError(f"{path} has no rows after its header")
 
 
+def _is_missing(cell: Any) -> bool:
+    return cell is None or str(cell).strip().lower() in MISSING
+
+
 def _number(cell: Any) -> float | None:
     """The number in a cell; None if missing."""
-    if cell is None or str(cell).strip().lower() in MISSING:
+    if _is_missing(cell):
         return None
     try:
         if isinstance(cell, bool):
