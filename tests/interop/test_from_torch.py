@@ -221,6 +221,7 @@ def test_a_weight_that_a_hook_computes_is_refused_by_name(name):
 
 def test_parametrized_weights_are_those_that_the_module_computes_with():
     torch = pytest.importorskip("torch")
+    prune = pytest.importorskip("torch.nn.utils.prune")
     module = torch.nn.LSTM(3, 4).double()
     torch.nn.utils.parametrizations.weight_norm(module, "weight_hh_l0")
     with torch.no_grad():
@@ -230,8 +231,8 @@ def test_parametrized_weights_are_those_that_the_module_computes_with():
     want = module(torch.asarray(xs))[0].detach().numpy()
     np.testing.assert_allclose(rnnjax.unroll(cell, params, xs)[1], want, rtol=1e-10)
     pruned = torch.nn.LSTM(3, 4)
-    torch.nn.utils.prune.l1_unstructured(pruned, "bias_ih_l0", amount=0.5)
+    prune.l1_unstructured(pruned, "bias_ih_l0", amount=0.5)
     with pytest.raises(ValueError, match=r"bias_ih_l0 .* computed from bias_ih_l0_orig by a hook"):
         from_torch(pruned)
-    torch.nn.utils.prune.remove(pruned, "bias_ih_l0")
+    prune.remove(pruned, "bias_ih_l0")
     from_torch(pruned)
