@@ -125,7 +125,7 @@ def test_flags_override_the_file(tmp_path):
 
 
 def test_a_run_resumes_after_ctrl_c(tmp_path):
-    out, steps = tmp_path / "run", 2000
+    out, steps = tmp_path / "run", 4000
     arguments = ("train", "parity", *TINY, "--steps", steps, "--out", out)
     process = subprocess.Popen(
         command(*arguments),
