@@ -26,15 +26,6 @@ def array_of(x: Any) -> Any:
     return np.asarray(x) if isinstance(x, list | tuple) else x
 
 
-def check_key(key: Any) -> Array:
-    """`key`, if it is a PRNG key, typed or raw."""
-    dtype = getattr(key, "dtype", None)
-    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not typed and (dtype != jnp.uint32 or jnp.shape(key)[-1:] not in ((2,), (4,))):
-        raise TypeError(f"key must be a PRNG key such as jax.random.key(0), got {key!r}")
-    return key
-
-
 def is_feature_shape(node: Any) -> bool:
     """Whether a node of `Inputs` says the features of one array: D, or a tuple of sizes."""
     sizes = node if isinstance(node, tuple) else (node,)

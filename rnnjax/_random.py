@@ -1,14 +1,31 @@
 """PRNG keys in a carry, one for each example, and what is drawn from them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array
 
 
+def is_key(x: Any) -> bool:
+    """Whether an array, or anything with a dtype, holds typed PRNG keys."""
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def check_key(key: Any) -> Array:
+    """`key`, if it is a PRNG key, typed or raw."""
+    known = hasattr(key, "dtype") and (
+        is_key(key) or (key.dtype == jnp.uint32 and jnp.shape(key)[-1:] in ((2,), (4,)))
+    )
+    if not known:
+        raise TypeError(f"key must be a PRNG key such as jax.random.key(0), got {key!r}")
+    return key
+
+
 def typed_key(key: Array) -> Array:
     """A typed PRNG key from either kind of key."""
-    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    return key if is_key(key) else jax.random.wrap_key_data(key)
 
 
 def example_keys(key: Array | None, batch_shape: tuple[int, ...]) -> Array | None:

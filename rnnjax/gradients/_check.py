@@ -11,6 +11,7 @@ import numpy as np
 
 from rnnjax._checks import is_feature_shape, is_inexact
 from rnnjax._execution import BaseGradient, Sequence
+from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.gradients._autodiff import autodiff
 from rnnjax.gradients._bptt import bptt
@@ -124,7 +125,7 @@ def check(
     """
     with jax.enable_x64(True):
         key = jax.random.key(0) if key is None else key
-        rng = _generator(key)
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(check_key(key))))
         if params is None:
             params = _perturb(rng, cell.init(key, inputs))
         if xs is None:
@@ -250,11 +251,6 @@ def _relative(a: Any, b: Any, scale: Any = None) -> float:
 
 
 # Random numbers are NumPy's: JAX would compile a program for every shape.
-
-
-def _generator(key: Array) -> np.random.Generator:
-    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return np.random.default_rng(np.asarray(jax.random.key_data(key) if typed else key).ravel())
 
 
 def _normal(rng: np.random.Generator, leaf: Any) -> np.ndarray:

@@ -33,12 +33,12 @@ def in_pieces(
             return run(params, sequence)
         first = rest if reverse else 0  # backwards, the shorter piece is at the beginning in time
         piece = partial(_piece, sequence, reverse)
+        wide, narrow = in_float32(params)  # in which the pieces' gradients are summed
 
         def body(carry: Carry, index: Array) -> tuple[Carry, tuple[Carry, PyTree]]:
             last, ys = (in_loop or run)(narrow(wide), piece(carry, first + index * each, each))
             return pass_on(last), (last, ys)
 
-        wide, narrow = in_float32(params)  # in which the pieces' gradients are summed
         order = jnp.arange(whole)
         carry, (lasts, ys) = jax.lax.scan(body, sequence.carry, order, reverse=reverse)
         ys = jax.tree.map(lambda y: y.reshape(whole * each, *y.shape[2:]), ys)

@@ -19,7 +19,7 @@ from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.cells.linear_algebra import check_features
 from rnnjax.gradients import bptt
 from rnnjax.methods._batching import merge, split
-from rnnjax.running import final_carry, mask, prepare
+from rnnjax.running import blank, final_carry, mask, prepare
 
 Tape = Any  # a pytree of arrays: what the forward call saves for the backward call
 
@@ -180,5 +180,5 @@ def _flat(net: _Net, params: Params, data: Any, flags: Any) -> Inputs:
     _, carry, fresh = data
     masked = mask(params, Sequence(*data, *flags), net.reverse)
     restart = None if masked.begins is None else fresh
-    inputs = Inputs(masked.xs, carry, restart, flags[0], masked.begins)
+    inputs = Inputs(blank(masked.valid, masked.xs), carry, restart, flags[0], masked.begins)
     return merge(INPUT_AXES, inputs, len(_batch_shape(data)))

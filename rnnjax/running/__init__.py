@@ -4,6 +4,7 @@ from rnnjax.running._flagged import Flagged, RestartCarry, freezing, restarting,
 from rnnjax.running._scan import Scan
 from rnnjax.running._sequence import (
     Masked,
+    blank,
     fill_padding,
     final_carry,
     mask,
@@ -11,11 +12,10 @@ from rnnjax.running._sequence import (
     prepare,
     validate,
 )
-from rnnjax.running._shapes import input_dtypes, leading_shape
+from rnnjax.running._shapes import in_float32, input_dtypes, leading_shape
 from rnnjax.running._state import (
     accumulation_dtype,
     chosen_leaves,
-    in_float32,
     leaf_indices,
     pack,
     push,
@@ -28,6 +28,7 @@ __all__ = [
     "RestartCarry",
     "Scan",
     "accumulation_dtype",
+    "blank",
     "chosen_leaves",
     "fill_padding",
     "final_carry",

@@ -13,13 +13,20 @@ from rnnjax._checks import (
     array_of,
     check_carry,
     check_cell,
-    check_key,
     check_lengths,
     check_resets,
 )
 from rnnjax._execution import Run, Sequence
+from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
-from rnnjax.running._flagged import Flagged, RestartCarry, freezing, restarting, select
+from rnnjax.running._flagged import (
+    Flagged,
+    RestartCarry,
+    freezing,
+    restarting,
+    select,
+    zeros_like,
+)
 from rnnjax.running._shapes import input_dtypes, leading_shape
 
 
@@ -105,7 +112,7 @@ def _expected_carry(
 class Masked(NamedTuple):
     """The inputs of a sequence as a loop reads them."""
 
-    xs: PyTree  # [T, ..., *features] in the params' precision, zero in the padding
+    xs: PyTree  # [T, ..., *features] in the params' precision, as they are in the padding
     valid: Array | None  # [T, ...] bool: False in the padding
     begins: Array | None  # [T, ...] bool: the carry restarts before this step of the loop
 
@@ -118,13 +125,17 @@ def mask(params: Params, sequence: Sequence, reverse: bool) -> Masked:
     valid = None
     if lengths is not None:
         valid = jnp.arange(steps).reshape((steps,) + (1,) * lengths.ndim) < lengths[None]
-        xs = select(valid, xs, jax.tree.map(jnp.zeros_like, xs))
     if resets is not None:
         if valid is not None:
             resets = resets & valid  # backwards, one in the padding would reach the last valid step
         if reverse:  # the carry restarts after an episode's first step, not before it
             resets = jnp.roll(resets, -1, axis=0).at[-1:].set(False)
     return Masked(xs, valid, resets)
+
+
+def blank(valid: Array | None, tree: PyTree) -> PyTree:
+    """Zeros in the padding, which is where valid `[T, ...]` is False; None: there is none."""
+    return tree if valid is None else select(valid, tree, zeros_like(tree))
 
 
 def fill_padding(xs: PyTree, lengths: Array | None, valid: Array | None) -> PyTree:

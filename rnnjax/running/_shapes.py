@@ -1,5 +1,6 @@
 """Time, batch and feature axes of inputs, and the dtype in which a cell reads them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -132,3 +133,22 @@ def input_dtypes(params: Params, xs: PyTree) -> PyTree:
         return own
 
     return jax.tree.map(dtype, xs)
+
+
+def in_float32(params: Params) -> tuple[Params, Callable[[Params], Params]]:
+    """Params in float32 at least, and the function that takes them back to their own dtypes.
+
+    A loop over steps that reads the first by the second sums its gradient in float32: in bfloat16,
+    a sum stops growing at 256 times its terms.
+    """
+
+    def is_low(x: Any) -> bool:
+        return is_inexact(x) and jnp.finfo(jnp.result_type(x)).bits < 32
+
+    if not any(map(is_low, jax.tree.leaves(params))):
+        return params, lambda same: same
+
+    def narrow(wide: Params) -> Params:
+        return jax.tree.map(lambda w, p: w.astype(p.dtype) if is_low(p) else w, wide, params)
+
+    return jax.tree.map(lambda p: p.astype(jnp.float32) if is_low(p) else p, params), narrow

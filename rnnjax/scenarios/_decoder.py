@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.running import fill_padding, in_float32
+from rnnjax.running import blank, fill_padding, in_float32
 from rnnjax.scenarios._attention import (
     AttentionParams,
     AttentiveCarry,
@@ -20,7 +20,7 @@ from rnnjax.scenarios._attention import (
 )
 from rnnjax.scenarios._carries import bridge, init_bridge
 from rnnjax.scenarios._modules import Module, apply_module, check_tokens, drop, split_key
-from rnnjax.scenarios._reading import blank, in_dtype_of, one_step, read, without_padding
+from rnnjax.scenarios._reading import in_dtype_of, one_step, read, without_padding
 from rnnjax.unrolling import recurrent, unroll
 
 

@@ -7,19 +7,12 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_rate
 from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.running import pack
+from rnnjax.running import blank, pack
 from rnnjax.scenarios._attention import KINDS
 from rnnjax.scenarios._carries import differentiable_leaves, leaves_by_path
 from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
 from rnnjax.scenarios._modules import Module, apply_module, check_module, split_key
-from rnnjax.scenarios._reading import (
-    as_layer,
-    blank,
-    check_cell,
-    init_reading,
-    read,
-    without_padding,
-)
+from rnnjax.scenarios._reading import as_layer, check_cell, init_reading, read, without_padding
 from rnnjax.unrolling import Layer
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Carry, Cell, Params, initial_carry
-from rnnjax.running import fill_padding
+from rnnjax.running import blank, fill_padding
 from rnnjax.scenarios._modules import (
     Module,
     apply_module,
@@ -16,7 +16,7 @@ from rnnjax.scenarios._modules import (
     check_readable,
     split_key,
 )
-from rnnjax.scenarios._reading import as_layer, blank, in_dtype_of, init_reading, read, run_cell
+from rnnjax.scenarios._reading import as_layer, in_dtype_of, init_reading, read, run_cell
 from rnnjax.unrolling import Layer
 
 

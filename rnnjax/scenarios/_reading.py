@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_lengths
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import fill_padding, input_dtypes, select, zeros_like
+from rnnjax.running import fill_padding, input_dtypes
 from rnnjax.scenarios._carries import drawn, state_of
 from rnnjax.scenarios._losses import valid_steps
 from rnnjax.scenarios._modules import Module, apply_module, check_readable
@@ -115,8 +115,3 @@ def run_cell(
 def in_dtype_of(params: Params, x: Array) -> Array:
     """`x` in the precision of the params; unchanged where there are none."""
     return jnp.asarray(x, input_dtypes(params, x))
-
-
-def blank(valid: Array | None, outputs: Array) -> Array:
-    """Outputs with zeros in the padding."""
-    return outputs if valid is None else select(valid, outputs, zeros_like(outputs))

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice
 from rnnjax._extras import optional
+from rnnjax._random import is_key
 from rnnjax._types import Params, PyTree
 from rnnjax.experiments.tasks import Task
 from rnnjax.experiments.training._config import (
@@ -162,13 +163,9 @@ def _score(metrics: dict[str, float]) -> float:
     return metrics["score"]
 
 
-def _is_key(x: Any) -> bool:
-    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
 def _raw(tree: PyTree) -> PyTree:
     """Convert PRNG keys in the tree to their integer data."""
-    return jax.tree.map(lambda x: _key_data(x) if _is_key(x) else x, tree)
+    return jax.tree.map(lambda x: _key_data(x) if is_key(x) else x, tree)
 
 
 def _key_data(key: Any) -> Any:
@@ -179,7 +176,7 @@ def _key_data(key: Any) -> Any:
 
 def _wrapped(tree: PyTree, like: PyTree) -> PyTree:
     def wrap(x: Any, old: Any) -> Any:
-        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(old)) if _is_key(old) else x
+        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(old)) if is_key(old) else x
 
     return jax.tree.map(wrap, tree, like)
 

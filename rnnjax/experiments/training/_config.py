@@ -21,6 +21,7 @@ NAMES = "names"  # a hash of the task's names (words or classes), if it has any
 VERSIONS, RUN = "versions", "run"
 _NOT_COMPARED = (VERSIONS, RUN)
 _FREE = tuple(f"settings.{name}" for name in ("skip_nonfinite", "log_every", "checkpoint_every"))
+_STEPS = "settings.steps"  # a finished run may be given more
 
 OTHER_NAMES = (
     "was trained on data with other words or classes than the present data: use the same data, or "
@@ -56,9 +57,6 @@ def names_of(task: Task) -> dict[str, str]:
         return {}
     text = json.dumps(list(task.names))
     return {NAMES: hashlib.sha256(text.encode()).hexdigest()[:16]}
-
-
-_STEPS = "settings.steps"
 
 
 def open_run(folder: Path, config: Mapping[str, Any], resume: bool) -> None:

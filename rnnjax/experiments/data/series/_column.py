@@ -42,8 +42,7 @@ def read_column(
 
     Args:
       path: the table.
-      column: its name; None takes the last one with a number in the first row, unless a later
-        one might be meant, whose number is missing there or written another way, such as 2,5.
+      column: its name; None takes the last one with a number in the first row.
       missing: how to handle a missing value: an empty cell, NA, NaN or null. "error" raises;
         "previous" repeats the value before (forward fill), so nothing leaks from the future.
       encoding: of the file.
@@ -54,8 +53,9 @@ def read_column(
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: no such column (the nearest is suggested), or a cell that is not a finite
-        number, with its line.
+      ValueError: no such column (the nearest is suggested); a cell that is not a finite number,
+        with its line; or no column is named and a later one than would be taken might be meant,
+        whose first number is missing or written another way, such as 2,5.
     """
     check_choice("missing", missing, ("error", "previous"))
     path = Path(path)
