@@ -27,7 +27,7 @@ from rnnjax.methods import AVAILABILITY, explain
 
 FLAGS = {"lengths": RAGGED, "resets": RESETS}
 CELLS = ("lstm", "stack_of_two", "users_own")
-# A base gradient alone is compared backwards in time, for every cell, in test_unroll_is_the_loop.
+# A base gradient alone is compared backwards in time in test_unroll_is_the_loop.
 BOTH_WAYS = [
     (gradient, reverse)
     for gradient, row in GRADIENTS.items()
