@@ -117,10 +117,13 @@ def test_without_an_end_it_writes_all_steps_and_goes_on_from_its_state():
     assert whole.lengths.tolist() == [STEPS] * B
 
 
+@pytest.mark.parametrize("logits", [[-5.0, 3.0, 2.999], [-5.0, -2.999, -3.0]])
 @pytest.mark.parametrize("temperature", [1e-38, 1e-300, 0.0])
-def test_at_no_temperature_sampling_is_greedy(temperature):
+def test_at_no_temperature_sampling_is_greedy(temperature, logits):
+    logits = jnp.array(logits, jnp.float32)  # in which they overflow when they are divided
+
     def step(state, token):
-        return state, jnp.broadcast_to(jnp.array([-5.0, 3.0, 2.999]), (*token.shape, 3))
+        return state, jnp.broadcast_to(logits, (*token.shape, 3))
 
     @jax.jit
     def draw(temperature):
