@@ -43,8 +43,13 @@ def scale(x: Array, exponent: Array) -> Array:
 
 def multiply(r: Array, m: Graded) -> Graded:
     """R M for any matrix R [..., S, S]."""
-    weights = _times_powers(r, jnp.where(jnp.all(m.rows == 0, -1), _NOTHING, m.exponents))
-    return normalised(weights.exponents, weights.rows @ m.rows)
+    scaled = _times_powers(r, weights(m))
+    return normalised(scaled.exponents, scaled.rows @ m.rows)
+
+
+def weights(m: Graded) -> Array:
+    """The exponents of the rows, far below all others for a zero row."""
+    return jnp.where(jnp.all(m.rows == 0, axis=-1), _NOTHING, m.exponents)
 
 
 def _times_powers(r: Array, exponents: Array) -> Graded:
@@ -76,6 +81,60 @@ def qr(a: Array) -> tuple[Array, Array]:
     q, r = jnp.linalg.qr(a)
     norms = jnp.sqrt(jnp.sum(a * a, axis=-2, keepdims=True))
     return q, jnp.where(jnp.abs(r) <= resolution(a) * norms, 0.0, r)
+
+
+def pivoted(
+    images: Array, magnitudes: Array, exponents: Array
+) -> tuple[Array, Array]:
+    """Orthonormal rows V and coefficients R, in the order in which the weighted images dominate.
+
+        images_j = Σ_k R[k, j] V_k        row j has the weight 2^exponents[j]
+
+    Gram-Schmidt with pivoting, twice for each row: the next V is the direction of what is left of
+    the heaviest image. Directions that do not mix, because of zeros in the images, stay exactly
+    apart, in whatever order they come; reflections would mix them by rounding errors.
+
+    Args:
+      images: [..., S, S].
+      magnitudes: [..., S, S] an upper bound on the numbers that each image was summed from. What
+        is left of an entry and may be their rounding error alone is set to zero.
+      exponents: [..., S] int32, far below zero for a weight of zero.
+
+    Returns:
+      V and R, [..., S, S]; V_k is zero where nothing is left.
+    """
+    size = images.shape[-1]
+    tiny = resolution(images)
+
+    def body(k: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        left, bound, weights, v, r = state
+        peaks = jnp.max(jnp.abs(left), axis=-1)
+        order = jnp.where(peaks == 0, -jnp.inf, jnp.log2(peaks) + weights)
+        chosen = jnp.argmax(order, axis=-1)
+        vector = jnp.take_along_axis(left, chosen[..., None, None], axis=-2)[..., 0, :]
+        vector = _unit(vector)
+        again = jnp.einsum("...ij,...j->...i", v, vector)
+        vector = _unit(vector - jnp.einsum("...ij,...i->...j", v, again))
+        row = jnp.einsum("...ij,...j->...i", left, vector)
+        left = left - row[..., None] * vector[..., None, :]
+        bound = bound + jnp.abs(row[..., None] * vector[..., None, :])
+        used = jax.nn.one_hot(chosen, size, dtype=bool)[..., None]
+        done = used | (jnp.abs(left) <= tiny * bound)
+        left = jnp.where(done, 0.0, left)
+        return left, bound, weights, v.at[..., k, :].set(vector), r.at[..., k, :].set(row)
+
+    zeros = jnp.zeros_like(images)
+    start = jnp.where(jnp.abs(images) <= tiny * magnitudes, 0.0, images)
+    start = (start, magnitudes, exponents.astype(images.dtype), zeros, zeros)
+    return jax.lax.fori_loop(0, size, body, start)[3:]
+
+
+def _unit(vector: Array) -> Array:
+    """The vector over its norm, or zero."""
+    peak = jnp.max(jnp.abs(vector), axis=-1, keepdims=True)
+    vector = vector / jnp.where(peak == 0, 1.0, peak)
+    norm = jnp.sqrt(jnp.sum(vector * vector, axis=-1, keepdims=True))
+    return vector / jnp.where(norm == 0, 1.0, norm)
 
 
 def resolution(a: Array) -> float:

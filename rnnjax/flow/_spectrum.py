@@ -16,7 +16,8 @@ from rnnjax.flow._graded import (
     log_row_norms,
     multiply,
     orthogonalised,
-    qr,
+    pivoted,
+    weights,
     triangularised,
 )
 from rnnjax.running import accumulation_dtype
@@ -118,10 +119,7 @@ def _logs(jacobians: Array, lags: tuple[int, ...], sweeps: int) -> Array:
 def _products(jacobians: Array, lags: tuple[int, ...]) -> Graded:
     """R_{T-lag+1} … R_T for every lag, in one pass: exponents [L, ..., S], rows [L, ..., S, S]."""
     *batch_shape, size, _ = jacobians.shape[1:]
-    # Start from a random orthogonal matrix: with unit vectors, the directions of states that do not
-    # influence one another (the layers of a stack, from the top down) would keep the wrong order.
-    start = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, size), jacobians.dtype))[0]
-    start = jnp.broadcast_to(start, jacobians.shape[1:])
+    basis = jnp.broadcast_to(jnp.eye(size, dtype=jacobians.dtype), jacobians.shape[1:])
     product = identity(tuple(batch_shape), size, jacobians.dtype)
     saved = jax.tree.map(lambda x: jnp.zeros((len(lags), *x.shape), x.dtype), product)
     # Every step writes into the place of the next requested lag; the last to write remains.
@@ -130,12 +128,13 @@ def _products(jacobians: Array, lags: tuple[int, ...]) -> Graded:
     def body(
         state: tuple[Array, Graded, Graded], step: tuple[Array, Array]
     ) -> tuple[tuple[Array, Graded, Graded], None]:
-        q, product, saved = state
+        basis, product, saved = state
         jacobian, place = step
-        q, r = qr(jnp.swapaxes(jacobian, -1, -2) @ q)
+        images, magnitudes = basis @ jacobian, jnp.abs(basis) @ jnp.abs(jacobian)
+        basis, r = pivoted(images, magnitudes, weights(product))
         product = multiply(r, product)
         saved = jax.tree.map(lambda all_, one: all_.at[place].set(one), saved, product)
-        return (q, product, saved), None
+        return (basis, product, saved), None
 
     steps = (jacobians[::-1], places)
-    return jax.lax.scan(body, (start, product, saved), steps)[0][2]
+    return jax.lax.scan(body, (basis, product, saved), steps)[0][2]

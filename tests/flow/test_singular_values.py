@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from turning_products import turning
 
 from rnnjax.flow import log_singular_values
 
@@ -56,23 +57,56 @@ def test_directions_that_take_turns(of_pairs):
     np.testing.assert_allclose(found, [[6.0, -9.0], [3.0, -3.0]], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize(("steps", "scale"), [(1000, 0.2), (1000, 4.0)])
-def test_random_products_against_big_floats(steps, scale):
-    mpmath = pytest.importorskip("mpmath")
-    rng = np.random.default_rng(2)
-    J = scale * rng.standard_normal((steps, 3, 3))
-    lags = (1, 2, 7, 60, steps)
-    found = log_singular_values(jnp.asarray(J), lags).logs
-    with mpmath.workdps(2500):
-        product, want = mpmath.eye(3), {}
-        for lag, factor in enumerate(J[::-1], start=1):
-            product = product * mpmath.matrix(factor.tolist())
-            if lag in lags:
-                squares = mpmath.eigsy(product.T * product, eigvals_only=True)
-                want[lag] = sorted((float(mpmath.log(s) / 2) for s in squares), reverse=True)
-    for row, lag in zip(found, lags, strict=True):
-        np.testing.assert_allclose(row, want[lag], rtol=1e-13, atol=1e-13)
-    assert abs(want[steps][0]) > 1000
+# From products in arithmetic of 2500 digits. Factors 0.2 N(0, 1), and twenty times those.
+LAGS = (1, 2, 7, 60, 1000)
+RANDOM = np.array(
+    [
+        [-0.38254495758933347, -1.4700681917998679, -1.919628745696346],
+        [-1.2875922318696283, -2.3437487617593084, -4.1860334238574933],
+        [-7.2320162614028769, -12.571967723197884, -14.122736150815956],
+        [-73.951230545909736, -86.63912511158409, -116.50365692306757],
+        [-1237.6238132041897, -1520.6894124502808, -2261.4882074715287],
+    ]
+)
+
+
+def test_random_products_of_many_lags():
+    normal = np.random.default_rng(2).standard_normal((1000, 3, 3))
+    found = log_singular_values(jnp.asarray(np.stack([0.2 * normal, 4 * normal], 1)), LAGS).logs
+    np.testing.assert_allclose(found[:, 0], RANDOM, rtol=1e-13, atol=1e-13)
+    growth = np.log(20) * np.array(LAGS)[:, None]
+    np.testing.assert_allclose(found[:, 1], RANDOM + growth, rtol=2e-13, atol=1e-13)
+    assert found[-1, 1, 0] > 1000
+
+
+# From products in arithmetic of 400 digits, of the float64 factors; those of float32 are within
+# 3e-6 of them.
+TURNING = {
+    "diagonal": (-96.317824346074876, -96.317824346074876, -96.317824346074876),
+    "permuted": (-94.120599768738657, -96.317824346074876, -98.515048923411096),
+    "block diagonal": (-21.041032804195918, -96.317824346074876, -193.86046279071818),
+    "lower triangular": (-8.1575199557106211, -95.210228562312507, -185.5857245202015),
+    "upper triangular": (-94.65142029536576, -96.352787830540995, -97.949264912317874),
+    "lower, weak": (-31.952865320234947, -96.317824345896729, -160.68278337209295),
+    "weak": (-27.347695140285034, -96.317824157172762, -165.28795364915741),
+    "strong": (-9.4092398346522881, -33.178369457407106, -105.6418391855192),
+}
+
+
+@pytest.fixture(scope="module", params=["float64", "float32"])
+def of_turning(request):
+    """Singular values over all steps, by name, and what they may be off by."""
+    products = turning(request.param)
+    found = log_singular_values(jnp.asarray(np.stack([*products.values()], axis=1)), [80]).logs
+    assert found.dtype == request.param
+    return dict(zip(products, found[0], strict=True)), 100 * jnp.finfo(request.param).eps
+
+
+@pytest.mark.parametrize("name", TURNING)
+def test_the_dominant_direction_changes_midway(of_turning, name):
+    """Whether states mix, weakly or not at all, in one direction or both, in any order."""
+    found, tolerance = of_turning
+    np.testing.assert_allclose(found[name], TURNING[name], rtol=0, atol=tolerance * 10)
 
 
 def test_small_lags_are_the_svd_of_the_product_for_every_example():
