@@ -83,9 +83,7 @@ def qr(a: Array) -> tuple[Array, Array]:
     return q, jnp.where(jnp.abs(r) <= resolution(a) * norms, 0.0, r)
 
 
-def pivoted(
-    images: Array, magnitudes: Array, exponents: Array
-) -> tuple[Array, Array]:
+def pivoted(images: Array, magnitudes: Array, exponents: Array) -> tuple[Array, Array]:
     """Orthonormal rows V and coefficients R, in the order in which the weighted images dominate.
 
         images_j = Σ_k R[k, j] V_k        row j has the weight 2^exponents[j]

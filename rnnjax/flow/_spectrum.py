@@ -17,8 +17,8 @@ from rnnjax.flow._graded import (
     multiply,
     orthogonalised,
     pivoted,
-    weights,
     triangularised,
+    weights,
 )
 from rnnjax.running import accumulation_dtype
 
@@ -36,18 +36,25 @@ def log_singular_values(
     """The singular values of ∂s_T/∂s_{T-lag}, as natural logarithms, for several lags.
 
         ∂s_T/∂s_{T-lag} = J_T J_{T-1} … J_{T-lag+1}
-        A_t = J_tᵀ;   A_t Q_{t+1} = Q_t R_t;   (J_T … J_{T-lag+1})ᵀ Q_{T+1} = Q R_{T-lag+1} … R_T
+        J_tᵀ Q_{t+1} = Q_t R_t;   (J_T … J_{T-lag+1})ᵀ = Q_{T-lag+1} R_{T-lag+1} … R_T
 
     The product is never formed in plain floats. From the end backwards each factor is
-    re-orthogonalised (QR), and the triangular factors R are multiplied into a matrix whose rows
-    have integer exponents of their own; one pass serves all lags. Its rows are then made
-    orthogonal by one-sided Jacobi rotations, after which their norms are the singular values, the
-    smallest with as many digits as the largest, even where they range from e^{-2000} to e^{2000}.
+    orthogonalised, column by column in the order in which the directions dominate the product so
+    far, and the factors R are multiplied into a matrix whose rows have integer exponents of their
+    own; one pass serves all lags. Its rows are then made orthogonal by one-sided Jacobi rotations,
+    after which their norms are the singular values, the smallest with as many digits as the
+    largest, even where they range from e^{-2000} to e^{2000}. That holds whether states mix or not
+    at all (a diagonal or block diagonal Jacobian), and where other directions dominate later.
 
-    A direction that a Jacobian shrinks to rounding error, relative to the other directions in
-    that step (about 4ε√S), is counted as mapped to zero: its singular value is zero and its
-    logarithm -inf. In float32 that happens early; use float64 to resolve a Jacobian whose singular
-    values differ by a factor of more than 1e5.
+    What mixes in one direction only (block triangular Jacobians, such as those of a stack) is as
+    exact, except where a path from one block into another outgrows the products of both blocks: if
+    it does so by a factor g, the small singular values of these blocks are off by about ε g nats.
+    Use float64 for long products of a stack.
+
+    What a Jacobian cancels to rounding error (4ε√S of the summands) is counted as zero: a
+    direction of which nothing else remains has the singular value zero, and the logarithm -inf. In
+    float32 that happens early; use float64 to resolve a Jacobian that mixes its states and has
+    singular values that differ by a factor of more than 1e5.
 
     Args:
       jacobians: `[T, ..., S, S]`, as `rnnjax.flow.jacobians` returns them.
@@ -71,6 +78,10 @@ def log_singular_values(
       [[2000.0, -3000.0]]
 
     References:
+      Stewart (1997), On graded QR decompositions of products of matrices, Electronic Transactions
+      on Numerical Analysis 5.
+      Bai, Lee, Li & Xu (2011), Stable solutions of linear systems involving long chain of matrix
+      multiplications, Linear Algebra and its Applications 435.
       Geist, Parlitz & Lauterborn (1990), Comparison of different methods for computing
       Lyapunov exponents, Progress of Theoretical Physics 83.
       Demmel & Veselić (1992), Jacobi's method is more accurate than QR, SIAM Journal on Matrix
