@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import chosen_leaves, leading_shape, leaf_indices, pack, prepare, push, validate
+from rnnjax.flow._cell import validate_cell
+from rnnjax.running import chosen_leaves, leaf_indices, pack, prepare, push
 
 
 def jacobians(
@@ -55,9 +56,8 @@ def jacobians(
       Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural
       networks, ICML.
     """
-    sequence = validate(cell, params, xs, carry)
+    sequence, _, batch_shape = validate_cell(cell, params, xs, carry)
     indices = leaf_indices(sequence.carry, leaf)
-    batch_shape = leading_shape(cell, params, xs)[1]
     return _run(cell, indices, batch_shape, params, sequence)
 
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from rnnjax._checks import check_positive_int
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.flow._cell import validate_cell
 from rnnjax.flow._graded import qr
-from rnnjax.running import chosen_leaves, leading_shape, leaf_indices, pack, prepare, push, validate
+from rnnjax.running import chosen_leaves, leaf_indices, pack, prepare, push
 
 
 def lyapunov_spectrum(
@@ -61,7 +62,7 @@ def lyapunov_spectrum(
       Engelken, Wolf & Abbott (2023), Lyapunov spectra of chaotic recurrent neural networks,
       Physical Review Research 5.
     """
-    length, batch_shape = leading_shape(cell, params, xs)
+    sequence, length, batch_shape = validate_cell(cell, params, xs, carry)
     if burn_in != 0:
         check_positive_int("burn_in", burn_in)
     if length <= burn_in:
@@ -69,7 +70,6 @@ def lyapunov_spectrum(
             f"xs has T = {length} steps and burn_in = {burn_in}: no step is left to measure. Give "
             "a longer sequence or a smaller burn_in"
         )
-    sequence = validate(cell, params, xs, carry)
     indices = leaf_indices(sequence.carry, None)
     state = jax.eval_shape(
         lambda carry: pack(chosen_leaves(carry, indices), len(batch_shape)), sequence.carry

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from rnnjax._checks import is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.flow._cell import validate_cell
 from rnnjax.flow._norms import features_norm
-from rnnjax.running import accumulation_dtype, input_dtypes, leading_shape, prepare, validate
+from rnnjax.running import accumulation_dtype, input_dtypes, prepare
 
 
 def sensitivity(
@@ -64,8 +65,8 @@ def sensitivity(
             f"xs has dtype {xs.dtype}: outputs have derivatives with respect to floating-point "
             "features alone. For token ids, pass their embeddings"
         )
-    sequence = validate(cell, params, xs, carry, None, lengths)
-    return _run(cell, len(leading_shape(cell, params, xs, lengths)[1]), params, sequence)
+    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, None, lengths)
+    return _run(cell, len(batch_shape), params, sequence)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

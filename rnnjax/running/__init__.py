@@ -11,6 +11,7 @@ from rnnjax.running._sequence import (
     one_after_another,
     prepare,
     validate,
+    validate_shaped,
 )
 from rnnjax.running._shapes import in_float32, input_dtypes, leading_shape
 from rnnjax.running._state import (
@@ -46,5 +47,6 @@ __all__ = [
     "select",
     "unpack",
     "validate",
+    "validate_shaped",
     "zeros_like",
 ]

@@ -40,6 +40,19 @@ def validate(
     resets: Array | None = None,
 ) -> Sequence:
     """Validate a sequence and its options against the cell; see `unroll` for the errors."""
+    return validate_shaped(cell, params, xs, carry, key, lengths, resets)[0]
+
+
+def validate_shaped(
+    cell: Cell,
+    params: Params,
+    xs: PyTree,
+    carry: Carry | None = None,
+    key: Array | None = None,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+) -> tuple[Sequence, int, tuple[int, ...]]:
+    """`validate`, which also finds the length T and the batch shape."""
     check_cell(cell)
     lengths = array_of(lengths)
     if key is not None:
@@ -61,7 +74,7 @@ def validate(
         lengths = check_lengths(lengths, length, batch_shape)
     if resets is not None:
         resets = check_resets(resets, length, batch_shape)
-    return Sequence(xs, carry, fresh, lengths, resets)
+    return Sequence(xs, carry, fresh, lengths, resets), length, batch_shape
 
 
 def _check_batch(carry: Carry, batch_shape: tuple[int, ...]) -> None:
