@@ -1,26 +1,31 @@
-"""Summaries of a sequence of gradient norms: `half_life`, and `verdict` in words."""
+"""How fast one error shrinks or grows on its way back: `half_life`, and `verdict` in words."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from rnnjax._checks import is_inexact
 from rnnjax._types import Array
+from rnnjax.flow._norms import gradient_norms
+from rnnjax.flow._record import Recording
 from rnnjax.running import accumulation_dtype
+
+_MAJORITY = 0.75  # share of the examples that a label needs
 
 
 class Verdict(NamedTuple):
-    """Whether a gradient vanishes, explodes or stays constant, and how fast; made by `verdict`.
+    """Whether one error vanishes, explodes or stays constant, and how fast; made by `verdict`.
 
     `print` it for a sentence.
     """
 
-    label: str  # "vanishes", "constant" or "explodes"
+    label: str  # "vanishes", "constant", "explodes" or "mixed"
     half_life: float  # steps; negative: the doubling time; inf: constant
-    log10_ratio: float  # log10 of ‖∂C/∂h_1‖ / ‖∂C/∂h_T‖
-    rate: float  # nats lost for each step back in time; negative: gained
+    log10_ratio: float  # log10 of ‖∂C/∂h_1‖ / ‖∂C/∂h_T‖, median over examples
+    rate: float  # λ, nats lost for each step back in time, median; negative: gained
+    spread: float  # of the rates of the middle half of the examples, nats a step
 
     def __str__(self) -> str:
         span = f"‖∂C/∂h_1‖ is 10^{self.log10_ratio:.1f} times ‖∂C/∂h_T‖"
@@ -29,7 +34,10 @@ class Verdict(NamedTuple):
         if self.label == "constant" or not np.isfinite(self.rate):
             return f"{self.label}: {span}"
         verb = "halves" if self.rate > 0 else "doubles"
-        return f"{self.label}: {verb} every {abs(self.half_life):.3g} steps back in time; {span}"
+        rate = f"{verb} every {abs(self.half_life):.3g} steps back in time"
+        if self.label == "mixed":
+            rate = f"λ = {self.rate:.2g} nats a step, over examples spread by {self.spread:.2g}"
+        return f"{self.label}: {rate}; {span}"
 
 
 class _Line(NamedTuple):
@@ -40,8 +48,8 @@ class _Line(NamedTuple):
     rounding: Array  # [...] a |change| up to this is rounding error
 
 
-def half_life(norms: Array) -> Array:
-    """The number of steps back in time over which the error signal halves.
+def half_life(norms: Array | Recording, *, leaf: str | None = None) -> Array:
+    """The number of steps back in time over which one error halves.
 
         half-life = ln 2 / λ,    ln ‖∂C/∂h_t‖ ≈ a - λ (T - t)
 
@@ -49,16 +57,19 @@ def half_life(norms: Array) -> Array:
     gradient is zero, does not count.
 
     Args:
-      norms: ‖∂C/∂h_t‖ for t = 1 … T, `[T, ...]`, as from `gradient_norms`.
+      norms: a `record(..., last=True)`; or the norms ‖∂C/∂h_t‖ of one error for t = 1 … T,
+        `[T, ...]`, as from `gradient_norms`.
+      leaf: of a `Recording`, the field of the carry; None for all.
 
     Returns:
-      Half-lives `[...]` in steps. Negative where the signal grows on its way back: then it
+      Half-lives `[...]` in steps. Negative where the error grows on its way back: then it
       doubles in that many steps. +inf where it changes by no more than rounding over the
       sequence, NaN where fewer than two norms are positive and finite.
 
     Raises:
-      TypeError: norms that are not floating point.
-      ValueError: norms without a time axis.
+      TypeError: what are no real norms.
+      ValueError: norms without a time axis, negative numbers, or a `Recording` of a cost that
+        reads more than one step.
 
     Example:
       >>> import jax.numpy as jnp, rnnjax
@@ -66,7 +77,7 @@ def half_life(norms: Array) -> Array:
       >>> round(float(rnnjax.flow.half_life(norms)), 3)
       3.0
     """
-    return _half_life(_checked(norms, "half_life"))
+    return _half_life(_checked(norms, leaf, "half_life"))
 
 
 @jax.jit
@@ -76,30 +87,40 @@ def _half_life(norms: Array) -> Array:
     return jnp.where(jnp.abs(line.change) <= line.rounding, jnp.inf, jnp.log(2.0) / rate)
 
 
-def verdict(norms: Array) -> Verdict:
-    """Classify a sequence of gradient norms: vanishing, exploding or constant.
+def verdict(
+    norms: Array | Recording, *, leaf: str | None = None, tolerance: float = 0.01
+) -> Verdict:
+    """Classify how one error travels back in time: vanishing, exploding or constant.
 
-    The rate λ of `half_life` is averaged over examples, which averages the logarithms of norms.
-    The label depends on the total change of the fitted line over the sequence:
+    By the rate λ of `half_life`, in nats a step, so that it does not depend on the length of the
+    sequence. Each example has its own rate, and three quarters of the examples must agree:
 
-        "vanishes"   the norm shrinks by a factor of 2 or more on its way back
-        "explodes"   the norm grows by a factor of 2 or more on its way back
-        "constant"   neither
+        "vanishes"   λ > tolerance
+        "explodes"   λ < -tolerance
+        "constant"   |λ| ≤ tolerance
+        "mixed"      there is no such majority
 
-    A gradient that is exactly zero at t = 1 and not at the end has vanished; norms that are not
-    finite have exploded.
+    In an example whose norm is exactly zero at t = 1 and not at the end, and does not shrink in
+    between, the error was cut off: it vanishes, λ = ∞. With norms that are not finite it explodes,
+    λ = -∞.
 
     Args:
-      norms: ‖∂C/∂h_t‖ for t = 1 … T, `[T]` or `[T, ...]` with examples. Examples without any
-        gradient (of length 0) are left out. Concrete values: not for use inside `jit`.
+      norms: a `record(..., last=True)`; or the norms ‖∂C/∂h_t‖ of one error for t = 1 … T, `[T]`
+        or `[T, ...]` with examples. Examples with fewer than two steps, or without any gradient,
+        are left out. Concrete values: not for use inside `jit`.
+      leaf: of a `Recording`, the field of the carry; None for all.
+      tolerance: the largest rate that counts as constant. 0.01 is a half-life of 69 steps.
 
     Returns:
-      A `Verdict(label, half_life, log10_ratio, rate)`; half_life in steps, rate in nats a step.
-      With padding, T of the ratio is each example's own last step. `str` of it is a sentence.
+      A `Verdict(label, half_life, log10_ratio, rate, spread)`: rate and log10_ratio are medians
+      over examples, the half-life is ln 2 / rate, the spread is the interquartile range of the
+      rates. With padding, T of the ratio is each example's own last step. `str` of it is a
+      sentence.
 
     Raises:
-      TypeError: norms that are not floating point.
-      ValueError: norms without a time axis, or zero everywhere.
+      TypeError: what are no real norms.
+      ValueError: norms without a time axis, negative numbers, no example with a gradient over two
+        steps or more, or a `Recording` of a cost that reads more than one step.
 
     Example:
       >>> import jax.numpy as jnp, rnnjax
@@ -111,50 +132,90 @@ def verdict(norms: Array) -> Verdict:
       Bengio, Simard & Frasconi (1994), Learning long-term dependencies with gradient descent
       is difficult, IEEE Transactions on Neural Networks 5.
     """
-    norms = _checked(norms, "verdict")
-    table = np.asarray(norms).reshape(norms.shape[0], -1)
-    table = table[:, np.any(table != 0, axis=0)]
+    checked = _checked(norms, leaf, "verdict")
+    table = np.asarray(checked).reshape(checked.shape[0], -1)
+    last = table.shape[0] - 1 - np.argmax(table[::-1] != 0, axis=0)
+    table, last = table[:, table.any(axis=0) & (last > 0)], last[table.any(axis=0) & (last > 0)]
     if table.size == 0:
         raise ValueError(
-            "all norms are zero: the cost does not depend on the state, so there is no gradient "
-            "to classify. Pass norms of ∂C/∂h_t for a cost of the last state or of the outputs"
+            f"no example of the norms {checked.shape} has a gradient over two steps or more: the "
+            "cost does not depend on the state, or T = 1. Pass norms of ∂C/∂h_t for a cost of the "
+            "last state or of the last output"
         )
-    if not np.all(np.isfinite(table)):
-        return Verdict("explodes", 0.0, np.inf, -np.inf)
-    last = table.shape[0] - 1 - np.argmax(table[::-1] > 0, axis=0)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.log10(table[0]) - np.log10(table[last, np.arange(table.shape[1])])
-    ratio = float(np.mean(ratios))
-    rates, changes, rounding = (np.asarray(x) for x in _fit(jnp.asarray(table)))
-    fitted = ~np.isnan(rates)
-    if not fitted.any():
-        gone = ratio == -np.inf
-        return Verdict(
-            *(("vanishes", 0.0, ratio, np.inf) if gone else ("constant", np.inf, 0.0, 0.0))
-        )
-    rate, change = float(rates[fitted].mean()), float(changes[fitted].mean())
-    life = np.inf if abs(change) <= rounding[fitted].max() else float(np.log(2)) / rate
-    return Verdict(_label(change, ratio), life, ratio, rate)
+    ratios = np.where(np.isfinite(table).all(axis=0), ratios, np.inf)
+    rates = _rates(table, tolerance)
+    rate, ratio = _middle(rates), _middle(ratios)
+    low, high = (float(np.quantile(rates, q, method="nearest")) for q in (0.25, 0.75))
+    return Verdict(
+        _label(rates, tolerance),
+        float(np.log(2)) / rate if rate else np.inf,
+        ratio,
+        rate,
+        0.0 if low == high else high - low,
+    )
 
 
-def _label(change: float, log10_ratio: float) -> str:
-    if log10_ratio == -np.inf or change >= np.log(2):
-        return "vanishes"
-    return "explodes" if change <= -np.log(2) else "constant"
+def _rates(table: np.ndarray, tolerance: float) -> np.ndarray:
+    """The rate of each example in nats a step, ±inf where the error is cut off or overflows."""
+    rates, changes, rounding = (np.array(x, np.float64) for x in _fit(jnp.asarray(table)))
+    rates[np.abs(changes) <= rounding] = 0.0
+    cut = (table[0] == 0) & ~(rates > tolerance)
+    return np.where(np.isfinite(table).all(axis=0), np.where(cut, np.inf, rates), -np.inf)
 
 
-def _checked(norms: Array, caller: str) -> Array:
-    norms = jnp.asarray(norms)
-    if not is_inexact(norms):
+def _middle(values: np.ndarray) -> float:
+    """The median, also of infinities."""
+    low, high = (float(np.quantile(values, 0.5, method=m)) for m in ("lower", "higher"))
+    return low if low == high or np.isinf(low) else high if np.isinf(high) else (low + high) / 2
+
+
+def _label(rates: np.ndarray, tolerance: float) -> str:
+    shares = {
+        "vanishes": np.mean(rates > tolerance),
+        "explodes": np.mean(rates < -tolerance),
+        "constant": np.mean(np.abs(rates) <= tolerance),
+    }
+    label = max(shares, key=lambda name: shares[name])
+    return label if shares[label] >= _MAJORITY else "mixed"
+
+
+def _checked(norms: Any, leaf: str | None, caller: str) -> Array:
+    if isinstance(norms, Recording):
+        _check_one_error(norms, caller)
+        norms = gradient_norms(norms, leaf)
+    elif leaf is not None:
+        raise TypeError(f"leaf={leaf!r} chooses a field of a Recording, and {caller} got norms")
+    if not hasattr(norms, "dtype") or not jnp.issubdtype(norms.dtype, jnp.floating):
+        got = f"dtype {norms.dtype}" if hasattr(norms, "dtype") else type(norms).__name__
         raise TypeError(
-            f"{caller} expects floating-point norms [T, ...], got dtype {norms.dtype}: pass "
-            "gradient_norms(record(...))"
+            f"{caller} expects real norms [T, ...], or a record(..., last=True), got {got}: of "
+            "gradients take gradient_norms(...)"
         )
     if norms.ndim < 1 or norms.shape[0] < 1:
         raise ValueError(
             f"{caller} expects norms [T, ...] with T at least 1, got shape {norms.shape}"
         )
-    return norms.astype(accumulation_dtype([norms]))
+    if not isinstance(norms, Tracer) and bool(np.any(np.asarray(norms) < 0)):
+        raise ValueError(
+            f"{caller} expects norms [T, ...], got {norms.shape} with negative numbers: of "
+            "gradients take gradient_norms(...)"
+        )
+    return jnp.asarray(norms).astype(accumulation_dtype([norms]))
+
+
+def _check_one_error(recording: Recording, caller: str) -> None:
+    reads = recording.reads
+    if reads is None or isinstance(reads, Tracer):
+        return
+    steps = int(np.max(np.sum(np.asarray(reads), axis=0), initial=0))
+    if steps > 1:
+        raise ValueError(
+            f"the cost of this Recording reads {steps} steps, so that ∂C/∂h_t is a sum of the "
+            f"errors of all later ones, and its size no rate at which one error travels: give "
+            f"{caller} a record(..., last=True)"
+        )
 
 
 @jax.jit

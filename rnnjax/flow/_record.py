@@ -11,13 +11,14 @@ import jax.numpy as jnp
 from rnnjax._checks import is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.flow._cell import validate_cell
 from rnnjax.flow._probe import Probed, probed
-from rnnjax.running import Flagged, final_carry, leading_shape, prepare, validate
+from rnnjax.running import Flagged, final_carry, prepare
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("cost", "carry_ct"),
+    data_fields=("cost", "carry_ct", "reads"),
     meta_fields=("batch_ndim",),
 )
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Recording:
     cost: Array  # [] C
     carry_ct: Carry  # ∂C/∂carry_t, differentiable leaves [T, ..., *features]; None for others
     batch_ndim: int  # how many axes after time are batch
+    reads: Array | None = None  # [T, ...] bool: the steps whose y_t or carry_t the cost reads
 
 
 def record(
@@ -39,6 +41,7 @@ def record(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    last: bool = False,
 ) -> Recording:
     """The exact gradient of a cost with respect to the carry at every step of a sequence.
 
@@ -54,6 +57,12 @@ def record(
     So the fields of ∂C/∂carry_t differ from those of a chain of `jacobians`, in which s_t is one
     vector whose entries change independently: there c_t counts without its path through h_t.
 
+    A cost that reads the outputs of many steps makes ∂C/∂carry_t a sum of the errors of all steps
+    from t on, whose size says little about how one error travels: it grows with T - t even where
+    nothing explodes, and stays where everything vanishes. With `last=True` it is one error:
+
+        ∂C/∂carry_t = ∂C/∂carry_T ∂carry_T/∂carry_t        T the last step that the cost reads
+
     Two fields that a step sets to the same value share its derivative. A field that a step
     returns unchanged is perturbed in its output, after the step has read it.
 
@@ -65,6 +74,8 @@ def record(
       cost: `cost(carry, ys) -> C`, a scalar function of what `rnnjax.unroll` returns: the
         carry after the last step, and the outputs `[T, ..., H]`.
       carry, key, lengths, resets: as for `rnnjax.unroll`. In padding ∂C/∂carry_t is zero.
+      last: take the gradient by the last step alone that the cost reads, in each example; the
+        outputs before it count as constants. What `verdict` needs.
 
     Returns:
       A `Recording` of the cost and of its gradients, in the structure of the carry with a leading
@@ -89,19 +100,57 @@ def record(
       Bengio, Simard & Frasconi (1994), Learning long-term dependencies with gradient descent
       is difficult, IEEE Transactions on Neural Networks 5.
     """
-    sequence = validate(cell, params, xs, carry, key, lengths, resets)
-    steps = jax.tree.leaves(xs)[0].shape[0]
+    sequence, steps, batch_shape = validate_cell(cell, params, xs, carry, key, lengths, resets)
     leaves, tree = jax.tree.flatten(sequence.carry)
     nudges = [jnp.zeros((steps, *leaf.shape), leaf.dtype) for leaf in leaves if is_inexact(leaf)]
-
-    def cost_of(nudges: list[Array]) -> Array:
-        return _scalar(cost(*_run(cell, params, sequence, nudges)))
-
-    value, nudges_ct = jax.value_and_grad(cost_of)(nudges)
-    found = iter(nudges_ct)
+    (end, ys), back = jax.vjp(partial(_run, cell, params, sequence), nudges)
+    value, back_from_cost = jax.vjp(lambda end, ys: _scalar(cost(end, ys)), end, ys)
+    end_ct, ys_ct = back_from_cost(jnp.ones_like(value))
+    shape = (steps, *batch_shape)
+    reads = _reads(_known(end_ct), _known(ys_ct), sequence.lengths, shape)
+    if last:
+        reads, ys_ct = _last_alone(reads, ys_ct)
+    found = iter(back((end_ct, ys_ct))[0])
     carry_ct = [next(found) if is_inexact(leaf) else None for leaf in leaves]
-    batch_ndim = len(leading_shape(cell, params, xs, lengths)[1])
-    return Recording(value, jax.tree.unflatten(tree, carry_ct), batch_ndim)
+    return Recording(value, jax.tree.unflatten(tree, carry_ct), len(batch_shape), reads)
+
+
+@partial(jax.jit, static_argnums=3)
+def _reads(
+    end_ct: list[Array], ys_ct: list[Array], lengths: Array | None, shape: tuple[int, ...]
+) -> Array:
+    """Whether the cost has a derivative by y_t, or by the last carry: `[T, ...]`."""
+
+    def by(leaf: Array, leading: int) -> Array:
+        return jnp.any(leaf != 0, axis=tuple(range(leading, leaf.ndim)))
+
+    at_end = jnp.zeros(shape[1:], bool)
+    for leaf in end_ct:
+        at_end = at_end | by(leaf, len(shape) - 1)
+    lengths = jnp.full(shape[1:], shape[0]) if lengths is None else lengths
+    place = jnp.arange(1, shape[0] + 1).reshape((shape[0],) + (1,) * (len(shape) - 1))
+    reads = at_end[None] & (place == lengths[None])
+    for leaf in ys_ct:
+        reads = reads | by(leaf, len(shape))
+    return reads & (place <= lengths[None])  # what the cost makes of padding reaches no step
+
+
+def _known(tree: PyTree) -> list[Array]:
+    """The leaves without the placeholders of integers and PRNG keys."""
+    return [leaf for leaf in jax.tree.leaves(tree) if leaf.dtype != jax.dtypes.float0]
+
+
+def _last_alone(reads: Array, ys_ct: PyTree) -> tuple[Array, PyTree]:
+    """The last step that each example is read at, and the derivatives by its output alone."""
+    later = jnp.flip(jnp.cumsum(jnp.flip(reads, 0), axis=0), 0) > 1
+    reads = reads & ~later
+
+    def alone(leaf: Array) -> Array:
+        if leaf.dtype == jax.dtypes.float0:
+            return leaf
+        return jnp.where(reads.reshape(reads.shape + (1,) * (leaf.ndim - reads.ndim)), leaf, 0)
+
+    return reads, jax.tree.map(alone, ys_ct)
 
 
 def _scalar(value: Any) -> Array:

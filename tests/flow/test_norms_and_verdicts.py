@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flow_problems import drawn, recorded
+from flow_problems import drawn, normal
 
 import rnnjax
 from rnnjax.cells import GRUCarry, LSTMCarry
-from rnnjax.flow import Recording, gradient_norms, half_life, verdict
+from rnnjax.flow import Recording, gradient_norms, half_life, record, verdict
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -88,30 +88,105 @@ def test_half_life_leaves_padding_and_overflow_out():
 def test_half_life_of_an_identity_cell_is_infinite_and_jit_works():
     cell = rnnjax.identity_rnn(H)
     params = drawn(cell, 2)
-    ct = recorded(cell, params, jnp.ones((20, B, 2)), lambda c, ys: jnp.sum(c.h**2)).carry_ct
-    assert np.all(jax.jit(half_life)(gradient_norms(ct)) == np.inf)
-    assert verdict(gradient_norms(ct)).label == "constant"
+    found = record(cell, params, jnp.ones((20, B, 2)), lambda c, ys: jnp.sum(c.h**2))
+    assert np.all(jax.jit(half_life)(found) == np.inf)
+    assert np.all(half_life(gradient_norms(found)) == np.inf)
+    assert verdict(found, leaf="h") == ("constant", np.inf, 0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "label", "factor"), [(0.5, "vanishes", 0.5), (1.0, "constant", 1.0)]
+)
+def test_one_error_is_judged_and_a_sum_of_errors_refused(weight, label, factor):
+    """h_t = w h_{t-1} + x_t with a cost at every step, but for the last step of one example."""
+
+    def cost(carry, ys):
+        return jnp.sum(ys) - jnp.sum(ys[-1, 1])
+
+    cell = rnnjax.vanilla(1, "identity")
+    params = cell.init(jax.random.key(0), 1)
+    params = params._replace(w_h=jnp.full((1, 1), weight))
+    sums = record(cell, params, jnp.ones((6, 2, 1)), cost)
+    assert sums.reads.sum(axis=0).tolist() == [6, 5]
+    for judge in (verdict, half_life):
+        with pytest.raises(ValueError, match=r"reads 6 steps, .* record\(..., last=True\)"):
+            judge(sums)
+    one = record(cell, params, jnp.ones((6, 2, 1)), cost, last=True)
+    assert one.reads.sum(axis=0).tolist() == [1, 1]
+    assert one.cost == sums.cost
+    want = factor ** np.arange(6.0)[::-1]
+    np.testing.assert_allclose(gradient_norms(one)[:, 0], want, rtol=1e-14)
+    np.testing.assert_allclose(gradient_norms(one)[:, 1], [*want[1:], 0], rtol=1e-14)
+    assert verdict(one).label == label
+    np.testing.assert_allclose(verdict(one).rate, -np.log(factor), rtol=1e-12, atol=1e-15)
+
+
+def test_the_last_step_that_is_read_may_be_that_of_the_carry():
+    cell = rnnjax.gru(H)
+    params, xs, lengths = drawn(cell, 2), normal(1, 5, B, 2), np.array([5, 3])
+
+    def both(carry, ys):
+        return jnp.sum(carry.h**2) + jnp.sum(ys + ys**3)
+
+    def last_alone(carry, ys):
+        y_T = jnp.stack([ys[4, 0], ys[2, 1]])
+        return jnp.sum(carry.h**2) + jnp.sum(y_T + y_T**3)
+
+    every = record(cell, params, xs, both, lengths=lengths)
+    one = record(cell, params, xs, both, lengths=lengths, last=True)
+    want = record(cell, params, xs, last_alone, lengths=lengths)
+    assert every.reads.sum(axis=0).tolist() == [5, 3]
+    assert np.flatnonzero(one.reads[:, 0]).tolist() == [4]
+    assert np.flatnonzero(one.reads[:, 1]).tolist() == [2]
+    np.testing.assert_array_equal(one.reads, want.reads)
+    np.testing.assert_allclose(one.carry_ct.h, want.carry_ct.h, rtol=1e-12, atol=1e-15)
+    assert np.abs(one.carry_ct.h - every.carry_ct.h).max() > 1e-3
 
 
 def test_verdicts():
-    for rate, label in [(0.1, "vanishes"), (-0.1, "explodes"), (0.01, "constant"), (0, "constant")]:
+    for rate, label in [
+        (0.1, "vanishes"),
+        (-0.1, "explodes"),
+        (0.005, "constant"),
+        (0, "constant"),
+    ]:
         found = verdict(decaying(rate))
         assert found.label == label
+        assert found.spread == 0
         np.testing.assert_allclose(found.rate, rate, rtol=1e-12, atol=1e-15)
         np.testing.assert_allclose(found.log10_ratio, -49 * rate / np.log(10), rtol=1e-12)
         assert found.half_life == pytest.approx(np.log(2) / rate if rate else np.inf, rel=1e-12)
 
 
-def test_the_threshold_is_a_factor_of_two_over_the_sequence():
-    edge = np.log(2) / 49
-    labels = [verdict(decaying(f * edge)).label for f in (0.99, 1.01, -0.99, -1.01)]
+@pytest.mark.parametrize("steps", [5, 5000])
+def test_the_threshold_is_a_rate_whatever_the_length(steps):
+    labels = [verdict(decaying(r, steps)).label for r in (0.009, 0.011, -0.009, -0.011)]
     assert labels == ["constant", "vanishes", "constant", "explodes"]
+    assert verdict(decaying(0.05, steps), tolerance=0.1).label == "constant"
 
 
-def test_examples_are_averaged_in_the_logarithm():
-    found = verdict(jnp.stack([decaying(0.3), 100 * decaying(0.1)], axis=1))
-    np.testing.assert_allclose(found.rate, 0.2, rtol=1e-12)
-    np.testing.assert_allclose(found.log10_ratio, -49 * 0.2 / np.log(10), rtol=1e-12)
+def test_three_quarters_of_the_examples_decide():
+    def of(*rates):
+        return jnp.stack([3.0**i * decaying(rate) for i, rate in enumerate(rates)], axis=1)
+
+    assert verdict(of(0.3, 0.3, 0.3, -0.3)).label == "vanishes"
+    assert verdict(of(0.3, 0.3, -0.3, -0.3, 0.0)).label == "mixed"
+    opposed = verdict(of(0.3, 0.3, -0.3, -0.3))
+    assert opposed.label == "mixed"
+    np.testing.assert_allclose([opposed.rate, opposed.spread], [0, 0.6], rtol=1e-12, atol=1e-15)
+    assert str(opposed).startswith("mixed: λ = ")
+    assert "over examples spread by 0.6; " in str(opposed)
+    found = verdict(of(0.1, 0.2, 0.3, 0.4, 0.5))
+    np.testing.assert_allclose([found.rate, found.spread], [0.3, 0.2], rtol=1e-12)
+    np.testing.assert_allclose(found.log10_ratio, -49 * 0.3 / np.log(10), rtol=1e-12)
+    odd = jnp.tile(decaying(-0.2)[:, None], (1, 16))
+    for one in (jnp.zeros(50).at[-1].set(1.0), jnp.zeros(50), jnp.full(50, jnp.nan)):
+        found = verdict(odd.at[:, 3].set(one))  # one of sixteen is dead, empty or overflows
+        assert found.label == "explodes"
+        np.testing.assert_allclose([found.rate, found.spread], [-0.2, 0], rtol=1e-12, atol=1e-12)
+
+
+def test_each_example_ends_at_its_own_last_step():
     padded = jnp.stack([decaying(0.3), decaying(0.3).at[20:].set(0), jnp.zeros(50)], axis=1)
     found = verdict(padded)
     np.testing.assert_allclose(found.rate, 0.3, rtol=1e-12)
@@ -122,10 +197,10 @@ def test_verdicts_at_the_ends_of_the_floats():
     gone = verdict(decaying(0.5).at[:30].set(0.0))
     assert (gone.label, gone.log10_ratio) == ("vanishes", -np.inf)
     np.testing.assert_allclose(gone.rate, 0.5, rtol=1e-12)
-    assert verdict(jnp.zeros(5).at[4].set(1.0))[:1] == ("vanishes",)
+    assert verdict(jnp.zeros(5).at[4].set(1.0)) == ("vanishes", 0.0, -np.inf, np.inf, 0.0)
+    assert verdict(jnp.ones(5).at[:2].set(0.0)).rate == np.inf  # cut off, as by a reset
     assert verdict(jnp.ones(5).at[0].set(jnp.inf)).label == "explodes"
     assert verdict(jnp.ones(5).at[0].set(jnp.nan)).label == "explodes"
-    assert verdict(jnp.ones(1)) == ("constant", np.inf, 0.0, 0.0)
     assert str(gone) == "vanishes: halves every 1.39 steps back in time; ‖∂C/∂h_1‖ is zero"
     assert str(verdict(jnp.full(5, jnp.inf))) == "explodes: some norms are not finite"
 
@@ -137,10 +212,25 @@ def test_verdicts_read_as_sentences():
     assert str(verdict(jnp.ones(9))) == "constant: ‖∂C/∂h_1‖ is 10^0.0 times ‖∂C/∂h_T‖"
 
 
+@pytest.mark.parametrize("judge", [verdict, half_life])
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (jnp.arange(5), TypeError, "expects real norms .*got dtype int"),
+        (jnp.ones(5, complex), TypeError, r"got dtype complex128: .*gradient_norms"),
+        (GRUCarry(jnp.ones((5, 2))), TypeError, "got GRUCarry: of gradients take gradient_norms"),
+        (jnp.array([1.0, -1.0]), ValueError, r"got \(2,\) with negative numbers"),
+        (jnp.asarray(1.0), ValueError, r"T at least 1, got shape \(\)"),
+    ],
+)
+def test_what_is_no_norm_is_refused(judge, given, error, message):
+    with pytest.raises(error, match=message):
+        judge(given)
+
+
 def test_verdict_errors():
-    with pytest.raises(ValueError, match="all norms are zero"):
-        verdict(jnp.zeros((5, 2)))
-    with pytest.raises(TypeError, match="floating-point norms"):
-        verdict(jnp.arange(5))
-    with pytest.raises(ValueError, match=r"T at least 1, got shape \(\)"):
-        half_life(jnp.asarray(1.0))
+    for nothing in (jnp.zeros((5, 2)), jnp.ones(1), jnp.ones((5, 2)).at[1:].set(0)):
+        with pytest.raises(ValueError, match=r"no example of the norms .* over two steps or more"):
+            verdict(nothing)
+    with pytest.raises(TypeError, match="leaf='h' chooses a field of a Recording"):
+        verdict(jnp.ones(5), leaf="h")

@@ -14,6 +14,7 @@ from rnnjax.experiments.training import CellResult, FlowMeasures
 
 Results = Mapping[str, CellResult]
 
+_LAG = "lag T − t (steps);  C the cost of the last output"
 WHEN = (("before", "before training"), ("after", "after training"))
 
 
@@ -27,7 +28,10 @@ def write_figures(results: Results, folder: Path) -> None:
 
 
 def gradient_norms(results: Results) -> Any:
-    """Draw ‖∂C/∂h_t‖ by lag, all cells on one logarithmic axis, before and after training."""
+    """Draw ‖∂C/∂h_t‖ by lag, all cells on one logarithmic axis, before and after training.
+
+    C is the cost of the last output.
+    """
     figure, axes = new_figure(1, 2, (7.2, 3.2))
     for axis, (when, title) in zip(axes[0], WHEN, strict=True):
         for name, result in results.items():
@@ -44,7 +48,8 @@ def gradient_norms(results: Results) -> Any:
                 markersize=4,
                 label=look.label,
             )
-        axis.set(title=f"{title} (own scale)", xlabel="lag T − t (steps)", yscale="log")
+        axis.set(title=f"{title} (own scale)", xlabel=_LAG, yscale="log")
+        axis.locator_params(axis="x", integer=True)
     axes[0, 0].set_ylabel("‖∂C/∂h$_t$‖ / ‖∂C/∂h$_T$‖, median")
     figure.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False

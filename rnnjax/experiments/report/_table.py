@@ -25,7 +25,9 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
         show_edge=not compact,
         title=f"Gradient flow and {_metric(results).name}, before → after training",
         caption=(
-            "half-life: steps back in time over which ‖∂C/∂h‖ halves (∞: constant; ×2: doubles). "
+            "C: the cost of the last output, one error on its way back. "
+            "half-life: steps over which it halves (∞: constant; ×2: doubles), median. "
+            "verdict: of three quarters of the examples, constant up to 1 % a step. "
             "−∞: exactly zero, as behind inactive ReLU units (at blank pixels h = 0). "
             "λ₁: largest Lyapunov exponent, nats per step. "
             "σγ: Pascanu's bound on the growth of a vanilla cell's gradient in one step."

@@ -60,8 +60,9 @@ def flow_callback(every: int = 500, *, examples: int = 8, leaf: str | None = Non
         log10_gradient_norm_lag_k   mean of log10 ‖∂C/∂s_{T-k}‖ for k = 0, 1, 2, 4, 8 …
         lyapunov                    largest Lyapunov exponent along the sequences, nats per step
 
-    It is measured on the batch of the step. T is the last step of each sequence where lengths
-    differ. Examples whose norm is zero are left out of the mean; it is -inf if all of them are. A
+    It is measured on the batch of the step. C is the cost of the last output that is read in each
+    sequence, at step T: one error on its way back, not the sum of the errors of all outputs.
+    Examples whose norm is zero are left out of the mean; it is -inf if all of them are. A
     positive exponent means that nearby states diverge. (The share of clipped steps is in every log
     entry as `clip_rate`.)
 
@@ -98,13 +99,12 @@ def _measure(
     batch: Batch,
 ) -> tuple[dict[int, Array], Array]:
     net = recurrence(params, batch)
-    recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths)
-    norms = flow.gradient_norms(recording.carry_ct, leaf)
-    norms = norms.reshape(norms.shape[0], -1)
-    lengths = jnp.full(norms.shape[1:], norms.shape[0])
-    if net.lengths is not None:
-        lengths = jnp.asarray(net.lengths).ravel()
-    found = {lag: _log10_at(norms, lengths, lag) for lag in _lags(norms.shape[0])}
+    recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths, last=True)
+    norms, reads = flow.gradient_norms(recording, leaf), recording.reads
+    assert reads is not None
+    norms, reads = norms.reshape(norms.shape[0], -1), reads.reshape(norms.shape[0], -1)
+    ends = jnp.where(jnp.any(reads, axis=0), jnp.argmax(reads, axis=0), -1)
+    found = {lag: _log10_at(norms, ends - lag) for lag in _lags(norms.shape[0])}
     return found, _lyapunov(net, examples)
 
 
@@ -112,9 +112,8 @@ def _lags(steps: int) -> list[int]:
     return [0, *(2**n for n in range(steps.bit_length()) if 2**n < steps)]
 
 
-def _log10_at(norms: Array, lengths: Array, lag: int) -> Array:
-    """The mean over examples of log10 of the norm, `lag` steps before the end of each."""
-    place = lengths - 1 - lag
+def _log10_at(norms: Array, place: Array) -> Array:
+    """The mean over examples of log10 of the norm at each example's own place, if not negative."""
     found = jnp.take_along_axis(norms, jnp.maximum(place, 0)[None], axis=0)[0]
     there = (place >= 0) & (found > 0)
     total = jnp.sum(jnp.where(there, jnp.log10(jnp.where(there, found, 1.0)), 0.0))

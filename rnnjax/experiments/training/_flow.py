@@ -16,7 +16,7 @@ _LONGEST = 256  # steps that Jacobians and sensitivity maps are computed for
 class FlowMeasures(NamedTuple):
     """Gradient flow through a cell at given params."""
 
-    norms: np.ndarray  # [T, examples] ‖∂C/∂h_t‖ of each example's own cost
+    norms: np.ndarray  # [T, examples] ‖∂C/∂h_t‖, C the cost of each example's last output
     verdict: flow.Verdict
     lyapunov: float  # largest Lyapunov exponent, nats per step
     lags: np.ndarray  # [L]
@@ -27,16 +27,18 @@ class FlowMeasures(NamedTuple):
 def measure_flow(net: Recurrence, examples: int) -> FlowMeasures:
     """Measure the gradient flow through the recurrent cell of a task.
 
-    If sequences differ in length, only the longest of the batch are measured, so that each lag
-    belongs to one step.
+    The norms and the verdict are those of one error, that of the last output which the cost reads:
+    with targets at every step, ∂C/∂h_t would be a sum of errors, whose size is no sign of what
+    happens to any of them. If sequences differ in length, only the longest of the batch are
+    measured, so that each lag belongs to one step.
 
     Args:
       net: what `Task.recurrence` returns; the carry of its cell has a field `h`.
       examples: how many at most. Singular values and the sensitivity map are those of the first
         example alone, over its first 256 steps.
     """
-    recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths)
-    norms = flow.gradient_norms(recording.carry_ct, "h")
+    recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths, last=True)
+    norms, reads = flow.gradient_norms(recording, "h"), np.asarray(recording.reads)
     xs, longest = jnp.asarray(net.xs), norms.shape[0]
     chosen = np.arange(norms.shape[1])
     if net.lengths is not None:
@@ -44,7 +46,8 @@ def measure_flow(net: Recurrence, examples: int) -> FlowMeasures:
         longest = int(lengths.max())
         chosen = np.flatnonzero(lengths == longest)
     chosen = chosen[:examples]
-    norms, xs = norms[:longest, chosen], xs[:longest, chosen]
+    read = np.flatnonzero(reads[:, chosen].any(axis=1))
+    norms, xs = norms[: read[-1] + 1 if read.size else longest, chosen], xs[:longest, chosen]
     return _measures(net.cell, net.params, norms, xs, xs[:_LONGEST, 0])
 
 
@@ -62,6 +65,7 @@ def _measures(cell: Cell, params: Params, norms: Array, xs: Array, one: Array) -
 
 
 def _verdict(norms: Array) -> flow.Verdict:
-    if not np.any(np.asarray(norms)):  # the cost is exactly zero, or no unit is active
-        return flow.Verdict("no gradient", math.nan, math.nan, math.nan)
+    table = np.asarray(norms)
+    if len(table) < 2 or not np.any(table[1:]):  # the cost is exactly zero, or no unit is active
+        return flow.Verdict("no gradient", *(math.nan,) * 4)
     return flow.verdict(norms)

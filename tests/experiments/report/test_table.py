@@ -20,8 +20,8 @@ RESULT = CellResult(
     cost=np.zeros((2, 0)),
     curve_steps=np.zeros(0),
     curve=np.zeros((2, 0)),
-    before=measures(Verdict("vanishes", 1.2345, -15.386, 0.5), -math.inf),
-    after=measures(Verdict("explodes", -17.05, 0.301, -0.04), 0.0668),
+    before=measures(Verdict("vanishes", 1.2345, -15.386, 0.5, 0.1), -math.inf),
+    after=measures(Verdict("explodes", -17.05, 0.301, -0.04, 0.01), 0.0668),
     bounds=(1.089, 4.188),
     milliseconds=21.26,
 )
@@ -53,7 +53,7 @@ def test_two_rows_a_cell_with_every_number():
 
 
 def test_one_seed_has_no_spread_and_other_cells_no_bound():
-    constant = measures(Verdict("constant", math.inf, -0.0, 0.0), -1e-9)
+    constant = measures(Verdict("constant", math.inf, -0.0, 0.0, 0.0), -1e-9)
     result = RESULT._replace(scores=np.array([0.136]), before=constant, after=constant, bounds=None)
     lines = rows({"identity_rnn": result}, 120)
     after = next(line for line in lines if "after" in line and "│" in line)

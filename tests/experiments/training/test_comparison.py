@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+import rnnjax
 import rnnjax.experiments.training._batches as batching
 from rnnjax import flow
+from rnnjax.experiments.tasks import Recurrence
 from rnnjax.experiments.training import (
     CONTENDERS,
     ComparisonSettings,
@@ -14,6 +16,7 @@ from rnnjax.experiments.training import (
     cached_batches,
     comparison_task,
     fit,
+    measure_flow,
     train_and_measure,
 )
 
@@ -100,6 +103,24 @@ def test_contenders_are_the_six_cells():
 PARITY = {"max_length": 6, "test_length": 10, "batch_size": 40, "test_size": 20}
 
 
+@pytest.mark.usefixtures("eager")
+def test_the_verdict_is_of_one_error_where_every_step_has_a_cost(monkeypatch):
+    """An identity net, whose sum of errors grows with the lag; the last step has no target."""
+    nothing = flow.SingularValues(np.zeros(1), np.zeros((1, 2)))
+    monkeypatch.setattr(flow, "log_singular_values", lambda jacobians: nothing)
+    cell = rnnjax.identity_rnn(2)
+    params = cell.init(jax.random.key(0), 1)
+    xs = jax.numpy.ones((4, 2, 1))
+    net = Recurrence(cell, params, xs, lambda carry, ys: jax.numpy.sum(ys[:3]))
+    measures = measure_flow(net, 2)
+    assert measures.verdict == ("constant", np.inf, 0.0, 0.0, 0.0)
+    np.testing.assert_allclose(measures.norms, np.full((3, 2), 2**0.5), rtol=1e-6)
+    assert measures.sensitivity.shape == (4, 4)
+    none = measure_flow(net._replace(cost=lambda carry, ys: 0.0 * jax.numpy.sum(ys)), 2)
+    assert none.verdict.label == "no gradient"
+    assert none.norms.shape == (4, 2)
+
+
 @pytest.fixture(scope="module")
 def on_parity():
     task = comparison_task("parity", "gru", 4, PARITY)
@@ -126,8 +147,14 @@ def test_flow_is_measured_on_the_longest_of_the_batch_after_the_last(on_parity):
     task, result, _, expected = on_parity
     batch = task.batches(3)[40]
     net = task.recurrence(jax.tree.map(lambda x: x[0], expected.state.params), batch)
-    recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths)
-    norms = np.asarray(flow.gradient_norms(recording.carry_ct, "h"))
+    lengths = np.asarray(batch.lengths)
+
+    def last_alone(carry, ys):  # parity has a target at every step
+        earlier = (np.arange(len(ys))[:, None] < lengths[None] - 1)[..., None]
+        return net.cost(carry, jax.numpy.where(earlier, jax.lax.stop_gradient(ys), ys))
+
+    recording = flow.record(net.cell, net.params, net.xs, last_alone, lengths=net.lengths)
+    norms = np.asarray(flow.gradient_norms(recording, "h"))
     longest = np.flatnonzero(np.asarray(batch.lengths) == 6)[:4]
     assert len(longest) > 1
     np.testing.assert_allclose(result.after.norms, norms[:, longest], rtol=1e-5)

@@ -48,6 +48,25 @@ def test_norms_and_exponent_equal_those_of_rnnjax_flow(case):
     np.testing.assert_allclose(found["lyapunov"], np.mean(exponents), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("eager")
+def test_one_error_is_measured_where_every_step_has_a_cost(case):
+    task, batch, params = case
+
+    def read_at(steps):
+        def recurrence(params, batch):
+            def cost(carry, ys):
+                return jnp.sum((ys[jnp.asarray(steps)] @ params.out - batch.targets[None]) ** 2)
+
+            return task.recurrence(params, batch)._replace(cost=cost)
+
+        return measured(task._replace(recurrence=recurrence), batch, params)
+
+    assert read_at([0, 1, 2, 3]) == read_at([3])
+    norms = [read_at([3])[f"log10_gradient_norm_lag_{lag}"] for lag in LAGS]
+    assert np.isfinite(norms[:3]).all()
+    assert norms[3] == -np.inf  # four steps before the fourth there is none
+
+
 def test_the_exponent_is_averaged_over_the_given_number_of_examples(case):
     task, batch, params = case
     net = task.recurrence(params, batch)
