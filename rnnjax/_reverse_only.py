@@ -2,7 +2,8 @@
 
 JAX cannot push tangents through a `custom_vjp`, and says so without saying what to do. The
 identity below carries a marker on its tangent: transposing the marker (reverse mode) is the
-identity again, evaluating it (forward mode, now or when compiled) raises our error. A batched
+identity again, evaluating it (forward mode, now or when compiled) or differentiating it (reverse
+over forward mode) raises our error. A batched
 tangent (`jacfwd`) meets JAX's own refusal first, which `named_refusal` renames.
 """
 
@@ -34,7 +35,8 @@ def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
 _marker.def_impl(_refuse)
 _marker.def_abstract_eval(lambda aval: aval)
 mlir.register_lowering(_marker, _refuse)
-ad.deflinear2(_marker, lambda ct, _: [ct])
+ad.primitive_jvps[_marker] = _refuse  # a derivative of a tangent: grad of a jvp
+ad.primitive_transposes[_marker] = lambda ct, _: [ct]
 batching.primitive_batchers[_marker] = lambda args, dims: (_marker.bind(*args), dims[0])
 
 

@@ -10,6 +10,7 @@ from rnnjax._calls import Value
 from rnnjax._execution import BaseGradient, Loop, Run
 from rnnjax._reverse_only import reverse_only
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Step
+from rnnjax.running import vary_along, varying_axes
 
 
 def _no_clip(delta: Array) -> Array:
@@ -125,7 +126,7 @@ def _unfold_backward(net: _Unfolded, saved: Any, cotangents: Any) -> tuple[Param
 
     carry_ct, deltas = net.loop.scan(body, carry_ct, (tapes, ys_ct), not net.reverse)
     params_ct, xs_ct = net.rule.gradients(params, xs, tapes, deltas)
-    return params_ct, carry_ct, xs_ct
+    return vary_along(varying_axes(cotangents), (params_ct, carry_ct, xs_ct))
 
 
 def _none_if_no_gradient(ct: Any) -> Any:

@@ -8,6 +8,7 @@ from rnnjax._execution import BaseGradient, Gradient, Method, Run, Sequence
 from rnnjax._types import Cell, Params, PyTree, known
 from rnnjax.methods._cudnn import cudnn
 from rnnjax.methods._native import native
+from rnnjax.methods._partitioning import may_be_divided
 from rnnjax.methods._sequential import sequential
 from rnnjax.running import one_after_another, validate
 
@@ -63,6 +64,10 @@ def auto() -> Auto:
     by its own best method. The choice never changes a result by more than rounding;
     `rnnjax.methods.explain` shows it.
 
+    A batch that is divided among devices stays so: each runs the kernels of `native()` on its part.
+    cuDNN's call would gather it, so `cudnn()` is chosen only where that cannot happen: with one
+    GPU, inside `jax.shard_map`, or outside `jit` for arrays that are whole on every device.
+
     Example:
       >>> import jax, rnnjax
       >>> cell = rnnjax.lstm(4)
@@ -109,9 +114,11 @@ def _choose(
     cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
 ) -> Explanation:
     considered: list[Considered] = []
-    for method in (cudnn(), native()):  # the fastest first
-        considered.append(Considered(method, method.refusal(cell, base, params, sequence)))
-        if considered[-1].refusal is None:
+    # The fastest first, and what may speak against it on several devices.
+    for method, doubt in ((cudnn(), may_be_divided), (native(), lambda _: None)):
+        reason = method.refusal(cell, base, params, sequence) or doubt((params, sequence))
+        considered.append(Considered(method, reason))
+        if reason is None:
             return Explanation(method, tuple(considered))
     layers = tuple(_choose(*each) for each in _layers(cell, base, params, sequence))
     if layers:

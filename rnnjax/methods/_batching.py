@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array, PyTree
+from rnnjax.methods._partitioning import along
 
 
 def merge(axes: PyTree, tree: PyTree, count: int) -> PyTree:
@@ -40,12 +41,14 @@ def folds(
     """`call(weights, data)` with a `vmap` rule: data is folded into the batch.
 
     The call must treat the examples of its batch independently. Mapped weights run one after the
-    other.
+    other. Where the batch or the mapped weights are divided among devices, each runs its own.
     """
+
+    on_each_device = along(call, (None, data_axes), out_axes)
 
     @jax.custom_batching.custom_vmap
     def folded(weights: Any, data: Any) -> Any:
-        return call(weights, data)
+        return on_each_device(weights, data)
 
     @folded.def_vmap
     def rule(size: int, mapped: Any, weights: Any, data: Any) -> tuple[Any, Any]:
@@ -105,9 +108,13 @@ def _one_by_one(call: Callable[..., Any], mapped: Any, operands: tuple[Any, ...]
     leaves, tree = jax.tree.flatten(operands)
     flags = jax.tree.leaves(mapped)
 
-    def one(elements: list[Array]) -> Any:
-        each = iter(elements)
-        given = [next(each) if m else x for m, x in zip(flags, leaves, strict=True)]
-        return call(*jax.tree.unflatten(tree, given))
+    def loop(*leaves: Array) -> Any:
+        def one(elements: list[Array]) -> Any:
+            each = iter(elements)
+            given = [next(each) if m else x for m, x in zip(flags, leaves, strict=True)]
+            return call(*jax.tree.unflatten(tree, given))
 
-    return jax.lax.map(one, [x for m, x in zip(flags, leaves, strict=True) if m])
+        return jax.lax.map(one, [x for m, x in zip(flags, leaves, strict=True) if m])
+
+    on_each_device = along(loop, tuple(0 if m else None for m in flags), 0)
+    return replaced_by(loop, on_each_device)(*leaves)

@@ -53,6 +53,9 @@ def cudnn(*, precision: Precision = Precision.HIGHEST) -> Method:
     they do for mapped params: that is right but slow, so give `unroll` xs with batch dimensions
     instead.
 
+    It is for one GPU: XLA gathers what it reads from several on each of them. Call `unroll` inside
+    `jax.shard_map` to divide a batch.
+
     Args:
       precision: `jax.lax.Precision.HIGHEST` computes in float32. `HIGH` lets cuDNN round the
         inputs of its matrix products to TF32, 10 bits of mantissa: faster, with relative errors

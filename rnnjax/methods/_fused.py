@@ -19,7 +19,7 @@ from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.cells.linear_algebra import check_features
 from rnnjax.gradients import bptt
 from rnnjax.methods._batching import merge, split
-from rnnjax.running import blank, final_carry, mask, prepare
+from rnnjax.running import blank, final_carry, mask, prepare, vary_along, varying_axes
 
 Tape = Any  # a pytree of arrays: what the forward call saves for the backward call
 
@@ -116,7 +116,8 @@ def _run_forward(net: _Net, params: Params, data: Any, flags: Any) -> tuple[Any,
 
 
 def _run_backward(net: _Net, saved: Any, cotangents: Any) -> tuple[Any, ...]:
-    return *_backward(net, *saved, cotangents), (None, None)
+    given = _backward(net, *saved, cotangents)
+    return *vary_along(varying_axes(cotangents), given), (None, None)
 
 
 _run.defvjp(_run_forward, _run_backward)

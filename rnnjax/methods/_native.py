@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax._calls import Value
 from rnnjax._execution import BaseGradient, Method, Run, Sequence
-from rnnjax._types import Array, Cell, Params, known
+from rnnjax._types import Cell, Params, known
 from rnnjax.cells.linear_algebra import sum_bias
 from rnnjax.methods import _fused
 from rnnjax.methods._fused import Calls, Gradients, Inputs, Outputs
@@ -67,11 +67,11 @@ def native() -> Method:
     units are divided among XLA's threads. Outputs and gradients are those of `sequential()` up to
     rounding.
 
-    It can be transformed by `jit`, `grad`, `scan` and `vmap`, and by `shard_map` with
-    check_vma=False. A `vmap` over data is folded into the batch, one over params runs the kernels
-    in a loop. Higher derivatives are computed by `lax.scan`. Forward mode (`jvp`, `jacfwd`) raises
-    TypeError, as for `bptt()`. Compiled code is specific to this machine: use `sequential()` for
-    what `jax.export` is to write to a file or to lower for another platform.
+    It can be transformed by `jit`, `grad`, `scan`, `vmap` and `shard_map`. A `vmap` over data is
+    folded into the batch, one over params runs the kernels in a loop. Where a batch or an ensemble
+    is divided among devices, each runs its own part; weights and time are gathered. Higher
+    derivatives are computed by `lax.scan`, and so is all of it in what `jax.export` writes or `jit`
+    lowers for another platform. Forward mode (`jvp`, `jacfwd`) raises TypeError, as for `bptt()`.
 
     Raises:
       ValueError: (in `unroll`) the kernels were not compiled when rnnjax was installed
@@ -120,14 +120,8 @@ def _backward(
     weights = Weights(*params)
     data = BackwardData(tape, cotangents, inputs.lengths, inputs.begins)
     errors = backward(spec, weights, data)
-    xs, h_tm1, delta = (_rows(x) for x in (inputs.xs, tape.h_tm1, errors.delta))
-    weights_ct = weight_gradients(spec, xs, h_tm1, delta)
+    weights_ct = weight_gradients(spec, inputs.xs, tape.h_tm1, errors.delta)
     if weights.extra is not None:
         weights_ct = (*weights_ct, sum_bias(errors.extra))
-    xs_ct = input_gradients(spec, weights.w_x, delta).reshape(inputs.xs.shape)
+    xs_ct = input_gradients(spec, weights.w_x, errors.delta)
     return Gradients(type(params)(*weights_ct), xs_ct, errors.carry, errors.fresh)
-
-
-def _rows(x: Array) -> Array:
-    """[T, B, ...] -> [T B, ...]"""
-    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])

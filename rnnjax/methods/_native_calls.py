@@ -13,6 +13,8 @@ from rnnjax.cells.linear_algebra import sum_bias, sum_outer
 from rnnjax.methods._batching import folds, replaced_by
 from rnnjax.methods._fused import INPUT_AXES, OUTPUT_AXES, Inputs, Outputs
 from rnnjax.methods._native_library import CompiledCell
+from rnnjax.methods._partitioning import along
+from rnnjax.running import vary_along, varying_axes
 
 
 class Spec(NamedTuple):
@@ -127,9 +129,10 @@ def backward(spec: Spec, weights: Weights, data: BackwardData) -> Errors:
 def weight_gradients(
     spec: Spec, xs: Array, h_tm1: Array, delta: Array
 ) -> tuple[Array, Array, Array]:
-    """∂C/∂(w_x, w_h, b) from xs [N, D], h_tm1 [N, H] and the errors [N, tape H], with N = T B."""
+    """∂C/∂(w_x, w_h, b) from xs [T, B, D], h_tm1 [T, B, H] and the errors [T, B, tape H]."""
 
     def call(xs: Array, h_tm1: Array, delta: Array) -> tuple[Array, Array, Array]:
+        xs, h_tm1, delta = map(_rows, (xs, h_tm1, delta))
         (_, D), H = xs.shape, h_tm1.shape[1]
         GH = spec.cell.gates * H
         outputs = tuple(_struct(xs, *shape) for shape in [(D, GH), (H, GH), (GH,)])
@@ -140,20 +143,22 @@ def weight_gradients(
         at_x, at_h = _delta_at_input(spec.cell, delta), _delta_at_recurrent(spec.cell, delta)
         return sum_outer(xs, at_x), sum_outer(h_tm1, at_h), sum_bias(at_x)
 
-    return replaced_by(portable, call)(xs, h_tm1, delta)
+    return replaced_by(portable, along(call, 1, None))(xs, h_tm1, delta)
 
 
 def input_gradients(spec: Spec, w_x: Array, delta: Array) -> Array:
-    """∂C/∂x [N, D] = δ W_xᵀ, from the errors [N, tape H]."""
+    """∂C/∂x [T, B, D] = δ W_xᵀ, from the errors [T, B, tape H]."""
 
     def call(w_x: Array, delta: Array) -> Array:
-        outputs = _struct(delta, delta.shape[0], w_x.shape[0])
-        return _call("rnnjax_input_gradients", outputs, spec.cell, w_x, delta)
+        rows = _rows(delta)
+        outputs = _struct(delta, rows.shape[0], w_x.shape[0])
+        xs_ct = _call("rnnjax_input_gradients", outputs, spec.cell, w_x, rows)
+        return xs_ct.reshape(*delta.shape[:2], w_x.shape[0])
 
     def portable(w_x: Array, delta: Array) -> Array:
         return _delta_at_input(spec.cell, delta) @ w_x.T
 
-    return replaced_by(portable, call)(w_x, delta)
+    return replaced_by(portable, along(call, (None, 1), 1))(w_x, delta)
 
 
 def _delta_at_input(cell: CompiledCell, delta: Array) -> Array:
@@ -166,6 +171,11 @@ def _delta_at_recurrent(cell: CompiledCell, delta: Array) -> Array:
     """The errors at h_{t-1} W_h in the order of the gates: G blocks from `recurrent_offset`."""
     hidden, first = delta.shape[-1] // cell.tape, cell.recurrent_offset
     return delta[..., first * hidden : (first + cell.gates) * hidden]
+
+
+def _rows(x: Array) -> Array:
+    """[T, B, ...] -> [T B, ...]"""
+    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
 
 
 def _struct(like: Array, *shape: int) -> jax.ShapeDtypeStruct:
@@ -185,7 +195,7 @@ def _call(
     **options: Any,
 ) -> Any:
     call = jax.ffi.ffi_call(name, outputs, input_output_aliases=aliases)
-    return call(*operands, cell=cell.position, **options)
+    return vary_along(varying_axes(operands), call(*operands, cell=cell.position, **options))
 
 
 def _flag_operands(lengths: Array | None, begins: Array | None) -> tuple[Array, Array]:

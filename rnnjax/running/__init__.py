@@ -14,6 +14,7 @@ from rnnjax.running._sequence import (
     validate_shaped,
 )
 from rnnjax.running._shapes import in_float32, input_dtypes, leading_shape
+from rnnjax.running._sharding import check_automatic, vary_along, varying_axes
 from rnnjax.running._state import (
     accumulation_dtype,
     chosen_leaves,
@@ -30,6 +31,7 @@ __all__ = [
     "Scan",
     "accumulation_dtype",
     "blank",
+    "check_automatic",
     "chosen_leaves",
     "fill_padding",
     "final_carry",
@@ -48,5 +50,7 @@ __all__ = [
     "unpack",
     "validate",
     "validate_shaped",
+    "vary_along",
+    "varying_axes",
     "zeros_like",
 ]

@@ -8,7 +8,7 @@ from rnnjax._execution import Gradient, Method, Sequence
 from rnnjax._reverse_only import named_refusal
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.methods import Auto, Plan, auto, bind, resolve
-from rnnjax.running import validate
+from rnnjax.running import check_automatic, validate, vary_along, varying_axes
 
 
 def unroll(
@@ -28,9 +28,9 @@ def unroll(
 
         carry_t, y_t = cell.step(params, carry_{t-1}, x_t)        t = 1 … T
 
-    It is compiled on first use for each cell and shape, and composes with `jit`, `grad` and
-    `vmap`. T = 0 returns the initial carry and empty outputs; empty batches are allowed. NaN and
-    Inf in valid inputs propagate as in any JAX code; in padding they are never seen.
+    It is compiled on first use for each cell and shape, and composes with `jit`, `grad`, `vmap` and
+    `shard_map`. T = 0 returns the initial carry and empty outputs; empty batches are allowed. NaN
+    and Inf in valid inputs propagate as in any JAX code; in padding they are never seen.
 
     Args:
       cell: the `Cell`.
@@ -63,8 +63,8 @@ def unroll(
 
     Raises:
       TypeError: integer inputs; lengths that are not integers; resets that are not booleans.
-      ValueError: shapes that do not fit, lengths outside 0..T, a carry unlike the cell's, or a
-        gradient and a method that do not go together.
+      ValueError: shapes that do not fit, lengths outside 0..T, a carry unlike the cell's, a
+        gradient and a method that do not go together, or arrays that an explicit mesh divides.
 
     Example:
       >>> import jax, jax.numpy as jnp, rnnjax
@@ -91,6 +91,8 @@ def _run(
     params: Params,
     sequence: Sequence,
 ) -> tuple[Carry, PyTree]:
+    check_automatic((params, sequence))
+    params, sequence = vary_along(varying_axes((params, sequence)), (params, sequence))
     if gradient is None:
         run = bind(plan, cell, None, reverse)
     else:

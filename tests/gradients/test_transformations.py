@@ -71,6 +71,11 @@ def test_gradient_under(transform):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
+def along(f):
+    """The derivative of f along its own argument."""
+    return lambda params: jax.jvp(f, (params,), (params,))[1]
+
+
 @pytest.mark.parametrize(
     "forward_mode",
     [
@@ -80,8 +85,17 @@ def test_gradient_under(transform):
         lambda f: jax.linearize(f, PARAMS)[1](PARAMS),
         lambda f: jax.jacfwd(f)(PARAMS),
         lambda f: jax.jit(jax.jacfwd(f))(PARAMS),
+        lambda f: jax.grad(along(f))(PARAMS),
+        lambda f: jax.grad(jax.jit(along(f)))(PARAMS),
+        lambda f: jax.jvp(along(f), (PARAMS,), (PARAMS,)),
+        lambda f: jax.vjp(lambda t: jax.jvp(f, (PARAMS,), (t,))[1], PARAMS)[1](1.0),
+        lambda f: jax.jacrev(jax.jacfwd(f))(PARAMS),
     ],
-    ids=["jvp", "jvp of jit", "jit of jvp", "linearize", "jacfwd", "jit of jacfwd"],
+    ids=[
+        *("jvp", "jvp of jit", "jit of jvp", "linearize", "jacfwd", "jit of jacfwd"),
+        *("grad of jvp", "grad of jit of jvp", "jvp of jvp", "vjp along a tangent"),
+        "jacrev of jacfwd",
+    ],
 )
 def test_forward_mode_names_the_way_out(forward_mode):
     with pytest.raises(TypeError, match=r"gradient=autodiff\(\)"):

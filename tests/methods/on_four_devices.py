@@ -1,0 +1,86 @@
+"""Run by test_devices.py in a process of its own, with four devices."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+
+import rnnjax
+from rnnjax import sequential, unroll
+from rnnjax.methods import AVAILABILITY
+from rnnjax.methods._partitioning import may_be_divided
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_disable_most_optimizations", True)
+MESH = Mesh(np.array(jax.devices()), ("data",))
+T, B, D, H = 3, 8, 2, 3
+CELL = rnnjax.peephole_lstm(H)
+PARAMS = CELL.init(jax.random.key(0), D)
+XS = jax.random.normal(jax.random.key(1), (T, B, D))
+LENGTHS, RESETS = jnp.arange(B) % (T + 1), jnp.zeros((T, B), bool).at[1, 3:6].set(True)
+
+
+def put(tree, *axes):
+    return jax.device_put(tree, NamedSharding(MESH, P(*axes)))
+
+
+def loss(params, xs, lengths, resets, method=None):
+    carry, ys = unroll(CELL, params, xs, lengths=lengths, resets=resets, method=method)
+    return jnp.sum(ys**2) + jnp.sum(carry.h * carry.c)
+
+
+def check(gradient, *arrays, divided, reduced):
+    """One program in which each device runs the kernels on its part, and nothing is gathered."""
+    by_loop = gradient(lambda *args: loss(*args, method=sequential()))
+    whole = jax.device_put(arrays, jax.devices()[0])
+    program = jax.jit(gradient(loss)).lower(*arrays).compile()
+    text = program.as_text()
+    if AVAILABILITY["native"]() is None:
+        assert set(re.findall(r"all-[a-z]+|collective-permute", text)) == reduced, text
+        assert '"rnnjax_forward"' in text
+        assert '"rnnjax_backward"' in text
+    got, want = program(*arrays), jax.jit(by_loop)(*whole)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(np.asarray(a), b, rtol=1e-11, atol=1e-13)
+    assert divided(got).addressable_shards[0].data.size == divided(got).size // 4
+
+
+def test_a_divided_batch():
+    check(
+        lambda f: jax.value_and_grad(f, (0, 1)),
+        *(put(PARAMS), put(XS, None, "data"), put(LENGTHS, "data"), put(RESETS, None, "data")),
+        divided=lambda out: out[1][1],
+        reduced={"all-reduce"},
+    )
+
+
+def test_a_divided_ensemble():
+    params = jax.vmap(CELL.init, (0, None))(jax.random.split(jax.random.key(0), 4), D)
+    check(
+        lambda f: jax.vmap(jax.grad(f), (0, None, None, None)),
+        *(put(params, "data"), put(XS), put(LENGTHS), put(RESETS)),
+        divided=lambda out: out.w_x,
+        reduced=set(),
+    )
+
+
+def test_what_is_known_of_arrays():
+    assert may_be_divided((put(PARAMS), XS)) is None
+    assert "arrays are divided among devices" in may_be_divided(put(XS, None, "data"))
+    jax.jit(lambda x: reasons.append(may_be_divided(x))).trace(XS)
+    inside = jax.shard_map(
+        lambda x: reasons.append(may_be_divided(x)) or x, mesh=MESH, in_specs=P(), out_specs=P()
+    )
+    jax.jit(inside).trace(XS)
+    unknown, manual = reasons
+    assert "under jit with 4 devices it is unknown" in unknown
+    assert manual is None
+
+
+reasons: list[str | None] = []
+if __name__ == "__main__":
+    test_a_divided_batch()
+    test_a_divided_ensemble()
+    test_what_is_known_of_arrays()
