@@ -19,6 +19,7 @@ from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.cells.linear_algebra import check_features
 from rnnjax.gradients import bptt
 from rnnjax.methods._batching import merge, split
+from rnnjax.methods._lowering import portable_elsewhere
 from rnnjax.running import blank, final_carry, mask, prepare, vary_along, varying_axes
 
 Tape = Any  # a pytree of arrays: what the forward call saves for the backward call
@@ -125,8 +126,15 @@ _run.defvjp(_run_forward, _run_backward)
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _forward(net: _Net, save: bool, params: Params, data: Any, flags: Any) -> Any:
-    outputs, tape = net.calls.forward(save, params, _flat(net, params, data, flags))
-    return *split(OUTPUT_AXES, outputs, _batch_shape(data)), tape
+    def call(params: Params, data: Any, flags: Any) -> Any:
+        outputs, tape = net.calls.forward(save, params, _flat(net, params, data, flags))
+        return *split(OUTPUT_AXES, outputs, _batch_shape(data)), tape
+
+    def portable(params: Params, data: Any, flags: Any) -> Any:
+        tape = jax.eval_shape(call, params, data, flags)[2]  # which no portable run reads
+        return *_portable(net, flags, params, data), jax.tree.map(jnp.zeros_like, tape)
+
+    return portable_elsewhere(call, portable)(params, data, flags)
 
 
 @_forward.defjvp
@@ -143,34 +151,43 @@ def _backward(
     net: _Net, params: Params, data: Any, flags: Any, tape: Tape, cotangents: Any
 ) -> tuple[Params, Any]:
     """∂C/∂params and ∂C/∂data."""
-    xs, _, fresh = data
-    batch = _batch_shape(data)
-    flat_ct = merge(OUTPUT_AXES, Outputs(*cotangents), len(batch))
-    inputs = _flat(net, params, data, flags)
-    params_ct, *data_ct = net.calls.backward(params, inputs, tape, flat_ct)
-    xs_ct, carry_ct, fresh_ct = split((1, 0, 0), tuple(data_ct), batch)
-    if fresh_ct is None:
-        fresh_ct = jax.tree.map(jnp.zeros_like, fresh)
-    return params_ct, (xs_ct.astype(xs.dtype), carry_ct, fresh_ct)
+
+    def call(params: Params, data: Any, flags: Any, tape: Tape, cotangents: Any) -> Any:
+        xs, _, fresh = data
+        batch = _batch_shape(data)
+        flat_ct = merge(OUTPUT_AXES, Outputs(*cotangents), len(batch))
+        inputs = _flat(net, params, data, flags)
+        params_ct, *data_ct = net.calls.backward(params, inputs, tape, flat_ct)
+        xs_ct, carry_ct, fresh_ct = split((1, 0, 0), tuple(data_ct), batch)
+        if fresh_ct is None:
+            fresh_ct = jax.tree.map(jnp.zeros_like, fresh)
+        return params_ct, (xs_ct.astype(xs.dtype), carry_ct, fresh_ct)
+
+    def portable(params: Params, data: Any, flags: Any, _: Tape, cotangents: Any) -> Any:
+        return _pull_back(net, flags, params, data, cotangents)
+
+    either = portable_elsewhere(call, portable)
+    return either(params, data, flags, tape, cotangents)
 
 
 @_backward.defjvp
 def _backward_jvp(net: _Net, primals: Any, tangents: Any) -> Any:
     params, data, flags, _, cotangents = primals
-
-    def pull_back(params: Params, data: Any, cotangents: Any) -> Any:
-        return jax.vjp(partial(_portable, net, flags), params, data)[1](cotangents)
-
     given = (params, data, cotangents)
     along = (tangents[0], tangents[1], tangents[4])
-    return _backward(net, *primals), jax.jvp(pull_back, given, along)[1]
+    return _backward(net, *primals), jax.jvp(partial(_pull_back, net, flags), given, along)[1]
 
 
 def _portable(net: _Net, flags: Any, params: Params, data: Any) -> tuple[Carry, PyTree]:
-    """The same run by `lax.scan`: for empty sequences and second derivatives."""
+    """The same run by `lax.scan`: for empty sequences, second derivatives and exported code."""
     ready, carry, xs = prepare(net.cell, params, Sequence(*data, *flags), net.reverse)
     carry, ys = jax.lax.scan(partial(ready.step, params), carry, xs, reverse=net.reverse)
     return final_carry(carry), ys
+
+
+def _pull_back(net: _Net, flags: Any, params: Params, data: Any, cotangents: Any) -> Any:
+    """The same gradients by `lax.scan`."""
+    return jax.vjp(partial(_portable, net, flags), params, data)[1](cotangents)
 
 
 def _batch_shape(data: Any) -> tuple[int, ...]:

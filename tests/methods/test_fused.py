@@ -1,6 +1,7 @@
 """What fused methods share: the same tests for all of them, against the portable loop."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import pytest
 from cudnn_stand_in import RAGGED, B, D, H, T, assert_close, assert_same, cost, problem
@@ -84,6 +85,19 @@ def test_forward_mode_is_refused(method, compiled, steps):
         compile_(lambda p: jax.jvp(f, (p,), (p,)))(params)
     with pytest.raises(TypeError, match=r"reverse-mode rule.*autodiff\(\)"):
         compile_(jax.jacfwd(f))(params)
+
+
+def test_exported_code_is_portable(method):
+    """It is the loop of `lax.scan`, for this platform and others, value and gradients."""
+    params, carry, xs = problem(CELL)
+
+    def f(params, carry, xs):
+        return cost(*unroll(CELL, params, xs, carry=carry, lengths=RAGGED, method=method))
+
+    run = jax.jit(jax.value_and_grad(f, (0, 1, 2)))
+    exported = jax.export.export(run, platforms=("cpu", "tpu"))(params, carry, xs)
+    assert "while" in exported.mlir_module()
+    assert_close(exported.call(params, carry, xs), run(params, carry, xs))
 
 
 def test_vmap_over_data_is_a_batch_axis(method):
