@@ -6,11 +6,15 @@ from typing import Any
 
 import jax
 
+from rnnjax._arrays import Static, put_arrays, take_arrays
 from rnnjax._calls import Value
 from rnnjax._execution import BaseGradient, Loop, Run
 from rnnjax._reverse_only import reverse_only
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Step
+from rnnjax.gradients._clip import keeps_type
 from rnnjax.running import vary_along, varying_axes
+
+Limits = tuple[Array | None, ...]  # those of the clip that are traced
 
 
 def _no_clip(delta: Array) -> Array:
@@ -45,8 +49,12 @@ class BPTT(Value):
     ) -> tuple[Carry, PyTree]:
         if cell.rule is None:
             raise ValueError(self.refusal(cell))
-        unfolded = _Unfolded(cell.step, cell.rule, loop, self.clip or _no_clip, reverse)
-        return _unfold(unfolded, *reverse_only((params, carry, xs)))
+        clip, limits = take_arrays(self.clip or _no_clip)
+        unfolded = _Unfolded(cell.step, cell.rule, loop, clip, reverse)
+        return _unfold(unfolded, *reverse_only((params, carry, xs)), limits)
+
+
+jax.tree_util.register_dataclass(BPTT, data_fields=["clip"], meta_fields=[])
 
 
 def bptt(clip: Clip | None = None) -> BaseGradient:
@@ -63,12 +71,13 @@ def bptt(clip: Clip | None = None) -> BaseGradient:
 
     Args:
       clip: what to do to δ_t inside the loop, before it is multiplied by the recurrent weights:
-        `clip_by_value(limit)`, `clip_by_norm(limit)` or any hashable function of δ_t [..., G].
+        `clip_by_value(limit)`, `clip_by_norm(limit)` or any hashable function of δ_t [..., G] that
+        keeps its shape and dtype.
         The result is then no longer the gradient of the cost. Clipping the summed gradient is
         optax's (`optax.clip_by_global_norm`).
 
     Raises:
-      ValueError: (in `unroll`) the cell has no rule.
+      ValueError: (in `unroll`) the cell has no rule, or the clip returns another shape or dtype.
 
     Example:
       >>> import jax, rnnjax
@@ -94,16 +103,20 @@ class _Unfolded:
     step: Step
     rule: Rule
     loop: Loop
-    clip: Clip
+    clip: Static  # without what is traced
     reverse: bool
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _unfold(net: _Unfolded, params: Params, carry: Carry, xs: PyTree) -> tuple[Carry, Any]:
+def _unfold(
+    net: _Unfolded, params: Params, carry: Carry, xs: PyTree, limits: Limits
+) -> tuple[Carry, Any]:
     return net.loop.scan(partial(net.step, params), carry, xs, net.reverse)
 
 
-def _unfold_forward(net: _Unfolded, params: Params, carry: Carry, xs: PyTree) -> tuple[Any, Any]:
+def _unfold_forward(
+    net: _Unfolded, params: Params, carry: Carry, xs: PyTree, limits: Limits
+) -> tuple[Any, Any]:
     project = partial(net.rule.project, params)
     inputs = project(xs) if net.loop.hoist else xs
 
@@ -113,20 +126,21 @@ def _unfold_forward(net: _Unfolded, params: Params, carry: Carry, xs: PyTree) ->
         return carry, (y_t, tape_t)
 
     carry, (ys, tapes) = net.loop.scan(body, carry, inputs, net.reverse)
-    return (carry, ys), (params, xs, tapes)
+    return (carry, ys), (params, xs, tapes, limits)
 
 
-def _unfold_backward(net: _Unfolded, saved: Any, cotangents: Any) -> tuple[Params, Carry, PyTree]:
-    params, xs, tapes = saved
+def _unfold_backward(net: _Unfolded, saved: Any, cotangents: Any) -> tuple[Any, ...]:
+    params, xs, tapes, limits = saved
+    clip = keeps_type(put_arrays(net.clip, limits))
     carry_ct, ys_ct = jax.tree.map(_none_if_no_gradient, cotangents)
 
     def body(carry_ct: Carry, tape_and_ct: Any) -> tuple[Carry, PyTree]:
         tape_t, y_ct = tape_and_ct
-        return net.rule.backward(params, tape_t, carry_ct, y_ct, net.clip)
+        return net.rule.backward(params, tape_t, carry_ct, y_ct, clip)
 
     carry_ct, deltas = net.loop.scan(body, carry_ct, (tapes, ys_ct), not net.reverse)
     params_ct, xs_ct = net.rule.gradients(params, xs, tapes, deltas)
-    return vary_along(varying_axes(cotangents), (params_ct, carry_ct, xs_ct))
+    return *vary_along(varying_axes(cotangents), (params_ct, carry_ct, xs_ct)), None
 
 
 def _none_if_no_gradient(ct: Any) -> Any:

@@ -31,6 +31,9 @@ class Checkpointed(Value):
         return in_pieces(inner, self.k, reverse, lambda carry: carry, in_loop=again)
 
 
+jax.tree_util.register_dataclass(Checkpointed, data_fields=["inner"], meta_fields=["k"])
+
+
 def checkpointed(k: int | None = None, base: Gradient | None = None) -> Gradient:
     """The exact gradient in less memory: store the carry every k steps, recompute in between.
 

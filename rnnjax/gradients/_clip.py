@@ -1,8 +1,14 @@
-"""Clipping of the error δ_t inside the backward loop, for `bptt(clip=...)`."""
+"""Clipping of the error δ_t inside the backward loop, for `bptt(clip=...)`.
+
+The clips are pytrees: a limit that is traced is a leaf, one that is a number is part of the tree.
+"""
 
 from dataclasses import dataclass, field
+from typing import Any
 
+import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from rnnjax._calls import Value
 from rnnjax._types import Array, Clip
@@ -10,16 +16,17 @@ from rnnjax._types import Array, Clip
 
 @dataclass(frozen=True, repr=False)
 class _ByValue(Value):
-    limit: float
+    limit: float | Array
     name: str = field(default="clip_by_value", init=False)
 
     def __call__(self, delta: Array) -> Array:
-        return jnp.clip(delta, -self.limit, self.limit)
+        limit = jnp.asarray(self.limit, delta.dtype)
+        return jnp.clip(delta, -limit, limit)
 
 
 @dataclass(frozen=True, repr=False)
 class _ByNorm(Value):
-    limit: float
+    limit: float | Array
     name: str = field(default="clip_by_norm", init=False)
 
     def __call__(self, delta: Array) -> Array:
@@ -29,11 +36,27 @@ class _ByNorm(Value):
         return jnp.where(over, delta * (self.limit / norm), delta).astype(delta.dtype)
 
 
+def _flatten(clip: _ByValue | _ByNorm) -> tuple[tuple[Any, ...], Any]:
+    return ((clip.limit,), None) if isinstance(clip.limit, jax.Array) else ((), clip.limit)
+
+
+for _clip in (_ByValue, _ByNorm):
+    jax.tree_util.register_pytree_node(
+        _clip,
+        _flatten,
+        lambda number, array, clip=_clip: clip(array[0] if array else number),
+    )
+
+
 def clip_by_value(limit: float) -> Clip:
     """Clip each component of δ_t into [-limit, limit].
 
     Args:
-      limit: a positive number, in units of the cost per unit of pre-activation.
+      limit: a positive number, in units of the cost per unit of pre-activation; it may be traced,
+        as by a `vmap` over limits.
+
+    Raises:
+      ValueError: limit is not one number, or not positive.
 
     References:
       Graves (2013), Generating sequences with recurrent neural networks, arXiv 1308.0850,
@@ -49,7 +72,11 @@ def clip_by_norm(limit: float) -> Clip:
     reset="before" computes δ_n ahead of δ_r and δ_z, and clips the two parts apart.)
 
     Args:
-      limit: a positive number, in units of the cost per unit of pre-activation.
+      limit: a positive number, in units of the cost per unit of pre-activation; it may be traced,
+        as by a `vmap` over limits.
+
+    Raises:
+      ValueError: limit is not one number, or not positive.
 
     References:
       Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural networks,
@@ -58,7 +85,31 @@ def clip_by_norm(limit: float) -> Clip:
     return _ByNorm(_positive(limit))
 
 
-def _positive(limit: float) -> float:
+def keeps_type(clip: Clip) -> Clip:
+    """`clip`, which raises an error if it changes the shape or dtype of δ_t."""
+
+    def checked(delta: Array) -> Array:
+        clipped = clip(delta)
+        is_array = hasattr(clipped, "shape") and hasattr(clipped, "dtype")
+        if not is_array or (clipped.shape, clipped.dtype) != (delta.shape, delta.dtype):
+            shown = f"{clipped.dtype}{list(clipped.shape)}" if is_array else repr(clipped)
+            raise ValueError(
+                f"clip={clip!r} was given δ_t of type {delta.dtype}{list(delta.shape)} and "
+                f"returned {shown}: a clip returns an array of the shape and dtype that it is given"
+            )
+        return clipped
+
+    return checked
+
+
+def _positive(limit: float | Array) -> float | Array:
+    if jnp.ndim(limit) != 0:
+        raise ValueError(
+            f"the clipping limit must be one number, got shape {jnp.shape(limit)}: jax.vmap over "
+            "the function that makes the clip tries several"
+        )
+    if isinstance(limit, Tracer):
+        return limit
     if not limit > 0:
         raise ValueError(f"the clipping limit must be positive, got {limit}")
     return float(limit)

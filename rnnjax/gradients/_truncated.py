@@ -27,6 +27,9 @@ class Truncated(Value):
         return in_pieces(inner, self.k, reverse, jax.lax.stop_gradient)
 
 
+jax.tree_util.register_dataclass(Truncated, data_fields=["inner"], meta_fields=["k"])
+
+
 def truncated(k: int, base: Gradient | None = None) -> Gradient:
     """Truncated BPTT over non-overlapping chunks: the error stops where its chunk begins.
 

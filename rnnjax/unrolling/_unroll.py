@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 
+from rnnjax._arrays import Static, put_arrays, take_arrays
 from rnnjax._execution import Gradient, Method, Sequence
 from rnnjax._reverse_only import named_refusal
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
@@ -78,19 +79,22 @@ def unroll(
     sequence = validate(cell, params, xs, carry, key, lengths, resets)
     base = None if gradient is None else gradient.base
     plan = resolve(method or auto(), cell, base, params, sequence)
+    static, limits = take_arrays(gradient)
     with named_refusal():
-        return _run(cell, gradient, plan, reverse, params, sequence)
+        return _run(cell, static, plan, reverse, params, sequence, limits)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _run(
     cell: Cell,
-    gradient: Gradient | None,
+    static: Static,
     plan: Plan,
     reverse: bool,
     params: Params,
     sequence: Sequence,
+    limits: tuple[Array | None, ...],
 ) -> tuple[Carry, PyTree]:
+    gradient: Gradient | None = put_arrays(static, limits)
     check_automatic((params, sequence))
     params, sequence = vary_along(varying_axes((params, sequence)), (params, sequence))
     if gradient is None:

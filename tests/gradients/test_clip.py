@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rnnjax
-from rnnjax import autodiff, bptt
+from rnnjax import autodiff, bptt, checkpointed, truncated
 from rnnjax.cells import LSTMParams, VanillaParams
 from rnnjax.gradients import clip_by_norm, clip_by_value
 
@@ -155,3 +155,38 @@ def test_equal_clips_compile_once():
     assert clip_by_value(0.5) == clip_by_value(0.5)
     assert hash(bptt(clip=clip_by_norm(2.0))) == hash(bptt(clip=clip_by_norm(2.0)))
     assert bptt(clip=clip_by_value(0.5)) != bptt(clip=clip_by_value(0.6))
+
+
+@pytest.mark.parametrize("clip", [clip_by_value, clip_by_norm])
+@pytest.mark.parametrize(
+    "wrap", [lambda base: base, lambda base: truncated(4, checkpointed(2, base))]
+)
+def test_a_limit_may_be_mapped(clip, wrap):
+    cell, params, _ = CELLS["vanilla"]
+    limits = jnp.array([0.1, 0.3])
+    got = jax.vmap(lambda limit: gradient(cell, params, wrap(bptt(clip(limit)))))(limits)
+    each = [gradient(cell, params, wrap(bptt(clip(limit)))) for limit in (0.1, 0.3)]
+    assert np.abs(each[0][0].w_h - each[1][0].w_h).max() > 1e-2
+    assert_close(got, jax.tree.map(lambda *leaves: np.stack(leaves), *each))
+
+
+@pytest.mark.parametrize(
+    ("clip", "returned"),
+    [
+        (lambda delta: delta.astype(jnp.float16), r"float16\[3, 4\]"),
+        (lambda delta: delta[..., :2], r"float64\[3, 2\]"),
+        (lambda delta: None, "None"),
+    ],
+    ids=["dtype", "shape", "nothing"],
+)
+def test_a_clip_keeps_shape_and_dtype(clip, returned):
+    cell, params, _ = CELLS["vanilla"]
+    with pytest.raises(ValueError, match=rf"δ_t of type float64\[3, 4\] and returned {returned}:"):
+        gradient(cell, params, bptt(clip))
+
+
+@pytest.mark.parametrize("clip", [clip_by_value, clip_by_norm])
+def test_a_limit_is_one_number(clip):
+    with pytest.raises(ValueError, match=r"one number, got shape \(2,\)"):
+        clip(jnp.ones(2))
+    assert clip(jnp.asarray(0.5)) == clip(np.float32(0.5)) == clip(0.5)
