@@ -20,11 +20,20 @@ class Call(NamedTuple):
     name: str
     positional: tuple[Any, ...] = ()
     keywords: tuple[tuple[str, Any], ...] = ()
+    factory: Callable[..., Any] | None = None  # what was called
+
+    def reduced(self) -> tuple[Any, ...]:
+        """For `__reduce__` of what the call made: pickle the call, and make it again from it."""
+        return _repeat, (self.factory, self.positional, self.keywords)
 
     def __str__(self) -> str:
         parts = [_text(value) for value in self.positional]
         parts += [f"{name}={_text(value)}" for name, value in self.keywords]
         return f"{self.name}({', '.join(parts)})"
+
+
+def _repeat(factory: Callable[..., T], positional: tuple[Any, ...], keywords: Any) -> T:
+    return factory(*positional, **dict(keywords))
 
 
 class Value:
@@ -70,7 +79,8 @@ def cached(stamp: Callable[[T, Call], T]) -> Callable[[Callable[P, T]], Callable
         def build(arguments: _Arguments) -> T:
             bound = inspect.BoundArguments(signature, dict(arguments.values))  # pyright: ignore
             made = make(*bound.args, **_thawed(bound))
-            return stamp(made, _call(make.__name__, signature, dict(arguments.values)))
+            call = _call(make.__name__, signature, dict(arguments.values))
+            return stamp(made, call._replace(factory=factory))
 
         @functools.wraps(make)
         def factory(*args: P.args, **kwargs: P.kwargs) -> T:

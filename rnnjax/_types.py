@@ -10,6 +10,7 @@ differentiated.
 
 from collections.abc import Callable, Hashable
 from inspect import signature
+from pickle import PicklingError
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
@@ -201,6 +202,26 @@ class Cell(_Fields):
         made = "" if call is None else f" made from {call}"
         rule = "no rule" if self.rule is None else "a rule"
         return f"<Cell{made}: step {getattr(self.step, '__qualname__', self.step)}, {rule}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the factory call that made it, from which it is made again."""
+        call = self.structure.call
+        if call is not None and self.structure.made_for == (self.step, self.rule):
+            return call.reduced()
+        local = [f for f in self[:3] if "<locals>" in getattr(f, "__qualname__", "")]
+        if local or call is not None:
+            raise PicklingError(
+                f"{self!r} cannot be pickled: its functions are local ones, or were replaced. Make "
+                "it in a function at the top of a module, decorated with rnnjax.cells.factory, and "
+                "the call of that is what is pickled"
+            )
+        return Cell, tuple(self)[:4]
+
+    def __copy__(self) -> "Cell":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Cell":
+        return self  # as all that it is made of, it cannot change
 
 
 def stamped(cell: Cell, call: Call) -> Cell:

@@ -7,7 +7,7 @@ singular value of the recurrent matrix. Gated cells call an initialiser once for
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,9 @@ class _Named:
 
     def __repr__(self) -> str:
         return str(self.call)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call.reduced()
 
 
 def _name(draw: Initializer, call: Call) -> Initializer:

@@ -32,6 +32,7 @@ class Cudnn(Value):
         spec = Spec(self.precision, reverse)
         calls = Calls(
             input_weights=lambda params: layers_of(params)[0].w_x,
+            shapes=_shapes,
             forward=partial(forward, spec),
             backward=partial(backward, spec),
             takes_empty=False,
@@ -107,6 +108,15 @@ def _unfit(cell: Cell, params: Params, sequence: Sequence) -> str | None:
     if elsewhere:
         return f"arrays are on {', '.join(elsewhere)}: move them with jax.device_put"
     return None
+
+
+def _shapes(params: Params) -> list[tuple[int, ...]]:
+    shapes: list[tuple[int, ...]] = []
+    for layer in layers_of(params):
+        D, H = layer.w_x.shape[0], layer.w_h.shape[0]
+        below = shapes[-2][0] if shapes else D  # H of the layer below
+        shapes += [(below, 4 * H), (H, 4 * H), (4 * H,)]
+    return shapes
 
 
 def _is_lstm(cell: Cell) -> bool:

@@ -65,6 +65,7 @@ class Calls(NamedTuple):
     """
 
     input_weights: Callable[[Params], Array]  # the weights [D, G] that read the inputs
+    shapes: Callable[[Params], list[tuple[int, ...]]]  # those that the leaves of params must have
     forward: Callable[[bool, Params, Inputs], tuple[Outputs, Tape]]
     backward: Callable[[Params, Inputs, Tape, Outputs], Gradients]
     takes_empty: bool  # whether T, B and D may be 0
@@ -83,6 +84,7 @@ def bind(calls: Calls, cell: Cell, reverse: bool) -> Run:
     net = _Net(calls, cell, reverse)
 
     def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
+        _check_params(params, calls.shapes(params))
         check_features(sequence.xs, calls.input_weights(params))
         (params, data), flags = reverse_only((params, sequence[:3])), sequence[3:]
         if 0 in data[0].shape and not calls.takes_empty:
@@ -102,6 +104,27 @@ def refusal_of(base: BaseGradient | None) -> str | None:
         f"it cannot be differentiated by gradient={base}: its backward pass is the hand-derived "
         "rule, as that of bptt()"
     )
+
+
+def _check_params(params: Params, expected: list[tuple[int, ...]]) -> None:
+    """Raise ValueError for what the calls themselves could only refuse when they run."""
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    if len(leaves) != len(expected):
+        raise ValueError(
+            f"params has {len(leaves)} arrays, expected {len(expected)}{_NOT_THIS_CELL}"
+        )
+    for (path, leaf), shape in zip(leaves, expected, strict=True):
+        if jnp.shape(leaf) != shape:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"params{name} has shape {jnp.shape(leaf)}, expected {shape}{_NOT_THIS_CELL}"
+            )
+
+
+_NOT_THIS_CELL = (
+    ": these are not params that cell.init(key, input_size) makes. For params with a leading axis, "
+    "such as those of an ensemble, use jax.vmap"
+)
 
 
 # Differentiable in params and data = (xs, carry, fresh), not in flags = (lengths, resets).

@@ -23,7 +23,7 @@ from rnnjax.methods._native_calls import (
     input_gradients,
     weight_gradients,
 )
-from rnnjax.methods._native_library import compiled_cells, why_not
+from rnnjax.methods._native_library import CompiledCell, compiled_cells, why_not
 
 _KERNEL_OF_FORM: dict[Hashable, str] = {
     ("vanilla", "tanh"): "vanilla_tanh",
@@ -51,6 +51,7 @@ class Native(Value):
         spec = Spec(compiled_cells()[_kernel(cell)], reverse)
         calls = Calls(
             input_weights=lambda params: params.w_x,
+            shapes=partial(_shapes, spec.cell),
             forward=partial(_forward, spec),
             backward=partial(_backward, spec),
             takes_empty=True,
@@ -108,6 +109,12 @@ def _unfit(cell: Cell, params: Params) -> str | None:
 
 def _kernel(cell: Cell) -> str:
     return _KERNEL_OF_FORM.get(known(cell).form, "")
+
+
+def _shapes(cell: CompiledCell, params: Params) -> list[tuple[int, ...]]:
+    D, H = params.w_x.shape[0], params.w_h.shape[0]
+    GH = cell.gates * H
+    return [(D, GH), (H, GH), (GH,), *([(cell.extra * H,)] if cell.extra else [])]
 
 
 def _forward(spec: Spec, save: bool, params: Params, inputs: Inputs) -> tuple[Outputs, Tape | None]:

@@ -122,6 +122,22 @@ def test_inputs_that_the_cell_cannot_read(method, xs, error, message):
         unroll(CELL, params, xs, method=method)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"w_h": jnp.ones((H, 3 * H))}, r"params\.w_h has shape \(5, 15\), expected \(5, 20\)"),
+        ({"w_x": jnp.ones((D, 3 * H))}, r"params\.w_x has shape \(3, 15\), expected \(3, 20\)"),
+        ({"b": jnp.ones(())}, r"params\.b has shape \(\), expected \(20,\).*cell\.init"),
+        ({"b": jnp.ones((2, 4 * H))}, r"params\.b has shape \(2, 20\).*jax\.vmap"),
+        ({"b": None}, "params has 2 arrays, expected 3"),
+    ],
+)
+def test_params_of_other_shapes(method, wrong, message):
+    params, _, xs = problem(CELL)
+    with pytest.raises(ValueError, match=message):
+        unroll(CELL, params._replace(**wrong), xs, method=method)
+
+
 @pytest.mark.parametrize("method", [native(), cudnn()], ids=str)
 @pytest.mark.parametrize(
     ("gradient", "reason"),

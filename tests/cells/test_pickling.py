@@ -1,0 +1,53 @@
+"""Cells travel to other processes as the call that makes them."""
+
+import copy
+import pickle
+
+import jax.numpy as jnp
+import pytest
+
+import rnnjax
+from rnnjax.cells import initializers
+
+
+def doubled(step):
+    """A change of a step that can be pickled: it is at the top of a module."""
+
+    def new_step(params, carry, x_t):
+        carry, y_t = step(params, carry, x_t)
+        return carry, 2 * y_t
+
+    return new_step
+
+
+CELLS = [
+    rnnjax.lstm(8, forget_bias=5.0, dtype=jnp.float32),
+    rnnjax.irnn(3),
+    rnnjax.vanilla(3, w_h_init=initializers.spectral_radius(0.9)),
+    rnnjax.ctrnn(2, tau=(1.0, 2.0)),
+    rnnjax.stack(rnnjax.residual(rnnjax.lstm(4)), rnnjax.zoneout(rnnjax.gru(4), h=0.1)),
+    rnnjax.wrap(rnnjax.lstm(4), doubled),
+]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=str)
+def test_the_same_cell_comes_back(cell):
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(cell, protocol)) is cell
+    assert copy.deepcopy({"cell": cell})["cell"] is cell
+    assert copy.copy(cell) is cell
+
+
+def test_what_is_passed_with_a_cell():
+    given = (rnnjax.truncated(3, rnnjax.bptt(rnnjax.gradients.clip_by_norm(2.0))), rnnjax.auto())
+    assert pickle.loads(pickle.dumps(given)) == given
+
+
+def test_cells_that_cannot_be_pickled_say_so():
+    replaced = CELLS[0]._replace(rule=None)
+    local = rnnjax.Cell(CELLS[0].init, CELLS[0].initial_carry, lambda params, carry, x_t: carry)
+    for cell in (replaced, local, rnnjax.wrap(rnnjax.lstm(4), lambda step: step)):
+        with pytest.raises((pickle.PicklingError, AttributeError)) as error:
+            pickle.dumps(cell)
+        assert "cells.factory" in str(error.value) or "<lambda>" in str(error.value)
+        assert copy.deepcopy(cell) is cell
