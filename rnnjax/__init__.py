@@ -17,6 +17,9 @@ from rnnjax._execution import (
     Gradient as Gradient,
     Method as Method,
 )
+from rnnjax._params import (
+    num_params as num_params,
+)
 from rnnjax._types import (
     Cell as Cell,
     Linear as Linear,
@@ -52,6 +55,7 @@ from rnnjax.unrolling import (
     bidirectional as bidirectional,
     recurrent as recurrent,
     serial as serial,
+    step_with_reset as step_with_reset,
     unroll as unroll,
 )
 

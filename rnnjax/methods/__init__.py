@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from rnnjax.methods._auto import Auto, Explanation, Plan, auto, bind, explain, resolve
+from rnnjax.methods._auto import Auto, Explanation, Plan, auto, bind, explain, resolve, with_carries
 from rnnjax.methods._cudnn import cudnn, why_not as _why_not_cudnn
 from rnnjax.methods._native import native
 from rnnjax.methods._native_library import instruction_set, why_not as _why_not_native
@@ -28,4 +28,5 @@ __all__ = [
     "native",
     "resolve",
     "sequential",
+    "with_carries",
 ]

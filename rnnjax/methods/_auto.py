@@ -1,6 +1,6 @@
 """Method selection: the fastest method that can run a problem."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from rnnjax._calls import Value
@@ -9,7 +9,7 @@ from rnnjax._types import Cell, Params, PyTree, known
 from rnnjax.methods._cudnn import cudnn
 from rnnjax.methods._native import native
 from rnnjax.methods._partitioning import may_be_divided
-from rnnjax.methods._sequential import sequential
+from rnnjax.methods._sequential import Sequential, sequential
 from rnnjax.running import one_after_another, validate
 
 
@@ -180,6 +180,23 @@ def _plan(
     if plans and not refused:
         return tuple(plans)
     return refused[0] if refused else reason
+
+
+def with_carries(method: Method | Auto) -> Method:
+    """A method whose outputs are `(carries, ys)`, both of every step.
+
+    Raises:
+      ValueError: this one has but the last carry.
+    """
+    if isinstance(method, Auto):
+        method = sequential()
+    if not isinstance(method, Sequential):
+        raise ValueError(
+            f"method={method.name}() does not keep the carries of every step, which "
+            "return_carries=True asks for: use method=rnnjax.sequential(), or rnnjax.auto(), which "
+            "then takes it"
+        )
+    return replace(method, carries=True)
 
 
 def bind(plan: Plan, cell: Cell, base: BaseGradient | None, reverse: bool) -> Run:

@@ -7,7 +7,7 @@ from rnnjax._checks import check_positive_int
 from rnnjax._execution import BaseGradient, Method, Run, Sequence
 from rnnjax._types import Carry, Cell, Params, PyTree
 from rnnjax.gradients import autodiff, bptt
-from rnnjax.running import Scan, final_carry, prepare
+from rnnjax.running import Scan, final_carry, prepare, revealing
 
 
 @dataclass(frozen=True, repr=False)
@@ -16,6 +16,7 @@ class Sequential(Value):
 
     unroll: int = field(default=1, kw_only=True)
     hoist: bool = field(default=False, kw_only=True)
+    carries: bool = field(default=False, kw_only=True)  # whether ys is (carries, ys)
     name: str = field(default="sequential", init=False)
 
     def refusal(
@@ -29,6 +30,7 @@ class Sequential(Value):
 
         def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
             ready, carry, xs = prepare(cell, params, sequence, reverse)
+            ready = revealing(ready) if self.carries else ready
             carry, ys = gradient.loop(ready, loop, params, carry, xs, reverse)
             return final_carry(carry), ys
 

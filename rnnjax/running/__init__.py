@@ -1,12 +1,20 @@
 """From a user's arguments to a loop: validation, masks, freezing and restarting, the state."""
 
-from rnnjax.running._flagged import Flagged, RestartCarry, freezing, restarting, select, zeros_like
+from rnnjax.running._flagged import (
+    Flagged,
+    RestartCarry,
+    final_carry,
+    freezing,
+    restarting,
+    select,
+    zeros_like,
+)
+from rnnjax.running._revealing import revealing
 from rnnjax.running._scan import Scan
 from rnnjax.running._sequence import (
     Masked,
     blank,
     fill_padding,
-    final_carry,
     mask,
     one_after_another,
     prepare,
@@ -46,6 +54,7 @@ __all__ = [
     "prepare",
     "push",
     "restarting",
+    "revealing",
     "select",
     "unpack",
     "validate",

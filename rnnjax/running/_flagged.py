@@ -39,6 +39,11 @@ class RestartCarry(NamedTuple):
     initial: Carry  # what `current` goes back to where an episode begins
 
 
+def final_carry(carry: Carry) -> Carry:
+    """The carry of the user's cell, from the last carry of a prepared scan, or its cotangent."""
+    return carry.current if isinstance(carry, RestartCarry) else carry
+
+
 def select(flag: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
     """Leaf by leaf, `on_true` for the examples whose flag [...] is set, else `on_false`."""
 

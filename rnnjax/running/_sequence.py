@@ -69,6 +69,7 @@ def validate_shaped(
         )
     else:
         expected = _expected_carry(cell, params, batch_shape, carry, fresh, resets)
+        carry = _for_every_example(carry, expected, batch_shape)
         check_carry("carry", carry, expected)
     if lengths is not None:
         lengths = check_lengths(lengths, length, batch_shape)
@@ -87,6 +88,18 @@ def _check_batch(carry: Carry, batch_shape: tuple[int, ...]) -> None:
                 "every leaf of a carry begins with the batch shape, so that examples freeze and "
                 "restart one by one. What all of them share belongs in params"
             )
+
+
+def _for_every_example(carry: Carry, expected: Carry, batch_shape: tuple[int, ...]) -> Carry:
+    """`carry`, given to every example of the batch if it is that of a single one."""
+    wanted = jax.tree.leaves(expected)
+    if jax.tree.structure(carry) != jax.tree.structure(expected) or not batch_shape:
+        return carry
+    for leaf, want in zip(jax.tree.leaves(carry), wanted, strict=True):
+        is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+        if jnp.shape(leaf) != want.shape[len(batch_shape) :] or is_key:
+            return carry
+    return jax.tree.map(lambda leaf, want: jnp.broadcast_to(leaf, want.shape), carry, expected)
 
 
 def _expected_carry(
@@ -211,8 +224,3 @@ def one_after_another(runs: list[Run]) -> Run:
         return tuple(carries), sequence.xs
 
     return run
-
-
-def final_carry(carry: Carry) -> Carry:
-    """The carry of the user's cell, from the last carry of a prepared scan."""
-    return carry.current if isinstance(carry, RestartCarry) else carry

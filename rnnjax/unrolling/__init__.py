@@ -1,6 +1,7 @@
 """Cells over whole sequences: `unroll` and the layers made with it."""
 
 from rnnjax.unrolling._layers import Layer, bidirectional, recurrent, serial
+from rnnjax.unrolling._step import step_with_reset
 from rnnjax.unrolling._unroll import unroll
 
-__all__ = ["Layer", "bidirectional", "recurrent", "serial", "unroll"]
+__all__ = ["Layer", "bidirectional", "recurrent", "serial", "step_with_reset", "unroll"]

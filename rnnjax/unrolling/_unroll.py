@@ -8,7 +8,7 @@ from rnnjax._arrays import Static, put_arrays, take_arrays
 from rnnjax._execution import Gradient, Method, Sequence
 from rnnjax._reverse_only import named_refusal
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.methods import Auto, Plan, auto, bind, resolve
+from rnnjax.methods import Auto, Plan, auto, bind, resolve, with_carries
 from rnnjax.running import check_automatic, validate, vary_along, varying_axes
 
 
@@ -24,6 +24,7 @@ def unroll(
     reverse: bool = False,
     gradient: Gradient | None = None,
     method: Method | Auto | None = None,
+    return_carries: bool = False,
 ) -> tuple[Carry, PyTree]:
     """Run a cell over a sequence, as `jax.lax.scan` does, with variable lengths and episodes.
 
@@ -39,7 +40,8 @@ def unroll(
         integers and booleans.
       xs: inputs `[T, ..., D]`, time first: an array, or a pytree of arrays for a cell that reads
         one. `Structure.feature_axes` of the cell says how many axes at the end are features.
-      carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
+      carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None. One
+        without batch axes, such as a learned one, is where every example begins.
       key: PRNG key for cells with training-time randomness (dropout, zoneout), which run in
         their evaluation form without one. Not together with `carry`, which then holds it.
       lengths: `[...]` integers in 0..T, for right-padded sequences. From its length on, a
@@ -57,6 +59,9 @@ def unroll(
       method: how to execute: `sequential()`, `native()`, `cudnn()`, or `auto()`, the default,
         which takes the fastest of them that can run this; `methods.explain` says which. The
         layers of a `stack` are run one after the other, each by its own.
+      return_carries: return the carry after every step, leaves `[T, ..., *features]`, in place of
+        the last one. From a sequence's length on they are its last. `auto()` then takes
+        `sequential()`, the only method that keeps them.
 
     Returns:
       `(carry, ys)`: the carry after the last step (each sequence's own last), and the outputs
@@ -78,10 +83,12 @@ def unroll(
     """
     sequence = validate(cell, params, xs, carry, key, lengths, resets)
     base = None if gradient is None else gradient.base
-    plan = resolve(method or auto(), cell, base, params, sequence)
+    method = with_carries(method or auto()) if return_carries else method or auto()
+    plan = resolve(method, cell, base, params, sequence)
     static, limits = take_arrays(gradient)
     with named_refusal():
-        return _run(cell, static, plan, reverse, params, sequence, limits)
+        last, ys = _run(cell, static, plan, reverse, params, sequence, limits)
+    return ys if return_carries else (last, ys)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

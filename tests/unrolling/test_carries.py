@@ -1,0 +1,155 @@
+"""The carry of every step, a carry for every example, and one step that may begin an episode."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax import autodiff, bptt, checkpointed, sequential, step_with_reset, truncated, unroll
+
+pytestmark = pytest.mark.usefixtures("eager")
+T, B, D, H = 5, 3, 2, 3
+RNG = np.random.default_rng(0)
+XS = jnp.asarray(RNG.standard_normal((T, B, D)))
+LENGTHS = jnp.array([T, 2, 0])
+RESETS = jnp.asarray(np.arange(T)[:, None] == np.array([2, 0, 4]))
+CELLS = {
+    "lstm": rnnjax.lstm(H),
+    "stack": rnnjax.stack(rnnjax.gru(H), rnnjax.lru(2)),
+    "random": rnnjax.zoneout(rnnjax.lstm(H), h=0.3, c=0.3),
+}
+FLAGS = {
+    "plain": {},
+    "ragged": {"lengths": LENGTHS},
+    "resets": {"resets": RESETS},
+    "all": {"lengths": LENGTHS, "resets": RESETS, "reverse": True},
+}
+
+
+def assert_close(got, want):
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13)
+
+
+def set_up(name):
+    cell = CELLS[name]
+    params = cell.init(jax.random.key(0), D)
+    return cell, params, {"key": jax.random.key(1)} if name == "random" else {}
+
+
+@pytest.mark.parametrize(
+    ("name", "which"),
+    [("lstm", "plain"), ("lstm", "all"), ("stack", "resets"), ("random", "ragged")],
+)
+def test_carries_of_every_step(name, which):
+    """Each is the last carry of the sequence that ends there (or, backwards, begins there)."""
+    flags = FLAGS[which]
+    cell, params, options = set_up(name)
+    carries, ys = unroll(cell, params, XS, return_carries=True, **flags, **options)
+    last, want = unroll(cell, params, XS, **flags, **options)
+    assert_close(ys, want)
+    backwards = flags.get("reverse", False)
+    assert_close(jax.tree.map(lambda leaf: leaf[0 if backwards else -1], carries), last)
+    if not backwards:
+        short = {k: v[:2] if k == "resets" else jnp.minimum(v, 2) for k, v in flags.items()}
+        then = unroll(cell, params, XS[:2], **short, **options)[0]
+        assert_close(jax.tree.map(lambda leaf: leaf[1], carries), then)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "which"),
+    [
+        (None, "plain"),
+        (bptt(), "all"),
+        (truncated(T), "all"),
+        (truncated(T, checkpointed(2, autodiff())), "resets"),
+    ],
+    ids=str,
+)
+def test_gradients_flow_through_the_carries(gradient, which):
+    flags = FLAGS[which]
+    cell, params, _ = set_up("lstm")
+
+    def cost(how, params, xs):
+        carries, ys = unroll(cell, params, xs, gradient=how, return_carries=True, **flags)
+        return jnp.sum(jnp.sin(carries.c)) + jnp.sum(carries.h[2] ** 2) + jnp.sum(ys)
+
+    got, want = (
+        jax.grad(functools.partial(cost, how), (0, 1))(params, XS) for how in (gradient, autodiff())
+    )
+    assert_close(got, want)
+
+
+def test_which_methods_keep_carries():
+    cell, params, _ = set_up("lstm")
+    with pytest.raises(ValueError, match=r"cudnn\(\) does not keep the carries.*sequential\(\)"):
+        unroll(cell, params, XS, method=rnnjax.cudnn(), return_carries=True)
+    method = sequential(unroll=2, hoist=True)
+    carries, _ = unroll(cell, params, XS, method=method, return_carries=True)
+    assert carries.c.shape == (T, B, H)
+    assert method == sequential(unroll=2, hoist=True)
+    layer = rnnjax.bidirectional(cell, rnnjax.gru(2))
+    carries, _ = layer.apply(layer.init(jax.random.key(0), D), XS, return_carries=True)
+    assert [leaf.shape for leaf in jax.tree.leaves(carries)] == [(T, B, H), (T, B, H), (T, B, 2)]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_loop_of_steps_with_resets_is_unroll(name):
+    cell, params, options = set_up(name)
+    initial = cell.initial_carry(params, (B,), **options)
+    want = unroll(cell, params, XS, resets=RESETS, **options)
+    carry, ys = initial, []
+    for x_t, reset in zip(XS, RESETS, strict=True):
+        fresh = {"initial_carry": initial} if options else {}
+        carry, y_t = step_with_reset(cell, params, carry, x_t, reset, **fresh)
+        ys.append(y_t)
+    assert_close((carry, jnp.stack(ys)), want)
+
+
+def test_errors_of_a_step_with_reset():
+    cell, params, _ = set_up("lstm")
+    carry = cell.initial_carry(params, (B,))
+    step = functools.partial(step_with_reset, cell, params, carry, XS[0])
+    with pytest.raises(TypeError, match="reset has dtype int64: expected booleans"):
+        step(jnp.zeros(B, int))
+    with pytest.raises(ValueError, match=r"carry\.h is float64\[3, 3\], expected float64\[2, 3\]"):
+        step(jnp.zeros(2, bool))
+
+
+def test_one_carry_for_every_example():
+    cell, params, _ = set_up("stack")
+    one = jax.tree.map(lambda leaf: leaf + 0.3, cell.initial_carry(params, ()))
+    every = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (B, *leaf.shape)), one)
+    assert_close(unroll(cell, params, XS, carry=one), unroll(cell, params, XS, carry=every))
+    xs = XS[:, None, :1]  # two batch axes, one example
+    assert_close(
+        unroll(cell, params, xs, carry=one),
+        unroll(cell, params, xs, carry=jax.tree.map(lambda leaf: leaf[None, None], one)),
+    )
+    gradient = jax.grad(lambda c: unroll(cell, params, XS, carry=c)[1].real.sum(), allow_int=True)
+    np.testing.assert_allclose(gradient(one)[0].h, gradient(every)[0].h.sum(0), rtol=1e-10)
+
+
+def test_a_carry_with_one_key_is_not_that_of_every_example():
+    cell, params, options = set_up("random")
+    one = cell.initial_carry(params, (), **options)
+    with pytest.raises(
+        ValueError, match=r"carry\.cell\.h is float64\[3\], expected float64\[3, 3\]"
+    ):
+        unroll(cell, params, XS, carry=one)
+
+
+def test_num_params():
+    _, params, _ = set_up("stack")
+    gru, lru = params
+    assert rnnjax.num_params(gru) == D * 3 * H + H * 3 * H + 3 * H + H
+    sizes = [leaf.size * (2 if jnp.iscomplexobj(leaf) else 1) for leaf in jax.tree.leaves(lru)]
+    assert rnnjax.num_params(params) == rnnjax.num_params(gru) + sum(sizes)
+    assert rnnjax.num_params({"w": jnp.ones((2, 3), complex), "key": jax.random.key(0)}) == 12
+    assert rnnjax.num_params(jax.eval_shape(lambda: params)) == rnnjax.num_params(params)
