@@ -122,7 +122,7 @@ def _checked_lags(lags: Sequence[int] | Array | None, steps: int) -> tuple[int, 
 def _logs(jacobians: Array, lags: tuple[int, ...], sweeps: int) -> Array:
     jacobians = jacobians.astype(accumulation_dtype([jacobians]))
     products = _products(jacobians, lags)
-    products = triangularised(triangularised(products))
+    products = triangularised(products)
     logs = log_row_norms(orthogonalised(products, sweeps))[..., : jacobians.shape[-1]]
     return -jnp.sort(-logs, axis=-1)
 

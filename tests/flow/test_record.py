@@ -12,6 +12,8 @@ import rnnjax
 from rnnjax import Cell
 from rnnjax.flow import record
 
+eagerly = pytest.mark.usefixtures("eager")
+
 T, B, D, H = 6, 3, 2, 4
 
 
@@ -56,6 +58,7 @@ def assert_equal(got, want, tolerance=1e-12):
     [rnnjax.vanilla(H), rnnjax.vanilla(H, "relu"), rnnjax.gru(H), rnnjax.identity_rnn(H)],
     ids=["tanh", "relu", "gru", "identity"],
 )
+@eagerly
 def test_h_is_the_signal_of_hand_derived_bptt(cell):
     params, xs, _ = problem(cell)
     got = recorded(cell, params, xs, cost)
@@ -65,6 +68,7 @@ def test_h_is_the_signal_of_hand_derived_bptt(cell):
     np.testing.assert_allclose(got.cost, cost(carry, ys), rtol=1e-14)
 
 
+@eagerly
 def test_lstm_is_bptt_and_c_counts_its_way_through_h():
     cell = rnnjax.lstm(H)
     params, xs, _ = problem(cell)
@@ -94,6 +98,7 @@ def nudged_lstm(params, xs, cost, nudges):
     return cost(rnnjax.cells.LSTMCarry(h, c), jnp.stack(ys))
 
 
+@eagerly
 def test_lstm_is_the_derivative_of_a_nudged_loop():
     cell = rnnjax.lstm(H)
     params, xs, _ = problem(cell)
@@ -103,6 +108,7 @@ def test_lstm_is_the_derivative_of_a_nudged_loop():
     assert_equal((got.h, got.c), want)
 
 
+@eagerly
 def test_stack_with_a_jitted_rematerialised_cell_without_a_rule():
     """The upper cell reads the lower h_t in the same step; calls around a step change nothing."""
     inner = rnnjax.gru(H)
@@ -141,6 +147,7 @@ def own_cell(step):
     return Cell(lambda key, size: {"a": jnp.full(size, 0.7)}, initial_carry, step)
 
 
+@eagerly
 def test_an_output_made_from_h_sees_the_nudge_and_a_field_handed_on_is_nudged_on_its_way_out():
     def step(params, carry, x_t):
         h = jnp.tanh(params["a"][None] * carry.h + x_t * carry.kept)
@@ -163,6 +170,7 @@ def test_an_output_made_from_h_sees_the_nudge_and_a_field_handed_on_is_nudged_on
     assert np.abs(got.kept).min() > 0
 
 
+@eagerly
 def test_padding_has_no_signal_and_the_rest_is_that_of_the_short_sequence():
     cell = rnnjax.lstm(H)
     params, xs, _ = problem(cell)
@@ -183,6 +191,7 @@ def test_padding_has_no_signal_and_the_rest_is_that_of_the_short_sequence():
             assert np.all(np.abs(found[:, 0]).sum(-1) > 0)
 
 
+@eagerly
 def test_nothing_crosses_a_reset():
     cell = rnnjax.gru(H)
     params, xs, _ = problem(cell)
@@ -197,6 +206,7 @@ def test_nothing_crosses_a_reset():
     assert np.all(np.abs(got[:, 0]).sum(-1) > 0)
 
 
+@eagerly
 def test_random_cells_have_none_for_their_keys():
     """Zoneout draws its masks from keys in the carry; the rule sees the same masks."""
     cell = rnnjax.zoneout(rnnjax.lstm(H), h=0.3, c=0.4)
@@ -234,6 +244,7 @@ def test_record_works_inside_jit_and_without_batch_dimensions():
     assert_equal(single, jax.tree.map(lambda leaf: leaf[:, 0], whole), 1e-13)
 
 
+@eagerly
 def test_dtype_of_the_carry_is_kept():
     cell = rnnjax.lstm(H, dtype=jnp.float32)
     params = drawn(cell, D)
@@ -241,6 +252,7 @@ def test_dtype_of_the_carry_is_kept():
     assert recorded(cell, params, xs, lambda c, ys: ys.sum()).carry_ct.h.dtype == jnp.float32
 
 
+@eagerly
 def test_a_step_that_cannot_be_opened_is_refused():
     def step(params, carry, x_t):
         def up(carry, x_t):
@@ -261,6 +273,7 @@ def test_a_step_that_cannot_be_opened_is_refused():
         (lambda carry, ys: jnp.sum(ys > 0), TypeError, "must return a real number, got dtype int"),
     ],
 )
+@eagerly
 def test_costs_that_are_not_costs(bad, error, message):
     cell = rnnjax.vanilla(H)
     params, xs, _ = problem(cell)

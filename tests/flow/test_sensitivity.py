@@ -11,6 +11,8 @@ from flow_problems import drawn, normal
 import rnnjax
 from rnnjax.flow import sensitivity
 
+eagerly = pytest.mark.usefixtures("eager")
+
 T, B, D, H = 5, 2, 2, 4
 
 
@@ -29,6 +31,7 @@ def by_reverse_mode(cell, params, xs, carry=None):
     [rnnjax.lstm(H), rnnjax.stack(rnnjax.gru(2), rnnjax.vanilla(H)), rnnjax.identity_rnn(H)],
     ids=["lstm", "stack", "identity"],
 )
+@eagerly
 def test_is_the_norm_of_each_block_of_the_jacobian(cell):
     params = drawn(cell, D)
     xs = normal(1, T, B, D)
@@ -43,6 +46,7 @@ def test_is_the_norm_of_each_block_of_the_jacobian(cell):
     assert np.all(np.asarray(found)[np.tril_indices(T)] > 0)
 
 
+@eagerly
 def test_padding_neither_remembers_nor_is_remembered():
     cell = rnnjax.gru(H)
     params = drawn(cell, D)
@@ -63,6 +67,7 @@ def test_it_does_not_underflow():
     np.testing.assert_allclose(found[150, 0], 1e-300, rtol=1e-12)
 
 
+@eagerly
 def test_errors():
     cell = rnnjax.vanilla(H)
     params = drawn(cell, D)

@@ -19,46 +19,77 @@ def known_product(rng, logs):
     return jnp.asarray(u[1:] * np.exp(logs)[:, None, :] @ np.swapaxes(u[:-1], 1, 2))
 
 
-@pytest.mark.parametrize(
-    "rates",
-    [(-1.5, -2.0, -2.0, -2.001), (2.0, 1.0, 0.0, -2.0), (2.0, 2.0, 1.9, -1.0)],
-    ids=["decay", "both", "growth"],
-)
-def test_known_spectra_at_lag_1000(rates):
-    rng = np.random.default_rng(0)
-    logs = np.tile(rates, (1000, 1))
-    found = log_singular_values(known_product(rng, logs), [1, 10, 1000])
-    assert found.lags.tolist() == [1, 10, 1000]
-    want = np.asarray(rates)[None, :] * np.array([[1], [10], [1000]])
-    np.testing.assert_allclose(found.logs[0], want[0], rtol=0, atol=1e-14)
-    np.testing.assert_allclose(found.logs[1], want[1], rtol=0, atol=1e-13)
-    np.testing.assert_allclose(found.logs[2], want[2], rtol=0, atol=2e-10)
+@pytest.fixture(scope="module")
+def of_four():
+    """Four systems of four states over 1000 steps in one program: lags, and logs by name."""
+    products = {}
+    for name, rates in RATES.items():
+        rng = np.random.default_rng(0)
+        products[name] = known_product(rng, np.tile(rates, (1000, 1)))
+    lags, logs = log_singular_values(jnp.stack([*products.values()], axis=1))
+    return lags, dict(zip(products, np.moveaxis(np.asarray(logs), 1, 0), strict=True))
+
+
+RATES = {
+    "decay": (-1.5, -2.0, -2.0, -2.001),
+    "both": (2.0, 1.0, 0.0, -2.0),
+    "growth": (2.0, 2.0, 1.9, -1.0),
+    "orthogonal": (0.0, 0.0, 0.0, 0.0),
+}
+
+
+def test_by_default_twelve_lags_from_one_to_all(of_four):
+    assert of_four[0].tolist() == [1, 2, 4, 7, 12, 23, 43, 81, 152, 285, 534, 1000]
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_known_spectra_at_lag_1000(of_four, name):
+    lags, logs = of_four[0], of_four[1][name]
+    want = np.asarray(RATES[name])[None, :] * np.asarray(lags)[:, None]
+    np.testing.assert_allclose(logs[0], want[0], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(logs[:5], want[:5], rtol=0, atol=1e-13)
+    atol = 1e-12 if name == "orthogonal" else 2e-10
+    np.testing.assert_allclose(logs[-1], want[-1], rtol=0, atol=atol)
+
+
+LAGS = (1, 2, 7, 60, 299, 300, 600, 1000)
 
 
 @pytest.fixture(scope="module")
-def of_pairs():
-    """Three systems of two states in one program: `(lags, logs)` of each example."""
+def of_three():
+    """Five systems over 1000 steps in one program, those of two states beside a dead one: logs."""
     rng = np.random.default_rng(1)
     turns = np.concatenate([np.tile([0.02, -0.01], (300, 1)), np.tile([-0.03, 0.02], (300, 1))])
     stacked = np.zeros((1000, 2, 2))
     stacked[:, 0, 0], stacked[:, 1, 1], stacked[:, 1, 0] = np.exp(-2.0), np.exp(-0.5), 0.7
     broken = np.array(known_product(rng, np.tile([0.01, -0.02], (1000, 1))))
     broken[-300, 0, 0] = np.nan
-    turning = np.concatenate([stacked[:400], known_product(rng, turns)])
-    every = jnp.asarray(np.stack([turning, stacked, broken], axis=1))
-    lags, logs = log_singular_values(every, [1, 299, 300, 600, 1000])
-    assert lags.tolist() == [1, 299, 300, 600, 1000]
-    return {name: np.asarray(logs)[:, i] for i, name in enumerate(("turns", "stack", "nan"))}
+    pairs = np.zeros((1000, 3, 3, 3))
+    pairs[..., :2, :2] = np.stack(
+        [np.concatenate([stacked[:400], known_product(rng, turns)]), stacked, broken], axis=1
+    )
+    normal = np.random.default_rng(2).standard_normal((1000, 3, 3))
+    small, large = 0.2 * normal[:, None], 4 * normal[:, None]
+    every = np.concatenate([pairs, small, large], axis=1)
+    lags, logs = log_singular_values(jnp.asarray(every), [*LAGS, 7])
+    assert lags.tolist() == [*LAGS]
+    return dict(
+        zip(
+            ("turns", "stack", "nan", "small", "large"),
+            np.moveaxis(np.asarray(logs), 1, 0),
+            strict=True,
+        )
+    )
 
 
-def test_directions_that_take_turns(of_pairs):
+def test_directions_that_take_turns(of_three):
     """What grows in the first half shrinks in the second, so that the order changes midway."""
-    found = of_pairs["turns"][2:4]
-    np.testing.assert_allclose(found, [[6.0, -9.0], [3.0, -3.0]], rtol=0, atol=1e-9)
+    found = of_three["turns"][5:7]
+    assert np.all(found[:, 2] == -np.inf)
+    np.testing.assert_allclose(found[:, :2], [[6.0, -9.0], [3.0, -3.0]], rtol=0, atol=1e-9)
 
 
 # From products in arithmetic of 2500 digits. Factors 0.2 N(0, 1), and twenty times those.
-LAGS = (1, 2, 7, 60, 1000)
 RANDOM = np.array(
     [
         [-0.38254495758933347, -1.4700681917998679, -1.919628745696346],
@@ -70,13 +101,12 @@ RANDOM = np.array(
 )
 
 
-def test_random_products_of_many_lags():
-    normal = np.random.default_rng(2).standard_normal((1000, 3, 3))
-    found = log_singular_values(jnp.asarray(np.stack([0.2 * normal, 4 * normal], 1)), LAGS).logs
-    np.testing.assert_allclose(found[:, 0], RANDOM, rtol=1e-13, atol=1e-13)
-    growth = np.log(20) * np.array(LAGS)[:, None]
-    np.testing.assert_allclose(found[:, 1], RANDOM + growth, rtol=2e-13, atol=1e-13)
-    assert found[-1, 1, 0] > 1000
+def test_random_products_of_many_lags(of_three):
+    chosen = [0, 1, 2, 3, 7]
+    np.testing.assert_allclose(of_three["small"][chosen], RANDOM, rtol=1e-13, atol=1e-13)
+    growth = np.log(20) * np.array(LAGS)[chosen, None]
+    np.testing.assert_allclose(of_three["large"][chosen], RANDOM + growth, rtol=2e-13, atol=1e-13)
+    assert of_three["large"][-1, 0] > 1000
 
 
 # From products in arithmetic of 400 digits, of the float64 factors; those of float32 are within
@@ -137,22 +167,13 @@ def test_the_sum_is_the_log_determinant_at_a_size_of_64():
     np.testing.assert_allclose(found[0], want, rtol=0, atol=1e-12)
 
 
-def test_the_upper_layer_of_a_stack_may_be_the_slower_one(of_pairs):
+def test_the_upper_layer_of_a_stack_may_be_the_slower_one(of_three):
     """Block triangular: the lower layer forgets at once, and nothing leads back to it."""
-    found = of_pairs["stack"][-1]
+    found = of_three["stack"][-1, :2]
     # Over 1000 steps: P = [[e^-2000, 0], [g, e^-500]], and so σ_1² = g² + e^-1000.
     g = 0.7 * np.exp(-999 * 0.5) / (1 - np.exp(-1.5))
     want = np.log(np.hypot(g * np.exp(300), np.exp(-200))) - 300
     np.testing.assert_allclose(found, [want, -2500 - want], rtol=0, atol=1e-9)
-
-
-def test_orthogonal_products_neither_grow_nor_shrink():
-    rng = np.random.default_rng(5)
-    found = log_singular_values(jnp.asarray(orthogonal(rng, 1000, 20, 20)))
-    assert found.lags[0] == 1
-    assert found.lags[-1] == 1000
-    assert len(found.lags) == 12
-    np.testing.assert_allclose(found.logs, 0, atol=1e-12)
 
 
 def test_closed_directions_are_minus_infinity_and_never_nan():
@@ -176,11 +197,12 @@ def test_closed_directions_are_minus_infinity_and_never_nan():
     assert np.all(log_singular_values(jnp.zeros((1000, 1, 1)), [3, 1000]).logs == -np.inf)
 
 
-def test_nan_is_not_hidden_and_stays_in_its_example(of_pairs):
+def test_nan_is_not_hidden_and_stays_in_its_example(of_three):
     """The others are those of the tests above, to the last digit."""
-    found = of_pairs["nan"]
-    np.testing.assert_allclose(found[:2], [[0.01, -0.02], [2.99, -5.98]], rtol=0, atol=1e-11)
-    assert np.isnan(found[2:]).all()
+    found = of_three["nan"]
+    np.testing.assert_allclose(found[0, :2], [0.01, -0.02], rtol=0, atol=1e-11)
+    np.testing.assert_allclose(found[4, :2], [2.99, -5.98], rtol=0, atol=1e-11)
+    assert np.isnan(found[5:]).all()
 
 
 def test_float32_and_one_by_one():

@@ -9,6 +9,8 @@ from flow_problems import drawn, normal, recorded
 import rnnjax
 from rnnjax.flow import jacobians
 
+pytestmark = pytest.mark.usefixtures("eager")
+
 T, B, D, H = 5, 2, 3, 4
 
 
