@@ -48,8 +48,9 @@ def log_singular_values(
 
     What mixes in one direction only (block triangular Jacobians, such as those of a stack) is as
     exact, except where a path from one block into another outgrows the products of both blocks: if
-    it does so by a factor g, the small singular values of these blocks are off by about ε g nats.
-    Use float64 for long products of a stack.
+    it does so by a factor g, the small singular values of these blocks have errors of about ε g,
+    and of many nats where ε g > 1. For two layers alike over 150 steps they were 1e-7 nats in
+    float64 and 3 nats in float32: use float64 for long products of a stack.
 
     What a Jacobian cancels to rounding error (4ε√S of the summands) is counted as zero: a
     direction of which nothing else remains has the singular value zero, and the logarithm -inf. In
