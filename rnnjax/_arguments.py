@@ -1,9 +1,16 @@
-"""Validators of plain arguments, without JAX: sizes, probabilities and names."""
+"""Validators of plain arguments, without JAX: sizes, numbers, flags, probabilities and names."""
 
-from collections.abc import Iterable
+import functools
+import inspect
+import math
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def check_positive_int(name: str, value: int) -> int:
@@ -15,9 +22,80 @@ def check_positive_int(name: str, value: int) -> int:
     return int(value)
 
 
+def check_flag(name: str, value: bool) -> bool:
+    """`value`, if it is a bool: the string "no" is true."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
+    return bool(value)
+
+
+def check_number(name: str, value: Any) -> Any:
+    """`value`, if it is a real number: Python's, NumPy's or a scalar array, and not NaN."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    scalar = getattr(value, "shape", None) == () and kind in ("i", "u", "f", "V")
+    if not scalar and (not isinstance(value, int | float) or isinstance(value, bool)):
+        raise TypeError(f"{name} must be a real number, got {value!r} ({type(value).__name__})")
+    try:
+        unusable = math.isnan(value)
+    except TypeError:  # a traced value, which is not known yet
+        return value
+    if unusable:
+        raise ValueError(f"{name} must be a real number, got nan")
+    return value
+
+
+def check_callable(name: str, value: Any, form: str) -> Any:
+    """`value`, if it is a function of as many arguments as `form` has: "(key, shape) -> array"."""
+    if not callable(value) or isinstance(value, type):
+        hint = ""
+    elif not _takes(value, form.partition(")")[0].count(",") + 1):
+        hint = ": it takes other arguments. A function that makes one has to be called"
+    else:
+        return value
+    raise TypeError(f"{name} must be a function {form}, got {_short(value)}{hint}")
+
+
+def _takes(function: Any, count: int) -> bool:
+    """Whether it can be called with `count` arguments, as far as it says."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin without a signature
+        return True
+    return True
+
+
+def _short(value: Any) -> str:
+    name = getattr(value, "__qualname__", None)
+    return f"the {type(value).__name__} {name}" if name else f"{value!r} ({type(value).__name__})"
+
+
+def checked_arguments(make: Callable[P, T]) -> Callable[P, T]:
+    """Decorator of a factory: flags and numbers are validated by their annotations."""
+    signature = inspect.signature(make)
+    checks = {
+        name: _CHECKS[parameter.annotation]
+        for name, parameter in signature.parameters.items()
+        if parameter.annotation in _CHECKS and parameter.kind is not parameter.VAR_KEYWORD
+    }
+
+    @functools.wraps(make)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            if name in checks:
+                checks[name](name, value)
+        return make(*args, **kwargs)
+
+    return checked
+
+
+_CHECKS: dict[Any, Callable[[str, Any], Any]] = {bool: check_flag, float: check_number}
+
+
 def check_rate(name: str, rate: float) -> float:
     """`rate`, if it is a probability in [0, 1)."""
-    if not 0.0 <= rate < 1.0:
+    if not 0.0 <= check_number(name, rate) < 1.0:
         raise ValueError(f"{name} is a probability in [0, 1), got {rate}")
     return float(rate)
 
@@ -25,7 +103,7 @@ def check_rate(name: str, rate: float) -> float:
 def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     """`value`, if it is one of `choices`; the error names them and the nearest."""
     choices = list(choices)
-    if value in choices:
+    if isinstance(value, str) and value in choices:
         return value
     raise ValueError(
         f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"

@@ -8,9 +8,13 @@ import numpy as np
 from jax.core import Tracer
 
 from rnnjax._arguments import (
+    check_callable as check_callable,
     check_choice as check_choice,
+    check_flag as check_flag,
+    check_number as check_number,
     check_positive_int as check_positive_int,
     check_rate as check_rate,
+    checked_arguments as checked_arguments,
     nearest as nearest,
 )
 from rnnjax._types import Array, Carry, Cell
@@ -21,9 +25,38 @@ def is_inexact(x: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(x), jnp.inexact))
 
 
+def is_array(x: Any) -> bool:
+    """Whether x is one array of numbers, booleans or PRNG keys: not of words or objects."""
+    return hasattr(x, "shape") and hasattr(x, "dtype") and getattr(x.dtype, "kind", "V") in "biufcV"
+
+
 def array_of(x: Any) -> Any:
     """A list or tuple of numbers as an array; all else as it is."""
-    return np.asarray(x) if isinstance(x, list | tuple) else x
+    return np.asarray(x) if isinstance(x, list | tuple) and _is_nested_numbers(x) else x
+
+
+def arrays_of(tree: Any) -> Any:
+    """A tree of arrays, in which lists of numbers may take the place of arrays."""
+    return jax.tree.map(array_of, tree, is_leaf=lambda x: isinstance(x, list))
+
+
+def check_inputs(xs: Any) -> Any:
+    """`xs` as a tree of arrays, if it is one.
+
+    Raises:
+      TypeError: a leaf that is no array of numbers.
+    """
+    xs = arrays_of(xs)
+    for x in jax.tree.leaves(xs):
+        if not (is_array(x) or isinstance(x, int | float | complex)):
+            raise TypeError(f"xs must be an array [T, ..., D], time first, got {described(x)}")
+    return xs
+
+
+def _is_nested_numbers(x: Any) -> bool:
+    if isinstance(x, list | tuple):
+        return all(map(_is_nested_numbers, x))
+    return isinstance(x, bool | int | float | complex | np.generic)
 
 
 def is_feature_shape(node: Any) -> bool:
@@ -52,6 +85,10 @@ def check_cell(cell: Any) -> Cell:
 def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
     """`lengths` as int32 of the batch shape; values are checked where they are known."""
     lengths = array_of(lengths)
+    if not is_array(lengths):
+        raise TypeError(
+            f"lengths must be integers, one for each sequence, got {described(lengths)}"
+        )
     if not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
         raise TypeError(
             f"lengths has dtype {jnp.result_type(lengths)}: expected integers, one length for each "
@@ -76,6 +113,8 @@ def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> 
 def check_resets(resets: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
     """`resets`, if it is a boolean [T, ...]."""
     resets = array_of(resets)
+    if not is_array(resets):
+        raise TypeError(f"resets must be booleans [T, ...], got {described(resets)}")
     if jnp.result_type(resets) != jnp.bool_:
         raise TypeError(
             f"resets has dtype {jnp.result_type(resets)}: expected booleans, true where a new "
@@ -89,16 +128,52 @@ def check_resets(resets: Array, length: int, batch_shape: tuple[int, ...]) -> Ar
     return jnp.asarray(resets)
 
 
+def check_cost(value: Any) -> Array:
+    """What `cost(carry, ys)` returned, if it is a real scalar."""
+    if not is_array(value) and not isinstance(value, int | float):
+        raise TypeError(f"cost(carry, ys) must return a scalar, got {described(value)}")
+    value = jnp.asarray(value)
+    if value.shape != ():
+        raise ValueError(
+            f"cost(carry, ys) must return a scalar, got shape {value.shape}: take a sum or a mean"
+        )
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise TypeError(f"cost(carry, ys) must return a real number, got dtype {value.dtype}")
+    return value
+
+
 def check_carry(name: str, carry: Carry, expected: Carry) -> None:
     """Raise ValueError unless `carry` has the structure, shapes and dtypes of `expected`."""
     got_leaves, got_tree = jax.tree_util.tree_flatten_with_path(carry)
     want_leaves, want_tree = jax.tree_util.tree_flatten_with_path(expected)
     if got_tree != want_tree:
-        raise ValueError(f"{name} has the structure {got_tree}, expected {want_tree}")
+        raise ValueError(
+            f"{name} has the structure {described(carry)}, expected {described(expected)}"
+        )
     for (path, got), (_, want) in zip(got_leaves, want_leaves, strict=True):
-        if jnp.shape(got) != jnp.shape(want) or jnp.result_type(got) != jnp.result_type(want):
+        if not is_array(got) or got.shape != want.shape or got.dtype != want.dtype:
             leaf = jax.tree_util.keystr(path)
-            raise ValueError(
-                f"{name}{leaf} is {jnp.result_type(got)}{list(jnp.shape(got))}, expected "
-                f"{jnp.result_type(want)}{list(jnp.shape(want))}"
-            )
+            raise ValueError(f"{name}{leaf} is {described(got)}, expected {described(want)}")
+
+
+def in_brackets(shape: tuple[Any, ...]) -> str:
+    """A shape as it is written in docstrings: "[4, 3]"."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def described(value: Any) -> str:
+    """What a user passed, in few words: "a dict", "float32[3, 4]", "LSTMCarry(h float32[4], …)"."""
+    if is_array(value):
+        return f"{value.dtype}{in_brackets(value.shape)}"
+    if hasattr(value, "_fields") and not isinstance(value, Cell):
+        fields = (f"{field} {described(leaf)}" for field, leaf in value._asdict().items())
+        return f"{type(value).__name__}({', '.join(fields)})"
+    if value is None:
+        return "None"
+    if isinstance(value, dict):
+        return f"a dict with {', '.join(map(str, value)) or 'nothing'}"
+    if isinstance(value, tuple | list) and len(value) < 8:
+        return f"a {type(value).__name__} ({', '.join(map(described, value))})"
+    if isinstance(value, bool | int | float | str):
+        return repr(value)
+    return f"a {type(value).__name__}"

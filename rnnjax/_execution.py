@@ -6,9 +6,11 @@ A *base* gradient says how one loop is differentiated; a *wrapping* gradient cut
 passes each piece to a run that any method has made.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from rnnjax._checks import described
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree
 
 
@@ -96,3 +98,24 @@ class Method(Protocol):
     def bind(self, cell: Cell, base: BaseGradient | None, reverse: bool, /) -> Run:
         """The run of a problem that `refusal` has let through."""
         ...
+
+
+def check_gradient(name: str, value: Any) -> Any:
+    """`value`, if it is a `Gradient` such as `bptt()`."""
+    return _check_value(name, value, ("wrap", "base"), "gradient", "rnnjax.bptt()")
+
+
+def check_method(name: str, value: Any) -> Any:
+    """`value`, if it is a `Method` such as `sequential()`, or `auto()`."""
+    if getattr(value, "name", None) == "auto" and not isinstance(value, type):
+        return value
+    return _check_value(name, value, ("bind", "refusal"), "method", "rnnjax.sequential()")
+
+
+def _check_value(name: str, value: Any, has: tuple[str, ...], kind: str, example: str) -> Any:
+    if not isinstance(value, type) and all(hasattr(value, attribute) for attribute in has):
+        return value
+    hint = f": call it, as in {value.__name__}()" if inspect.isfunction(value) else ""
+    if isinstance(value, str):
+        hint = ": the function itself is meant, called, and not its name"
+    raise TypeError(f"{name} must be a {kind} such as {example}, got {described(value)}{hint}")

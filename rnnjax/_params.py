@@ -1,12 +1,185 @@
-"""How many weights a cell has."""
+"""Params of a cell: whether they are its own, by the shapes that its structure states; their dtype;
+how many they are."""
 
+import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Params
+from rnnjax._checks import array_of, check_cell, described, in_brackets, is_array, is_inexact
+from rnnjax._types import Cell, Params, PyTree, known
+
+
+def check_params(cell: Cell, params: Params) -> Params:
+    """`params`, if they are those of the cell as far as its structure says; a dict of the right
+    fields becomes the params that it holds.
+
+    Raises:
+      TypeError: another type, or weights that are no floating-point arrays or not all of one dtype.
+      ValueError: other fields or shapes.
+    """
+    return checked_params(check_cell(cell), known(cell).params, params)
+
+
+def checked_params(cell: Cell, shapes: Any, params: Params) -> Params:
+    """`check_params`, for the shapes that `known(cell).params` are."""
+    if _fit(shapes, params):  # nearly always, and fast: op-by-op steps ask every time
+        return params
+    return _diagnosed(cell, shapes, params, "params")
+
+
+def _fit(shapes: Any, params: Any) -> bool:
+    if shapes is None:
+        return True
+    if not hasattr(shapes, "_fields"):
+        return (
+            type(params) is tuple
+            and len(params) == len(shapes)
+            and all(_fit(s, p) for s, p in zip(shapes, params, strict=True))
+        )
+    if type(params) is not type(shapes):
+        return False
+    sizes: dict[str, int] = {}
+    dtypes = set()
+    for shape, leaf in zip(shapes, params, strict=True):
+        if shape is None or leaf is None:
+            if shape is not leaf:
+                return False
+            continue
+        got = getattr(leaf, "shape", None)
+        if got != shape and not _same_sizes(got, shape, sizes):
+            return False
+        dtypes.add(leaf.dtype)
+    return len(dtypes) == 1 and all(map(_is_weight, dtypes))
+
+
+def _same_sizes(got: Any, shape: tuple[Any, ...], sizes: dict[str, int]) -> bool:
+    """Whether a shape is the stated one, with every named size the same each time it comes."""
+    if not isinstance(got, tuple) or len(got) != len(shape):
+        return False
+    return all(
+        size == (sizes.setdefault(want, size) if isinstance(want, str) else want)
+        for size, want in zip(got, shape, strict=True)
+    )
+
+
+@functools.cache
+def _is_weight(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def _diagnosed(cell: Cell, shapes: Any, params: Any, name: str) -> Any:
+    """Params that do not fit as they are, in the form that fits; or the error that says why not."""
+    if shapes is None:
+        return params
+    if not hasattr(shapes, "_fields"):
+        return _diagnosed_layers(cell, shapes, params, name)
+    if isinstance(params, Mapping) and set(params) == set(shapes._fields):
+        params = type(shapes)(**params)
+    if type(params) is not type(shapes):
+        raise TypeError(
+            f"{name} must be {_signature(shapes)} for {cell!r}, as cell.init(key, inputs) returns "
+            f"them, got {described(params)}"
+        )
+    params = type(shapes)(*map(array_of, params))
+    sizes: dict[str, int] = {}
+    for field, shape, leaf in zip(shapes._fields, shapes, params, strict=True):
+        _check_leaf(cell, f"{name}.{field}", shape, leaf, sizes)
+    dtypes = {field: leaf.dtype for field, leaf in params._asdict().items() if leaf is not None}
+    if len(set(dtypes.values())) > 1:
+        each = ", ".join(f"{field} is {dtype}" for field, dtype in dtypes.items())
+        raise TypeError(
+            f"{name} must have one dtype for all of a cell's weights, but {each}: cast them, as in "
+            "jax.tree.map(lambda w: w.astype(dtype), params)"
+        )
+    return params
+
+
+def _diagnosed_layers(cell: Cell, shapes: Any, params: Any, name: str) -> Any:
+    if not isinstance(params, tuple | list) or hasattr(params, "_fields"):
+        raise TypeError(
+            f"{name} must be a tuple with the params of each of the {len(shapes)} cells of "
+            f"{cell!r}, got {described(params)}"
+        )
+    if len(params) != len(shapes):
+        raise ValueError(
+            f"{name} has {len(params)} entries, expected {len(shapes)}: one a cell of {cell!r}"
+        )
+    cells = cell.structure.layers or (cell,) * len(shapes)
+    each = enumerate(zip(cells, shapes, params, strict=True))
+    return tuple(_diagnosed(c, s, p, f"{name}[{i}]") for i, (c, s, p) in each)
+
+
+def _check_leaf(cell: Cell, name: str, shape: Any, leaf: Any, sizes: dict[str, int]) -> None:
+    if shape is None or leaf is None:
+        if shape is not leaf:
+            want = "None" if shape is None else f"an array {in_brackets(shape)}"
+            raise ValueError(
+                f"{name} must be {want} for {cell!r}, got {described(leaf)}: these are params of "
+                "another variant of the cell"
+            )
+        return
+    if not is_array(leaf) or not _is_weight(leaf.dtype):
+        raise TypeError(
+            f"{name} must be a floating-point array {in_brackets(shape)}, got {described(leaf)}"
+        )
+    if _same_sizes(leaf.shape, shape, sizes):
+        return
+    want = tuple(sizes.get(size, size) for size in shape)
+    turned = len(shape) > 1 and _same_sizes(leaf.shape[::-1], shape, dict(sizes))
+    raise ValueError(
+        f"{name} has shape {tuple(leaf.shape)}, expected {in_brackets(want)} for {cell!r}"
+        + (": it is transposed" if turned else "")
+    )
+
+
+def _signature(shapes: Any) -> str:
+    fields = (
+        f"{field} {'None' if shape is None else in_brackets(shape)}"
+        for field, shape in shapes._asdict().items()
+    )
+    return f"{type(shapes).__name__}({', '.join(fields)})"
+
+
+def input_dtypes(params: Params, xs: PyTree) -> PyTree:
+    """The dtype in which a cell reads each leaf of xs: real and complex ones in the precision of
+    the params, others as they are.
+
+    Raises:
+      TypeError: complex inputs for a cell without complex params.
+    """
+    floats = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
+    if not floats:
+        return jax.tree.map(jnp.result_type, xs)
+    widest = jnp.result_type(*floats)
+    real = jnp.finfo(widest).dtype
+
+    def dtype(x: Any) -> jnp.dtype:
+        own = jnp.result_type(x)
+        if jnp.issubdtype(own, jnp.floating):
+            return real
+        if jnp.issubdtype(own, jnp.complexfloating):
+            if not jnp.issubdtype(widest, jnp.complexfloating):
+                raise TypeError(
+                    f"xs has dtype {own}: the weights of this cell are real, and read "
+                    "floating-point features. Pass real and imaginary parts side by side"
+                )
+            return widest
+        return own
+
+    return jax.tree.map(dtype, xs)
+
+
+def in_dtype_of(params: Params, x: PyTree) -> PyTree:
+    """x in the dtypes in which a cell with these params reads it."""
+    return jax.tree.map(
+        lambda leaf, dtype: leaf if leaf.dtype == dtype else leaf.astype(dtype),
+        x,
+        input_dtypes(params, x),
+    )
 
 
 def num_params(params: Params) -> int:

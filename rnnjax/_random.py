@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array
+from rnnjax._types import Array, Carry, Cell, Params, initial_carry
 
 
 def is_key(x: Any) -> bool:
@@ -14,12 +14,13 @@ def is_key(x: Any) -> bool:
 
 
 def check_key(key: Any) -> Array:
-    """`key`, if it is a PRNG key, typed or raw."""
-    known = hasattr(key, "dtype") and (
-        is_key(key) or (key.dtype == jnp.uint32 and jnp.shape(key)[-1:] in ((2,), (4,)))
-    )
-    if not known:
+    """`key`, if it is one PRNG key, typed or raw."""
+    if not hasattr(key, "dtype") or not (
+        is_key(key) or (key.dtype == jnp.uint32 and key.shape[-1:] in ((2,), (4,)))
+    ):
         raise TypeError(f"key must be a PRNG key such as jax.random.key(0), got {key!r}")
+    if key.ndim != (0 if is_key(key) else 1):
+        raise ValueError(f"key must be one PRNG key, got keys of shape {key.shape}")
     return key
 
 
@@ -31,6 +32,17 @@ def typed_key(key: Array) -> Array:
 def example_keys(key: Array | None, batch_shape: tuple[int, ...]) -> Array | None:
     """Keys [...], one for each example, so that carries freeze and restart one by one."""
     return None if key is None else jax.random.split(typed_key(key), batch_shape)
+
+
+def carry_with_keys(cell: Cell, params: Params, batch_shape: tuple[int, ...], like: Carry) -> Carry:
+    """The form of the carry that a key makes, with keys of the kind that `like` has.
+
+    A user's cell that takes no key has no such form: its carry without one.
+    """
+    dtypes = (leaf.dtype for leaf in jax.tree.leaves(like) if hasattr(leaf, "dtype"))
+    keys = [d for d in dtypes if jnp.issubdtype(d, jax.dtypes.prng_key)]
+    key = jax.ShapeDtypeStruct((), keys[0] if keys else jax.random.key(0).dtype)
+    return jax.eval_shape(lambda p, k: initial_carry(cell, p, batch_shape, k), params, key)
 
 
 def next_keys(keys: Array) -> tuple[Array, Array]:

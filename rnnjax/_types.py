@@ -143,8 +143,11 @@ class Linear(NamedTuple):
 class Structure(NamedTuple):
     """What is known of a step beside what it computes. The default claims nothing.
 
-    It never changes an answer, only how it is obtained and which combinators fit.
+    It never changes an answer, only how it is obtained, which combinators fit and what is refused.
     `rnnjax.gradients.check` compares the step with its linear form and with its layers.
+
+    `params` are shapes in the place of the arrays: a str such as "D" for a size that the inputs
+    decide, None where the cell has no array. With them the cell refuses the params of another.
     """
 
     form: Hashable = None  # the textbook function it computes: "lstm", ("vanilla", "tanh")
@@ -154,6 +157,7 @@ class Structure(NamedTuple):
     through_weights: tuple[str, ...] = ()  # carry fields read through a weight matrix alone
     output: str | None = None  # the carry field that y_t is
     skips: "Cell | None" = None  # the cell to whose output this one adds its input
+    params: Any = None  # the shape of every array of its params: LSTMParams(("D", 32), …)
     call: Call | None = None  # the factory call that made it
     made_for: tuple[Step, Rule | None] | None = None  # the step and rule; `Cell` fills it in
 

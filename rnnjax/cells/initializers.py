@@ -6,14 +6,18 @@ singular value of the recurrent matrix. Gated cells call an initialiser once for
 [H, H] or [D, H] block.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from rnnjax._calls import Call, cached
+from rnnjax._checks import checked_arguments
 from rnnjax._types import Array
+
+P = ParamSpec("P")
 
 __all__ = [
     "Initializer",
@@ -38,7 +42,7 @@ class Initializer(Protocol):
 
 
 @dataclass(frozen=True)
-class _Named:
+class Named:
     """An initializer that prints as the call that made it."""
 
     draw: Initializer
@@ -55,10 +59,20 @@ class _Named:
 
 
 def _name(draw: Initializer, call: Call) -> Initializer:
-    return _Named(draw, call)
+    return Named(draw, call)
 
 
-_named = cached(_name)  # equal calls give the same initializer, and so the same cell
+_cached = cached(_name)  # equal calls give the same initializer, and so the same cell
+
+
+def _named(make: Callable[P, Initializer]) -> Callable[P, Initializer]:
+    return _cached(checked_arguments(make))
+
+
+def _at_least_zero(name: str, size: float) -> float:
+    if size < 0:
+        raise ValueError(f"{name} must be at least 0, got {size}")
+    return size
 
 
 @_named
@@ -81,7 +95,7 @@ def orthogonal(scale: float = 1.0) -> Initializer:
 @_named
 def normal(stddev: float = 0.01) -> Initializer:
     """Gaussian with mean zero and standard deviation `stddev`."""
-    return _initial.normal(stddev)
+    return _initial.normal(_at_least_zero("stddev", stddev))
 
 
 @_named
@@ -112,6 +126,7 @@ def spectral_radius(rho: float) -> Initializer:
     This is how echo-state networks are set up (Jaeger 2001). JAX computes the eigenvalues of
     a general matrix on the CPU only.
     """
+    _at_least_zero("rho", rho)
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         _square(shape, "spectral_radius")
@@ -128,6 +143,7 @@ def singular_value(sigma: float) -> Initializer:
     With sigma·γ < 1, where γ bounds |φ'|, a vanilla net's error must vanish
     (Pascanu, Mikolov & Bengio 2013, ICML).
     """
+    _at_least_zero("sigma", sigma)
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         w = jax.random.normal(key, shape, _decomposable(dtype))

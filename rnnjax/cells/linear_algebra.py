@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import is_inexact
+from rnnjax._checks import described, is_array, is_inexact
 from rnnjax._types import Array
 
 __all__ = [
@@ -41,6 +41,8 @@ def affine(x: Array, w: Array, b: Array | None = None) -> Array:
 
 def add_bias(z: Array, b: Array) -> Array:
     """z [..., G] + b [G], with b's axes spelt out so that no rank is promoted."""
+    if not is_array(b) or not is_array(z) or b.shape != z.shape[-1:]:
+        raise ValueError(f"b must be an array [G] for z [..., G], got {_both(b, z)}")
     return z + b.reshape((1,) * (z.ndim - 1) + b.shape)
 
 
@@ -48,11 +50,18 @@ def check_features(x: Any, w: Array) -> None:
     """Raise unless x [..., D] is an array with the D features that w [D, G] was initialised for.
 
     Raises:
-      TypeError: x is a pytree, or has integers or booleans.
+      TypeError: x is a pytree, has integers or booleans, or is complex where w is real.
       ValueError: another number of features.
     """
-    if not hasattr(x, "dtype"):
-        raise TypeError(f"this cell reads one array a step, got a {type(x).__name__}")
+    if not is_array(w) or w.ndim != 2:
+        raise TypeError(f"w must be an array [D, G] of weights, got {described(w)}")
+    if not is_array(x):
+        raise TypeError(f"this cell reads one array a step, got {described(x)}")
+    if jnp.iscomplexobj(x) and not jnp.iscomplexobj(w):
+        raise TypeError(
+            f"xs has dtype {x.dtype}: the weights are real, and read floating-point features. "
+            "Pass real and imaginary parts side by side"
+        )
     if not is_inexact(x):
         raise TypeError(
             f"xs has dtype {x.dtype}: cells read floating-point features. Embed token ids first "
@@ -78,6 +87,7 @@ def joint_affine(x: Array, h: Array, w_x: Array, w_h: Array, b: Array) -> Array:
 
 def sum_outer(xs: Array, deltas: Array) -> Array:
     """Σ_t x_tᵀ δ_t over time and batch, in one contraction: [T, ..., D], [T, ..., G] -> [D, G]."""
+    _check_sums("xs and deltas", xs, deltas)
     leading = tuple(range(deltas.ndim - 1))
     total = jax.lax.dot_general(
         xs, deltas, ((leading, leading), ((), ())), preferred_element_type=_wide(deltas)
@@ -87,6 +97,8 @@ def sum_outer(xs: Array, deltas: Array) -> Array:
 
 def sum_bias(deltas: Array) -> Array:
     """Σ_t δ_t over time and batch: deltas [T, ..., G] -> [G]."""
+    if not is_array(deltas) or deltas.ndim == 0:
+        raise TypeError(f"deltas must be an array [T, ..., G], got {described(deltas)}")
     leading = tuple(range(deltas.ndim - 1))
     return jnp.sum(deltas, axis=leading, dtype=_wide(deltas)).astype(deltas.dtype)
 
@@ -96,6 +108,7 @@ def sum_product(values: Array, deltas: Array) -> Array:
 
     The gradient of weights that multiply entry by entry: diagonal recurrence, peepholes.
     """
+    _check_sums("values and deltas", values, deltas)
     leading = tuple(range(deltas.ndim - 1))
     wide = _wide(deltas)
     return jnp.sum(values.astype(wide) * deltas.astype(wide), axis=leading).astype(deltas.dtype)
@@ -171,3 +184,15 @@ def _margin(k: int) -> tuple[int, int]:
 
 def _wide(x: Array) -> jnp.dtype:
     return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _both(a: Any, b: Any) -> str:
+    return f"{described(a)} and {described(b)}"
+
+
+def _check_sums(name: str, values: Any, deltas: Any) -> None:
+    """Raise unless both are arrays [T, ..., features] with the same axes but the last."""
+    if not (is_array(values) and is_array(deltas)) or values.shape[:-1] != deltas.shape[:-1]:
+        raise ValueError(
+            f"{name} must be arrays [T, ..., D] and [T, ..., G], got {_both(values, deltas)}"
+        )

@@ -90,7 +90,7 @@ def input_dropout(cell: Cell, rate: float, *, same_mask: bool = False) -> Cell:
         return InputDropoutCarry(new, keys), y_t
 
     rule = None if cell.rule is None else _input_dropout_rule(cell.rule, masks)
-    structure = Structure(feature_axes=inner.feature_axes)
+    structure = Structure(feature_axes=inner.feature_axes, params=inner.params)
     return Cell(cell.init, initial_carry, step, rule, structure)
 
 
@@ -182,7 +182,7 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
         return RecurrentDropoutCarry(new, carry.kept), y_t
 
     rule = None if cell.rule is None else _recurrent_dropout_rule(cell.rule, masked)
-    structure = Structure(feature_axes=inner.feature_axes)
+    structure = Structure(feature_axes=inner.feature_axes, params=inner.params)
     return Cell(cell.init, initial_carry, step, rule, structure)
 
 

@@ -1,12 +1,14 @@
 """What combinators share: the call that made a cell, its rule at one step, randomness."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 import jax
 import jax.numpy as jnp
 
 from rnnjax._calls import cached
-from rnnjax._checks import is_feature_shape, is_inexact
+from rnnjax._checks import checked_arguments, is_feature_shape, is_inexact
+from rnnjax._guard import guarded
 from rnnjax._random import example_keys, typed_key
 from rnnjax._types import (
     Array,
@@ -18,11 +20,15 @@ from rnnjax._types import (
     Rule,
     Tape,
     initial_carry,
-    stamped,
 )
 
-combinator = cached(stamped)
-"""Decorator of a factory of cells from cells: equal calls return the same cell, which prints so."""
+P = ParamSpec("P")
+
+
+def combinator(make: Callable[P, Cell]) -> Callable[P, Cell]:
+    """Decorator of a factory of cells from cells: equal calls return the same cell, which prints
+    so."""
+    return cached(guarded)(checked_arguments(make))
 
 
 def inner_forward(rule: Rule, params: Params, carry: Carry, x_t: PyTree):

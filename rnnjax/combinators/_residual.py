@@ -55,6 +55,7 @@ def residual(cell: Cell) -> Cell:
         feature_axes=inner.feature_axes,
         through_weights=inner.through_weights,
         skips=cell,
+        params=inner.params,
     )
     rule = None if cell.rule is None else _residual_rule(cell.rule)
     return Cell(cell.init, cell.initial_carry, step, rule, structure)

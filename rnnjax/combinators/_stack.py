@@ -5,6 +5,7 @@ from typing import Any
 import jax
 
 from rnnjax._checks import check_cell
+from rnnjax._params import in_dtype_of
 from rnnjax._types import (
     Array,
     Carry,
@@ -16,6 +17,7 @@ from rnnjax._types import (
     Rule,
     Structure,
     initial_carry,
+    known,
 )
 from rnnjax.combinators._inner import (
     combinator,
@@ -78,13 +80,18 @@ def stack(*cells: Cell) -> Cell:
     def step(params: Params, carry: Carry, x_t: PyTree) -> tuple[Carry, PyTree]:
         new: list[Carry] = []
         for cell, cell_params, cell_carry in zip(cells, params, carry, strict=True):
+            x_t = in_dtype_of(cell_params, x_t)
             cell_carry, x_t = cell.step(cell_params, cell_carry, x_t)
             new.append(cell_carry)
         return tuple(new), x_t
 
     rules = [cell.rule for cell in cells if cell.rule is not None]
     rule = _stacked_rule(rules) if len(rules) == len(cells) else None
-    structure = Structure(layers=cells, feature_axes=cells[0].structure.feature_axes)
+    structure = Structure(
+        layers=cells,
+        feature_axes=cells[0].structure.feature_axes,
+        params=tuple(known(cell).params for cell in cells),
+    )
     return Cell(init, stacked_carry, step, rule, structure)
 
 
@@ -92,13 +99,14 @@ def _stacked_rule(rules: list[Rule]) -> Rule:
     first, above = rules[0], rules[1:]
 
     def project(params: Params, xs: Array) -> PyTree:
-        return first.project(params[0], xs)
+        return first.project(params[0], in_dtype_of(params[0], xs))
 
     def forward(params: Params, carry: Carry, z_t: PyTree) -> tuple[tuple[Carry, Array], Any]:
         (new, y_t), tape = first.forward(params[0], carry[0], z_t)
         carries, tapes = [new], [tape]
         inputs: list[Array] = []  # of the cells above the first
         for rule, cell_params, cell_carry in zip(above, params[1:], carry[1:], strict=True):
+            y_t = in_dtype_of(cell_params, y_t)
             inputs.append(y_t)
             (new, y_t), tape = inner_forward(rule, cell_params, cell_carry, y_t)
             carries.append(new)
@@ -116,16 +124,24 @@ def _stacked_rule(rules: list[Rule]) -> Rule:
             deltas.insert(0, delta)
             if k > 0:
                 y_ct = inner_input_ct(rules[k], params[k], inputs[k - 1], tapes[k], delta)
+                y_ct = in_dtype_of(params[k - 1], y_ct)
         return tuple(carry_cts), tuple(deltas)
 
     def gradients(params: Params, xs: Array, tapes: Any, deltas: PyTree) -> tuple[Params, Array]:
         cell_tapes, inputs = tapes
+        first = in_dtype_of(params[0], xs)
         each = [
             rule.gradients(p, x, tape, delta)
             for rule, p, x, tape, delta in zip(
-                rules, params, (xs, *inputs), cell_tapes, deltas, strict=True
+                rules, params, (first, *inputs), cell_tapes, deltas, strict=True
             )
         ]
-        return tuple(params_ct for params_ct, _ in each), each[0][1]
+        xs_ct = jax.tree.map(_in_dtype_like, xs, each[0][1])
+        return tuple(params_ct for params_ct, _ in each), xs_ct
 
     return Rule(project, forward, backward, gradients)
+
+
+def _in_dtype_like(x: Array, ct: Array) -> Array:
+    """A cotangent in the dtype of what it belongs to."""
+    return ct if ct is None or ct.dtype == x.dtype else ct.astype(x.dtype)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from rnnjax._checks import check_cell
-from rnnjax._types import Cell, Step, Structure
+from rnnjax._checks import check_callable, check_cell
+from rnnjax._types import Cell, Step, Structure, known
 from rnnjax.combinators._inner import combinator
 
 
@@ -24,7 +24,7 @@ def wrap(cell: Cell, change: Callable[[Step], Step]) -> Cell:
       A `Cell` with rule=None.
 
     Raises:
-      TypeError: `cell` is not a `Cell`.
+      TypeError: `cell` is not a `Cell`, or `change` no function that returns one.
 
     Example:
       >>> import jax, rnnjax
@@ -39,5 +39,7 @@ def wrap(cell: Cell, change: Callable[[Step], Step]) -> Cell:
       (5, 4)
     """
     check_cell(cell)
-    axes = Structure(feature_axes=cell.structure.feature_axes)
-    return Cell(cell.init, cell.initial_carry, change(cell.step), structure=axes)
+    step = check_callable("change", change, "(step) -> step")(cell.step)
+    check_callable("what change(step) returns", step, "(params, carry, x_t) -> (carry, y_t)")
+    structure = Structure(feature_axes=cell.structure.feature_axes, params=known(cell).params)
+    return Cell(cell.init, cell.initial_carry, step, structure=structure)

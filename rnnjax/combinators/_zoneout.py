@@ -95,7 +95,7 @@ def zoneout(cell: Cell, **rates: float) -> Cell:
         return ZoneoutCarry(new, keys), getattr(new, output)
 
     rule = None if cell.rule is None else _zoneout_rule(cell.rule, masks, output)
-    structure = Structure(feature_axes=inner.feature_axes)
+    structure = Structure(feature_axes=inner.feature_axes, params=inner.params)
     return Cell(cell.init, initial_carry, step, rule, structure)
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import is_inexact
+from rnnjax._checks import check_callable, check_cost, is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import validate_cell
@@ -101,10 +100,11 @@ def record(
       is difficult, IEEE Transactions on Neural Networks 5.
     """
     sequence, steps, batch_shape = validate_cell(cell, params, xs, carry, key, lengths, resets)
+    check_callable("cost", cost, "(carry, ys) -> scalar")
     leaves, tree = jax.tree.flatten(sequence.carry)
     nudges = [jnp.zeros((steps, *leaf.shape), leaf.dtype) for leaf in leaves if is_inexact(leaf)]
     (end, ys), back = jax.vjp(partial(_run, cell, params, sequence), nudges)
-    value, back_from_cost = jax.vjp(lambda end, ys: _scalar(cost(end, ys)), end, ys)
+    value, back_from_cost = jax.vjp(lambda end, ys: check_cost(cost(end, ys)), end, ys)
     end_ct, ys_ct = back_from_cost(jnp.ones_like(value))
     shape = (steps, *batch_shape)
     reads = _reads(_known(end_ct), _known(ys_ct), sequence.lengths, shape)
@@ -151,17 +151,6 @@ def _last_alone(reads: Array, ys_ct: PyTree) -> tuple[Array, PyTree]:
         return jnp.where(reads.reshape(reads.shape + (1,) * (leaf.ndim - reads.ndim)), leaf, 0)
 
     return reads, jax.tree.map(alone, ys_ct)
-
-
-def _scalar(value: Any) -> Array:
-    value = jnp.asarray(value)
-    if value.shape != ():
-        raise ValueError(
-            f"cost(carry, ys) must return a scalar, got shape {value.shape}: take a sum or a mean"
-        )
-    if not jnp.issubdtype(value.dtype, jnp.floating):
-        raise TypeError(f"cost(carry, ys) must return a real number, got dtype {value.dtype}")
-    return value
 
 
 @partial(jax.jit, static_argnums=0)

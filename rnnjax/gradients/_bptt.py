@@ -8,10 +8,12 @@ import jax
 
 from rnnjax._arrays import Static, put_arrays, take_arrays
 from rnnjax._calls import Value
+from rnnjax._checks import check_callable
 from rnnjax._execution import BaseGradient, Loop, Run
 from rnnjax._reverse_only import reverse_only
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Step
 from rnnjax.gradients._clip import keeps_type
+from rnnjax.gradients._rules import checked_rule
 from rnnjax.running import vary_along, varying_axes
 
 Limits = tuple[Array | None, ...]  # those of the clip that are traced
@@ -50,7 +52,7 @@ class BPTT(Value):
         if cell.rule is None:
             raise ValueError(self.refusal(cell))
         clip, limits = take_arrays(self.clip or _no_clip)
-        unfolded = _Unfolded(cell.step, cell.rule, loop, clip, reverse)
+        unfolded = _Unfolded(cell.step, checked_rule(cell.rule), loop, clip, reverse)
         return _unfold(unfolded, *reverse_only((params, carry, xs)), limits)
 
 
@@ -93,7 +95,11 @@ def bptt(clip: Clip | None = None) -> BaseGradient:
       Werbos (1990), Backpropagation through time: what it does and how to do it, Proc. IEEE 78.
       Graves (2013), arXiv 1308.0850, for clipping inside the loop.
     """
-    return BPTT(clip=clip)
+    if isinstance(clip, int | float):
+        raise TypeError(
+            f"clip must be a function of δ_t, such as clip_by_value({clip}), got {clip}"
+        )
+    return BPTT(clip=None if clip is None else check_callable("clip", clip, "(delta) -> delta"))
 
 
 @dataclass(frozen=True)

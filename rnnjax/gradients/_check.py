@@ -9,14 +9,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import is_feature_shape, is_inexact
+from rnnjax._checks import (
+    check_cell,
+    check_flag,
+    check_inputs,
+    check_number,
+    is_feature_shape,
+    is_inexact,
+)
 from rnnjax._execution import BaseGradient, Sequence
+from rnnjax._params import check_params
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.gradients._autodiff import autodiff
 from rnnjax.gradients._bptt import bptt
+from rnnjax.gradients._one_step import one_step_problems
 from rnnjax.gradients._values import Values, by_step, other_ways
-from rnnjax.running import Scan, final_carry, prepare, validate
+from rnnjax.running import Scan, final_carry, leading_shape, prepare, validate
 
 _STEP = 1e-5  # of the central differences
 _DIRECTIONS = 8
@@ -57,6 +66,7 @@ class CheckReport(NamedTuple):
     rows: tuple[CheckRow, ...]
     values: tuple[ValueRow, ...]
     passed: bool
+    problems: tuple[str, ...] = ()  # what else is wrong with the rule, in words
 
     def __str__(self) -> str:
         width = max(len("leaf"), *(len(row.leaf) for row in self.rows))
@@ -75,7 +85,7 @@ class CheckReport(NamedTuple):
             f"values by the {row.way}: {_number(row.difference)} ({row.leaf})  {_word(row.passed)}"
             for row in worst.values()
         ]
-        return "\n".join([head, *lines])
+        return "\n".join([head, *lines, *(f"{problem}  WRONG" for problem in self.problems)])
 
 
 def check(
@@ -98,6 +108,9 @@ def check(
     params, xs and the initial carry are compared: rule against autodiff entry by entry, and both
     against central differences along eight random directions, complex ones for complex leaves.
 
+    A rule is also run at one step of one example, without a batch axis, and with a clip, which it
+    must not ignore.
+
     Args:
       cell: any `Cell`; without a rule only autodiff is compared with the differences.
       params: where to check. By default freshly drawn, with noise added so that no bias is zero.
@@ -113,16 +126,21 @@ def check(
 
     Returns:
       A `CheckReport` with a row for every leaf (one without a gradient, such as an integer, says so
-      in its note), a row for every value compared, and `passed`.
+      in its note), a row for every value compared, `problems` of the rule in words, and `passed`.
 
     Raises:
-      TypeError, ValueError: as `rnnjax.unroll`.
+      TypeError, ValueError: as `rnnjax.unroll`; a rule whose functions return something else than
+        they should, which the message names.
 
     Example:
       >>> import rnnjax
       >>> rnnjax.gradients.check(rnnjax.lstm(4)).passed
       True
     """
+    check_cell(cell)
+    check_flag("differences", differences)
+    if check_number("tolerance", tolerance) < 0:
+        raise ValueError(f"tolerance must be at least 0, got {tolerance}")
     with jax.enable_x64(True):
         key = jax.random.key(0) if key is None else key
         rng = np.random.default_rng(np.asarray(jax.random.key_data(check_key(key))))
@@ -130,7 +148,7 @@ def check(
             params = _perturb(rng, cell.init(key, inputs))
         if xs is None:
             xs = _draw(rng, inputs)
-        params, xs = _as_float64(params), _as_float64(xs)
+        params, xs = _as_float64(check_params(cell, params)), _as_float64(check_inputs(xs))
         sequence = validate(cell, params, xs, None, None, lengths, resets)
         # Away from zero, so that no product with the initial carry hides an error.
         sequence = sequence._replace(carry=_perturb(rng, sequence.carry))
@@ -140,8 +158,24 @@ def check(
         problem = _Problem(cell, weights, sequence)
         at = Point(params, xs, sequence.carry)
         rows = _compare_gradients(problem, at, rng, differences, tolerance)
-    passed = all(row.passed for row in (*rows, *values))
-    return CheckReport(rows, values, passed)
+        problems = _at_one_step(cell, params, sequence, rng, tolerance)
+    passed = all(row.passed for row in (*rows, *values)) and not problems
+    return CheckReport(rows, values, passed, problems)
+
+
+def _at_one_step(
+    cell: Cell, params: Params, sequence: Sequence, rng: np.random.Generator, tolerance: float
+) -> tuple[str, ...]:
+    """What is wrong with the rule at the first step of the first example."""
+    length, batch_shape = leading_shape(cell, params, sequence.xs, sequence.lengths)
+    if cell.rule is None or 0 in (length, *batch_shape):
+        return ()
+    first = (0,) * len(batch_shape)
+    x_t = jax.tree.map(lambda x: x[(0, *first)], sequence.xs)
+    carry = jax.tree.map(lambda c: c[first], sequence.carry)
+    out = jax.eval_shape(cell.step, params, carry, x_t)
+    cts = jax.tree.map(lambda leaf: _normal(rng, leaf) if is_inexact(leaf) else None, out)
+    return one_step_problems(cell, params, carry, x_t, cts, tolerance)
 
 
 class _Problem(NamedTuple):

@@ -6,7 +6,7 @@ import jax
 
 from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
-from rnnjax._execution import BaseGradient, Gradient, Run
+from rnnjax._execution import BaseGradient, Gradient, Run, check_gradient
 from rnnjax.gradients._pieces import in_pieces
 
 
@@ -67,4 +67,5 @@ def checkpointed(k: int | None = None, base: Gradient | None = None) -> Gradient
       1604.06174.
       Gruslys et al. (2016), Memory-efficient backpropagation through time, NeurIPS.
     """
-    return Checkpointed(None if k is None else check_positive_int("k", k), base)
+    k = None if k is None else check_positive_int("k", k)
+    return Checkpointed(k, None if base is None else check_gradient("base", base))

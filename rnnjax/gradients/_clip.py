@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from rnnjax._calls import Value
+from rnnjax._checks import check_number
 from rnnjax._types import Array, Clip
 
 
@@ -103,13 +104,13 @@ def keeps_type(clip: Clip) -> Clip:
 
 
 def _positive(limit: float | Array) -> float | Array:
-    if jnp.ndim(limit) != 0:
+    if hasattr(limit, "shape") and limit.shape != ():
         raise ValueError(
-            f"the clipping limit must be one number, got shape {jnp.shape(limit)}: jax.vmap over "
+            f"the clipping limit must be one number, got shape {limit.shape}: jax.vmap over "
             "the function that makes the clip tries several"
         )
     if isinstance(limit, Tracer):
         return limit
-    if not limit > 0:
+    if not check_number("limit", limit) > 0:
         raise ValueError(f"the clipping limit must be positive, got {limit}")
     return float(limit)

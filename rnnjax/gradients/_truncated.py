@@ -6,7 +6,7 @@ import jax
 
 from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
-from rnnjax._execution import BaseGradient, Gradient, Run
+from rnnjax._execution import BaseGradient, Gradient, Run, check_gradient
 from rnnjax.gradients._pieces import in_pieces
 
 
@@ -66,4 +66,6 @@ def truncated(k: int, base: Gradient | None = None) -> Gradient:
       recurrent network trajectories, Neural Computation 2.
       Mikolov et al. (2010), Recurrent neural network based language model, Interspeech.
     """
-    return Truncated(check_positive_int("k", k), base)
+    return Truncated(
+        check_positive_int("k", k), None if base is None else check_gradient("base", base)
+    )

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import check_callable, check_cost
 from rnnjax._execution import Sequence
+from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.running import final_carry, prepare, validate
 
@@ -66,7 +68,8 @@ def unfolded(
       ((5, 3, 12), (3, 12))
     """
     sequence = validate(cell, params, xs, carry, key, lengths, resets)
-    return _unfolded(cell, cost, params, sequence)
+    check_callable("cost", cost, "(carry, ys) -> scalar")
+    return _unfolded(cell, cost, check_params(cell, params), sequence)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -81,7 +84,7 @@ def _unfolded(
 
     def total(copies: Params) -> Array:
         last, ys = jax.lax.scan(body, carry, (copies, inputs))
-        return cost(final_carry(last), ys)
+        return check_cost(cost(final_carry(last), ys))
 
     copies = jax.tree.map(lambda w: jnp.broadcast_to(w, (steps, *w.shape)), params)
     return Unfolded(jax.grad(total)(copies))

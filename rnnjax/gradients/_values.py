@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax._execution import Sequence
 from rnnjax._types import Carry, Cell, Linear, Params, PyTree, Rule, known
+from rnnjax.gradients._rules import checked_rule
 from rnnjax.running import final_carry, one_after_another, prepare
 
 Values = tuple[Carry, PyTree]  # the last carry, and ys
@@ -27,7 +28,7 @@ def other_ways(
     """The names of the other ways that the cell offers, and the run by each."""
     ready, carry, xs = prepare(cell, params, sequence)
     if ready.rule is not None:
-        yield "rule", partial(_by_rule, ready.rule, params, carry, xs)
+        yield "rule", partial(_by_rule, checked_rule(ready.rule), params, carry, xs)
     linear = known(ready).linear
     if linear is not None:
         yield "linear form", partial(_by_linear_form, linear, params, carry, xs)

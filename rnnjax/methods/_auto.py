@@ -4,7 +4,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from rnnjax._calls import Value
-from rnnjax._execution import BaseGradient, Gradient, Method, Run, Sequence
+from rnnjax._checks import check_cell
+from rnnjax._execution import (
+    BaseGradient,
+    Gradient,
+    Method,
+    Run,
+    Sequence,
+    check_gradient,
+    check_method,
+)
+from rnnjax._params import check_params
 from rnnjax._types import Cell, Params, PyTree, known
 from rnnjax.methods._cudnn import cudnn
 from rnnjax.methods._native import native
@@ -106,7 +116,8 @@ def explain(
       >>> rnnjax.methods.explain(cell, params, jax.numpy.ones((5, 3))).method.name
       'sequential'
     """
-    base = None if gradient is None else gradient.base
+    params = check_params(cell, params)
+    base = None if gradient is None else check_gradient("gradient", gradient).base
     return _choose(cell, base, params, validate(cell, params, xs, **options))
 
 
@@ -154,7 +165,9 @@ def resolve(
     Raises:
       ValueError: it cannot run this.
     """
-    reason = base and base.refusal(cell)
+    check_cell(cell)
+    check_method("method", method)
+    reason = base and check_gradient("gradient", base).refusal(cell)
     if reason:
         raise ValueError(reason)
     if isinstance(method, Auto):

@@ -71,7 +71,7 @@ def cudnn(*, precision: Precision = Precision.HIGHEST) -> Method:
       Appleyard, Kočiský & Blunsom (2016), Optimizing performance of recurrent neural networks on
       GPUs, arXiv 1604.01946.
     """
-    if precision not in (Precision.HIGHEST, Precision.HIGH):
+    if not isinstance(precision, Precision) or precision == Precision.DEFAULT:
         raise ValueError(
             "precision must be jax.lax.Precision.HIGHEST (float32) or jax.lax.Precision.HIGH "
             f"(TF32), got {precision!r}"

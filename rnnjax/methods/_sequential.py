@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from rnnjax._calls import Value
-from rnnjax._checks import check_positive_int
+from rnnjax._checks import check_flag, check_positive_int
 from rnnjax._execution import BaseGradient, Method, Run, Sequence
 from rnnjax._types import Carry, Cell, Params, PyTree
 from rnnjax.gradients import autodiff, bptt
@@ -53,4 +53,4 @@ def sequential(*, unroll: int = 1, hoist: bool = False) -> Method:
     Raises:
       ValueError: unroll < 1.
     """
-    return Sequential(unroll=check_positive_int("unroll", unroll), hoist=hoist)
+    return Sequential(unroll=check_positive_int("unroll", unroll), hoist=check_flag("hoist", hoist))

@@ -1,5 +1,6 @@
 """From a user's arguments to a loop: validation, masks, freezing and restarting, the state."""
 
+from rnnjax._params import input_dtypes
 from rnnjax.running._flagged import (
     Flagged,
     RestartCarry,
@@ -21,7 +22,7 @@ from rnnjax.running._sequence import (
     validate,
     validate_shaped,
 )
-from rnnjax.running._shapes import in_float32, input_dtypes, leading_shape
+from rnnjax.running._shapes import in_float32, leading_shape
 from rnnjax.running._sharding import check_automatic, vary_along, varying_axes
 from rnnjax.running._state import (
     accumulation_dtype,

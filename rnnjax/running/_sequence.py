@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import (
-    array_of,
+    arrays_of,
     check_carry,
-    check_cell,
     check_lengths,
     check_resets,
 )
 from rnnjax._execution import Run, Sequence
-from rnnjax._random import check_key
+from rnnjax._params import check_params
+from rnnjax._random import carry_with_keys, check_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.running._flagged import (
     Flagged,
@@ -53,8 +53,8 @@ def validate_shaped(
     resets: Array | None = None,
 ) -> tuple[Sequence, int, tuple[int, ...]]:
     """`validate`, which also finds the length T and the batch shape."""
-    check_cell(cell)
-    lengths = array_of(lengths)
+    params = check_params(cell, params)
+    xs = arrays_of(xs)
     if key is not None:
         check_key(key)
     length, batch_shape = leading_shape(cell, params, xs, lengths)
@@ -114,17 +114,7 @@ def _expected_carry(
     held = jax.tree.structure(carry)
     if held == jax.tree.structure(fresh):
         return fresh
-    dtypes = (leaf.dtype for leaf in jax.tree.leaves(carry) if hasattr(leaf, "dtype"))
-    keys = [d for d in dtypes if jnp.issubdtype(d, jax.dtypes.prng_key)]
-    key = jax.ShapeDtypeStruct((), keys[0] if keys else jax.random.key(0).dtype)
-
-    def begin(key: Array) -> Carry:
-        try:
-            return cell.initial_carry(params, batch_shape, key)
-        except TypeError:  # a user's cell that has no key
-            return fresh
-
-    training = jax.eval_shape(begin, key)
+    training = carry_with_keys(cell, params, batch_shape, carry)
     if held != jax.tree.structure(training):
         return fresh
     if resets is not None:

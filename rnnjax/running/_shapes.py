@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import is_inexact
+from rnnjax._checks import array_of, check_inputs, is_inexact
+from rnnjax._params import input_dtypes
 from rnnjax._types import Array, Cell, Params, PyTree, initial_carry
 
 
@@ -24,6 +25,7 @@ def leading_shape(
       TypeError: complex inputs for a cell without complex params.
       ValueError: no time axis, or leaves whose lengths or batch shapes differ.
     """
+    xs, lengths = check_inputs(xs), array_of(lengths)
     leaves = jax.tree.leaves(xs)
     if not leaves:
         raise ValueError("xs has no arrays in it: pass xs [T, ..., D], time first")
@@ -104,35 +106,6 @@ def _keeps_carry(cell: Cell, params: Params, xs: PyTree, batch_shape: tuple[int,
     )
     before, after = jax.eval_shape(shapes, params, x_t)
     return jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
-
-
-def input_dtypes(params: Params, xs: PyTree) -> PyTree:
-    """The dtype in which a cell reads each leaf of xs: real and complex ones in the precision of
-    the params, others as they are.
-
-    Raises:
-      TypeError: complex inputs for a cell without complex params.
-    """
-    floats = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
-    if not floats:
-        return jax.tree.map(jnp.result_type, xs)
-    widest = jnp.result_type(*floats)
-    real = jnp.finfo(widest).dtype
-
-    def dtype(x: Any) -> jnp.dtype:
-        own = jnp.result_type(x)
-        if jnp.issubdtype(own, jnp.floating):
-            return real
-        if jnp.issubdtype(own, jnp.complexfloating):
-            if not jnp.issubdtype(widest, jnp.complexfloating):
-                raise TypeError(
-                    f"xs has dtype {own}: the weights of this cell are real, and read "
-                    "floating-point features. Pass real and imaginary parts side by side"
-                )
-            return widest
-        return own
-
-    return jax.tree.map(dtype, xs)
 
 
 def in_float32(params: Params) -> tuple[Params, Callable[[Params], Params]]:

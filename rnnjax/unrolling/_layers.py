@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import check_cell, check_flag, described
+from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Init, Params
 from rnnjax.unrolling._unroll import unroll
 
@@ -24,6 +26,9 @@ def recurrent(cell: Cell, *, reverse: bool = False) -> Layer:
       cell: any `Cell`.
       reverse: run backwards in time.
     """
+
+    check_cell(cell)
+    check_flag("reverse", reverse)
 
     def apply(params: Params, xs: Array, **options: Any) -> tuple[Carry, Array]:
         return unroll(cell, params, xs, reverse=reverse, **options)
@@ -102,7 +107,7 @@ def serial(*layers: Layer | Cell) -> Layer:
     """
     if not layers:
         raise ValueError("serial() needs at least one layer or cell")
-    parts = tuple(recurrent(part) if isinstance(part, Cell) else part for part in layers)
+    parts = tuple(part if isinstance(part, Layer) else recurrent(part) for part in layers)
 
     def init(key: Array, input_size: int) -> Params:
         params: list[Params] = []
@@ -139,10 +144,17 @@ def _apply_each(
 ) -> tuple[Carry, list[Array]]:
     """Apply every part to `source(outputs so far)`, with its own params, carry and key."""
     for name, given in (("params", params), ("carry", carry)):
-        if given is not None and len(given) != len(parts):
+        if given is None and name == "carry":
+            continue
+        if not isinstance(given, tuple | list):
+            raise TypeError(
+                f"{name} must be a tuple with one entry a layer, {len(parts)} in all, got "
+                f"{described(given)}"
+            )
+        if len(given) != len(parts):
             raise ValueError(f"{name} has {len(given)} entries, expected {len(parts)}: one a layer")
     carries = (None,) * len(parts) if carry is None else carry
-    keys = (None,) * len(parts) if key is None else jax.random.split(key, len(parts))
+    keys = [None] * len(parts) if key is None else jax.random.split(check_key(key), len(parts))
     out_carries: list[Carry] = []
     outputs: list[Array] = []
     for part, part_params, part_carry, part_key in zip(parts, params, carries, keys, strict=True):

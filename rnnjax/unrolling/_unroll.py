@@ -5,7 +5,9 @@ from functools import partial
 import jax
 
 from rnnjax._arrays import Static, put_arrays, take_arrays
-from rnnjax._execution import Gradient, Method, Sequence
+from rnnjax._checks import check_flag
+from rnnjax._execution import Gradient, Method, Sequence, check_gradient, check_method
+from rnnjax._params import check_params
 from rnnjax._reverse_only import named_refusal
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.methods import Auto, Plan, auto, bind, resolve, with_carries
@@ -81,10 +83,14 @@ def unroll(
       >>> carry.h.shape, ys.shape, float(jnp.abs(ys[6:, 1]).sum())
       ((2, 4), (10, 2, 4), 0.0)
     """
+    params = check_params(cell, params)
     sequence = validate(cell, params, xs, carry, key, lengths, resets)
-    base = None if gradient is None else gradient.base
-    method = with_carries(method or auto()) if return_carries else method or auto()
+    base = None if gradient is None else check_gradient("gradient", gradient).base
+    method = auto() if method is None else method
+    if check_flag("return_carries", return_carries):
+        method = with_carries(check_method("method", method))
     plan = resolve(method, cell, base, params, sequence)
+    reverse = check_flag("reverse", reverse)
     static, limits = take_arrays(gradient)
     with named_refusal():
         last, ys = _run(cell, static, plan, reverse, params, sequence, limits)

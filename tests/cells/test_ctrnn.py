@@ -290,7 +290,7 @@ def step(x_t):
         (lambda: rnnjax.ctrnn(H, tau=(1.0, 2.0)), ValueError, "each of the 4 units, got 2"),
         (lambda: rnnjax.ctrnn(H, tau=(1.0, 2.0, -1.0, 1.0)), ValueError, "tau must be positive"),
         (lambda: rnnjax.ctrnn(H, noise=-0.1), ValueError, "noise is a standard deviation"),
-        (lambda: rnnjax.ctrnn(H, noise=np.nan), ValueError, "noise is a standard deviation"),
+        (lambda: rnnjax.ctrnn(H, noise=np.nan), ValueError, "noise must be a real number"),
         (lambda: CELL.init(jax.random.key(0), 0), ValueError, "input_size must be at least 1"),
         (lambda: CELL.init(jax.random.key(0), (-1, ())), ValueError, "at least 1"),
         (lambda: CELL.init(jax.random.key(0), 2.0), ValueError, "features are D"),
@@ -305,7 +305,7 @@ def step(x_t):
         (lambda: unroll(CELL, PARAMS, (X > 0, DT)), TypeError, "xs has dtype bool"),
         (lambda: step(X[0]), TypeError, "reads pairs"),
         (lambda: step((X[0], X[0])), ValueError, r"give one Δt for each input, here \(3,\)"),
-        (lambda: step((X[0], (DT[0],))), TypeError, "Δt is one array"),
+        (lambda: step((X[0], (DT[0],))), TypeError, "Δt must be one array"),
         (lambda: step(((X[0],), DT[0])), TypeError, "one array a step, got a tuple"),
     ],
 )

@@ -188,7 +188,7 @@ def test_clip_sees_both_parts_of_the_error():
 def test_wrong_calls():
     with pytest.raises(ValueError, match="state must be at least 1"):
         rnnjax.lru(0)
-    for r_min, r_max in [(0.5, 0.5), (-0.1, 0.5), (0.5, 1.1), (0.9, 0.4), (float("nan"), 1.0)]:
+    for r_min, r_max in [(0.5, 0.5), (-0.1, 0.5), (0.5, 1.1), (0.9, 0.4)]:
         with pytest.raises(ValueError, match="0 <= r_min < r_max <= 1"):
             rnnjax.lru(N, r_min=r_min, r_max=r_max)
     with pytest.raises(ValueError, match="max_phase is an angle in radians above 0"):

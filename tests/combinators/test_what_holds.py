@@ -79,7 +79,7 @@ def test_what_is_known_after_each_combinator():
     assert known(rnnjax.residual(lstm)).form is None
     assert known(rnnjax.residual(rnnjax.identity_rnn(H))).linear is not None
     wrapped = known(rnnjax.wrap(lstm, lambda step: step))
-    assert wrapped._replace(call=None, made_for=None) == Structure()
+    assert wrapped._replace(call=None, made_for=None) == Structure(params=known(lstm).params)
     for cell in (
         rnnjax.wrap(lstm, lambda step: step),
         rnnjax.zoneout(lstm, h=0.1),

@@ -95,7 +95,15 @@ def gru(
     def step(params: GRUParams, carry: GRUCarry, x_t: Array):
         return rule.forward(params, carry, _project(params, x_t))[0]
 
-    structure = Structure(form=("gru", reset), output="h")
+    shapes = GRUParams._make(
+        (
+            ("D", 3 * hidden),
+            (hidden, 3 * hidden),
+            (3 * hidden,),
+            (hidden,) if after else None,
+        )
+    )
+    structure = Structure(params=shapes, form=("gru", reset), output="h")
     return Cell(init, _initial_carry, step, rule, structure)
 
 

@@ -85,7 +85,14 @@ def lstm(
         w_x, w_h, b = draw_weights(key, inputs, hidden, 4, w_x_init, w_h_init, dtype)
         return LSTMParams(w_x, w_h, b.at[hidden : 2 * hidden].set(forget_bias))
 
-    structure = Structure(form="lstm", through_weights=("h",), output="h")
+    shapes = LSTMParams._make(
+        (
+            ("D", 4 * hidden),
+            (hidden, 4 * hidden),
+            (4 * hidden,),
+        )
+    )
+    structure = Structure(params=shapes, form="lstm", through_weights=("h",), output="h")
     return Cell(
         init, _initial_carry, _step, Rule(_project, _forward, _backward, _gradients), structure
     )

@@ -116,7 +116,14 @@ def lstm_1997(
         return LSTMCarry(h_ct, dc), delta
 
     form = None if truncate else "lstm_1997"
-    structure = Structure(form=form, through_weights=("h",), output="h")
+    shapes = LSTM1997Params._make(
+        (
+            ("D", 3 * hidden),
+            (hidden, 3 * hidden),
+            (3 * hidden,),
+        )
+    )
+    structure = Structure(params=shapes, form=form, through_weights=("h",), output="h")
     rule = Rule(_project, forward, backward, _gradients)
     return Cell(init, _initial_carry, step, rule, structure)
 

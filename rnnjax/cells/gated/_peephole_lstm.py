@@ -88,7 +88,15 @@ def peephole_lstm(
         b = b.at[hidden : 2 * hidden].set(forget_bias)
         return PeepholeLSTMParams(w_x, w_h, b, jnp.zeros(3 * hidden, b.dtype))
 
-    structure = Structure(form="peephole_lstm", through_weights=("h",), output="h")
+    shapes = PeepholeLSTMParams._make(
+        (
+            ("D", 4 * hidden),
+            (hidden, 4 * hidden),
+            (4 * hidden,),
+            (3 * hidden,),
+        )
+    )
+    structure = Structure(params=shapes, form="peephole_lstm", through_weights=("h",), output="h")
     rule = Rule(_project, _forward, _backward, _gradients)
     return Cell(init, _initial_carry, _step, rule, structure)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Cell, Clip, Inputs, Linear, Rule, Structure
-from rnnjax.cells._build import DType, factory, float_dtype
+from rnnjax.cells._build import DType, draw, factory, float_dtype
 from rnnjax.cells.initializers import Initializer, glorot
 from rnnjax.cells.linear_algebra import affine, sum_bias, sum_outer
 
@@ -127,7 +127,8 @@ def delta_net(
         widths = (heads * key_size, heads * key_size, heads * value_size, heads)
         keys = jax.random.split(key, len(widths))
         w_q, w_k, w_v, w_beta = (
-            w_x_init(k, (size, n), chosen) for k, n in zip(keys, widths, strict=True)
+            draw("w_x_init", w_x_init, k, (size, n), chosen)
+            for k, n in zip(keys, widths, strict=True)
         )
         return DeltaNetParams(w_q, w_k, w_v, w_beta, jnp.zeros(heads, chosen))
 
@@ -180,8 +181,18 @@ def delta_net(
         params_ct = DeltaNetParams(w_q, w_k, w_v, w_beta, sum_bias(delta[..., -heads:]))
         return params_ct, delta @ _stacked(params).T
 
+    queries, values = ("D", heads * key_size), ("D", heads * value_size)
+    shapes = DeltaNetParams._make(
+        (
+            queries,
+            queries,
+            values,
+            ("D", heads),
+            (heads,),
+        )
+    )
     structure = Structure(
-        form=("delta_net", beta_max), linear=Linear(coefficients, readout, "matrix")
+        params=shapes, form=("delta_net", beta_max), linear=Linear(coefficients, readout, "matrix")
     )
     rule = Rule(project, _forward, _backward, gradients)
     return Cell(init, initial_carry, step, rule, structure)

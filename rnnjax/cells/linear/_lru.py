@@ -123,7 +123,19 @@ def lru(
         c_re, c_im = (normal(k, (state, size), 1 / state) for k in keys[4:6])
         return LRUParams(*ring, b_re, b_im, c_re, c_im, normal(keys[6], (size,), 1.0))
 
-    structure = Structure(form="lru", linear=Linear(_coefficients, _readout))
+    shapes = LRUParams._make(
+        (
+            (state,),
+            (state,),
+            (state,),
+            ("D", state),
+            ("D", state),
+            (state, "D"),
+            (state, "D"),
+            ("D",),
+        )
+    )
+    structure = Structure(params=shapes, form="lru", linear=Linear(_coefficients, _readout))
     rule = Rule(_project, _forward, _backward, _gradients)
     return Cell(init, _initial_carry, _step, rule, structure)
 

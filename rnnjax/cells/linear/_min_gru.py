@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array, Cell, Clip, Inputs, Linear, Rule, Structure
-from rnnjax.cells._build import DType, factory, float_dtype
+from rnnjax.cells._build import DType, draw, factory, float_dtype
 from rnnjax.cells.initializers import Initializer, glorot
 from rnnjax.cells.linear_algebra import affine, sum_bias, sum_outer
 
@@ -110,7 +110,7 @@ def min_gru(
 
     def init(key: Array, inputs: Inputs) -> MinGRUParams:
         shape, chosen = (check_positive_int("input_size", inputs), hidden), float_dtype(dtype)
-        blocks = [w_x_init(k, shape, chosen) for k in jax.random.split(key)]
+        blocks = [draw("w_x_init", w_x_init, k, shape, chosen) for k in jax.random.split(key)]
         return MinGRUParams(jnp.concatenate(blocks, axis=-1), jnp.zeros(2 * hidden, chosen))
 
     def step(params: MinGRUParams, carry: MinGRUCarry, x_t: Array):
@@ -143,8 +143,17 @@ def min_gru(
         delta = clip(jnp.concatenate([delta_z, delta_h], axis=-1))
         return MinGRUCarry(dh * (1 - z)), delta
 
+    shapes = MinGRUParams._make(
+        (
+            ("D", 2 * hidden),
+            (2 * hidden,),
+        )
+    )
     structure = Structure(
-        form=("min_gru", candidate), linear=Linear(coefficients, _readout), output="h"
+        params=shapes,
+        form=("min_gru", candidate),
+        linear=Linear(coefficients, _readout),
+        output="h",
     )
     rule = Rule(_project, forward, backward, _gradients)
     return Cell(init, _initial_carry, step, rule, structure)

@@ -3,10 +3,18 @@
 import math
 from typing import Any, Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_choice, check_positive_int, is_feature_shape, is_inexact
+from rnnjax._checks import (
+    array_of,
+    check_choice,
+    check_number,
+    check_positive_int,
+    described,
+    is_array,
+    is_feature_shape,
+    is_inexact,
+)
 from rnnjax._random import example_keys, next_keys, normal
 from rnnjax._types import Array, Cell, Clip, Inputs, Rule, Structure
 from rnnjax.cells._activations import ACTIVATIONS, Activation, ActivationName
@@ -200,7 +208,16 @@ def ctrnn(
         )
         return params_ct, (deltas.z @ params.w_x.T, deltas.alpha @ (1 / tau))
 
+    shapes = CTRNNParams._make(
+        (
+            ("D", hidden),
+            (hidden, hidden),
+            (hidden,),
+            (hidden,) if learn_tau else None,
+        )
+    )
     structure = Structure(
+        params=shapes,
         form=("ctrnn", leak, activation, None if learn_tau else taus, noise),
         feature_axes=(1, 0),
         output="h" if leak == "rate" else None,
@@ -274,10 +291,10 @@ def _pair(xs: Any, w_x: Array) -> tuple[Array, Array]:
             f"step, got a {type(xs).__name__}. For equal steps pass "
             "(xs, jnp.full(xs.shape[:-1], dt))"
         )
-    x, dt = xs
+    x, dt = map(array_of, xs)
     check_features(x, w_x)
-    if not jax.tree_util.all_leaves([dt]):
-        raise TypeError(f"Δt is one array [...], got a {type(dt).__name__}")
+    if not is_array(dt):
+        raise TypeError(f"Δt must be one array [...], got {described(dt)}")
     if not is_inexact(dt):
         raise TypeError(
             f"Δt has dtype {jnp.result_type(dt)}: pass floating-point times, such as "
@@ -305,7 +322,8 @@ def _input_size(inputs: Inputs) -> int:
 
 def _check_tau(tau: Any, hidden: int) -> tuple[float, ...]:
     """τ as a tuple of one number, or of one a unit."""
-    taus = tuple(map(float, tau)) if isinstance(tau, tuple | list) else (float(tau),)
+    each = tau if isinstance(tau, tuple | list) else (tau,)
+    taus = tuple(float(check_number("tau", t)) for t in each)
     if len(taus) not in (1, hidden):
         raise ValueError(
             f"tau is one time constant or one for each of the {hidden} units, got {len(taus)}"

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Cell, Clip, Inputs, Linear, Rule, Structure
-from rnnjax.cells._build import DType, factory, float_dtype
+from rnnjax.cells._build import DType, draw, factory, float_dtype
 from rnnjax.cells.initializers import Initializer, glorot
 from rnnjax.cells.linear_algebra import affine, sum_outer
 
@@ -57,7 +57,7 @@ def identity_rnn(
 
     def init(key: Array, inputs: Inputs) -> IdentityParams:
         shape = (check_positive_int("input_size", inputs), hidden)
-        return IdentityParams(w_x_init(key, shape, float_dtype(dtype)))
+        return IdentityParams(draw("w_x_init", w_x_init, key, shape, float_dtype(dtype)))
 
     def initial_carry(
         params: IdentityParams, batch_shape: tuple[int, ...] = (), key: Array | None = None
@@ -65,7 +65,10 @@ def identity_rnn(
         del key
         return IdentityCarry(jnp.zeros((*batch_shape, hidden), params.w_x.dtype))
 
-    structure = Structure(form="identity", linear=Linear(_coefficients, _readout), output="h")
+    shapes = IdentityParams._make((("D", hidden),))
+    structure = Structure(
+        params=shapes, form="identity", linear=Linear(_coefficients, _readout), output="h"
+    )
     return Cell(
         init, initial_carry, _step, Rule(_project, _forward, _backward, _gradients), structure
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array, Cell, Clip, Inputs, Linear, Rule, Structure
 from rnnjax.cells._activations import ACTIVATIONS, ActivationName
-from rnnjax.cells._build import DType, factory, float_dtype
+from rnnjax.cells._build import DType, draw, factory, float_dtype
 from rnnjax.cells.initializers import Initializer, glorot
 from rnnjax.cells.linear_algebra import affine, sum_bias, sum_outer, sum_product
 
@@ -102,7 +102,9 @@ def indrnn(
         key_x, key_u = jax.random.split(key)
         u = jax.random.uniform(key_u, (hidden,), chosen, recurrent_min, recurrent_max)
         return IndRNNParams(
-            w_x_init(key_x, (input_size, hidden), chosen), u, jnp.zeros(hidden, chosen)
+            draw("w_x_init", w_x_init, key_x, (input_size, hidden), chosen),
+            u,
+            jnp.zeros(hidden, chosen),
         )
 
     def forward(params: IndRNNParams, carry: IndRNNCarry, z_t: Array):
@@ -122,7 +124,14 @@ def indrnn(
         return IndRNNCarry(_times(delta, params.u)), delta
 
     linear = Linear(_coefficients, _readout) if activation == "identity" else None
-    structure = Structure(form=("indrnn", activation), linear=linear, output="h")
+    shapes = IndRNNParams._make(
+        (
+            ("D", hidden),
+            (hidden,),
+            (hidden,),
+        )
+    )
+    structure = Structure(params=shapes, form=("indrnn", activation), linear=linear, output="h")
     return Cell(
         init, _initial_carry, step, Rule(_project, forward, backward, _gradients), structure
     )

@@ -105,7 +105,16 @@ def vanilla(
         delta = clip(dh * phi.derivative(tape.h))
         return VanillaCarry(delta @ params.w_h.T), delta
 
-    structure = Structure(form=("vanilla", activation), through_weights=("h",), output="h")
+    shapes = VanillaParams._make(
+        (
+            ("D", hidden),
+            (hidden, hidden),
+            (hidden,),
+        )
+    )
+    structure = Structure(
+        params=shapes, form=("vanilla", activation), through_weights=("h",), output="h"
+    )
     return Cell(init, initial_carry, step, Rule(project, forward, backward, _gradients), structure)
 
 

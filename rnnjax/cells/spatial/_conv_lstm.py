@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_positive_int, is_inexact
+from rnnjax._checks import check_positive_int, described, is_array, is_inexact
 from rnnjax._types import Array, Cell, Clip, Inputs, Rule, Structure
-from rnnjax.cells._build import DType, factory, float_dtype
+from rnnjax.cells._build import DType, draw, factory, float_dtype
 from rnnjax.cells.initializers import Initializer, glorot, orthogonal
 from rnnjax.cells.linear_algebra import (
     add_bias,
@@ -105,13 +105,15 @@ def conv_lstm(
         channels, chosen = _channels(inputs, size), float_dtype(dtype)
         key_x, key_h = jax.random.split(key)
 
-        def blocks(key: Array, channels: int, init: Initializer) -> Array:
-            shape = (*kernel, channels, features)
-            return jnp.concatenate([init(k, shape, chosen) for k in jax.random.split(key, 4)], -1)
+        def blocks(name: str, key: Array, channels: int, init: Initializer) -> Array:
+            shape, keys = (*kernel, channels, features), jax.random.split(key, 4)
+            return jnp.concatenate([draw(name, init, k, shape, chosen) for k in keys], -1)
 
         b = jnp.zeros(4 * features, chosen).at[features : 2 * features].set(forget_bias)
         return ConvLSTMParams(
-            blocks(key_x, channels, w_x_init), blocks(key_h, features, w_h_init), b
+            blocks("w_x_init", key_x, channels, w_x_init),
+            blocks("w_h_init", key_h, features, w_h_init),
+            b,
         )
 
     def initial_carry(
@@ -132,7 +134,16 @@ def conv_lstm(
         z = convolve(jnp.concatenate([x_t, carry.h], axis=-1), w)
         return _update(carry, add_bias(z, params.b))[0]
 
-    structure = Structure(form="conv_lstm", feature_axes=3, through_weights=("h",), output="h")
+    shapes = ConvLSTMParams._make(
+        (
+            (*kernel, "C", 4 * features),
+            (*kernel, features, 4 * features),
+            (4 * features,),
+        )
+    )
+    structure = Structure(
+        params=shapes, form="conv_lstm", feature_axes=3, through_weights=("h",), output="h"
+    )
     return Cell(
         init, initial_carry, step, Rule(project, _forward, _backward, _gradients), structure
     )
@@ -216,9 +227,9 @@ def _channels(inputs: Inputs, size: tuple[int, int]) -> int:
 
 def _check_images(x: Any, size: tuple[int, int], w_x: Array) -> None:
     """Raise unless x is an array [..., height, width, C] that this cell was made for."""
-    if not hasattr(x, "dtype"):
-        raise TypeError(f"this cell reads one array a step, got a {type(x).__name__}")
-    if not is_inexact(x):
+    if not is_array(x):
+        raise TypeError(f"this cell reads one array a step, got {described(x)}")
+    if not is_inexact(x) or jnp.iscomplexobj(x):
         raise TypeError(
             f"xs has dtype {x.dtype}: cells read floating-point features. Cast pixels with "
             "xs.astype(float)"

@@ -1,0 +1,219 @@
+"""A valid call of every public function of flow, scenarios and interop."""
+
+import functools
+import inspect
+import types
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from valid_calls_core import CARRY, KEY, LENGTHS, LSTM, PARAMS, RESETS, XS, B, D, H, T
+from wrong_calls import Call
+
+from rnnjax import flow, interop, scenarios
+
+V, S = 6, 3
+_one = {"cell": LSTM, "params": PARAMS, "xs": XS[:, 0]}
+_run = {"cell": LSTM, "params": PARAMS, "xs": XS}
+_carry = LSTM.initial_carry(PARAMS, ())
+_jacobians = jnp.asarray(np.random.default_rng(0).standard_normal((T, H, H)))
+_norms = jnp.asarray(np.exp(-np.arange(8.0)[:, None] * np.ones(2)))
+HEAD, EMBED = nn.Dense(V, param_dtype=float), nn.Embed(V, D, param_dtype=float)
+IDS = np.array([[1, 2], [3, 1], [0, 5], [2, 2]])
+FIRST = np.array([0, 3])
+LOGITS = jnp.asarray(np.random.default_rng(1).standard_normal((T, B, V)))
+VALID = np.arange(T)[:, None] < LENGTHS
+
+
+def _cost(carry, ys):
+    return ys.sum()
+
+
+def _next_word(state, token):
+    return state, 5.0 * jax.nn.one_hot(token + 1, V)
+
+
+def _after(step, carry, x):
+    return carry + x, x * 0.5
+
+
+class _Weight:
+    def __init__(self, array):
+        self.array, self.dtype = array, array.dtype
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self
+
+    def numpy(self):
+        return self.array
+
+
+_weights = {
+    "weight_ih_l0": _Weight(np.ones((4 * H, D))),
+    "weight_hh_l0": _Weight(np.ones((4 * H, H))),
+}
+_torch = types.SimpleNamespace(
+    mode="LSTM",
+    bias=False,
+    num_layers=1,
+    bidirectional=False,
+    proj_size=0,
+    named_parameters=lambda recurse: _weights.items(),
+    **_weights,
+)
+
+
+@functools.cache
+def _params(init, *example):
+    return init(KEY, *example)
+
+
+def _shape(model, *example):
+    return jax.eval_shape(model.init, KEY, *example)
+
+
+def _as(function, make):
+    function.__signature__ = inspect.signature(make)
+    return function
+
+
+def _made(make, *example):
+    """The form of the params of the model that a function makes."""
+    return _as(lambda **arguments: _shape(make(**arguments), *example), make)
+
+
+aligned = scenarios.many_to_many(LSTM, HEAD)
+classifier = scenarios.many_to_one(LSTM, HEAD)
+translator = scenarios.encoder_decoder(LSTM, LSTM, HEAD, embed=EMBED, attention="dot")
+captioner = scenarios.one_to_many(LSTM, HEAD, embed=EMBED)
+_aligned = aligned.init(KEY, XS)
+_classifier = classifier.init(KEY, XS)
+_translator = translator.init(KEY, XS, IDS)
+_captioner = captioner.init(KEY, XS[0], IDS)
+_decoding = {"step": _next_word, "state": None, "first": FIRST, "steps": 3}
+
+CALLS: dict[str, Call] = {
+    "record": Call(
+        flow.record, {**_run, "cost": _cost, "carry": CARRY, "lengths": LENGTHS, "resets": RESETS}
+    ),
+    "gradient_norms": Call(
+        flow.gradient_norms, {"recording": flow.record(**_run, cost=_cost), "leaf": "h"}
+    ),
+    "features_norm": Call(flow.features_norm, {"leaves": [XS], "leading": 2}),
+    "half_life": Call(flow.half_life, {"norms": _norms}),
+    "verdict": Call(flow.verdict, {"norms": _norms}),
+    "jacobians": Call(flow.jacobians, {**_one, "carry": _carry, "leaf": "h"}),
+    "log_singular_values": Call(
+        flow.log_singular_values, {"jacobians": _jacobians, "lags": (1, 2), "sweeps": 5}
+    ),
+    "lyapunov_spectrum": Call(
+        flow.lyapunov_spectrum, {**_one, "k": 2, "carry": _carry, "burn_in": 1}
+    ),
+    "pascanu_bound": Call(flow.pascanu_bound, {"w_h": jnp.eye(H), "activation": "tanh"}),
+    "sensitivity": Call(flow.sensitivity, {**_run, "carry": CARRY, "lengths": LENGTHS}),
+    "from_torch": Call(interop.from_torch, {"module": _torch}),
+    "one_to_one": Call(_made(scenarios.one_to_one, XS[0]), {"head": HEAD}),
+    "many_to_one": Call(
+        _made(scenarios.many_to_one, IDS),
+        {"layer": LSTM, "head": HEAD, "embed": EMBED, "pooling": "mean"},
+    ),
+    "many_to_many": Call(
+        _made(scenarios.many_to_many, IDS), {"layer": LSTM, "head": HEAD, "embed": EMBED}
+    ),
+    "one_to_many": Call(
+        _made(scenarios.one_to_many, XS[0], IDS),
+        {"cell": LSTM, "head": HEAD, "embed": EMBED, "context": HEAD, "dropout": 0.1},
+    ),
+    "encoder_decoder": Call(
+        _made(scenarios.encoder_decoder, IDS, IDS),
+        {
+            "encoder": LSTM,
+            "cell": LSTM,
+            "head": HEAD,
+            "embed": EMBED,
+            "source_embed": EMBED,
+            "attention": "dot",
+            "dropout": 0.1,
+        },
+    ),
+    "dropout": Call(_made(scenarios.dropout, XS[0]), {"module": HEAD, "rate": 0.1}),
+    "pooled": Call(lambda name: scenarios.pooled(name).apply(None, XS, LENGTHS), {"name": "mean"}),
+    "cross_entropy": Call(
+        scenarios.cross_entropy, {"logits": LOGITS, "labels": IDS, "valid": VALID}
+    ),
+    "squared_error": Call(
+        scenarios.squared_error, {"outputs": XS, "targets": XS + 1, "valid": VALID}
+    ),
+    "ctc": Call(
+        scenarios.ctc,
+        {
+            "logits": LOGITS,
+            "lengths": LENGTHS,
+            "labels": IDS[1:3] + 1,
+            "label_lengths": np.array([1, 1]),
+            "blank": 0,
+            "zero_infinity": True,
+        },
+    ),
+    "valid_steps": Call(scenarios.valid_steps, {"lengths": LENGTHS, "steps": T}),
+    "greedy": Call(scenarios.greedy, {**_decoding, "end": 5}),
+    "sample": Call(
+        scenarios.sample,
+        {**_decoding, "key": KEY, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "end": 5},
+    ),
+    "beam_search": Call(
+        scenarios.beam_search,
+        {
+            "step": _next_word,
+            "state": jnp.zeros((B, 1)),
+            "first": FIRST,
+            "steps": 3,
+            "end": 5,
+            "beams": 2,
+            "length_penalty": 0.5,
+        },
+    ),
+    "closed_loop": Call(
+        scenarios.closed_loop,
+        {"step": lambda c, x: (c + x, x * 0.5), "carry": XS[0], "x_0": XS[0], "steps": 3},
+    ),
+    "many_to_many.init": Call(lambda key, xs: aligned.init(key, xs), {"key": KEY, "xs": XS}),
+    "many_to_many.apply": Call(
+        lambda params, xs, carry=None, lengths=None, key=None: aligned.apply(
+            params, xs, carry=carry, lengths=lengths, key=key
+        ),
+        {"params": _aligned, "xs": XS, "carry": CARRY, "lengths": LENGTHS},
+    ),
+    "many_to_many.step": Call(
+        lambda params, carry, x_t: aligned.step(params, carry, x_t),
+        {"params": _aligned, "carry": CARRY, "x_t": XS[0]},
+    ),
+    "many_to_one.apply": Call(
+        lambda params, xs, lengths=None: classifier.apply(params, xs, lengths=lengths),
+        {"params": _classifier, "xs": XS, "lengths": LENGTHS},
+    ),
+    "encoder_decoder.apply": Call(
+        lambda params, source, tokens, source_lengths=None: translator.apply(
+            params, source, tokens, source_lengths=source_lengths
+        ),
+        {"params": _translator, "source": XS, "tokens": IDS, "source_lengths": LENGTHS},
+    ),
+    "encoder_decoder.begin": Call(
+        lambda params, source, source_lengths=None: translator.begin(
+            params, source, source_lengths=source_lengths
+        ),
+        {"params": _translator, "source": XS, "source_lengths": LENGTHS},
+    ),
+    "encoder_decoder.step": Call(
+        lambda params, state, token: translator.step(params, state, token),
+        {"params": _translator, "state": translator.begin(_translator, XS), "token": FIRST},
+    ),
+    "one_to_many.apply": Call(
+        lambda params, source, tokens: captioner.apply(params, source, tokens),
+        {"params": _captioner, "source": XS[0], "tokens": IDS},
+    ),
+}
