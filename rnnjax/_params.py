@@ -129,10 +129,13 @@ def _check_leaf(cell: Cell, name: str, shape: Any, leaf: Any, sizes: dict[str, i
     if _same_sizes(leaf.shape, shape, sizes):
         return
     want = tuple(sizes.get(size, size) for size in shape)
-    turned = len(shape) > 1 and _same_sizes(leaf.shape[::-1], shape, dict(sizes))
+    hint = ""
+    if len(shape) > 1 and _same_sizes(leaf.shape[::-1], shape, dict(sizes)):
+        hint = ": it is transposed"
+    elif _same_sizes(leaf.shape[-len(shape) :], shape, dict(sizes)):
+        hint = ": params of many cells are mapped over with jax.vmap"
     raise ValueError(
-        f"{name} has shape {tuple(leaf.shape)}, expected {in_brackets(want)} for {cell!r}"
-        + (": it is transposed" if turned else "")
+        f"{name} has shape {tuple(leaf.shape)}, expected {in_brackets(want)} for {cell!r}{hint}"
     )
 
 

@@ -104,9 +104,9 @@ def keeps_type(clip: Clip) -> Clip:
 
 
 def _positive(limit: float | Array) -> float | Array:
-    if hasattr(limit, "shape") and limit.shape != ():
+    if getattr(limit, "shape", ()) != ():
         raise ValueError(
-            f"the clipping limit must be one number, got shape {limit.shape}: jax.vmap over "
+            f"the clipping limit must be one number, got shape {jnp.shape(limit)}: jax.vmap over "
             "the function that makes the clip tries several"
         )
     if isinstance(limit, Tracer):

@@ -14,7 +14,7 @@ import rnnjax
 from rnnjax import cells, combinators, gradients, methods
 
 CORE = (rnnjax, cells, cells.initializers, combinators, gradients, methods)
-NOT_FOR_USERS = {"bind", "import_module"}  # a plan is made by `resolve`
+NOT_FOR_USERS = {"bind", "import_module", "with_carries"}  # what `unroll` calls
 
 
 def public_functions(*modules):

@@ -204,7 +204,9 @@ CALLS: dict[str, Call] = {
             "initial_carry": CARRY,
         },
     ),
-    "num_params": Call(rnnjax.num_params, {"params": PARAMS}, ("params: (leaf|one|ano|wrong).*",)),
+    "num_params": Call(
+        rnnjax.num_params, {"params": PARAMS}, ("params: (None|number|leaf|one|ano|wrong).*",)
+    ),
     "bidirectional.apply": Call(
         _apply(_both), {"params": _both.init(KEY, D), "xs": XS, "lengths": LENGTHS}
     ),

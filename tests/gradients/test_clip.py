@@ -147,7 +147,7 @@ def test_clips_reach_every_cell_of_a_stack():
 @pytest.mark.parametrize("clip", [clip_by_value, clip_by_norm])
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
 def test_limits_are_positive(clip, limit):
-    with pytest.raises(ValueError, match="limit must be positive"):
+    with pytest.raises(ValueError, match=r"limit must be (positive|a real number)"):
         clip(limit)
 
 

@@ -77,5 +77,5 @@ def test_copies_beyond_the_length_get_nothing():
 def test_a_cost_that_is_no_scalar_is_refused():
     cell = CELLS["gru"]
     params, xs = problem(cell)
-    with pytest.raises(TypeError, match="scalar"):
+    with pytest.raises(ValueError, match="scalar"):
         unfolded(cell, params, xs, lambda carry, ys: ys)

@@ -7,7 +7,7 @@ import pytest
 from cudnn_stand_in import RAGGED, B, D, H, T, assert_close, assert_same, cost, problem
 
 import rnnjax
-from rnnjax import autodiff, bptt, cudnn, native, sequential, unroll
+from rnnjax import Cell, Structure, autodiff, bptt, cudnn, native, sequential, unroll
 from rnnjax.gradients import clip_by_value
 from rnnjax.methods import AVAILABILITY
 
@@ -134,8 +134,10 @@ def test_inputs_that_the_cell_cannot_read(method, xs, error, message):
 )
 def test_params_of_other_shapes(method, wrong, message):
     params, _, xs = problem(CELL)
+    plain = (CELL.initial_carry.__wrapped__, CELL.step.__wrapped__)  # without a look at params
+    own = Cell(CELL.init, *plain, CELL.rule._replace(step=None), Structure(form="lstm"))
     with pytest.raises(ValueError, match=message):
-        unroll(CELL, params._replace(**wrong), xs, method=method)
+        unroll(own, params._replace(**wrong), xs, method=method)
 
 
 @pytest.mark.parametrize("method", [native(), cudnn()], ids=str)
