@@ -31,6 +31,7 @@ from rnnjax._version import (
 )
 from rnnjax.cells import *  # every cell: its factory, params and carry
 from rnnjax.combinators import (
+    fixed_dt as fixed_dt,
     input_dropout as input_dropout,
     recurrent_dropout as recurrent_dropout,
     residual as residual,

@@ -6,6 +6,7 @@ from rnnjax.combinators._dropout import (
     input_dropout,
     recurrent_dropout,
 )
+from rnnjax.combinators._fixed_dt import fixed_dt
 from rnnjax.combinators._residual import residual
 from rnnjax.combinators._stack import stack
 from rnnjax.combinators._wrap import wrap
@@ -15,6 +16,7 @@ __all__ = [
     "InputDropoutCarry",
     "RecurrentDropoutCarry",
     "ZoneoutCarry",
+    "fixed_dt",
     "input_dropout",
     "recurrent_dropout",
     "residual",

@@ -11,7 +11,7 @@ from rnnjax._checks import check_callable, check_cost
 from rnnjax._execution import Sequence
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import final_carry, prepare, validate
+from rnnjax.running import final_carry, prepare, validate, vary_along, varying_axes
 
 
 class Unfolded(NamedTuple):
@@ -76,6 +76,7 @@ def unfolded(
 def _unfolded(
     cell: Cell, cost: Callable[[Carry, PyTree], Array], params: Params, sequence: Sequence
 ) -> Unfolded:
+    params, sequence = vary_along(varying_axes((params, sequence)), (params, sequence))
     cell, carry, inputs = prepare(cell, params, sequence)
     steps = jax.tree.leaves(inputs)[0].shape[0]
 

@@ -163,8 +163,7 @@ def _flip(spec: Spec, xs: Array, lengths: Array | None) -> Array:
         return jnp.flip(xs, axis=1)
     t = jnp.arange(xs.shape[1])[None]
     source = jnp.where(t < lengths[:, None], lengths[:, None] - 1 - t, t)
-    each = jnp.arange(xs.shape[0])[:, None]
-    return xs.at[each, source].get(unique_indices=True, mode="promise_in_bounds")
+    return jnp.take_along_axis(xs, source[..., None], axis=1, mode="promise_in_bounds")
 
 
 # In the three calls, data is xs [B, T, D], h_0 and c_0 [L, B, H] and the lengths [B] >= 1, and the

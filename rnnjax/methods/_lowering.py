@@ -44,7 +44,8 @@ _either.def_abstract_eval(lambda *_, call, **__: call.out_avals)
 
 def _lower(ctx: Any, *values: Any, call: ClosedJaxpr, portable: Callable[..., Any]) -> Any:
     module, default = ctx.module_context, jax.default_backend()
-    here = set(module.platforms) == {"cuda" if default == "gpu" else default}
+    names = {"gpu", "cuda", "rocm"} if default == "gpu" else {default}
+    here = len(module.platforms) == 1 and module.platforms[0] in names
     here = here and not module.lowering_parameters.for_export
     run = jaxpr_as_fun(call) if here else portable
     return mlir.lower_fun(run, multiple_results=True)(ctx, *values)

@@ -92,10 +92,9 @@ def _check_batch(carry: Carry, batch_shape: tuple[int, ...]) -> None:
 
 def _for_every_example(carry: Carry, expected: Carry, batch_shape: tuple[int, ...]) -> Carry:
     """`carry`, given to every example of the batch if it is that of a single one."""
-    wanted = jax.tree.leaves(expected)
     if jax.tree.structure(carry) != jax.tree.structure(expected) or not batch_shape:
         return carry
-    for leaf, want in zip(jax.tree.leaves(carry), wanted, strict=True):
+    for leaf, want in zip(jax.tree.leaves(carry), jax.tree.leaves(expected), strict=True):
         is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
         if jnp.shape(leaf) != want.shape[len(batch_shape) :] or is_key:
             return carry

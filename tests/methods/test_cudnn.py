@@ -21,19 +21,12 @@ CELLS = {
 }
 
 
-@pytest.fixture
-def unjitted():
-    """Op by op, by XLA: the constants of `op_by_op` have no `.at`."""
-    with jax.disable_jit():
-        yield
-
-
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
 @pytest.mark.parametrize("name", ["one", "mixed"])
 def test_values_and_gradients(stand_in, name, reverse, lengths):
     point = problem(CELLS[name])
-    with jax.disable_jit() if reverse and lengths is not None else op_by_op():
+    with op_by_op():
         assert_same(stand_in, CELLS[name], point, reverse=reverse, lengths=lengths)
 
 
@@ -42,7 +35,7 @@ def test_stack_in_a_stack(stand_in):
     assert_same(stand_in, CELLS["nested"], problem(CELLS["nested"]), lengths=RAGGED)
 
 
-@pytest.mark.usefixtures("unjitted")
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_nan_in_the_padding_is_never_seen(stand_in, reverse):
     params, carry, xs = problem(CELLS["one"])
@@ -107,7 +100,7 @@ def test_transformations(stand_in, transform):
     assert_close(by(stand_in), by(rnnjax.sequential()))
 
 
-@pytest.mark.usefixtures("unjitted")
+@pytest.mark.usefixtures("eager")
 def test_second_derivatives_of_a_stack(stand_in):
     cell = CELLS["mixed"]
     point = problem(cell)

@@ -81,6 +81,15 @@ def test_types_of_other_cells_in_shard_map(name):
     assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, (params, XS))
 
 
+def test_types_of_unfolded_gradients_in_shard_map():
+    def run(params, xs, *_):
+        each = rnnjax.gradients.unfolded(CELL, params, xs, lambda carry, ys: jnp.sum(ys**2))
+        return jax.lax.psum(each.sum(), "data"), xs
+
+    found, _ = jax.eval_shape(in_shard_map(run), PARAMS, XS, LENGTHS, RESETS)
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, PARAMS)
+
+
 def test_values_in_shard_map():
     def run(*arrays):
         return gradients(CELL, None, None, *arrays)

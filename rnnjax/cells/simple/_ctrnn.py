@@ -76,7 +76,8 @@ def ctrnn(
     """The continuous-time RNN of neuroscience: leaky units, one Euler step of length Δt at a time.
 
     Inputs are pairs `(x_t, Δt)`: the input and the time since the last step, so that steps may
-    be irregular. With α = Δt/τ and noise n_t in the input current I_t, either the current leaks,
+    be irregular; `fixed_dt(cell, dt)` makes them equal and reads x_t alone. With α = Δt/τ and noise
+    n_t in the input current I_t, either the current leaks,
 
         τ dh/dt = -h + φ(h) W_h + x W_x + b                         leak="current"
         I_t = φ(h_{t-1}) W_h + x_t W_x + b + n_t
