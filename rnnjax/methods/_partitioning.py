@@ -5,6 +5,7 @@ that treats the examples of a batch, or the members of an ensemble, independentl
 each device on its own part.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
@@ -78,7 +79,7 @@ def _define(made: Any, flat: Callable[..., Any], ins: _Axes, outs: _Axes, ranks:
     """How the call is partitioned, and how shardings propagate through it."""
 
     def partition(mesh: Any, operands: Any, results: Any) -> Any:
-        names = _names_along(ins, operands)
+        names = _names_along(mesh, ins, operands)
 
         def sharding(axis: int | None) -> NamedSharding:
             spec = [] if axis is None else [None] * axis + [names]
@@ -104,12 +105,15 @@ def _define(made: Any, flat: Callable[..., Any], ins: _Axes, outs: _Axes, ranks:
     )
 
 
-def _names_along(ins: _Axes, operands: Any) -> Any:
-    """The axes of the mesh that the batch is divided along; None if it is not."""
+def _names_along(mesh: Any, ins: _Axes, operands: Any) -> Any:
+    """The axes of the mesh that the batch is divided along, in equal parts; None if it is not."""
     for axis, x in zip(ins, operands, strict=True):
         spec = getattr(x.sharding, "spec", ())
         if axis is not None and axis < len(spec) and spec[axis] is not None:
-            return spec[axis]
+            names = spec[axis] if isinstance(spec[axis], tuple) else (spec[axis],)
+            parts = math.prod(mesh.shape[name] for name in names)
+            # XLA fills up unequal parts with whatever is there, which a sum would take in.
+            return names if x.shape[axis] % parts == 0 else None
     return None
 
 

@@ -28,7 +28,7 @@ def put(tree, *axes):
 
 def loss(params, xs, lengths, resets, method=None):
     carry, ys = unroll(CELL, params, xs, lengths=lengths, resets=resets, method=method)
-    return jnp.sum(ys**2) + jnp.sum(carry.h * carry.c)
+    return jnp.sum(ys**2) + jnp.sum(carry.h) + jnp.sum(carry.c**2)
 
 
 def check(gradient, *arrays, divided, reduced):
@@ -66,6 +66,21 @@ def test_a_divided_ensemble():
     )
 
 
+def test_a_batch_that_does_not_divide():
+    def by(method, placed):
+        def f(params, xs):
+            xs = placed(xs)
+            return loss(params, xs, None, None, method)
+
+        return jax.jit(jax.value_and_grad(f, (0, 1)))(PARAMS, XS[:, :6])
+
+    divided = NamedSharding(MESH, P(None, "data"))
+    got = by(None, lambda xs: jax.lax.with_sharding_constraint(xs, divided))
+    want = by(sequential(), lambda xs: xs)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(np.asarray(a), b, rtol=1e-11, atol=1e-13)
+
+
 def test_what_is_known_of_arrays():
     assert may_be_divided((put(PARAMS), XS)) is None
     assert "arrays are divided among devices" in may_be_divided(put(XS, None, "data"))
@@ -83,4 +98,5 @@ reasons: list[str | None] = []
 if __name__ == "__main__":
     test_a_divided_batch()
     test_a_divided_ensemble()
+    test_a_batch_that_does_not_divide()
     test_what_is_known_of_arrays()
