@@ -1,11 +1,18 @@
-"""WAV files: PCM of any width, sample rate and number of channels, resampled to one channel."""
+"""WAV files: PCM or float of any width, rate and number of channels, resampled to one channel."""
 
 import math
+import struct
 import wave
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
+
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_WIDTHS = {_PCM: (1, 2, 3, 4), _FLOAT: (4, 8)}  # bytes of one sample
+_OTHERS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 49: "GSM", 85: "MP3"}
+_GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # after the two bytes of the format
+_TO_THE_END = 0xFFFFFFFF  # stands for the size where it was not known when the header was written
 
 
 class WavHeader(NamedTuple):
@@ -24,10 +31,10 @@ def wav_header(path: str | Path) -> WavHeader:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: not PCM WAV, no samples, or fewer bytes than the header states.
+      ValueError: not WAV, compressed, no samples, or fewer bytes than the header states.
     """
-    with _opened(path) as file:
-        return _header(path, file)
+    with open(path, "rb") as file:
+        return _open(path, file).header
 
 
 def read_wav(path: str | Path, rate: int | None = None) -> np.ndarray:
@@ -36,23 +43,26 @@ def read_wav(path: str | Path, rate: int | None = None) -> np.ndarray:
     Channels are averaged. Resampling is by polyphase filtering, which prevents aliasing.
 
     Args:
-      path: a file of 8, 16, 24 or 32-bit PCM.
+      path: a file of 8, 16, 24 or 32-bit PCM, or of 32 or 64-bit floats, with a plain or an
+        extensible header (`WAVE_FORMAT_EXTENSIBLE`).
       rate: sample rate, Hz; None for that of the file.
 
     Returns:
-      Samples `[N]` float32 in [-1, 1].
+      Samples `[N]` float32: PCM is scaled to [-1, 1], floats are as they are in the file.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: not PCM WAV, no samples, or fewer than the header states; it names the file.
+      ValueError: not WAV, compressed, no samples, fewer than the header states, or samples that are
+        not finite; it names the file.
     """
-    with _opened(path) as file:
-        header = _header(path, file)
-        raw = file.readframes(header.frames)
-    found = len(raw) // (header.width * header.channels)
-    if found < header.frames:
-        raise ValueError(f"{path} is truncated: expected {header.frames} frames, found {found}")
-    samples = _floats(raw, header.width).reshape(header.frames, header.channels).mean(axis=1)
+    with open(path, "rb") as file:
+        wav = _open(path, file)
+        raw = file.read(wav.size)
+    header = wav.header
+    samples = _floats(raw, wav.form, header.width).reshape(header.frames, header.channels)
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{path} has samples that are NaN or infinite")
+    samples = samples.mean(axis=1)
     if rate is not None and rate != header.rate:
         from scipy.signal import resample_poly
 
@@ -68,30 +78,82 @@ def write_wav(path: str | Path, samples: np.ndarray, rate: int) -> None:
         file.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
 
 
-def _opened(path: str | Path) -> wave.Wave_read:
+class _Wav(NamedTuple):
+    header: WavHeader
+    form: int  # _PCM or _FLOAT
+    size: int  # bytes of the samples, which the file is at
+
+
+def _open(path: str | Path, file: BinaryIO) -> _Wav:
+    """Read the header, and leave the file at the first sample."""
     try:
-        return wave.open(str(path), "rb")
-    except (wave.Error, EOFError) as error:
-        reason = str(error) or "it ends within its header"
+        form, channels, rate, width = _format(_chunk(file, b"fmt "))
+        size = _find(file, b"data")
+    except ValueError as error:
         raise ValueError(
-            f"{path}: expected a WAV file of 8, 16, 24 or 32-bit PCM ({reason}); sox converts: "
-            "sox IN -e signed -b 16 OUT.wav"
+            f"{path}: expected a WAV file of 8, 16, 24 or 32-bit PCM or of floats ({error}); sox "
+            "converts: sox IN -e signed -b 16 OUT.wav"
         ) from None
-
-
-def _header(path: str | Path, file: wave.Wave_read) -> WavHeader:
-    header = WavHeader(
-        file.getnframes(), file.getframerate(), file.getnchannels(), file.getsampwidth()
-    )
-    if header.frames == 0 or header.rate == 0:
+    begin = file.tell()
+    there = file.seek(0, 2) - begin
+    file.seek(begin)
+    size = there if size == _TO_THE_END else size
+    frames = size // (width * channels)
+    if frames == 0 or rate == 0:
         raise ValueError(f"{path} has no samples")
-    size, needed = Path(path).stat().st_size, header.frames * header.width * header.channels
-    if size < needed:
-        raise ValueError(f"{path} is truncated: expected {needed} bytes of samples, got {size}")
-    return header
+    if there < size:
+        raise ValueError(f"{path} is truncated: expected {size} bytes of samples, got {there}")
+    return _Wav(WavHeader(frames, rate, channels, width), form, frames * width * channels)
 
 
-def _floats(raw: bytes, width: int) -> np.ndarray:
+def _chunk(file: BinaryIO, name: bytes) -> bytes:
+    """The content of the first chunk with this name, which the file is at the end of then."""
+    start = file.read(12)
+    if len(start) >= 4 and start[:4] != b"RIFF":
+        raise ValueError(f"it does not start with RIFF but with {start[:4]!r}")
+    if len(start) < 12:
+        raise ValueError("it ends within its header")
+    if start[8:] != b"WAVE":
+        raise ValueError(f"it holds {start[8:]!r}, not WAVE")
+    size = _find(file, name)
+    content = file.read(size + size % 2)
+    if len(content) < size:
+        raise ValueError("it ends within its header")
+    return content
+
+
+def _find(file: BinaryIO, name: bytes) -> int:
+    """The size of the next chunk with this name, at whose content the file is then."""
+    while len(head := file.read(8)) == 8:
+        size = int.from_bytes(head[4:], "little")
+        if head[:4] == name:
+            return size
+        file.seek(size + size % 2, 1)  # chunks begin at even places
+    raise ValueError(f"it ends within its header, without {name.decode().strip()}")
+
+
+def _format(content: bytes) -> tuple[int, int, int, int]:
+    """Format, channels, rate and bytes of a sample, from the content of the chunk `fmt `."""
+    if len(content) < 16:
+        raise ValueError("it ends within its header")
+    form, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", content)
+    if form == _EXTENSIBLE:
+        if len(content) < 40 or content[26:40] != _GUID_TAIL:
+            raise ValueError("an extensible header of unknown subformat")
+        form = int.from_bytes(content[24:26], "little")
+    if form not in _WIDTHS:
+        raise ValueError(f"unknown format: {form}, {_OTHERS.get(form, 'not PCM')}")
+    width = (bits + 7) // 8  # fewer bits are the upper ones of whole bytes
+    if width not in _WIDTHS[form]:
+        raise ValueError(f"{bits}-bit {'PCM' if form == _PCM else 'floats'}")
+    if channels == 0:
+        raise ValueError("no channels")
+    return form, channels, rate, width
+
+
+def _floats(raw: bytes, form: int, width: int) -> np.ndarray:
+    if form == _FLOAT:
+        return np.frombuffer(raw, f"<f{width}")
     if width == 1:  # the only unsigned width
         return (np.frombuffer(raw, np.uint8).astype(np.float32) - 128) / 128
     if width == 3:

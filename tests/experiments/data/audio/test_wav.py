@@ -59,11 +59,42 @@ def test_truncated(tmp_path, lost, read):
         read(path)
 
 
-def float_wav():
-    data = struct.pack("<4f", 0, 0.1, 0.2, 0.3)
-    form = struct.pack("<HHIIHH", 3, 1, 8000, 32000, 4, 32)
-    body = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", 16) + data
+def wav(raw, form, bits, *, extensible=True, valid_bits=None, before=b"", size=None):
+    """A mono WAV file at 8 kHz of raw samples, with a plain or an extensible header."""
+    width = (bits + 7) // 8
+    guid = struct.pack("<H", form) + bytes.fromhex("000000001000800000aa00389b71")
+    extra = struct.pack("<HHI", 22, valid_bits or bits, 4) + guid if extensible else b""
+    tag = 0xFFFE if extensible else form
+    fmt = struct.pack("<HHIIHH", tag, 1, 8000, 8000 * width, width, bits) + extra
+    data = b"data" + struct.pack("<I", len(raw) if size is None else size) + raw
+    body = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + before + data
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+VALUES = np.array([0.0, 0.5, -0.25, -1.0])
+IN_24 = b"".join(int(v * 2**23).to_bytes(3, "little", signed=True) for v in VALUES)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        wav(((VALUES + 1) * 128).astype("u1").tobytes(), 1, 8),
+        wav((VALUES * 2**15).astype("<i2").tobytes(), 1, 16),
+        wav(IN_24, 1, 24),
+        wav(IN_24, 1, 24, valid_bits=20),
+        wav((VALUES * 2.0**31).astype("<i4").tobytes(), 1, 32),
+        wav(VALUES.astype("<f4").tobytes(), 3, 32),
+        wav(VALUES.astype("<f8").tobytes(), 3, 64),
+        wav(VALUES.astype("<f4").tobytes(), 3, 32, extensible=False),
+        wav(IN_24, 1, 24, extensible=False, before=b"LIST" + struct.pack("<I", 3) + b"odd" + b"0"),
+        wav(IN_24, 1, 24, size=0xFFFFFFFF),  # written as a stream
+    ],
+)
+def test_extensible_headers_and_floats(tmp_path, content):
+    path = tmp_path / "t.wav"
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_wav(path), VALUES)
+    assert wav_header(path)[:3] == (4, 8000, 1)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +103,26 @@ def float_wav():
         (b"", "ends within its header"),
         (b"RIFF", "ends within its header"),
         (b"ID3" + bytes(60), "does not start with RIFF"),
-        (float_wav(), "unknown format: 3"),
+        (b"RIFF" + bytes(4) + b"AVI " + bytes(60), "not WAVE"),
+        (wav(bytes(8), 7, 8), "unknown format: 7, mu-law"),
+        (wav(bytes(8), 85, 0, extensible=False), "unknown format: 85, MP3"),
+        (wav(bytes(8), 3, 16), "16-bit floats"),
+        (wav(bytes(8), 1, 64), "64-bit PCM"),
+        (wav(bytes(8), 1, 16).replace(bytes.fromhex("aa00389b71"), bytes(5)), "subformat"),
+        (wav(bytes(8), 1, 16)[:60], "without data"),
     ],
 )
-def test_what_is_no_pcm(tmp_path, content, reason):
+def test_what_cannot_be_read(tmp_path, content, reason):
     path = tmp_path / "t.wav"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"t\.wav: expected a WAV file of .*{reason}.*sox"):
+        read_wav(path)
+
+
+def test_floats_that_are_not_finite(tmp_path):
+    path = tmp_path / "t.wav"
+    path.write_bytes(wav(np.array([0, np.nan], "<f4").tobytes(), 3, 32))
+    with pytest.raises(ValueError, match=r"t\.wav has samples that are NaN"):
         read_wav(path)
 
 
