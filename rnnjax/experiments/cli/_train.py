@@ -58,7 +58,8 @@ def train(
         if plan.run.get("flow_every") and task.recurrence is None:
             raise ValueError("this task has no --flow-every: it does not expose its recurrent cell")
         if not run.quiet:
-            typer.echo(_summary(task, full), err=True)
+            for line in (*task.notes, _summary(task, full)):
+                typer.echo(line, err=True)
         try:
             result = _fit(plan, task, settings_given, out, run)
         except Interrupted as interrupted:

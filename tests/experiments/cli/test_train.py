@@ -32,6 +32,24 @@ def trained(tmp_path_factory):
     return done, out
 
 
+def test_a_run_says_which_column_it_took(tmp_path, monkeypatch):
+    table, rows = tmp_path / "t.csv", "".join(f"{k},{k % 7},x\n" for k in range(200))
+    table.write_text("day,load,label\n" + rows, "utf-8")
+
+    def stop(*arguments, **options):
+        raise ValueError("enough")
+
+    monkeypatch.setattr("rnnjax.experiments.cli._train.fit", stop)
+    options = ("--csv", table, "--window", 4, "--horizon", 2, "--hidden", 1)
+    errors = run("train", "series", *options, "--out", tmp_path / "run").stderr.splitlines()
+    assert errors[0] == (
+        f"column 'load' of {table}, the last with a number in the first row; passed over: 'label' "
+        "holds 'x'; column= takes another: 'day'"
+    )
+    named = run("train", "series", *options, "--column", "day", "--out", tmp_path / "run").stderr
+    assert "column" not in named
+
+
 def test_a_run_prints_its_result_beside_the_baseline(trained):
     done, out = trained
     final = json.loads((out / "results.json").read_text("utf-8"))["final"]

@@ -25,6 +25,7 @@ _CHUNK = 1 << 20  # values in memory at once
 class Column(NamedTuple):
     name: str
     values: np.ndarray  # [N] float64; a read-only memory map if the file is large
+    note: str = ""  # why this column, if none was named
 
 
 def read_column(
@@ -49,7 +50,7 @@ def read_column(
       cache: folder of the cached columns; None for `rnnjax` in the user's cache folder.
 
     Returns:
-      A `Column` of the name and the values `[N]` float64.
+      A `Column` of the name, the values `[N]` float64, and why this column if none was named.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -59,17 +60,18 @@ def read_column(
     """
     check_choice("missing", missing, ("error", "previous"))
     path = Path(path)
-    name = _numeric_column(path, encoding) if column is None else column
+    name, note = _numeric_column(path, encoding) if column is None else (column, "")
     numbers = _numbers(path, name, missing, encoding)
     if path.stat().st_size < LARGE:
-        return Column(name, np.fromiter(numbers, np.float64))
+        return Column(name, np.fromiter(numbers, np.float64), note)
     kept = _cache_file(path, name, missing, encoding, cache)
     if not kept.exists():
         _write(kept, numbers)
-    return Column(name, np.memmap(kept, np.float64, "r"))
+    return Column(name, np.memmap(kept, np.float64, "r"), note)
 
 
-def _numeric_column(path: Path, encoding: str) -> str:
+def _numeric_column(path: Path, encoding: str) -> tuple[str, str]:
+    """The last column with a number in the first row, and a sentence on why it is this one."""
     line, row = next(read_rows(path, encoding=encoding), (1, {}))
     if not row:
         raise ValueError(f"{path} has no rows after its header")
@@ -84,7 +86,24 @@ def _numeric_column(path: Path, encoding: str) -> str:
                 f"{path}, line {line}: column {other!r} holds {cell!r}, which is not a number such "
                 f"as 1234.5, so the column would be {name!r}: if that is meant, say column={name!r}"
             )
-    return name
+    others = [other for other, cell in cells[chosen + 1 :] if _is_number(cell)]
+    return name, _note(path, name, cells[:chosen], others)
+
+
+def _note(path: Path, name: str, after: list[tuple[str, Any]], others: list[str]) -> str:
+    which = "the last" if others else "the only one"
+    said = f"column {name!r} of {path}, {which} with a number in the first row"
+    if after:
+        held = ", ".join(f"{other!r} holds {_shortened(cell)}" for other, cell in reversed(after))
+        said += f"; passed over: {held}"
+    if others:
+        said += f"; column= takes another: {', '.join(map(repr, reversed(others)))}"
+    return said
+
+
+def _shortened(cell: Any) -> str:
+    text = repr(cell)
+    return text if len(text) <= 20 else f"{text[:19]}…"
 
 
 def _is_number(cell: Any) -> bool:

@@ -83,7 +83,8 @@ def series(
     Args:
       csv: a .csv, .tsv, .tab, .jsonl or .ndjson file. The column of a file of 64 MiB or more is
         cached in the user's cache folder.
-      column: the column to forecast; by default the last one with a number in the first row.
+      column: the column to forecast; by default the last one with a number in the first row, and
+        `Task.notes` says which that is, and why the others were passed over.
       horizon: K, steps to forecast.
       window: W, steps of context.
       season: steps of a season, at most window; None for none.
@@ -136,7 +137,8 @@ def series(
         model = direct(net, window, horizon, season, dropout)
     else:
         model = looped(net, window, horizon, dropout)
-    return _task(data, model, window, horizon, season, batch_size)
+    task = _task(data, model, window, horizon, season, batch_size)
+    return task._replace(notes=(column_read.note,) if column_read.note else ())
 
 
 def _check(

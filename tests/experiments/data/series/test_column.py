@@ -19,9 +19,20 @@ def written(folder, content, name="t.csv"):
 def test_named_column_or_the_last_with_numbers(tmp_path):
     path = written(tmp_path, TABLE)
     assert read_column(path, "high").values.tolist() == [1.5, 2000.0]
-    assert read_column(path) == ("low", pytest.approx([-2.0, 3.0]))
-    text_last = written(tmp_path, "a,b\n1,x\n2,3\n", "u.csv")
+    assert read_column(path, "high").note == ""
+    found = read_column(path)
+    assert (found.name, found.values.tolist()) == ("low", [-2.0, 3.0])
+    assert found.note == (
+        f"column 'low' of {path}, the last with a number in the first row; column= takes another: "
+        "'high'"
+    )
+    text_last = written(tmp_path, f"a,b,c\n1,x,{'long' * 9}\n2,3,4\n", "u.csv")
     assert read_column(text_last).name == "a"
+    assert re.search(
+        r"'a' of .*u\.csv, the only one with a number in the first row; "
+        r"passed over: 'b' holds 'x', 'c' holds 'longlonglonglonglo…$",
+        read_column(text_last).note,
+    )
 
 
 def test_other_kinds_of_table(tmp_path):
