@@ -2,7 +2,8 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import typer
 
 from rnnjax.experiments.cli._output import errors_of, message_of, show_rows
 from rnnjax.experiments.cli._plan import make_task, read_plan
+from rnnjax.experiments.data import Column, read_column
 from rnnjax.experiments.training import CONFIG, load
 
 _FIGURE_SIDE = 128  # pixels along a side of each image in a figure
@@ -115,25 +117,37 @@ def forecast(run: Trained, steps: int | None, history: Path | None, column: str 
             raise ValueError("--column needs --history: name the table with the column there")
         predict = run.infer("forecast")
         options: dict[str, Any] = {} if steps is None else {"steps": steps}
-        if history is not None:
+        if history is None:
+            values = np.asarray(predict(**options))
+        else:
             _supported(predict, {"history": history})
-            options["history"] = _history(run, history, column)
-        values = np.asarray(predict(**options))
+            known = _history(run, history, column)
+            if known.note:
+                typer.echo(known.note, err=True)
+            with _naming(f"{history}, column {known.name!r}"):
+                values = np.asarray(predict(history=known.values, **options))
         for row in values.reshape(len(values), -1):
             typer.echo(" ".join(f"{value:.6g}" for value in row))
 
 
-def _history(run: Trained, path: Path, column: str | None) -> np.ndarray:
-    """Read a column of a table, by default the one that the model was trained on."""
-    from rnnjax.experiments.data import read_column
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Say in a ValueError what it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
 
+
+def _history(run: Trained, path: Path, column: str | None) -> Column:
+    """Read a column of a table, by default the one that the model was trained on."""
     options = read_plan(run.folder).options
     return read_column(
         path,
         column or options.get("column"),
         missing=options.get("missing", "error"),
         encoding=options.get("encoding", "utf-8"),
-    ).values
+    )
 
 
 def _supported(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -200,6 +200,11 @@ def runs(of_series, of_digits, of_language, of_sentiment):
         (("classify", "DIGITS", "--file", "x"), "--file is for runs that classify texts"),
         (("forecast", "SERIES", "--history", "nowhere.csv"), "nowhere.csv"),
         (("forecast", "SERIES", "--steps", 0), "--steps"),
+        (
+            ("forecast", "SERIES", "--history", "short.csv", "--column", "x"),
+            "short.csv, column 'x': history must be at least window = 10 finite values",
+        ),
+        (("classify", "DIGITS", "latin1.txt"), "latin1.txt: this picture cannot be read"),
         (("generate", "LANGUAGE", "--temperature", 0), "temperature must be above 0"),
         (("generate", "LANGUAGE", "--top-p", 2), "top_p is a probability"),
         (("classify", "REVIEWS"), "expected texts to classify, got none"),
@@ -214,6 +219,7 @@ def runs(of_series, of_digits, of_language, of_sentiment):
 )
 def test_wrong_use(arguments, message, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("short.csv").write_text("x\n1\n2\n", "utf-8")
     Path("latin1.txt").write_bytes("un café".encode("latin-1"))
     code, printed, errors = run(*(runs.get(it, it) for it in arguments))
     assert code == 2

@@ -2,15 +2,21 @@
 
 from rnnjax.experiments.data.images._digits import Digits, Images, digits, mnist
 from rnnjax.experiments.data.images._idx import read_idx
-from rnnjax.experiments.data.images._pictures import as_picture, in_eight_bits, read_image
+from rnnjax.experiments.data.images._pictures import (
+    as_picture,
+    check_pixels,
+    read_grey,
+    read_image,
+)
 
 __all__ = [
     "Digits",
     "Images",
     "as_picture",
+    "check_pixels",
     "digits",
-    "in_eight_bits",
     "mnist",
+    "read_grey",
     "read_idx",
     "read_image",
 ]

@@ -1,5 +1,7 @@
 """Pictures at a given size, from files or arrays."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,29 @@ def in_eight_bits(picture: Any, mode: str) -> Any:
     return picture.convert(mode)
 
 
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """Open a picture with Pillow; what is wrong with it is said of the file."""
+    image = optional("PIL.Image")
+    try:
+        with image.open(path) as opened:
+            yield opened
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no picture {path}") from None
+    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: this picture cannot be read: {error}") from None
+
+
+def read_grey(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+    """Read a picture in grey, resized to `size`, height and width: `[height, width]` uint8.
+
+    Raises:
+      FileNotFoundError, ImportError, ValueError: as `read_image`.
+    """
+    with _opened(path) as picture:
+        return np.asarray(in_eight_bits(picture, "L").resize(size[::-1]))
+
+
 def read_image(path: str | Path, side: int) -> np.ndarray:
     """Read a picture, crop its centre square and resize it, in RGB.
 
@@ -47,15 +72,23 @@ def read_image(path: str | Path, side: int) -> np.ndarray:
       ValueError: not a picture, or a damaged one.
     """
     image, operations = optional("PIL.Image"), optional("PIL.ImageOps")
-    try:
-        with image.open(path) as opened:
-            opened.draft("RGB", (2 * side, 2 * side))  # decode a JPEG at a reduced size
-            upright = in_eight_bits(operations.exif_transpose(opened), "RGB")
-            return np.asarray(operations.fit(upright, (side, side), image.Resampling.BICUBIC))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no picture {path}") from None
-    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: this picture cannot be read: {error}") from None
+    with _opened(path) as opened:
+        opened.draft("RGB", (2 * side, 2 * side))  # decode a JPEG at a reduced size
+        upright = in_eight_bits(operations.exif_transpose(opened), "RGB")
+        return np.asarray(operations.fit(upright, (side, side), image.Resampling.BICUBIC))
+
+
+def check_pixels(name: str, array: np.ndarray) -> None:
+    """Raise ValueError unless the numbers are uint8, or floats from 0 to 1."""
+    if array.dtype == np.uint8:
+        return
+    if not np.issubdtype(array.dtype, np.number) or np.issubdtype(array.dtype, np.complexfloating):
+        raise ValueError(f"{name} has dtype {array.dtype}: expected uint8 or floats")
+    if not (np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1):
+        raise ValueError(
+            f"{name} is {array.dtype} from {array.min()} to {array.max()}: expected uint8 from 0 "
+            "to 255 or floats from 0 to 1"
+        )
 
 
 def as_picture(picture: Any, side: int) -> np.ndarray:
@@ -76,12 +109,8 @@ def as_picture(picture: Any, side: int) -> np.ndarray:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ValueError(f"expected a picture [height, width, 3] or a file, got {array.shape}")
+    check_pixels("the picture", array)
     if array.dtype != np.uint8:
-        if not (np.issubdtype(array.dtype, np.floating) and array.min() >= 0 and array.max() <= 1):
-            raise ValueError(
-                f"expected uint8 from 0 to 255 or floats from 0 to 1, got {array.dtype} from "
-                f"{array.min()} to {array.max()}"
-            )
         array = np.round(255 * array).astype(np.uint8)
     if array.shape[:2] == (side, side):
         return array

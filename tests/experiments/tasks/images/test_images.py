@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 from data_files import fill
 
@@ -90,6 +91,49 @@ def test_the_first_test_images_are_used(tmp_path, arrays):
     for wrong, error in ((0, ValueError), (-1, ValueError), (2.5, TypeError)):
         with pytest.raises(error, match="test_size must be"):
             sequential_mnist(data=tmp_path, hidden=2, test_size=wrong)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"no picture", "cannot identify"),
+        (None, "its numbers go from 0 to 70000, expected 0 to 65535"),
+    ],
+)
+def test_what_is_wrong_with_a_picture_is_said_of_its_file(tmp_path, content, reason):
+    path = tmp_path / "odd.tiff"
+    if content is None:
+        numbers = np.linspace(0, 70000, 12).reshape(4, 3).astype(np.int32)
+        PIL.Image.fromarray(numbers).save(path)
+    else:
+        path.write_bytes(content)
+    classify = sequential_digits(hidden=2).infer["classify"]
+    for images in (path, [str(path)]):
+        with pytest.raises(ValueError, match=rf"odd\.tiff: .* cannot be read: .*{reason}"):
+            classify(None, images)
+    with pytest.raises(FileNotFoundError, match=r"there is no picture .*none\.png"):
+        classify(None, [tmp_path / "none.png"])
+
+
+def test_pictures_given_as_arrays_are_checked():
+    classify = sequential_digits(hidden=2).infer["classify"]
+    good = np.zeros((8, 8))
+    for bad, reason in (
+        (good[:7], r"image 1 has shape \(7, 8\), expected \(8, 8\)"),
+        (
+            good + 1.5,
+            r"image 1 is float64 from 1\.5 to 1\.5: expected uint8 .* floats from 0 to 1",
+        ),
+        (good * np.nan, "image 1 is float64 from nan"),
+        (np.full((8, 8), 9), "image 1 is int64 from 9 to 9"),
+        (good * 1j, "image 1 has dtype complex128"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            classify(None, [good, bad])
+    with pytest.raises(ValueError, match="no images to classify"):
+        classify(None, [])
+    with pytest.raises(TypeError, match="invert must be True or False, got 'no'"):
+        classify(None, [good], invert="no")
 
 
 def test_missing_files_are_asked_for(tmp_path):
