@@ -62,10 +62,21 @@ from rnnjax.unrolling import (
 
 if TYPE_CHECKING:
     from rnnjax import experiments as experiments
+    from rnnjax.experiments import tasks as tasks, training as training
+
+# Imported when they are first asked for: they need more than JAX.
+_LAZY = {
+    "experiments": "rnnjax.experiments",
+    "tasks": "rnnjax.experiments.tasks",
+    "training": "rnnjax.experiments.training",
+}
 
 
 def __getattr__(name: str) -> object:
-    """Import `rnnjax.experiments` when it is first asked for: it needs more than JAX."""
-    if name == "experiments":
-        return import_module("rnnjax.experiments")
+    if name in _LAZY:
+        return import_module(_LAZY[name])
     raise AttributeError(f"module 'rnnjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

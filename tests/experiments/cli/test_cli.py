@@ -256,6 +256,9 @@ import rnnjax
 extras = {"matplotlib", "typer", "rich", "sklearn", "torch", "flax", "optax"} & set(sys.modules)
 assert not extras, extras
 assert before == {name: jax.config.values[name] for name in before}
+assert {"experiments", "tasks", "training"} <= set(dir(rnnjax)), dir(rnnjax)
+assert "parity" in rnnjax.tasks.TASKS and callable(rnnjax.training.fit)
+assert rnnjax.experiments.data.Column and rnnjax.experiments.tasks is rnnjax.tasks
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT
