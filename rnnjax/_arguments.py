@@ -15,14 +15,37 @@ T = TypeVar("T")
 
 def check_positive_int(name: str, value: int) -> int:
     """`value` as an int, if it is one and at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a positive int, got {value!r} ({type(value).__name__})")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
+    return _check_int(name, value, "a positive int", 1)
+
+
+def check_nonnegative_int(name: str, value: int) -> int:
+    """`value` as an int, if it is one and at least 0."""
+    return _check_int(name, value, "an int of at least 0", 0)
+
+
+def _check_int(name: str, value: Any, wanted: str, least: int) -> int:
+    if not is_int(value):
+        raise TypeError(f"{name} must be {wanted}, got {value!r} ({type(value).__name__})")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
     return int(value)
 
 
-def check_flag(name: str, value: bool) -> bool:
+def check_index(name: str, value: int, size: int, kind: str) -> int:
+    """`value` as an int, if it is one of the `size` things of this kind, such as "classes"."""
+    if not is_int(value):
+        raise TypeError(f"{name} must be an int, got {value!r} ({type(value).__name__})")
+    if not 0 <= value < size:
+        raise ValueError(f"{name} must be one of the {size} {kind} (0..{size - 1}), got {value}")
+    return int(value)
+
+
+def is_int(value: Any) -> bool:
+    """Whether `value` is an int, and not a bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_flag(name: str, value: Any) -> bool:
     """`value`, if it is a bool: the string "no" is true."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")

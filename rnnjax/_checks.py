@@ -11,6 +11,8 @@ from rnnjax._arguments import (
     check_callable as check_callable,
     check_choice as check_choice,
     check_flag as check_flag,
+    check_index as check_index,
+    check_nonnegative_int as check_nonnegative_int,
     check_number as check_number,
     check_positive_int as check_positive_int,
     check_rate as check_rate,
@@ -57,6 +59,39 @@ def _is_nested_numbers(x: Any) -> bool:
     if isinstance(x, list | tuple):
         return all(map(_is_nested_numbers, x))
     return isinstance(x, bool | int | float | complex | np.generic)
+
+
+def check_array(name: str, x: Any, form: str) -> Array:
+    """`x`, an array or numbers in lists, as an array; `form` is its shape, such as "[T, B]"."""
+    try:
+        if not isinstance(x, str | bytes):
+            return jnp.asarray(x)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise TypeError(f"{name} must be an array {form}, got {brief(x)}")
+
+
+def check_real(name: str, x: Array) -> Array:
+    """`x`, if it is not complex: casting it would drop its imaginary part."""
+    if jnp.iscomplexobj(x):
+        raise TypeError(
+            f"{name} has dtype {x.dtype}: expected real numbers. Pass real and imaginary parts "
+            "side by side, as jnp.concatenate([x.real, x.imag], axis=-1)"
+        )
+    return x
+
+
+def check_function(name: str, value: Any, form: str) -> None:
+    """Raise TypeError unless `value` can be called; `form` is its signature."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function {form}, got {brief(value)}")
+
+
+def brief(value: Any) -> str:
+    """A value in an error: its type, with what it is where that is short."""
+    text = repr(value)
+    kind = type(value).__name__
+    return f"{kind} {text}" if len(text) <= 60 else kind
 
 
 def is_feature_shape(node: Any) -> bool:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import array_of, check_cell, described, in_brackets, is_array, is_inexact
+from rnnjax._dtypes import promoted
 from rnnjax._types import Cell, Params, PyTree, known
 
 
@@ -157,7 +158,7 @@ def input_dtypes(params: Params, xs: PyTree) -> PyTree:
     floats = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
     if not floats:
         return jax.tree.map(jnp.result_type, xs)
-    widest = jnp.result_type(*floats)
+    widest = promoted(*floats)
     real = jnp.finfo(widest).dtype
 
     def dtype(x: Any) -> jnp.dtype:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from rnnjax._calls import Call, cached
 from rnnjax._checks import checked_arguments
+from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array
 
 P = ParamSpec("P")
@@ -87,7 +88,7 @@ def orthogonal(scale: float = 1.0) -> Initializer:
     draw = _initial.orthogonal(scale)
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-        return draw(key, shape, _decomposable(dtype)).astype(dtype)
+        return draw(key, shape, at_least_float32(dtype)).astype(dtype)
 
     return init
 
@@ -130,7 +131,7 @@ def spectral_radius(rho: float) -> Initializer:
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         _square(shape, "spectral_radius")
-        w = jax.random.normal(key, shape, _decomposable(dtype))
+        w = jax.random.normal(key, shape, at_least_float32(dtype))
         return (w * (rho / jnp.max(jnp.abs(jnp.linalg.eigvals(w))))).astype(dtype)
 
     return init
@@ -146,15 +147,10 @@ def singular_value(sigma: float) -> Initializer:
     _at_least_zero("sigma", sigma)
 
     def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
-        w = jax.random.normal(key, shape, _decomposable(dtype))
+        w = jax.random.normal(key, shape, at_least_float32(dtype))
         return (w * (sigma / jnp.linalg.norm(w, 2))).astype(dtype)
 
     return init
-
-
-def _decomposable(dtype: jnp.dtype) -> jnp.dtype:
-    """At least float32: LAPACK has no smaller floats."""
-    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _square(shape: tuple[int, ...], name: str) -> int:

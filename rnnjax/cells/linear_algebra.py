@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import described, is_array, is_inexact
+from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array
 
 __all__ = [
@@ -90,7 +91,7 @@ def sum_outer(xs: Array, deltas: Array) -> Array:
     _check_sums("xs and deltas", xs, deltas)
     leading = tuple(range(deltas.ndim - 1))
     total = jax.lax.dot_general(
-        xs, deltas, ((leading, leading), ((), ())), preferred_element_type=_wide(deltas)
+        xs, deltas, ((leading, leading), ((), ())), preferred_element_type=at_least_float32(deltas)
     )
     return total.astype(deltas.dtype)
 
@@ -100,7 +101,7 @@ def sum_bias(deltas: Array) -> Array:
     if not is_array(deltas) or deltas.ndim == 0:
         raise TypeError(f"deltas must be an array [T, ..., G], got {described(deltas)}")
     leading = tuple(range(deltas.ndim - 1))
-    return jnp.sum(deltas, axis=leading, dtype=_wide(deltas)).astype(deltas.dtype)
+    return jnp.sum(deltas, axis=leading, dtype=at_least_float32(deltas)).astype(deltas.dtype)
 
 
 def sum_product(values: Array, deltas: Array) -> Array:
@@ -110,7 +111,7 @@ def sum_product(values: Array, deltas: Array) -> Array:
     """
     _check_sums("values and deltas", values, deltas)
     leading = tuple(range(deltas.ndim - 1))
-    wide = _wide(deltas)
+    wide = at_least_float32(deltas)
     return jnp.sum(values.astype(wide) * deltas.astype(wide), axis=leading).astype(deltas.dtype)
 
 
@@ -145,7 +146,7 @@ def sum_convolved(xs: Array, deltas: Array, kernel: tuple[int, ...]) -> Array:
     One convolution of xs [T, ..., height, width, C], with its features for a batch and all
     examples of all steps for features, with deltas [T, ..., height, width, G] for a kernel.
     """
-    wide = _wide(deltas)
+    wide = at_least_float32(deltas)
     total = jax.lax.conv_general_dilated(
         _as_batch(xs).astype(wide),
         _as_batch(deltas).astype(wide),
@@ -163,7 +164,7 @@ def _convolve(x: Array, w: Array, padding: list[tuple[int, int]]) -> Array:
         (1, 1),
         padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        preferred_element_type=_wide(x),
+        preferred_element_type=at_least_float32(x),
     )
     return y.astype(x.dtype).reshape(*x.shape[:-1], w.shape[-1])
 
@@ -180,10 +181,6 @@ def _margins(w: Array) -> list[tuple[int, int]]:
 def _margin(k: int) -> tuple[int, int]:
     """Zeros before and after an image, so that a kernel of size k keeps its size."""
     return (k - 1) // 2, k - 1 - (k - 1) // 2
-
-
-def _wide(x: Array) -> jnp.dtype:
-    return jnp.promote_types(x.dtype, jnp.float32)
 
 
 def _both(a: Any, b: Any) -> str:

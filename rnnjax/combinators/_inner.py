@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._calls import cached
 from rnnjax._checks import checked_arguments, is_feature_shape, is_inexact
+from rnnjax._dtypes import promoted
 from rnnjax._guard import guarded
 from rnnjax._random import example_keys, typed_key
 from rnnjax._types import (
@@ -50,7 +51,7 @@ def output_features(cell: Cell, params: Params, inputs: Inputs) -> Inputs:
 
     def outputs(params: Params) -> PyTree:
         floats = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
-        dtype = jnp.result_type(*floats) if floats else jnp.result_type(float)
+        dtype = promoted(*floats) if floats else jnp.result_type(float)
         real = jnp.zeros((), dtype).real.dtype
         x_t = jax.tree.map(lambda shape: jnp.zeros(shape, real), inputs, is_leaf=is_feature_shape)
         return cell.step(params, cell.initial_carry(params, ()), x_t)[1]

@@ -222,7 +222,7 @@ def _check_one_error(recording: Recording, caller: str) -> None:
 def _fit(norms: Array) -> _Line:
     steps = norms.shape[0]
     valid = jnp.isfinite(norms) & (norms > 0)
-    count = jnp.maximum(jnp.sum(valid, axis=0), 1)
+    count = jnp.maximum(jnp.sum(valid, axis=0), 1).astype(norms.dtype)
     logs = jnp.log(jnp.where(valid, norms, 1.0))
     lags = jnp.arange(steps - 1, -1, -1, dtype=norms.dtype)
     lags = jnp.broadcast_to(lags.reshape((steps,) + (1,) * (norms.ndim - 1)), norms.shape)

@@ -17,6 +17,7 @@ from rnnjax._checks import (
     is_feature_shape,
     is_inexact,
 )
+from rnnjax._dtypes import promoted
 from rnnjax._execution import BaseGradient, Sequence
 from rnnjax._params import check_params
 from rnnjax._random import check_key
@@ -315,7 +316,7 @@ def _as_float64(tree: PyTree) -> PyTree:
     def widen(x: Any) -> Any:
         if not is_inexact(x):
             return x
-        return np.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float64))
+        return np.asarray(x, promoted(jnp.result_type(x), jnp.float64))
 
     return jax.tree.map(widen, tree)
 

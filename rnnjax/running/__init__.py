@@ -21,6 +21,7 @@ from rnnjax.running._sequence import (
     prepare,
     validate,
     validate_shaped,
+    within,
 )
 from rnnjax.running._shapes import in_float32, leading_shape
 from rnnjax.running._sharding import check_automatic, vary_along, varying_axes
@@ -62,5 +63,6 @@ __all__ = [
     "validate_shaped",
     "vary_along",
     "varying_axes",
+    "within",
     "zeros_like",
 ]

@@ -14,6 +14,7 @@ from rnnjax._checks import (
     check_carry,
     check_lengths,
     check_resets,
+    is_inexact,
 )
 from rnnjax._execution import Run, Sequence
 from rnnjax._params import check_params
@@ -139,13 +140,19 @@ def mask(params: Params, sequence: Sequence, reverse: bool) -> Masked:
     steps = jax.tree.leaves(xs)[0].shape[0]
     valid = None
     if lengths is not None:
-        valid = jnp.arange(steps).reshape((steps,) + (1,) * lengths.ndim) < lengths[None]
+        valid = within(lengths, steps)
     if resets is not None:
         if valid is not None:
             resets = resets & valid  # backwards, one in the padding would reach the last valid step
         if reverse:  # the carry restarts after an episode's first step, not before it
             resets = jnp.roll(resets, -1, axis=0).at[-1:].set(False)
     return Masked(xs, valid, resets)
+
+
+def within(lengths: Array, steps: int) -> Array:
+    """`[T, ...]`, true at the steps t < length; lengths are int32 `[...]`."""
+    t = jnp.arange(steps, dtype=jnp.int32)
+    return t.reshape((steps,) + (1,) * lengths.ndim) < lengths[None]
 
 
 def blank(valid: Array | None, tree: PyTree) -> PyTree:
@@ -171,7 +178,8 @@ def fill_padding(xs: PyTree, lengths: Array | None, valid: Array | None) -> PyTr
     def fill(leaf: Array) -> Array:
         features = leaf.shape[valid.ndim :]
         first = leaf[0].reshape(lengths.size, *features)[longest]
-        filler = jnp.where(jnp.any(valid), first, jnp.ones_like(first))
+        empty = jnp.ones_like(first) if is_inexact(first) else jnp.zeros_like(first)
+        filler = jnp.where(jnp.any(valid), first, empty)
         return select(valid, leaf, jax.lax.stop_gradient(jnp.broadcast_to(filler, leaf.shape)))
 
     return jax.tree.map(fill, xs)

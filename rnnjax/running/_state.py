@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import is_inexact
+from rnnjax._dtypes import promoted
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 
 
@@ -50,7 +51,7 @@ def chosen_leaves(carry: Carry, indices: tuple[int, ...]) -> list[Array]:
 
 def accumulation_dtype(leaves: list[Array]) -> Any:
     """The real dtype to sum these leaves in: at least float32."""
-    return jnp.result_type(jnp.float32, *(jnp.finfo(x.dtype).dtype for x in leaves))
+    return promoted(jnp.float32, *(jnp.finfo(x.dtype).dtype for x in leaves))
 
 
 def pack(leaves: list[Array], batch_ndim: int) -> Array:

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_choice
+from rnnjax._checks import check_choice, check_real
 from rnnjax._types import Array, Carry, Cell, Params, initial_carry
-from rnnjax.scenarios._modules import dense
+from rnnjax.scenarios._modules import apply_at_each, dense
 from rnnjax.scenarios._pooling import masked_softmax
 
 KINDS = ("dot", "additive")
@@ -46,21 +46,23 @@ class Attended(NamedTuple):
 def init_attention(kind: str, key: Array, y: Array, value: Array) -> AttentionParams:
     """Params for outputs y [..., H] and memories [..., M]; A = H."""
     check_choice("attention", kind, KINDS)
+    check_real("the decoder's output", y)
     keys = jax.random.split(key, 3)
     size = y.shape[-1]
     if kind == "dot":
-        return AttentionParams(dense(size, bias=False).init(keys[0], value), None, None)
+        return AttentionParams(dense(size, value, bias=False).init(keys[0], value), None, None)
     return AttentionParams(
-        dense(size).init(keys[0], value),
-        dense(size, bias=False).init(keys[1], y),
-        dense(1, bias=False).init(keys[2], y),
+        dense(size, value).init(keys[0], value),
+        dense(size, y, bias=False).init(keys[1], y),
+        dense(1, y, bias=False).init(keys[2], y),
     )
 
 
 def remember(kind: str, params: AttentionParams, values: Array, valid: Array | None) -> Memory:
     """A `Memory` of values [B, S, M]: the keys do not depend on the step and are projected once."""
     size = params.keys["params"]["kernel"].shape[-1]
-    return Memory(dense(size, bias=kind == "additive").apply(params.keys, values), values, valid)
+    keys = apply_at_each(dense(size, values, bias=kind == "additive"), params.keys, values)
+    return Memory(keys, values, valid)
 
 
 def _scores(kind: str, params: AttentionParams, keys: Array, y: Array) -> Array:
@@ -71,8 +73,8 @@ def _scores(kind: str, params: AttentionParams, keys: Array, y: Array) -> Array:
 
 @jax.checkpoint  # without it every step saves a [B, S, A], more than everything else together
 def _additive(params: AttentionParams, keys: Array, y: Array) -> Array:
-    query = dense(keys.shape[-1], bias=False).apply(params.query, y)
-    return dense(1, bias=False).apply(params.score, jnp.tanh(keys + query[:, None]))[..., 0]
+    query = dense(keys.shape[-1], y, bias=False).apply(params.query, y)
+    return dense(1, y, bias=False).apply(params.score, jnp.tanh(keys + query[:, None]))[..., 0]
 
 
 def attentive(cell: Cell, kind: str) -> Cell:

@@ -1,5 +1,6 @@
 """Batched beam search."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from rnnjax._checks import check_positive_int
+from rnnjax._checks import check_number, check_positive_int
 from rnnjax._types import Array, PyTree
 from rnnjax.running import select
 from rnnjax.scenarios._decoding import Decoded, DecodingStep, check_batch_first, checked_dtype
@@ -86,13 +87,19 @@ def beam_search(
     """
     first = check_tokens("first", first, 1)
     steps, beams = check_positive_int("steps", steps), check_positive_int("beams", beams)
-    if not isinstance(length_penalty, Tracer) and not float(length_penalty) >= 0:
-        raise ValueError(f"length_penalty must be at least 0, got {length_penalty}")
+    if not isinstance(length_penalty, Tracer):
+        penalized = check_number("length_penalty", length_penalty)
+        if not 0 <= penalized < math.inf:
+            raise ValueError(f"length_penalty must be at least 0 and finite, got {penalized}")
+    if end is None:
+        raise TypeError(
+            "end is None: a beam search compares sequences that end, pass the end token"
+        )
     check_batch_first(state, len(first))
     dtype = checked_dtype(step, state, first, end)
 
     def penalty(length: Any) -> Array:
-        return jnp.asarray((5.0 + length) / 6.0, dtype) ** length_penalty
+        return ((5.0 + jnp.asarray(length, dtype)) / 6.0) ** jnp.asarray(length_penalty, dtype)
 
     def extend(now: _Search) -> _Search:
         return _extend(now, step, end, beams, penalty)
@@ -147,7 +154,7 @@ def _extend(
         """Log-probabilities, tokens and states of candidates rows [B, k] of the 2K."""
         above, last, values = (jnp.take_along_axis(a, rows, axis=1) for a in (parent, word, scores))
         tokens = jnp.take_along_axis(now.tokens, above[None], axis=2).at[now.t].set(last)
-        flat = (jnp.arange(batch)[:, None] * beams + above).reshape(-1)
+        flat = (jnp.arange(batch, dtype=above.dtype)[:, None] * beams + above).reshape(-1)
         return values, tokens, flat
 
     may_end = ends & (scores != -jnp.inf) & (jnp.arange(ends.shape[1]) < beams)[None]
@@ -157,7 +164,7 @@ def _extend(
     ended = _Best(
         log_prob / penalty(now.t + 1),
         tokens[:, :, 0],
-        jnp.full(batch, now.t + 1),
+        jnp.full(batch, now.t + 1, jnp.int32),
         log_prob,
         _rows(flat, now.state, new, now.best.state),
     )

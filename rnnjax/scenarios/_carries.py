@@ -64,7 +64,7 @@ def init_bridge(cell: Cell, params: Params, key: Array, summary: Array) -> dict[
     leaves = differentiable_leaves(plain_form(cell, params, (1,)))
     keys = jax.random.split(key, max(len(leaves), 1))
     return {
-        path: dense(_real_size(leaf)).init(leaf_key, summary)
+        path: dense(_real_size(leaf), summary).init(leaf_key, summary)
         for (path, leaf), leaf_key in zip(leaves.items(), keys, strict=False)
     }
 
@@ -78,7 +78,7 @@ def bridge(
     for path, weights in maps.items():
         leaf = leaves[path]
         size = _real_size(leaf) // max(leaf.shape[0], 1)
-        state = jnp.tanh(dense(size).apply(weights, summary))
+        state = jnp.tanh(dense(size, summary).apply(weights, summary))
         (leaves[path],) = unpack(state, [leaf])
     return filled(carry, leaves)
 

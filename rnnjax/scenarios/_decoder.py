@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from rnnjax._checks import brief, check_number, check_real
+from rnnjax._dtypes import promoted
+from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.running import blank, fill_padding, in_float32
 from rnnjax.scenarios._attention import (
@@ -19,7 +22,16 @@ from rnnjax.scenarios._attention import (
     remember,
 )
 from rnnjax.scenarios._carries import bridge, init_bridge
-from rnnjax.scenarios._modules import Module, apply_module, check_tokens, drop, split_key
+from rnnjax.scenarios._modules import (
+    Module,
+    apply_at_each,
+    apply_module,
+    check_params,
+    check_tokens,
+    drop,
+    embedded,
+    split_key,
+)
 from rnnjax.scenarios._reading import in_dtype_of, one_step, read, without_padding
 from rnnjax.unrolling import recurrent, unroll
 
@@ -101,7 +113,13 @@ def decoder(
     def step(
         params: DecoderParams, state: DecoderState, token: Array
     ) -> tuple[DecoderState, Array]:
+        check_params(params, DecoderParams)
         token = check_tokens("token", token, 1)
+        if not isinstance(state, DecoderState):
+            raise TypeError(
+                "state must be the DecoderState that begin(params, source) or step returns, got "
+                f"{brief(state)}"
+            )
         _check_batch("token", token, state)
         return _step(parts, params, state, token)
 
@@ -121,7 +139,7 @@ def decoder(
         keys = split_key(key, 2)
         state = _begin(parts, params, source, source_lengths, keys[0])
         _check_batch("tokens", tokens, state)
-        if not isinstance(sampling, Tracer) and float(sampling) == 0.0:
+        if not isinstance(sampling, Tracer) and check_number("sampling", sampling) == 0.0:
             return _forced(parts, params, state, tokens, lengths, keys[1], options)[0]
         _check_sampling(sampling, options)
         if keys[1] is None:
@@ -145,34 +163,46 @@ def decoder(
 
 
 def _init(parts: _Parts, key: Array, source: Any, tokens: Array) -> DecoderParams:
-    keys = jax.random.split(key, 6)
+    keys = jax.random.split(check_key(key), 6)
     encoder = parts.encoder.init(keys[0], source)
     encoded = jax.eval_shape(parts.encoder.apply, encoder, source, None, None)
     embed = parts.embed.init(keys[1], tokens)
     xs = jax.eval_shape(parts.embed.apply, embed, tokens)
-    width = 0 if parts.kind is None else encoded.memory.shape[-1]
+    width = 0 if parts.kind is None else _check_memory(encoded.memory)
     cell = parts.cell.init(keys[2], xs.shape[-1] + width)
-    seen = jax.ShapeDtypeStruct((*xs.shape[:-1], xs.shape[-1] + width), xs.dtype)
-    y = one_step(recurrent(parts.cell), cell, seen)
-    maps = init_bridge(parts.cell, cell, keys[3], jnp.zeros((1, encoded.summary.shape[-1])))
+    y = one_step(recurrent(parts.cell), cell, (xs.shape[-1] + width,))
+    summary = in_dtype_of(cell, jnp.zeros((1, encoded.summary.shape[-1])))
+    maps = init_bridge(parts.cell, cell, keys[3], summary)
     attention, features = None, y
     if parts.kind is not None:
-        value = jnp.zeros((1, width))
+        value = in_dtype_of(cell, jnp.zeros((1, width)))
         attention = init_attention(parts.kind, keys[4], y, value)
         features = jnp.concatenate([y, value], axis=-1)
     return DecoderParams(encoder, maps, embed, cell, attention, parts.head.init(keys[5], features))
 
 
+def _check_memory(memory: Any) -> int:
+    """The number of features M of what attention reads."""
+    if memory.ndim != 3:
+        raise ValueError(
+            f"the encoder's outputs have shape {memory.shape}: attention reads [S, B, M], vectors "
+            "at S positions; pass an encoder whose outputs are vectors, or attention=None"
+        )
+    return memory.shape[-1]
+
+
 def _begin(
     parts: _Parts, params: DecoderParams, source: Any, lengths: Array | None, key: Array | None
 ) -> DecoderState:
+    check_params(params, DecoderParams)
     keys = split_key(key, 2)
     encoded = parts.encoder.apply(params.encoder, source, lengths, keys[0])
     summary = in_dtype_of(params.cell, encoded.summary)
     carry = bridge(parts.cell, params.cell, params.bridge, summary, keys[1])
     if parts.kind is None or encoded.memory is None or params.attention is None:
         return DecoderState(carry, None, None)
-    values = in_dtype_of(params.cell, encoded.memory).swapaxes(0, 1)
+    memory = check_real("what attention reads", encoded.memory)
+    values = in_dtype_of(params.cell, memory).swapaxes(0, 1)
     valid = None if encoded.valid is None else encoded.valid.T
     memory = remember(parts.kind, params.attention, values, valid)
     context = jnp.zeros((len(values), values.shape[-1]), values.dtype)
@@ -194,7 +224,8 @@ def _step(
     key: Array | None = None,
 ) -> tuple[DecoderState, Array]:
     keys = split_key(key, 4)
-    x_t = drop(apply_module(parts.embed, params.embed, token, keys[0]), parts.dropout, keys[1])
+    x_t = embedded("token", parts.embed, params.embed, token, keys[0])
+    x_t = drop(x_t, parts.dropout, keys[1])
     core = _core_params(parts, params, state.memory)
     carry, out = parts.core.step(core, state.carry, in_dtype_of(params.cell, x_t))
     features, weights = (out, None) if parts.kind is None else out
@@ -214,14 +245,14 @@ def _forced(
 ) -> tuple[Array, Any]:
     """Logits under teacher forcing, and the cell's outputs that they were computed from."""
     keys = split_key(key, 4)
-    xs, lengths, valid = read(parts.embed, params.embed, tokens, lengths, keys[0])
+    xs, lengths, valid = read(parts.embed, params.embed, tokens, lengths, keys[0], what="tokens")
     xs = in_dtype_of(params.cell, drop(xs, parts.dropout, keys[1]))
     core = _core_params(parts, params, state.memory)
     _, out = unroll(parts.core, core, xs, carry=state.carry, lengths=lengths, **options)
     features = out if parts.kind is None else out.features
     features = drop(features, parts.dropout, keys[2])
     features = fill_padding(features, lengths, valid)
-    return blank(valid, apply_module(parts.head, params.head, features, keys[3])), out
+    return blank(valid, apply_at_each(parts.head, params.head, features, keys[3])), out
 
 
 def _sampled(
@@ -234,9 +265,9 @@ def _sampled(
     rate: Array,
 ) -> Array:
     """Logits under scheduled sampling: inputs are, at this rate, the model's own predictions."""
-    wide, narrow = in_float32(params)
+    wide, narrow = in_float32((params, state.memory))
     ids, _, valid = without_padding(tokens, lengths)
-    ids = ids.astype(jnp.promote_types(ids.dtype, jnp.int32))  # wide enough for any prediction
+    ids = ids.astype(promoted(ids, jnp.int32))  # wide enough for any prediction
     steps = ids.shape[0]
     first = jnp.arange(steps) == 0
 
@@ -245,10 +276,9 @@ def _sampled(
         token, first, key = inputs
         key_coin, key_sample, key_drop = jax.random.split(key, 3)
         own = jax.random.bernoulli(key_coin, rate, token.shape) & ~first
-        before = state._replace(carry=carry)
-        after, logits = _step(
-            parts, narrow(wide), before, jnp.where(own, predicted, token), key_drop
-        )
+        params, memory = narrow(wide)
+        before = state._replace(carry=carry, memory=memory)
+        after, logits = _step(parts, params, before, jnp.where(own, predicted, token), key_drop)
         predicted = jax.random.categorical(key_sample, logits).astype(token.dtype)
         return (after.carry, predicted), logits
 

@@ -5,9 +5,18 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
-from rnnjax._checks import check_positive_int
+from rnnjax._checks import (
+    check_function,
+    check_index,
+    check_number,
+    check_positive_int,
+    check_real,
+)
+from rnnjax._dtypes import at_least_float32
+from rnnjax._random import check_key
 from rnnjax._types import Array, PyTree
 from rnnjax.running import select
 from rnnjax.scenarios._modules import check_tokens
@@ -102,18 +111,28 @@ def sample(
       Fan, Lewis & Dauphin (2018), Hierarchical neural story generation, ACL (top-k).
       Holtzman et al. (2020), The curious case of neural text degeneration, ICLR (nucleus).
     """
-    if not isinstance(temperature, Tracer) and not float(temperature) > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}: use greedy() for 0")
-    if top_k is not None:
-        check_positive_int("top_k", top_k)
-    if top_p is not None and not isinstance(top_p, Tracer) and not 0 < float(top_p) <= 1:
-        raise ValueError(f"top_p is a probability in (0, 1], got {top_p}")
+    check_key(key)
+    check_sampling(temperature, top_k, top_p)
 
     def choose(t: Array, logits: Array) -> Array:
         restricted = _restrict(_tempered(logits, temperature), top_k, top_p)
         return jax.random.categorical(jax.random.fold_in(key, t), restricted)
 
     return _generate(step, state, first, steps, end, choose)
+
+
+def check_sampling(
+    temperature: float | Array, top_k: int | None, top_p: float | Array | None
+) -> None:
+    """Raise unless these options of `sample` are in range; what is traced is not checked."""
+    if not isinstance(temperature, Tracer) and not check_number("temperature", temperature) > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}: use greedy() for 0")
+    if top_k is not None:
+        check_positive_int("top_k", top_k)
+    if top_p is None or isinstance(top_p, Tracer):
+        return
+    if not 0 < check_number("top_p", top_p) <= 1:
+        raise ValueError(f"top_p is a probability in (0, 1], got {top_p}")
 
 
 def _tempered(logits: Array, temperature: float | Array) -> Array:
@@ -178,8 +197,8 @@ def _generate(
             token,
             done,
             now.tokens.at[now.t].set(token),
-            now.lengths + ~now.done,
-            now.log_probs + jnp.where(now.done, 0, gain),
+            now.lengths + (~now.done).astype(now.lengths.dtype),
+            now.log_probs + jnp.where(now.done, 0.0, gain),
         )
 
     def unfinished(now: _Generation) -> Array:
@@ -220,7 +239,15 @@ def checked_dtype(step: DecodingStep, state: PyTree, first: Array, end: int | No
 
     The dtype of `first` is that of all generated tokens, and must be able to hold V words.
     """
-    logits = jax.eval_shape(step, state, first)[1]
+    check_function("step", step, "(state, token [B]) -> (state, logits [B, V])")
+    if not isinstance(first, Tracer) and first.size and np.asarray(first).min() < 0:
+        raise ValueError(f"first must be ids of words, from 0, got {np.asarray(first).min()}")
+    found = jax.eval_shape(step, state, first)
+    if not isinstance(found, tuple) or len(found) != 2 or not hasattr(found[1], "shape"):
+        raise TypeError(
+            f"step must return (state, logits [B, V]), got {jax.tree.map(jnp.shape, found)}"
+        )
+    logits = check_real("the logits of step", found[1])
     batch, *rest = logits.shape or (None,)
     if batch != len(first) or len(rest) != 1:
         raise ValueError(
@@ -232,6 +259,6 @@ def checked_dtype(step: DecodingStep, state: PyTree, first: Array, end: int | No
             f"first has dtype {first.dtype}, whose maximum is {jnp.iinfo(first.dtype).max}, but "
             f"step returns logits over {rest[0]} words: cast it with first.astype(int)"
         )
-    if end is not None and not 0 <= end < rest[0]:
-        raise ValueError(f"end must be one of the {rest[0]} words (0..{rest[0] - 1}), got {end}")
-    return jnp.promote_types(logits.dtype, jnp.float32)
+    if end is not None:
+        check_index("end", end, rest[0], "words")
+    return at_least_float32(logits)

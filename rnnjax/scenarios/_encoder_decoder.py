@@ -5,14 +5,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_choice, check_rate
+from rnnjax._checks import check_array, check_choice, check_rate, check_real
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.running import blank, pack
 from rnnjax.scenarios._attention import KINDS
 from rnnjax.scenarios._carries import differentiable_leaves, leaves_by_path
 from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
 from rnnjax.scenarios._modules import Module, apply_module, check_module, split_key
-from rnnjax.scenarios._reading import as_layer, check_cell, init_reading, read, without_padding
+from rnnjax.scenarios._reading import (
+    Reader,
+    as_reader,
+    check_cell,
+    init_reading,
+    read,
+    without_padding,
+)
 from rnnjax.unrolling import Layer
 
 
@@ -104,19 +111,21 @@ def encoder_decoder(
     if encoder is None:
         reader = _memory_reader(source_embed)
     else:
-        reader = _sequence_reader(as_layer("encoder", encoder), source_embed)
+        reader = _sequence_reader(as_reader("encoder", encoder), source_embed)
     return decoder(reader, cell, head, embed, attention, dropout)
 
 
-def _sequence_reader(layer: Layer, embed: Module | None) -> Encoder:
+def _sequence_reader(reader: Reader, embed: Module | None) -> Encoder:
     def init(key: Array, source: Array) -> EncoderParams:
-        return EncoderParams(*init_reading(embed, layer, key, source, "source_embed")[:2])
+        return EncoderParams(
+            *init_reading(embed, reader, key, source, "source_embed", "source")[:2]
+        )
 
     def encode(
         params: EncoderParams, source: Array, lengths: Array | None, key: Array | None
     ) -> Encoded:
-        keys = split_key(key, 2)
-        features = read(embed, params.embed, source, lengths, keys[0], "source_embed")
+        keys, layer = split_key(key, 2), reader.layer
+        features = read(embed, params.embed, source, lengths, keys[0], "source_embed", "source")
         carry, ys = layer.apply(params.layer, features.xs, lengths=features.lengths, key=keys[1])
         plain = carry
         if key is not None:
@@ -140,6 +149,8 @@ def _memory_reader(embed: Module | None) -> Encoder:
         params: EncoderParams, source: Any, lengths: Array | None, key: Array | None
     ) -> Encoded:
         memory = source if embed is None else apply_module(embed, params.embed, source, key)
+        memory = check_array("source", memory, "[S, B, M], positions first")
+        check_real("source", memory)
         if jnp.ndim(memory) != 3:
             raise ValueError(
                 f"the memory has shape {jnp.shape(memory)}: expected [S, B, M], positions first; "
@@ -147,7 +158,10 @@ def _memory_reader(embed: Module | None) -> Encoder:
                 "feature vector"
             )
         memory, lengths, valid = without_padding(memory, lengths)
-        count = memory.shape[0] if lengths is None else jnp.maximum(lengths, 1)[:, None]
-        return Encoded(jnp.sum(blank(valid, memory), axis=0) / count, memory, valid)
+        total = jnp.sum(blank(valid, memory), axis=0)
+        if lengths is None:
+            return Encoded(total / memory.shape[0], memory, valid)
+        count = jnp.maximum(lengths, 1)[:, None].astype(total.dtype)
+        return Encoded(total / count, memory, valid)
 
     return Encoder(init, encode)

@@ -5,9 +5,18 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import array_of, check_lengths, is_inexact
+from rnnjax._checks import (
+    check_array,
+    check_flag,
+    check_index,
+    check_lengths,
+    check_nonnegative_int,
+    check_real,
+    is_inexact,
+)
+from rnnjax._dtypes import at_least_float32, promoted, standard_promotion
 from rnnjax._types import Array
-from rnnjax.running import select, zeros_like
+from rnnjax.running import select, within, zeros_like
 
 
 def valid_steps(lengths: Array, steps: int) -> Array:
@@ -16,11 +25,15 @@ def valid_steps(lengths: Array, steps: int) -> Array:
         valid_t = t < length        t = 0 … T - 1
 
     Args:
-      lengths: `[...]` integers.
+      lengths: `[...]` integers in 0..T.
       steps: T.
 
     Returns:
       `[T, ...]` booleans.
+
+    Raises:
+      TypeError: lengths or steps that are not integers.
+      ValueError: lengths outside 0..T, or steps below 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -28,8 +41,9 @@ def valid_steps(lengths: Array, steps: int) -> Array:
       >>> scenarios.valid_steps(jnp.array([2, 3]), 3).astype(int).tolist()
       [[1, 1], [1, 1], [0, 1]]
     """
-    lengths = jnp.asarray(lengths)
-    return jnp.arange(steps).reshape((steps,) + (1,) * lengths.ndim) < lengths[None]
+    steps = check_nonnegative_int("steps", steps)
+    lengths = check_array("lengths", lengths, "[...], one length for each sequence")
+    return within(check_lengths(lengths, steps, lengths.shape), steps)
 
 
 def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> Array:
@@ -47,8 +61,8 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
       A scalar; 0 where nothing is valid.
 
     Raises:
-      TypeError: labels that are not integers, or a mask that is not boolean.
-      ValueError: shapes that do not fit.
+      TypeError: complex logits, labels that are not integers, or a mask that is not boolean.
+      ValueError: shapes that do not fit, or no classes.
 
     Example:
       >>> import jax.numpy as jnp
@@ -57,8 +71,10 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
       >>> round(float(cost), 4)                          # ln 4
       1.3863
     """
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
-    _check_labels(labels)
+    logits = check_real("logits", check_array("logits", logits, "[..., K]"))
+    labels = _check_labels(labels, "[...]")
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits have shape {logits.shape}: expected [..., K], classes last")
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"labels have shape {labels.shape}, expected {logits.shape[:-1]}: that of the logits "
@@ -76,6 +92,7 @@ def _cross_entropy(logits: Array, labels: Array, valid: Array | None) -> Array:
     if valid is not None:
         logits = select(valid, logits, zeros_like(logits))
         labels = jnp.where(valid, labels, 0)
+    labels = labels.astype(promoted(labels, jnp.int32))  # wide enough for K
     labels = jnp.where(labels < 0, logits.shape[-1], labels)  # else they count from the end
     return _mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels), valid)
 
@@ -83,10 +100,10 @@ def _cross_entropy(logits: Array, labels: Array, valid: Array | None) -> Array:
 def squared_error(outputs: Array, targets: Array, valid: Array | None = None) -> Array:
     """The mean squared error over the valid entries and over the features.
 
-        C = 1/(N D) Σ (outputs - targets)²
+        C = 1/(N D) Σ |outputs - targets|²
 
     Args:
-      outputs: `[..., D]`.
+      outputs: `[..., D]`, real or complex.
       targets: of the same shape.
       valid: `[...]` booleans, as for `cross_entropy`.
 
@@ -103,7 +120,10 @@ def squared_error(outputs: Array, targets: Array, valid: Array | None = None) ->
       >>> float(scenarios.squared_error(jnp.ones((5, 2, 1)), jnp.zeros((5, 2, 1))))
       1.0
     """
-    outputs, targets = jnp.asarray(outputs), jnp.asarray(targets)
+    outputs = check_array("outputs", outputs, "[..., D]")
+    targets = check_array("targets", targets, "[..., D]")
+    if outputs.ndim == 0:
+        raise ValueError("outputs is a scalar: expected [..., D], features last")
     if outputs.shape != targets.shape:
         raise ValueError(
             f"outputs have shape {outputs.shape} but the targets {targets.shape}: expected one "
@@ -115,13 +135,14 @@ def squared_error(outputs: Array, targets: Array, valid: Array | None = None) ->
 
 @jax.jit
 def _squared_error(outputs: Array, targets: Array, valid: Array | None) -> Array:
-    import optax
-
     outputs, targets = _at_least_float32(outputs), _at_least_float32(targets)
     if valid is not None:
         outputs = select(valid, outputs, zeros_like(outputs))
         targets = select(valid, targets, zeros_like(targets))
-    return _mean(jnp.mean(optax.squared_error(outputs, targets), axis=-1), valid)
+    dtype = promoted(outputs, targets)
+    errors = outputs.astype(dtype) - targets.astype(dtype)
+    squares = errors.real**2 + errors.imag**2 if jnp.iscomplexobj(errors) else errors**2
+    return _mean(jnp.sum(squares, axis=-1) / max(squares.shape[-1], 1), valid)
 
 
 def ctc(
@@ -154,7 +175,7 @@ def ctc(
       A scalar, the mean over sequences.
 
     Raises:
-      TypeError: labels or lengths that are not integers.
+      TypeError: complex logits; labels, lengths or a blank that are not integers.
       ValueError: shapes that do not fit, or lengths outside 0..T and 0..L.
 
     Example:
@@ -170,8 +191,11 @@ def ctc(
       Graves, Fernández, Gomez & Schmidhuber (2006), Connectionist temporal classification:
       labelling unsegmented sequence data with recurrent neural networks, ICML.
     """
-    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
-    _check_ctc(logits, labels, blank)
+    logits = check_real("logits", check_array("logits", logits, "[T, B, K]"))
+    labels = _check_labels(labels, "[L, B]")
+    _check_ctc(logits, labels)
+    blank = check_index("blank", blank, logits.shape[-1], "classes")
+    check_flag("zero_infinity", zero_infinity)
     lengths = check_lengths(lengths, len(logits), labels.shape[1:])
     label_lengths = check_lengths(label_lengths, len(labels), labels.shape[1:])
     return _ctc(logits, lengths, labels, label_lengths, blank, zero_infinity)
@@ -193,8 +217,8 @@ def _ctc(
 
     logits = _at_least_float32(logits)
     steps, batch, classes = logits.shape
-    valid = valid_steps(lengths, steps)
-    labelled = valid_steps(label_lengths, len(labels))
+    valid = within(lengths, steps)
+    labelled = within(label_lengths, len(labels))
     wrong = labelled & ((labels < 0) | (labels >= classes) | (labels == blank))
     logits = select(valid, logits, zeros_like(logits))
     logits = jnp.maximum(jax.nn.log_softmax(logits), _ZERO)
@@ -202,20 +226,21 @@ def _ctc(
     if len(labels) == 0:  # optax needs at least padding
         labels, labelled = jnp.zeros((1, batch), labels.dtype), jnp.zeros((1, batch), bool)
     paddings = [(~mask).T.astype(logits.dtype) for mask in (valid, labelled)]
-    costs = optax.ctc_loss(
-        logits.swapaxes(0, 1),
-        paddings[0],
-        labels.T,
-        paddings[1],
-        blank_id=blank,
-        log_epsilon=_ZERO,
-    )
+    with standard_promotion():  # optax's one-hot labels are of the default float
+        costs = optax.ctc_loss(
+            logits.swapaxes(0, 1),
+            paddings[0],
+            labels.T,
+            paddings[1],
+            blank_id=blank,
+            log_epsilon=_ZERO,
+        )
     impossible = costs > -_ZERO / 2
-    costs = jnp.where(impossible, 0 if zero_infinity else jnp.inf, jnp.maximum(costs, 0))
+    costs = jnp.where(impossible, 0.0 if zero_infinity else jnp.inf, jnp.maximum(costs, 0))
     return _mean(jnp.where(jnp.any(wrong, axis=0), jnp.nan, costs).astype(logits.dtype), None)
 
 
-def _check_ctc(logits: Array, labels: Array, blank: int) -> None:
+def _check_ctc(logits: Array, labels: Array) -> None:
     if logits.ndim != 3 or labels.ndim != 2 or logits.shape[1] != labels.shape[1]:
         raise ValueError(
             f"logits have shape {logits.shape} and labels {labels.shape}: expected [T, B, K] and "
@@ -223,22 +248,21 @@ def _check_ctc(logits: Array, labels: Array, blank: int) -> None:
         )
     if logits.shape[0] == 0:
         raise ValueError("logits have no steps: expected T of at least 1 to align the labels with")
-    _check_labels(labels)
-    if not 0 <= blank < logits.shape[-1]:
-        raise ValueError(f"blank must be one of the {logits.shape[-1]} classes, got {blank}")
 
 
-def _check_labels(labels: Array) -> None:
+def _check_labels(labels: Array, form: str) -> Array:
+    labels = check_array("labels", labels, form)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(f"labels have dtype {labels.dtype}: expected the integer ids of classes")
+    return labels
 
 
 def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)) if is_inexact(x) else x.astype(float)
+    return x.astype(at_least_float32(x)) if is_inexact(x) else x.astype(float)
 
 
 def _checked_mask(valid: Array, shape: tuple[int, ...]) -> Array:
-    valid = array_of(valid)
+    valid = check_array("valid", valid, "of booleans, such as valid_steps(lengths, T)")
     if jnp.result_type(valid) != jnp.bool_:
         raise TypeError(
             f"valid has dtype {jnp.result_type(valid)}: expected booleans, such as "
@@ -253,4 +277,4 @@ def _mean(costs: Array, valid: Array | None) -> Array:
     if valid is None:
         return jnp.sum(costs) / max(costs.size, 1)
     costs = jnp.where(valid, costs, jax.lax.stop_gradient(jnp.zeros_like(costs)))
-    return jnp.sum(costs) / jnp.maximum(jnp.sum(valid), 1)
+    return jnp.sum(costs) / jnp.maximum(jnp.sum(valid), 1).astype(costs.dtype)

@@ -6,17 +6,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_positive_int
+from rnnjax._checks import check_array, check_function, check_positive_int, check_real
+from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Params, initial_carry
-from rnnjax.running import blank, fill_padding
+from rnnjax.running import blank, fill_padding, in_float32
 from rnnjax.scenarios._modules import (
     Module,
+    apply_at_each,
     apply_module,
     check_module,
+    check_params,
     check_readable,
+    embedded,
     split_key,
 )
-from rnnjax.scenarios._reading import as_layer, in_dtype_of, init_reading, read, run_cell
+from rnnjax.scenarios._reading import as_reader, in_dtype_of, init_reading, read, run_cell
 from rnnjax.unrolling import Layer
 
 
@@ -75,12 +79,14 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
       >>> logits_t.shape
       (4, 50)
     """
-    whole = as_layer("layer", layer)
+    reader = as_reader("layer", layer)
     check_module("head", head)
+    if embed is not None:
+        check_module("embed", embed)
 
     def init(key: Array, xs: Array) -> ManyToManyParams:
-        key_read, key_head = jax.random.split(key)
-        embed_params, params, y = init_reading(embed, whole, key_read, xs)
+        key_read, key_head = jax.random.split(check_key(key))
+        embed_params, params, y = init_reading(embed, reader, key_read, xs)
         return ManyToManyParams(embed_params, params, head.init(key_head, y))
 
     def apply(
@@ -92,6 +98,7 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
         key: Array | None = None,
         **options: Any,
     ) -> tuple[Carry, Array]:
+        check_params(params, ManyToManyParams)
         keys = split_key(key, 3)
         features = read(embed, params.embed, xs, lengths, keys[0])
         options["lengths"] = features.lengths
@@ -100,7 +107,7 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
         else:
             carry, ys = layer.apply(params.layer, features.xs, carry=carry, key=keys[1], **options)
         ys = fill_padding(ys, features.lengths, features.valid)
-        outputs = apply_module(head, params.head, ys, keys[2])
+        outputs = apply_at_each(head, params.head, ys, keys[2])
         return carry, blank(features.valid, outputs)
 
     if not isinstance(layer, Cell):
@@ -110,11 +117,15 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
     def model_carry(
         params: ManyToManyParams, batch_shape: tuple[int, ...], key: Array | None = None
     ) -> Carry:
+        check_params(params, ManyToManyParams)
         return initial_carry(cell, params.layer, batch_shape, key)
 
     def step(params: ManyToManyParams, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
-        check_readable(x_t, embed)
-        x_t = x_t if embed is None else apply_module(embed, params.embed, x_t)
+        check_params(params, ManyToManyParams)
+        if carry is None:
+            raise TypeError("carry is None: begin with model.initial_carry(params, batch_shape)")
+        x_t = check_readable("x_t", x_t, embed)
+        x_t = x_t if embed is None else embedded("x_t", embed, params.embed, x_t)
         carry, y_t = cell.step(params.layer, carry, in_dtype_of(params.layer, x_t))
         return carry, apply_module(head, params.head, y_t)
 
@@ -154,17 +165,24 @@ def closed_loop(
       [2.0, 4.0, 8.0]
     """
     steps = check_positive_int("steps", steps)
+    x_0 = check_array("x_0", x_0, "[B, D]")
+    check_function("step", step, "(carry, x) -> (carry, output)")
     output = jax.eval_shape(step, carry, x_0)[1]
-    if output.shape != jnp.shape(x_0):
+    if not jnp.iscomplexobj(output):
+        check_real("x_0", x_0)
+    if output.shape != x_0.shape:
         raise ValueError(
-            f"x_0 has shape {jnp.shape(x_0)} and the outputs {output.shape}: a closed loop feeds "
+            f"x_0 has shape {x_0.shape} and the outputs {output.shape}: a closed loop feeds "
             "outputs back as inputs, so the head must have as many features as the input"
         )
 
+    first = (carry, x_0.astype(output.dtype))
+    pure, weights = jax.closure_convert(step, *first)
+    wide, narrow = in_float32(weights)
+
     def body(state: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
-        carry, x = step(*state)
+        carry, x = pure(*state, *narrow(wide))
         return (carry, x), x
 
-    first = (carry, jnp.asarray(x_0, output.dtype))
     (carry, _), outputs = jax.lax.scan(body, first, None, length=steps)
     return carry, outputs

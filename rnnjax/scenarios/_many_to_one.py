@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 
+from rnnjax._checks import check_array
+from rnnjax._random import check_key
 from rnnjax._types import Array, Cell, Params
-from rnnjax.scenarios._modules import Module, apply_module, check_module, split_key
+from rnnjax.scenarios._modules import Module, apply_module, check_module, check_params, split_key
 from rnnjax.scenarios._pooling import pooled
-from rnnjax.scenarios._reading import as_layer, init_reading, read
+from rnnjax.scenarios._reading import as_reader, init_reading, read
 from rnnjax.unrolling import Layer
 
 
@@ -47,7 +49,8 @@ def many_to_one(
 
     Args:
       layer: a cell, or a layer made by `bidirectional` or `serial`.
-      head: a module from the pooled `[B, H]` to the output, such as `flax.linen.Dense(10)`.
+      head: a module from the pooled `[B, H]` to the output, such as `flax.linen.Dense(10)`. After
+        a cell with several feature axes it reads all of them, as `[B, height, width, C]`.
       embed: a module from inputs to features, such as `flax.linen.Embed` for token ids.
       pooling: last, mean, sum, max or attention.
 
@@ -77,23 +80,31 @@ def many_to_one(
       Yang et al. (2016), Hierarchical attention networks for document classification, NAACL
       (attention over the outputs).
     """
-    whole = as_layer("layer", layer)
+    reader = as_reader("layer", layer)
     check_module("head", head)
+    if embed is not None:
+        check_module("embed", embed)
     pool = pooled(pooling)
+    if pooling == "attention" and reader.axes != 1:
+        raise ValueError(
+            f"attention pooling scores vectors, and {layer} has {reader.axes} feature axes: use "
+            "last, mean, sum or max"
+        )
 
     def init(key: Array, xs: Array) -> ManyToOneParams:
-        key_read, key_pool, key_head = jax.random.split(key, 3)
-        embed_params, params, y = init_reading(embed, whole, key_read, xs)
+        key_read, key_pool, key_head = jax.random.split(check_key(key), 3)
+        embed_params, params, y = init_reading(embed, reader, key_read, xs)
         return ManyToOneParams(embed_params, params, pool.init(key_pool, y), head.init(key_head, y))
 
     def outputs_of(params: ManyToOneParams, xs: Array, lengths, keys, options):
+        check_params(params, ManyToOneParams)
         if "reverse" in options:
             raise ValueError(
                 "reverse= belongs to the layer: pass rnnjax.recurrent(cell, reverse=True) to "
                 "many_to_one to read from the end"
             )
         features = read(embed, params.embed, xs, lengths, keys[0])
-        _, ys = whole.apply(
+        _, ys = reader.layer.apply(
             params.layer, features.xs, lengths=features.lengths, key=keys[1], **options
         )
         return ys, features
@@ -144,7 +155,16 @@ def one_to_one(head: Module) -> OneToOne:
     """
     check_module("head", head)
 
-    def apply(params: Params, x: Array, *, key: Array | None = None) -> Array:
-        return apply_module(head, params, x, key)
+    def init(key: Array, x: Array) -> Params:
+        return head.init(check_key(key), _given(x))
 
-    return OneToOne(head.init, apply)
+    def apply(params: Params, x: Array, *, key: Array | None = None) -> Array:
+        key = None if key is None else check_key(key)
+        return apply_module(head, params, _given(x), key)
+
+    return OneToOne(init, apply)
+
+
+def _given(x: Any) -> Any:
+    """`x`, a list as an array, a pytree as it is."""
+    return check_array("x", x, "for the head") if x is None or isinstance(x, str | list) else x

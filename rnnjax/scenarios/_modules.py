@@ -4,9 +4,14 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
-from rnnjax._checks import check_rate, is_inexact
+from rnnjax._checks import brief, check_array, check_rate, is_inexact
+from rnnjax._dtypes import promoted
+from rnnjax._random import check_key
 from rnnjax._types import Array, Params
+from rnnjax.running import in_float32
 
 
 class Module(Protocol):
@@ -77,7 +82,7 @@ def drop(x: Array, rate: float, key: Array | None) -> Array:
     if key is None or rate == 0.0:
         return x
     kept = jax.random.bernoulli(key, 1 - rate, x.shape)
-    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+    return jnp.where(kept, x / (1 - rate), 0.0).astype(x.dtype)
 
 
 def check_module(name: str, module: Any) -> None:
@@ -85,7 +90,7 @@ def check_module(name: str, module: Any) -> None:
     if not (callable(getattr(module, "init", None)) and callable(getattr(module, "apply", None))):
         raise TypeError(
             f"{name} must be a module with init and apply, such as flax.linen.Dense(10), got "
-            f"{module!r}"
+            f"{brief(module)}"
         )
     if isinstance(module, type):
         raise TypeError(
@@ -101,35 +106,96 @@ def apply_module(module: Module, params: Params, x: Array, key: Array | None = N
     return module.apply(params, x, rngs={"dropout": key})
 
 
+def apply_at_each(module: Module, params: Params, xs: Array, key: Array | None = None) -> Array:
+    """`module` applied to each entry of the first axis of `xs`, all at once.
+
+    In bfloat16, biases and scales get a gradient for each entry, and these are summed in float32.
+    """
+    wide, narrow = in_float32(params)
+    if wide is params or xs.ndim < 3:
+        return apply_module(module, params, xs, key)
+    spread = jax.tree.map(lambda p: p.ndim < 2, wide)
+    axes = jax.tree.map(lambda each: 0 if each else None, spread)
+    wide = jax.tree.map(
+        lambda p, each: jnp.broadcast_to(p, (len(xs), *p.shape)) if each else p, wide, spread
+    )
+    keys = None if key is None else jax.random.split(key, len(xs))
+
+    def apply(params: Params, x: Array, key: Array | None) -> Array:
+        return apply_module(module, params, x, key)
+
+    return jax.vmap(apply, in_axes=(axes, 0, None if key is None else 0))(narrow(wide), xs, keys)
+
+
 def split_key(key: Array | None, count: int) -> list[Array | None]:
     """`count` keys split from `key`, or `count` times None without one."""
-    return [None] * count if key is None else list(jax.random.split(key, count))
+    return [None] * count if key is None else list(jax.random.split(check_key(key), count))
 
 
-def dense(features: int, *, bias: bool = True) -> Module:
-    """A `flax.linen.Dense` with weights in JAX's default float dtype."""
+def check_params(params: Any, kind: Any) -> None:
+    """Raise TypeError unless `params` has the fields of the NamedTuple that `init` returns."""
+    if not all(hasattr(params, field) for field in kind._fields):
+        raise TypeError(
+            f"params must be the {kind.__name__} that this model's init returns, got "
+            f"{brief(params)}"
+        )
+
+
+def dense(features: int, like: Array, *, bias: bool = True) -> Module:
+    """A `flax.linen.Dense` with weights in the precision of what it reads."""
     import flax.linen as nn
 
-    return nn.Dense(features, use_bias=bias, param_dtype=jnp.result_type(float))
+    return nn.Dense(features, use_bias=bias, param_dtype=jnp.finfo(like.dtype).dtype)
 
 
 def check_tokens(name: str, tokens: Array, ndim: int) -> Array:
     """`tokens` as an array, if they are integers with `ndim` axes."""
     shape = {1: "[B]", 2: "[T, B]"}[ndim]
-    if not jnp.issubdtype(jnp.result_type(tokens), jnp.integer):
+    tokens = check_array(name, tokens, f"{shape} of the integer ids of words")
+    if not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise TypeError(
-            f"{name} has dtype {jnp.result_type(tokens)}: expected the integer ids of words, "
-            f"{shape}"
+            f"{name} has dtype {tokens.dtype}: expected the integer ids of words, {shape}"
         )
-    if jnp.ndim(tokens) != ndim:
-        raise ValueError(f"{name} has shape {jnp.shape(tokens)}: expected {shape}, time first")
-    return jnp.asarray(tokens)
+    if tokens.ndim != ndim:
+        raise ValueError(f"{name} has shape {tokens.shape}: expected {shape}, time first")
+    return tokens
 
 
-def check_readable(xs: Array, embed: Module | None, name: str = "embed") -> None:
-    """Raise TypeError if `xs` are not inexact and there is no module `name` to embed them."""
+def embedded(
+    name: str, embed: Module, params: Params, ids: Array, key: Array | None = None
+) -> Array:
+    """`embed` applied to ids, which no table of rows reads from its end.
+
+    An id that is not a row of a `flax.linen.Embed` is an error where it is known; where it is
+    traced its features are NaN. A module that says nothing of rows reads ids as it likes. The
+    features are in at least float32, whatever the params are in: a cell reads them in its own.
+    """
+    if not jnp.issubdtype(ids.dtype, jnp.integer):
+        return apply_module(embed, params, ids, key)
+    rows = getattr(embed, "num_embeddings", None)
+    if isinstance(rows, int):
+        if not isinstance(ids, Tracer):
+            _check_ids(name, np.asarray(ids), rows)
+        ids = ids.astype(promoted(ids, jnp.int32))  # wide enough for the number of rows
+        ids = jnp.where(ids < 0, rows, ids)
+    wide, _ = in_float32(params)  # in which the gradients of one row are summed
+    return apply_module(embed, wide, ids, key)
+
+
+def _check_ids(name: str, ids: np.ndarray, rows: int) -> None:
+    if ids.size and not 0 <= ids.min() <= ids.max() < rows:
+        raise ValueError(
+            f"{name} must be ids in 0..{rows - 1}, the rows of the embedding, got ids from "
+            f"{ids.min()} to {ids.max()}"
+        )
+
+
+def check_readable(what: str, xs: Array, embed: Module | None, name: str = "embed") -> Array:
+    """`xs` as an array, if it is inexact or there is a module `name` to embed it."""
+    xs = check_array(what, xs, "of features [T, B, D] or token ids [T, B], time first")
     if embed is None and not is_inexact(xs):
         raise TypeError(
-            f"the inputs have dtype {jnp.result_type(xs)} and there is no {name}: pass "
+            f"{what} has dtype {xs.dtype} and there is no {name}: pass "
             f"{name}=flax.linen.Embed(vocabulary, features) for token ids, or cast to floats"
         )
+    return xs

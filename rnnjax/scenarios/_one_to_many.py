@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import jax.numpy as jnp
-
-from rnnjax._checks import check_rate
+from rnnjax._checks import check_array, check_rate, check_real
 from rnnjax._types import Array, Cell, Params
 from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
 from rnnjax.scenarios._modules import Module, apply_module, check_module
@@ -85,9 +83,10 @@ def one_to_many(
                 "source_lengths is for sequences: one_to_many reads one feature vector"
             )
         feature = source if context is None else apply_module(context, params, source, key)
-        if jnp.ndim(feature) != 2:
+        feature = check_real("source", check_array("source", feature, "[B, F]"))
+        if feature.ndim != 2:
             raise ValueError(
-                f"the source's feature has shape {jnp.shape(feature)}: expected [B, F]; pass "
+                f"the source's feature has shape {feature.shape}: expected [B, F]; pass "
                 "context= to compute it from the source, or use encoder_decoder for a sequence"
             )
         return Encoded(feature, None, None)

@@ -6,11 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_choice
+from rnnjax._checks import check_array, check_choice, check_lengths, check_real
 from rnnjax._types import Array, Params
-from rnnjax.running import select, zeros_like
-from rnnjax.scenarios._losses import valid_steps
-from rnnjax.scenarios._modules import dense
+from rnnjax.running import select, within, zeros_like
+from rnnjax.scenarios._modules import apply_at_each, dense
 
 
 class Pooling(NamedTuple):
@@ -32,7 +31,8 @@ def pooled(name: str) -> Pooling:
       padding, as `rnnjax.unroll` returns them.
 
     Raises:
-      ValueError: an unknown name.
+      TypeError: complex ys for "max" and "attention", which compare them.
+      ValueError: an unknown name, or lengths that are not one for each sequence.
 
     Example:
       >>> import jax.numpy as jnp
@@ -43,7 +43,7 @@ def pooled(name: str) -> Pooling:
     """
     check_choice("pooling", name, (*_PLAIN, "attention"))
     if name == "attention":
-        return Pooling(_init_attention, _attend, _weights)
+        return Pooling(_init_attention, _on_checked(_attend), _on_checked(_weights))
     pool = _PLAIN[name]
 
     def apply(params: Params, ys: Array, lengths: Array | None) -> Array:
@@ -52,16 +52,27 @@ def pooled(name: str) -> Pooling:
             return jnp.zeros(ys.shape[1:], ys.dtype)
         return pool(ys, lengths)
 
-    return Pooling(lambda key, y: None, apply, apply)
+    return Pooling(lambda key, y: None, _on_checked(apply), _on_checked(apply))
+
+
+def _on_checked(pool: Callable[..., Array]) -> Callable[..., Array]:
+    def apply(params: Params, ys: Array, lengths: Array | None) -> Array:
+        ys = check_array("ys", ys, "[T, ..., H]")
+        if ys.ndim < 2:
+            raise ValueError(f"ys has shape {ys.shape}: expected [T, ..., H], time first")
+        if lengths is not None:
+            lengths = check_array("lengths", lengths, "[...] of integers, one for each sequence")
+            lengths = check_lengths(lengths, ys.shape[0], ys.shape[1 : 1 + lengths.ndim])
+        return pool(params, ys, lengths)
+
+    return apply
 
 
 def _last(ys: Array, lengths: Array | None) -> Array:
     if lengths is None:
         return ys[-1]
-    last = jnp.maximum(lengths - 1, 0)[
-        None, ..., None
-    ]  # without steps: the first output, which is zero
-    return jnp.take_along_axis(ys, last, axis=0)[0]
+    last = jnp.maximum(lengths - 1, 0)  # without steps: the first output, which is zero
+    return jnp.take_along_axis(ys, _beside_features(last, ys[0])[None], axis=0)[0]
 
 
 def _sum(ys: Array, lengths: Array | None) -> Array:
@@ -72,13 +83,19 @@ def _sum(ys: Array, lengths: Array | None) -> Array:
 def _mean(ys: Array, lengths: Array | None) -> Array:
     if lengths is None:
         return jnp.mean(ys, axis=0)
-    return jnp.sum(ys, axis=0) / jnp.maximum(lengths, 1)[..., None].astype(ys.dtype)
+    return jnp.sum(ys, axis=0) / _beside_features(jnp.maximum(lengths, 1), ys[0]).astype(ys.dtype)
+
+
+def _beside_features(lengths: Array, y: Array) -> Array:
+    """`lengths [...]` with an axis of size 1 for each feature axis of one output y [..., *H]."""
+    return lengths.reshape(lengths.shape + (1,) * (y.ndim - lengths.ndim))
 
 
 def _max(ys: Array, lengths: Array | None) -> Array:
+    check_real("ys", ys)
     if lengths is None:
         return jnp.max(ys, axis=0)
-    valid = valid_steps(lengths, ys.shape[0])
+    valid = within(lengths, ys.shape[0])
     highest = jnp.max(select(valid, ys, jnp.full_like(ys, -jnp.inf)), axis=0)
     return select(lengths > 0, highest, zeros_like(highest))
 
@@ -92,15 +109,17 @@ class AttentionPooling(NamedTuple):
 
 
 def _init_attention(key: Array, y: Array) -> AttentionPooling:
+    check_real("y", y)
     key_hidden, key_score = jax.random.split(key)
-    hidden = dense(y.shape[-1]).init(key_hidden, y)
-    return AttentionPooling(hidden, dense(1, bias=False).init(key_score, y))
+    hidden = dense(y.shape[-1], y).init(key_hidden, y)
+    return AttentionPooling(hidden, dense(1, y, bias=False).init(key_score, y))
 
 
 def _weights(params: AttentionPooling, ys: Array, lengths: Array | None) -> Array:
-    z = jnp.tanh(dense(ys.shape[-1]).apply(params.hidden, ys))
-    scores = dense(1, bias=False).apply(params.score, z)[..., 0]
-    valid = None if lengths is None else valid_steps(lengths, ys.shape[0])
+    check_real("ys", ys)
+    z = jnp.tanh(apply_at_each(dense(ys.shape[-1], ys), params.hidden, ys))
+    scores = dense(1, ys, bias=False).apply(params.score, z)[..., 0]
+    valid = None if lengths is None else within(lengths, ys.shape[0])
     return masked_softmax(scores, valid, axis=0)
 
 
@@ -114,4 +133,4 @@ def masked_softmax(scores: Array, valid: Array | None, axis: int) -> Array:
     if valid is None:
         return jax.nn.softmax(scores, axis)
     scores = jnp.where(valid, scores, jnp.finfo(scores.dtype).min)
-    return jnp.where(valid, jax.nn.softmax(scores, axis), 0)
+    return jnp.where(valid, jax.nn.softmax(scores, axis), 0.0)

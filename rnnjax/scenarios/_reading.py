@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_lengths
+from rnnjax._checks import brief, check_array, check_lengths
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import fill_padding, input_dtypes
+from rnnjax.running import fill_padding, input_dtypes, within
 from rnnjax.scenarios._carries import drawn, state_of
-from rnnjax.scenarios._losses import valid_steps
-from rnnjax.scenarios._modules import Module, apply_module, check_readable
+from rnnjax.scenarios._modules import Module, check_readable, embedded
 from rnnjax.unrolling import Layer, recurrent, unroll
 
 
@@ -20,34 +19,59 @@ class Features(NamedTuple):
     valid: Array | None  # [T, ...] False in the padding
 
 
-def as_layer(name: str, layer: Layer | Cell) -> Layer:
-    """`layer`, with a cell turned into a layer by `recurrent`."""
+class Reader(NamedTuple):
+    """A layer, and how many axes at the end of its inputs are features."""
+
+    layer: Layer
+    axes: int
+
+
+def as_reader(name: str, layer: Layer | Cell) -> Reader:
+    """A cell or layer as a `Reader`. A layer that is not a cell is taken to read vectors."""
     if isinstance(layer, Layer):
-        return layer
+        return Reader(layer, 1)
     if not isinstance(layer, Cell):
         raise TypeError(
             f"{name} must be a cell such as rnnjax.lstm(64) or a layer such as "
-            f"rnnjax.bidirectional(...), got {layer!r}"
+            f"rnnjax.bidirectional(...), got {brief(layer)}{_uncalled(layer)}"
         )
-    return recurrent(layer)
+    axes = layer.structure.feature_axes
+    if not isinstance(axes, int):
+        raise ValueError(
+            f"{name} is {layer}, which reads {len(jax.tree.leaves(axes))} arrays a step, and a "
+            "scenario passes one: run it with rnnjax.unroll, or pass a cell whose step takes them "
+            "out of one array"
+        )
+    return Reader(recurrent(layer), axes)
 
 
 def check_cell(name: str, cell: Any) -> None:
-    """Raise TypeError unless `cell` is a Cell, which can be run step by step."""
+    """Raise unless `cell` is a Cell, to be run step by step on the features of words."""
     if not isinstance(cell, Cell):
         raise TypeError(
             f"{name} must be a cell such as rnnjax.lstm(64), because it runs step by step, got "
-            f"{cell!r}"
+            f"{brief(cell)}{_uncalled(cell)}"
         )
+    if cell.structure.feature_axes != 1:
+        raise ValueError(
+            f"{name} is {cell}, whose inputs have feature axes {cell.structure.feature_axes}: a "
+            "decoder passes it one vector a word, so pass a cell that reads vectors"
+        )
+
+
+def _uncalled(cell: Any) -> str:
+    """The end of an error about a factory that was passed in place of what it makes."""
+    name = getattr(cell, "__name__", None)
+    return f": call it, as in {name}(64)" if callable(cell) and name else ""
 
 
 def without_padding(xs: Array, lengths: Array | None) -> Features:
     """Inputs with a valid one as padding, so that nothing in it reaches a value or a gradient."""
-    xs = jnp.asarray(xs)
     if lengths is None:
         return Features(xs, None, None)
-    lengths = check_lengths(lengths, xs.shape[0], xs.shape[1 : 1 + jnp.ndim(lengths)])
-    valid = valid_steps(lengths, xs.shape[0])
+    lengths = check_array("lengths", lengths, "[...] of integers, one length for each sequence")
+    lengths = check_lengths(lengths, xs.shape[0], xs.shape[1 : 1 + lengths.ndim])
+    valid = within(lengths, xs.shape[0])
     return Features(fill_padding(xs, lengths, valid), lengths, valid)
 
 
@@ -58,32 +82,46 @@ def read(
     lengths: Array | None,
     key: Array | None,
     name: str = "embed",
+    what: str = "xs",
 ) -> Features:
-    """The features that the layer reads, embedded by the module `name`."""
-    check_readable(xs, embed, name)
+    """The features that the layer reads, embedded by the module `name`; `what` names `xs`."""
+    xs = check_readable(what, xs, embed, name)
     inputs = without_padding(xs, lengths)
     if embed is None:
         return inputs
-    return inputs._replace(xs=apply_module(embed, params, inputs.xs, key))
+    return inputs._replace(xs=embedded(what, embed, params, inputs.xs, key))
 
 
 def init_reading(
-    embed: Module | None, layer: Layer, key: Array, xs: Array, name: str = "embed"
+    embed: Module | None,
+    reader: Reader,
+    key: Array,
+    xs: Array,
+    name: str = "embed",
+    what: str = "xs",
 ) -> tuple[Params, Params, Array]:
     """Params of the embedding and the layer, and zeros in the form of one of its outputs."""
-    check_readable(xs, embed, name)
+    xs = check_readable(what, xs, embed, name)
     key_embed, key_layer = jax.random.split(key)
     embed_params = None
     if embed is not None:
         embed_params = embed.init(key_embed, xs)
         xs = jax.eval_shape(embed.apply, embed_params, xs)
-    params = layer.init(key_layer, xs.shape[-1])
-    return embed_params, params, one_step(layer, params, xs)
+    layer, axes = reader
+    if xs.ndim <= axes:
+        features = "D" if axes == 1 else ", ".join(f"D{k + 1}" for k in range(axes))
+        raise ValueError(
+            f"{what if embed is None else f'{what}, embedded,'} has shape {xs.shape}: expected "
+            f"[T, B, {features}], time first and features last"
+        )
+    features = xs.shape[-axes:]
+    params = layer.init(key_layer, features[0] if axes == 1 else features)
+    return embed_params, params, one_step(layer, params, features)
 
 
-def one_step(layer: Layer, params: Params, xs: Any) -> Array:
-    """Zeros in the form of the layer's output for one sequence at one time, `[1, H]`."""
-    one = jax.ShapeDtypeStruct((1, xs.shape[-1]), jnp.result_type(float))
+def one_step(layer: Layer, params: Params, features: tuple[int, ...]) -> Array:
+    """Zeros in the form of the layer's output for one sequence at one time, `[1, *H]`."""
+    one = jax.ShapeDtypeStruct((1, *features), jnp.result_type(float))
     ys = jax.eval_shape(layer.apply, params, one)[1]
     return jnp.zeros(ys.shape, ys.dtype)
 
@@ -103,7 +141,7 @@ def run_cell(
     """
     if key is None:
         return unroll(cell, params, xs, carry=carry, **options)
-    batch_shape = xs.shape[1:-1]
+    batch_shape = xs.shape[1 : xs.ndim - cell.structure.feature_axes]
     if carry is None:
         carry, ys = unroll(cell, params, xs, key=key, **options)
     else:

@@ -166,6 +166,21 @@ def test_ctc_without_labels_is_all_blanks():
     assert_close(got, np.mean(each))
 
 
+def test_squared_error_of_complex_numbers_is_that_of_both_parts():
+    outputs, targets = (noisy(k, (T, 2)) + 1j * noisy(k + 1, (T, 2)) for k in (1, 3))
+    squares = np.abs(np.asarray(outputs - targets)) ** 2
+    assert_close(scenarios.squared_error(outputs, targets), squares.mean())
+    assert_close(
+        scenarios.squared_error(outputs.real, targets), np.mean(abs(outputs.real - targets) ** 2)
+    )
+    assert scenarios.squared_error(jnp.ones((3, 0)), jnp.ones((3, 0))) == 0
+
+
+def test_labels_are_not_as_narrow_as_their_dtype(eager):
+    """In int8, 200 classes are -56, which would count from the end."""
+    assert np.isnan(scenarios.cross_entropy(noisy(1, (1, 200)), jnp.array([-1], jnp.int8)))
+
+
 def test_labels_that_are_no_classes_cost_nan():
     logits = noisy(1, (1, 1, CLASSES))
     one = jnp.ones(1, int)

@@ -14,6 +14,7 @@ from scenario_nets import (
     H,
     K,
     T,
+    V,
     assert_close,
     dense,
     embedding,
@@ -234,3 +235,28 @@ def test_init_draws_what_its_parts_draw():
         assert a.dtype == jnp.float64
         drawn = a.ndim > 1  # biases are constants
         assert bool((np.asarray(a) != np.asarray(b)).any()) == drawn
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "sum", "max"])
+def test_several_feature_axes(eager, pooling):
+    """A ConvLSTM's images are pooled as the vectors of their numbers are."""
+    cell, lengths = rnnjax.conv_lstm(2, (2, 3)), [T, 2, 0]
+    model = scenarios.many_to_one(cell, head(), pooling=pooling)
+    xs = noisy(1, (T, B, 2, 3, 1))
+    params = params_of(model.init, xs)
+    _, ys = rnnjax.unroll(cell, params.layer, xs, lengths=lengths)
+    flat = scenarios.pooled(pooling).apply(None, ys.reshape(T, B, -1), lengths)
+    want = head().apply(params.head, flat.reshape(B, 2, 3, 2))
+    assert_close(model.apply(params, xs.tolist(), lengths=lengths), want)
+
+
+def test_several_feature_axes_at_every_step_and_in_an_encoder(eager):
+    cell, xs = rnnjax.conv_lstm(2, (2, 3)), noisy(1, (T, B, 2, 3, 1))
+    model = scenarios.many_to_many(cell, head())
+    params = params_of(model.init, xs)
+    carry, outputs = model.apply(params, xs, key=jax.random.key(0))
+    want_carry, ys = rnnjax.unroll(cell, params.layer, xs)
+    assert_close((carry, outputs), (want_carry, head().apply(params.head, ys)))
+    decoder = scenarios.encoder_decoder(cell, rnnjax.gru(H), head(V), embed=embedding())
+    tokens = words(2, (T, B))
+    assert decoder.apply(params_of(decoder.init, xs, tokens), xs, tokens).shape == (T, B, V)

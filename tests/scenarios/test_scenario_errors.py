@@ -10,6 +10,7 @@ from scenario_nets import B, D, H, T, V, embedding, head, noisy, params_of, word
 
 import rnnjax
 from rnnjax import scenarios
+from rnnjax.scenarios._modules import embedded
 
 S, CELL = 4, rnnjax.lstm(H)
 XS, IDS = noisy(1, (T, B, D)), words(2, (T, B))
@@ -45,6 +46,8 @@ def test_unknown_names_suggest_the_nearest():
         lambda: scenarios.one_to_many(CELL, head(), embed=embedding(), context=3),
         lambda: scenarios.encoder_decoder(CELL, CELL, head(), embed=embedding(), source_embed=3),
         lambda: scenarios.dropout(3, 0.5),
+        lambda: scenarios.many_to_one(CELL, head(), embed=nn.Embed),
+        lambda: scenarios.many_to_many(CELL, head(), embed=len),
     ],
 )
 def test_modules_are_needed(make):
@@ -53,13 +56,117 @@ def test_modules_are_needed(make):
 
 
 def test_cells_are_needed():
-    with pytest.raises(TypeError, match="layer must be a cell such as"):
+    with pytest.raises(TypeError, match=r"layer must be a cell such as.*: call it, as in lstm\(64"):
         scenarios.many_to_one(rnnjax.lstm, head())
     both = rnnjax.bidirectional(CELL, CELL)
     with pytest.raises(TypeError, match="runs step by step"):
         scenarios.one_to_many(both, head(), embed=embedding())
     with pytest.raises(TypeError, match="runs step by step"):
         scenarios.encoder_decoder(both, both, head(), embed=embedding())
+
+
+def test_cells_whose_inputs_are_of_another_kind():
+    spatial = rnnjax.conv_lstm(2, (3, 3))
+    with pytest.raises(ValueError, match=r"ctrnn\(4\), which reads 2 arrays a step, .* passes one"):
+        scenarios.many_to_one(rnnjax.ctrnn(4), head())
+    with pytest.raises(ValueError, match=r"a decoder passes it one vector a word"):
+        scenarios.one_to_many(spatial, head(), embed=embedding())
+    with pytest.raises(ValueError, match=r"attention pooling scores vectors.* 3 feature axes"):
+        scenarios.many_to_one(spatial, head(), pooling="attention")
+    with pytest.raises(ValueError, match=r"xs has shape \(5, 3, 3\).*\[T, B, D1, D2, D3\]"):
+        jax.eval_shape(scenarios.many_to_one(spatial, head()).init, KEY, XS)
+    model = scenarios.encoder_decoder(spatial, CELL, head(V), embed=embedding(), attention="dot")
+    with pytest.raises(ValueError, match=r"outputs have shape .*attention reads \[S, B, M\]"):
+        jax.eval_shape(model.init, jax.random.key(0), noisy(1, (S, B, 3, 3, 1)), IDS)
+
+
+@pytest.mark.parametrize("bad", [None, "five", {"xs": XS}, [[1.0], [2.0, 3.0]]])
+def test_what_is_no_array(bad):
+    model = aligned()
+    params = params_of(model.init, XS)
+    decoder, weights, source = translator()
+    for name, attempt in {
+        "xs": lambda: model.apply(params, bad),
+        "x_t": lambda: model.step(params, model.initial_carry(params, (B,)), bad),
+        "source": lambda: decoder.apply(weights, bad, IDS),
+        "tokens": lambda: decoder.apply(weights, source, bad),
+        "first": lambda: scenarios.greedy(step, None, bad, 3),
+        "logits": lambda: scenarios.cross_entropy(bad, LABELS),
+        "labels": lambda: scenarios.cross_entropy(LOGITS, bad),
+        "outputs": lambda: scenarios.squared_error(bad, LOGITS),
+        "ys": lambda: scenarios.pooled("max").apply(None, bad, None),
+        "x_0": lambda: scenarios.closed_loop(lambda c, x: (c, x), None, bad, 3),
+    }.items():
+        with pytest.raises(TypeError, match=f"{name} must be an array"):
+            attempt()
+
+
+def test_params_keys_and_states_of_another_kind():
+    model = aligned()
+    params = params_of(model.init, XS)
+    decoder, weights, source = translator()
+    other = scenarios.many_to_one(CELL, head())
+    for attempt, wanted in (
+        (lambda: model.apply(None, XS), "ManyToManyParams .* NoneType None"),
+        (lambda: model.apply(XS, params), "ManyToManyParams"),
+        (lambda: other.apply(params, XS), "ManyToOneParams .* got ManyToManyParams"),
+        (lambda: decoder.apply(params, source, IDS), "DecoderParams"),
+        (lambda: decoder.step(weights, None, IDS[0]), "state must be the DecoderState"),
+        (lambda: model.step(params, None, XS[0]), "begin with model.initial_carry"),
+        (lambda: model.init(XS, jax.random.key(0)), "key must be a PRNG key"),
+        (lambda: other.apply(params_of(other.init, XS), XS, key=0), "key must be a PRNG key"),
+        (lambda: scenarios.one_to_one(head()).init(0, XS), "key must be a PRNG key"),
+        (lambda: scenarios.sample(step, None, FIRST, 3, 0), "key must be a PRNG key"),
+    ):
+        with pytest.raises(TypeError, match=wanted):
+            attempt()
+
+
+COMPLEX = noisy(1, (S, B, D)) * 1j
+
+
+def test_nothing_drops_an_imaginary_part(eager):
+    caption = scenarios.one_to_many(CELL, head(V), embed=embedding())
+    memory = scenarios.encoder_decoder(None, CELL, head(V), embed=embedding(), attention="dot")
+    weights = params_of(memory.init, COMPLEX.real, IDS)
+    complex_logits = lambda state, token: (state, jnp.ones((2, V)) * 1j)  # noqa: E731
+    for name, attempt in {
+        "logits": lambda: scenarios.cross_entropy(LOGITS * 1j, LABELS),
+        "logits have": lambda: scenarios.ctc(LOGITS * 1j, COUNTS, LABELS, COUNTS),
+        "ys": lambda: scenarios.pooled("max").apply(None, COMPLEX, None),
+        "y": lambda: scenarios.pooled("attention").init(jax.random.key(0), COMPLEX[0]),
+        "source": lambda: caption.init(jax.random.key(0), COMPLEX[0], IDS),
+        "source has": lambda: memory.apply(weights, COMPLEX, IDS),
+        "the logits of step": lambda: scenarios.greedy(complex_logits, None, FIRST, 3),
+        "x_0": lambda: scenarios.closed_loop(lambda c, x: (c, x.real), None, COMPLEX[0], 3),
+    }.items():
+        with pytest.raises(TypeError, match=f"{name.split(' ha')[0]}.* dtype complex128: .*imag"):
+            attempt()
+
+
+def test_ids_outside_the_embedding(eager):
+    """Known, they are an error; traced, NaN; none counts from the end."""
+    model = aligned(embed=embedding())
+    params = params_of(model.init, IDS)
+    decoder, weights, source = translator()
+    begin = decoder.begin(weights, source)
+    for bad in (-1, V):
+        ids = IDS.at[0, 0].set(bad)
+        for name, attempt in {
+            "xs": lambda ids=ids: model.apply(params, ids),
+            "x_t": lambda ids=ids: model.step(params, model.initial_carry(params, (B,)), ids[0]),
+            "tokens": lambda ids=ids: decoder.apply(weights, source, ids),
+            "token": lambda ids=ids: decoder.step(weights, begin, ids[0]),
+        }.items():
+            with pytest.raises(ValueError, match=rf"{name} must be ids in 0..5, .*{bad}"):
+                attempt()
+        padded = IDS.at[-1, 1].set(bad)  # never read
+        assert jnp.isfinite(model.apply(params, padded, lengths=[T, T - 1, T])[1]).all()
+    rows = jax.vmap(lambda traced: embedded("ids", embedding(), params.embed, traced))
+    found = rows(jnp.array([-1, 0, V, -V], jnp.int8))
+    assert jnp.isnan(found).all(axis=-1).tolist() == [True, False, True, True]
+    with pytest.raises(ValueError, match="first must be ids of words, from 0, got -1"):
+        scenarios.greedy(step, None, FIRST - 1, 3)
 
 
 def test_integers_without_an_embedding():
@@ -167,15 +274,21 @@ def test_gradients_that_attention_does_not_have():
         model.apply(params, source, IDS, gradient=rnnjax.bptt())
 
 
-@pytest.mark.parametrize("rate", [-0.1, 1.0])
+@pytest.mark.parametrize("rate", ["0.5", None, True])
+def test_dropout_rates_are_numbers(rate):
+    with pytest.raises(TypeError, match="rate must be a number, got"):
+        scenarios.dropout(head(), rate)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_dropout_rates(rate):
-    with pytest.raises(ValueError, match=r"rate is a probability in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"rate (is a probability in \[0, 1\)|must be a number)"):
         scenarios.dropout(head(), rate)
     for make in (
         partial(scenarios.one_to_many, CELL, head()),
         partial(scenarios.encoder_decoder, CELL, CELL, head()),
     ):
-        with pytest.raises(ValueError, match=r"dropout is a probability in \[0, 1\)"):
+        with pytest.raises(ValueError, match=r"dropout (is a probability in \[0, 1\)|must be)"):
             make(embed=embedding(), dropout=rate)
 
 
@@ -253,6 +366,25 @@ KEY = jax.random.key(0)
             ValueError,
             "end must be one of the 6 words",
         ),
+        (lambda: scenarios.greedy(step, None, FIRST, 3, end="a"), TypeError, "end must be an int"),
+        (lambda: scenarios.greedy(step, None, FIRST, 3, end=1.0), TypeError, "end must be an int"),
+        (lambda: scenarios.beam_search(step, None, FIRST, 3, end=None), TypeError, "end"),
+        (
+            lambda: scenarios.sample(step, None, FIRST, 3, KEY, temperature="1"),
+            TypeError,
+            "temperature must be a number, got '1'",
+        ),
+        (
+            lambda: scenarios.beam_search(step, None, FIRST, 3, end=0, length_penalty=jnp.inf),
+            ValueError,
+            "length_penalty must be at least 0 and finite",
+        ),
+        (lambda: scenarios.greedy(None, None, FIRST, 3), TypeError, "step must be a function"),
+        (
+            lambda: scenarios.greedy(lambda s, t: s, FIRST, FIRST, 3),
+            TypeError,
+            r"step must return \(state, logits \[B, V\]\)",
+        ),
         (
             lambda: scenarios.greedy(lambda s, t: (s, jnp.zeros(V)), None, FIRST, 3),
             ValueError,
@@ -298,6 +430,24 @@ COUNTS = jnp.array([1, 1, 1])
         (lambda: scenarios.ctc(LOGITS, COUNTS + T, LABELS, COUNTS), ValueError, r"0\.\.5"),
         (lambda: scenarios.ctc(LOGITS, COUNTS, LABELS, COUNTS + T), ValueError, r"0\.\.5"),
         (lambda: scenarios.ctc(LOGITS[:0], 0 * COUNTS, LABELS, COUNTS), ValueError, "no steps"),
+        (
+            lambda: scenarios.ctc(LOGITS, COUNTS, LABELS, COUNTS, blank=True),
+            TypeError,
+            "blank must be an int, got True",
+        ),
+        (
+            lambda: scenarios.ctc(LOGITS, COUNTS, LABELS, COUNTS, zero_infinity="no"),
+            TypeError,
+            "zero_infinity must be True or False, got 'no'",
+        ),
+        (lambda: scenarios.cross_entropy(1.0, 1), ValueError, "classes last"),
+        (lambda: scenarios.cross_entropy(LOGITS[..., :0], LABELS), ValueError, "classes last"),
+        (lambda: scenarios.squared_error(1.0, 1.0), ValueError, "features last"),
+        (lambda: scenarios.valid_steps([1.0], 3), TypeError, "lengths has dtype float64"),
+        (lambda: scenarios.valid_steps([1, 4], 3), ValueError, r"0\.\.3"),
+        (lambda: scenarios.valid_steps([1], 3.0), TypeError, "steps must be an int of at least 0"),
+        (lambda: scenarios.pooled("sum").apply(None, LOGITS, [9, 9, 9]), ValueError, r"0\.\.5"),
+        (lambda: scenarios.pooled("sum").apply(None, LOGITS, [1, 1]), ValueError, "one length"),
     ],
 )
 def test_losses(attempt, error, match):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
+from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array, Cell, Clip, Inputs, Linear, Rule, Structure
 from rnnjax.cells._build import DType, draw, factory, float_dtype
 from rnnjax.cells.initializers import Initializer, glorot
@@ -215,7 +216,7 @@ def _maps(params: DeltaNetParams, xs: Array) -> list[Array]:
 
 def _dot(a: Array, b: Array) -> Array:
     """a·b over the last axis, in at least float32: [..., K] -> [..., 1]."""
-    wide = jnp.promote_types(a.dtype, jnp.float32)
+    wide = at_least_float32(a)
     return jnp.sum(a.astype(wide) * b.astype(wide), axis=-1, keepdims=True)
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
+from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array, Cell, Clip, Inputs, Linear, Rule, Structure
 from rnnjax.cells._build import DType, factory, float_dtype
 from rnnjax.cells.linear_algebra import affine, sum_outer, sum_product
@@ -150,7 +151,7 @@ def _ring(
     dtype: jnp.dtype,
 ) -> tuple[Array, Array, Array]:
     """log ν, log θ and log γ for λ uniform on the ring: |λ|² and arg λ are uniform numbers."""
-    wide = _wide(dtype)
+    wide = at_least_float32(dtype)
     # Short of |λ| = 0 and 1 and of arg λ = 0, where logarithms are infinite.
     least, most = float(jnp.finfo(wide).tiny), 1 - float(jnp.finfo(wide).eps)
     squares = jax.random.uniform(key_r, (state,), wide, max(r_min**2, least), min(r_max**2, most))
@@ -161,22 +162,17 @@ def _ring(
     return nu_log, jnp.log(phases).astype(dtype), gamma_log.astype(dtype)
 
 
-def _wide(dtype: jnp.dtype) -> jnp.dtype:
-    """The real dtype of either part of the state."""
-    return jnp.promote_types(dtype, jnp.float32)
-
-
 def _initial_carry(
     params: LRUParams, batch_shape: tuple[int, ...] = (), key: Array | None = None
 ) -> LRUCarry:
     del key
-    zeros = jnp.zeros((*batch_shape, params.nu_log.shape[0]), _wide(params.nu_log.dtype))
+    zeros = jnp.zeros((*batch_shape, params.nu_log.shape[0]), at_least_float32(params.nu_log.dtype))
     return LRUCarry(jax.lax.complex(zeros, zeros))
 
 
 def _eigenvalues(params: LRUParams) -> Array:
     """λ [N] = exp(-exp(ν)) (cos θ + i sin θ), with θ = exp(log θ)."""
-    wide = _wide(params.nu_log.dtype)
+    wide = at_least_float32(params.nu_log.dtype)
     radius = jnp.exp(-jnp.exp(params.nu_log.astype(wide)))
     angle = jnp.exp(params.theta_log.astype(wide))
     return jax.lax.complex(radius * jnp.cos(angle), radius * jnp.sin(angle))
@@ -188,7 +184,7 @@ def _along(vector: Array, like: Array) -> Array:
 
 
 def _project(params: LRUParams, xs: Array) -> LRUInputs:
-    wide = _wide(params.nu_log.dtype)
+    wide = at_least_float32(params.nu_log.dtype)
     both = affine(xs, jnp.concatenate([params.b_re, params.b_im], axis=-1)).astype(wide)
     p_re, p_im = jnp.split(both, 2, axis=-1)
     gamma = _along(jnp.exp(params.gamma_log.astype(wide)), p_re)

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from rnnjax._dtypes import at_least_float32, standard_promotion
 from rnnjax._types import Array
 from rnnjax.experiments.tasks._task import Batches
 from rnnjax.scenarios import cross_entropy, squared_error
@@ -36,13 +38,28 @@ class _Drawn:
 
 def drawn(draw: Draw) -> Callable[[int], Batches]:
     """seed -> training batches, drawn on the device on demand."""
-    compiled = jax.jit(draw)
+    compiled = jax.jit(promoting(draw))
     return lambda seed: _Drawn(compiled, seed)
+
+
+def promoting(draw: Draw) -> Draw:
+    """`draw`, which may mix integers and floats."""
+
+    def promote(key: Array) -> Sequences:
+        with standard_promotion():
+            return draw(key)
+
+    return promote
 
 
 def one_hot(symbols: Array, count: int) -> Array:
     """`symbols [...]` as floats `[..., count]`, in JAX's default float."""
     return jax.nn.one_hot(symbols, count, dtype=jnp.result_type(float))
+
+
+def hits(logits: Array, labels: Array | np.ndarray) -> Array:
+    """Whether the most probable class is the right one: logits `[..., K]`, labels `[...]`."""
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32) == jnp.asarray(labels, jnp.int32)
 
 
 class Objective(NamedTuple):
@@ -57,7 +74,7 @@ def classification() -> Objective:
         return cross_entropy(logits, batch.targets, batch.valid)
 
     def scores(logits: Array, batch: Sequences) -> dict[str, Array]:
-        right = jnp.argmax(logits, axis=-1) == batch.targets
+        right = hits(logits, batch.targets)
         return {"accuracy": jnp.mean(right, where=batch.valid)}
 
     return Objective(cost, scores)
@@ -88,7 +105,7 @@ def next_symbol_sets() -> Objective:
     """
 
     def cost(logits: Array, batch: Sequences) -> Array:
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        logits = logits.astype(at_least_float32(logits))
         targets = batch.targets.astype(logits.dtype)
         costs = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, targets), axis=-1)
         return jnp.mean(costs, where=batch.valid)

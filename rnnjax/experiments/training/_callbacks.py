@@ -116,8 +116,9 @@ def _log10_at(norms: Array, place: Array) -> Array:
     """The mean over examples of log10 of the norm at each example's own place, if not negative."""
     found = jnp.take_along_axis(norms, jnp.maximum(place, 0)[None], axis=0)[0]
     there = (place >= 0) & (found > 0)
+    count = jnp.sum(there).astype(norms.dtype)
     total = jnp.sum(jnp.where(there, jnp.log10(jnp.where(there, found, 1.0)), 0.0))
-    return jnp.where(jnp.any(there), total / jnp.maximum(jnp.sum(there), 1), -jnp.inf)
+    return jnp.where(jnp.any(there), total / jnp.maximum(count, 1.0), -jnp.inf)
 
 
 def _lyapunov(net: Recurrence, examples: int) -> Array:
@@ -130,8 +131,9 @@ def _lyapunov(net: Recurrence, examples: int) -> Array:
     valid = (jnp.arange(steps)[:, None] < lengths[None])[..., None].astype(float)
     frozen = flow.lyapunov_spectrum(_frozen(net.cell), net.params, _Flagged(xs, valid), 1)[:, 0]
     # Frozen steps contribute ln 1 = 0 to a sum that is divided by all steps.
-    exponents = frozen * steps / jnp.maximum(lengths, 1)
-    return jnp.sum(jnp.where(lengths > 0, exponents, 0.0)) / jnp.sum(lengths > 0)
+    exponents = frozen * steps / jnp.maximum(lengths, 1).astype(frozen.dtype)
+    count = jnp.sum(lengths > 0).astype(frozen.dtype)
+    return jnp.sum(jnp.where(lengths > 0, exponents, 0.0)) / count
 
 
 class _Flagged(NamedTuple):

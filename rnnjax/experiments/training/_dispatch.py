@@ -162,12 +162,12 @@ def _added(totals: Totals, metrics: Metrics, step: Array, clip_norm: float) -> T
     finite = metrics.bad_leaf == ALL_FINITE
 
     def add(total: Array, value: Array) -> Array:
-        return total + jnp.where(finite, value, 0).astype(total.dtype)
+        return total + jnp.where(finite, value, jnp.zeros_like(value)).astype(total.dtype)
 
     first = ~finite & (totals.bad_step == 0)
     return Totals(
-        totals.finite + finite,
-        totals.clipped + (metrics.gradient_norm > clip_norm),
+        totals.finite + finite.astype(totals.finite.dtype),
+        totals.clipped + (metrics.gradient_norm > clip_norm).astype(totals.clipped.dtype),
         add(totals.cost, metrics.cost),
         add(totals.gradient_norm, metrics.gradient_norm),
         jax.tree.map(add, totals.task, metrics.task),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rnnjax._dtypes import standard_promotion
 from rnnjax._types import Array, PyTree
 from rnnjax.experiments.tasks import Loss, Task
 from rnnjax.experiments.training._settings import ResolvedSettings, has_weight_decay
@@ -29,9 +30,17 @@ def learning_rates(settings: ResolvedSettings) -> optax.Schedule:
     """
     steps, peak = settings.steps, settings.learning_rate
     rise = round(settings.warmup * steps)
-    if settings.schedule == "constant":
-        return optax.linear_schedule(peak / (rise + 1), peak, rise) if rise else lambda _: peak
-    return optax.warmup_cosine_decay_schedule(peak / (rise + 1), peak, rise, max(steps, rise + 1))
+    low = peak / (rise + 1)
+    if settings.schedule == "cosine":
+        schedule = optax.warmup_cosine_decay_schedule(low, peak, rise, max(steps, rise + 1))
+    else:
+        schedule = optax.linear_schedule(low, peak, rise) if rise else lambda _: peak
+
+    def rate(step: Any) -> Any:
+        with standard_promotion():
+            return schedule(step)
+
+    return rate
 
 
 def make_optimizer(settings: ResolvedSettings) -> optax.GradientTransformation:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax._checks import is_inexact
+from rnnjax._dtypes import at_least_float32, promoted, standard_promotion
 from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.experiments.tasks import Batch, Loss
 from rnnjax.flow import features_norm
@@ -100,7 +101,8 @@ def train_step(
         key = None if state.key is None else jax.random.fold_in(state.key, state.step)
         value, extra, carry, grads = gradients(state.params, state.carry, batch, key)
         metrics = Metrics(value, global_norm(grads), _first_bad_leaf(value, grads), extra)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        with standard_promotion():
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = state._replace(params=params, opt_state=opt_state, carry=carry)
         if average:
@@ -163,7 +165,7 @@ def _accumulated(loss: Loss, count: int) -> Callable[..., tuple[Array, dict, Car
         params: Params, carry: Carry, batch: Batch, key: Array | None
     ) -> tuple[Array, dict, Carry, PyTree]:
         (value, (carry, extra)), grads = differentiated(params, carry, batch, key)
-        value, extra = jax.tree.map(lambda x: jnp.asarray(x, _wide(x)), (value, extra))
+        value, extra = jax.tree.map(lambda x: jnp.asarray(x, at_least_float32(x)), (value, extra))
         return value, extra, carry, grads
 
     def mean(
@@ -174,13 +176,15 @@ def _accumulated(loss: Loss, count: int) -> Callable[..., tuple[Array, dict, Car
         def body(state: tuple, inputs: tuple) -> tuple[tuple, None]:
             carry, sums = state
             value, extra, carry, grads = one(params, carry, *inputs)
-            return (carry, jax.tree.map(jnp.add, sums, (value, extra, grads))), None
+            return (carry, jax.tree.map(_added, sums, (value, extra, grads))), None
 
         inputs = (batches, keys)
         first = jax.tree.map(lambda x: x[0], inputs)
         jaxpr, shapes = jax.make_jaxpr(one, return_shape=True)(params, carry, *first)
         value, extra, _, grads = shapes
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, _wide(x)), (value, extra, grads))
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, at_least_float32(x)), (value, extra, grads)
+        )
         unroll = count if slow_in_loops(jaxpr) else 1
         (carry, sums), _ = jax.lax.scan(body, (carry, zeros), inputs, unroll=unroll)
         value, extra, grads = jax.tree.map(lambda x: x / count, sums)
@@ -189,9 +193,8 @@ def _accumulated(loss: Loss, count: int) -> Callable[..., tuple[Array, dict, Car
     return one if count == 1 else mean
 
 
-def _wide(x: Any) -> Any:
-    """The dtype in which to sum x: at least float32."""
-    return jnp.promote_types(jnp.float32, jnp.result_type(x))
+def _added(total: Array, x: Array) -> Array:
+    return total + x.astype(total.dtype)
 
 
 def _first_bad_leaf(value: Array, grads: PyTree) -> Array:
@@ -201,7 +204,11 @@ def _first_bad_leaf(value: Array, grads: PyTree) -> Array:
 
 
 def _averaged(average: Params, params: Params, decay: float, count: Array) -> Params:
+    count = count.astype(jnp.result_type(float))
     rate = -math.expm1(math.log(decay)) / -jnp.expm1(count * math.log(decay))
-    return jax.tree.map(
-        lambda old, new: old + (rate * (new - old)).astype(old.dtype), average, params
-    )
+
+    def moved(old: Array, new: Array) -> Array:
+        dtype = promoted(rate, old)
+        return old + (rate.astype(dtype) * (new - old).astype(dtype)).astype(old.dtype)
+
+    return jax.tree.map(moved, average, params)

@@ -1,13 +1,27 @@
 """Image encoders: a feature map to attend to, or one feature vector."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 
+from rnnjax._dtypes import standard_promotion
 from rnnjax._types import Array
 
 _MAP = 8  # the largest side of a feature map
+
+
+def _promoting(call: Callable[..., Array]) -> Callable[..., Array]:
+    """`call` in JAX's standard promotion: pictures stay as they are, params may be narrower."""
+
+    @wraps(call)
+    def promote(*arguments: Any) -> Array:
+        with standard_promotion():
+            return call(*arguments)
+
+    return promote
 
 
 class Convolutions(nn.Module):
@@ -22,6 +36,7 @@ class Convolutions(nn.Module):
     as_map: bool
 
     @nn.compact
+    @_promoting
     def __call__(self, pictures: Array) -> Array:
         dtype: Any = jnp.result_type(float)
         x = jnp.asarray(pictures, dtype) / 128 - 1
@@ -42,6 +57,7 @@ class GivenMap(nn.Module):
     features: int
 
     @nn.compact
+    @_promoting
     def __call__(self, given: Array) -> Array:
         dtype: Any = jnp.result_type(float)
         x = jnp.asarray(given, dtype).reshape(given.shape[0], -1, given.shape[-1])
@@ -54,6 +70,7 @@ class GivenFeature(nn.Module):
     features: int
 
     @nn.compact
+    @_promoting
     def __call__(self, given: Array) -> Array:
         dtype: Any = jnp.result_type(float)
         x = jnp.asarray(given, dtype).reshape(given.shape[0], -1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.experiments.data.captions import BEGIN, UNKNOWN, CaptionBatch
+from rnnjax.experiments.tasks._sequences import hits
 from rnnjax.experiments.tasks._task import Loss
 from rnnjax.experiments.tasks.captions._encoder import Convolutions, GivenFeature, GivenMap
 from rnnjax.scenarios import (
@@ -103,7 +104,7 @@ def _loss(decoder: Decoder, word_dropout: float) -> Loss:
             before = jnp.where(hidden & (before != BEGIN), UNKNOWN, before)
         logits = decoder.apply(params, batch.pictures, before, lengths=lengths, key=key)
         valid = valid_steps(lengths, len(words))
-        right = jnp.mean(jnp.argmax(logits, axis=-1) == words, where=valid)
+        right = jnp.mean(hits(logits, words), where=valid)
         return cross_entropy(logits, words, valid), (None, {"right_words": right})
 
     return loss

@@ -1,6 +1,6 @@
 """Classification of images as sequences: pixel order, batches, evaluation, inference."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_choice, check_positive_int
+from rnnjax._checks import check_choice, check_flag, check_positive_int
 from rnnjax._extras import optional
 from rnnjax._types import Array, Cell, Params
-from rnnjax.experiments.data.images import Images, in_eight_bits
+from rnnjax.experiments.data.images import Images, check_pixels, read_grey
 from rnnjax.experiments.tasks._net import Net, dense_net
-from rnnjax.experiments.tasks._sequences import Sequences, classification
+from rnnjax.experiments.tasks._sequences import Sequences, classification, hits
 from rnnjax.experiments.tasks._task import Batches, Metric, Recipe, Task
 from rnnjax.scenarios import cross_entropy
 
@@ -83,7 +83,7 @@ def sequential_images(
         recipe,
         baselines={"most frequent class": float(np.mean(images.test_labels == most))},
         recurrence=net.recurrence,
-        infer={"classify": _classify(net, images.train.shape[1:], how)},
+        infer={"classify": _classify(net, (images.train.shape[1], images.train.shape[2]), how)},
     )
 
 
@@ -109,8 +109,9 @@ def _evaluation(net: Net, images: Images, how: Reading) -> Callable[[Params], di
     @jax.jit
     def sums(params: Params, batch: Sequences, counts: Array) -> tuple[Array, Array]:
         logits = net.outputs(params, batch)
-        right = (jnp.argmax(logits, axis=-1) == batch.targets) & counts
-        return cross_entropy(logits, batch.targets, counts) * jnp.sum(counts), jnp.sum(right)
+        right = hits(logits, batch.targets) & counts
+        cost = cross_entropy(logits, batch.targets, counts)
+        return cost * jnp.sum(counts).astype(cost.dtype), jnp.sum(right)
 
     total = len(images.test)
     size = min(total, _CHUNK)
@@ -128,19 +129,26 @@ def _evaluation(net: Net, images: Images, how: Reading) -> Callable[[Params], di
     return evaluate
 
 
-def _classify(net: Net, size: tuple[int, ...], how: Reading) -> Callable[..., Any]:
+def _classify(net: Net, size: tuple[int, int], how: Reading) -> Callable[..., Any]:
     def classify(
-        params: Params, images: Sequence[Path | str | np.ndarray], *, invert: bool = False
+        params: Params,
+        images: Iterable[Path | str | np.ndarray] | Path | str,
+        *,
+        invert: bool = False,
     ) -> list[tuple[str, float]]:
         """Classify images: `(class, probability)` for each.
 
         Args:
           params: of a trained model.
-          images: picture files, resized to the size of the training images, or arrays of that
-            size with grey values in [0, 1] (0..255 for uint8).
+          images: one or more picture files, resized to the size of the training images, or arrays
+            of that size with grey values in [0, 1] (0..255 for uint8).
           invert: for dark ink on a bright background; training images are bright on dark.
         """
-        pixels = np.stack([_grey(image, size) for image in images])
+        check_flag("invert", invert)
+        images = [images] if isinstance(images, str | Path) else list(images)
+        if not images:
+            raise ValueError("no images to classify: expected picture files, or arrays")
+        pixels = np.stack([_grey(f"image {k}", each, size) for k, each in enumerate(images)])
         unknown = np.zeros(len(pixels), np.int32)
         batch = _batch(1 - pixels if invert else pixels, unknown, how)
         chances = np.asarray(jax.nn.softmax(net.outputs(params, batch), axis=-1))
@@ -149,12 +157,10 @@ def _classify(net: Net, size: tuple[int, ...], how: Reading) -> Callable[..., An
     return classify
 
 
-def _grey(image: Path | str | np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+def _grey(name: str, image: Path | str | np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """`[height, width]` float32 in [0, 1]."""
-    if isinstance(image, Path | str):
-        with optional("PIL.Image").open(image) as picture:
-            image = np.asarray(in_eight_bits(picture, "L").resize(size[::-1]))
-    pixels = np.asarray(image)
+    pixels = read_grey(image, size) if isinstance(image, Path | str) else np.asarray(image)
     if pixels.shape != size:
-        raise ValueError(f"an image has shape {pixels.shape}, expected {size}: height and width")
+        raise ValueError(f"{name} has shape {pixels.shape}, expected {size}: height and width")
+    check_pixels(name, pixels)
     return pixels.astype(np.float32) / (255 if pixels.dtype == np.uint8 else 1)

@@ -43,7 +43,7 @@ class Setup(NamedTuple):
 
     def of_files(self, files: Iterable[str | Path] | str | Path) -> Padded:
         """The features of one or more WAV files."""
-        paths = [files] if isinstance(files, str | Path) else list(files)
+        paths = [files] if isinstance(files, str | Path) else list(files or ())
         if not paths:
             raise ValueError("no files to read: expected the path of one WAV file, or several")
         return pad([self.front_end(read_wav(path, self.front_end.rate)) for path in paths])
@@ -74,13 +74,14 @@ def augment(
     in_band = _span(key_band, filters, heights, band)  # [F, B]
     in_band = jnp.tile(in_band.T, (1, features // filters))[None]  # [1, B, k F]
     in_stretch = _span(key_stretch, steps, lengths, stretch)[..., None]  # [T, B, 1]
-    return jnp.where(in_band | in_stretch, 0, xs)
+    return jnp.where(in_band | in_stretch, 0.0, xs)
 
 
 def _span(key: Array, size: int, lengths: Array, share: float) -> Array:
     """`[size, B]`, true in one random span within each length."""
     width, place = jax.random.uniform(key, (2, *lengths.shape))
+    lengths = lengths.astype(width.dtype)
     width = jnp.floor(width * (jnp.floor(share * lengths) + 1))
     first = jnp.floor(place * (lengths - width + 1))
-    at = jnp.arange(size)[:, None]
+    at = jnp.arange(size, dtype=width.dtype)[:, None]
     return (at >= first[None]) & (at < (first + width)[None])

@@ -14,6 +14,7 @@ from rnnjax._extras import optional
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.experiments.data import batches_by_length, bucketed_batches
 from rnnjax.experiments.data.audio import FrontEnd, Recordings, WordBatch, word_loader
+from rnnjax.experiments.tasks._sequences import hits
 from rnnjax.experiments.tasks._task import Metric, Recipe, Recurrence, Task
 from rnnjax.experiments.tasks.spoken._setup import Setup
 from rnnjax.scenarios import Module, cross_entropy, many_to_one, pooled
@@ -36,7 +37,7 @@ def word_task(setup: Setup, pooling: str) -> Task:
         del carry
         xs, key = setup.read(batch, key)
         logits = model.apply(params, xs, lengths=batch.lengths, key=key)
-        right = jnp.argmax(logits, axis=-1) == batch.labels
+        right = hits(logits, batch.labels)
         cost = cross_entropy(logits, jnp.asarray(batch.labels))
         return cost, (None, {"accuracy": jnp.mean(right)})
 
@@ -45,7 +46,7 @@ def word_task(setup: Setup, pooling: str) -> Task:
         for rows in batches_by_length(lengths[test], _AT_ONCE):
             batch = load(test[rows])
             logits = logits_of(params, setup.read(batch, None)[0], batch.lengths)
-            right += int(np.sum(np.argmax(logits, axis=-1) == batch.labels))
+            right += int(jnp.sum(hits(logits, batch.labels)))
         return {"accuracy": right / len(test)}
 
     def batches(seed: int) -> Any:

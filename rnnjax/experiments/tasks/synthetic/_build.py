@@ -6,7 +6,7 @@ import jax
 
 from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.tasks._net import Net, dense_net
-from rnnjax.experiments.tasks._sequences import Draw, Objective, drawn
+from rnnjax.experiments.tasks._sequences import Draw, Objective, drawn, promoting
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 
 TEST_SEED = 271_828_182  # test data have their own key
@@ -39,14 +39,16 @@ def build(
       clip_in_loop: as in `dense_net`.
       judged: the objective on test data, if different.
     """
-    form = jax.eval_shape(draw, jax.random.key(0))
+    form = jax.eval_shape(promoting(draw), jax.random.key(0))
     net = dense_net(cell, outputs, objective, form, clip_in_loop)
     return Task(
         name,
         net.init,
         net.loss,
         drawn(draw),
-        _evaluation(net, judged or objective, tests),
+        _evaluation(
+            net, judged or objective, {name: promoting(one) for name, one in tests.items()}
+        ),
         metric,
         recipe,
         baselines=baselines,

@@ -18,7 +18,7 @@ from rnnjax.experiments.tasks._options import (
     TestSize,
     make_cell,
 )
-from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification, one_hot
+from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification, hits, one_hot
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 
@@ -114,7 +114,7 @@ def _with_recall(items: int) -> Objective:
     plain = classification()
 
     def scores(logits: Array, batch: Sequences) -> dict[str, Array]:
-        right = jnp.argmax(logits[-items:], axis=-1) == batch.targets[-items:]
+        right = hits(logits[-items:], batch.targets[-items:])
         return {**plain.scores(logits, batch), "recall": jnp.mean(right)}
 
     return Objective(plain.cost, scores)

@@ -17,7 +17,7 @@ from rnnjax.experiments.tasks._options import (
     TestSize,
     make_cell,
 )
-from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification
+from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification, hits
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 from rnnjax.scenarios import valid_steps
@@ -143,7 +143,7 @@ def _reactions() -> Objective:
     plain = classification()
 
     def scores(logits: Array, batch: Sequences) -> dict[str, Array]:
-        right = jnp.argmax(logits, axis=-1) == batch.targets
+        right = hits(logits, batch.targets)
         reacts = batch.targets != FIXATE
         valid = True if batch.valid is None else batch.valid
         return {

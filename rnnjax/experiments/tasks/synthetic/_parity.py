@@ -17,7 +17,7 @@ from rnnjax.experiments.tasks._options import (
     TestSize,
     make_cell,
 )
-from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification
+from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification, hits
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import build
 from rnnjax.scenarios import valid_steps
@@ -121,7 +121,7 @@ def _after(lengths: list[int]) -> Objective:
     """Classification, with the accuracy after each of these numbers of bits."""
 
     def scores(logits: Array, batch: Sequences) -> dict[str, Array]:
-        right = jnp.mean(jnp.argmax(logits, axis=-1) == batch.targets, axis=-1)
+        right = jnp.mean(hits(logits, batch.targets), axis=-1)
         return {f"accuracy_{n}": right[n - 1] for n in lengths}
 
     return Objective(classification().cost, scores)

@@ -103,7 +103,8 @@ def _series(key: Array, batch: int, steps: int, low: float, high: float) -> Arra
     key_period, key_phase = jax.random.split(key)
     period = jax.random.uniform(key_period, (1, batch), minval=low, maxval=high)
     phase = jax.random.uniform(key_phase, (1, batch), maxval=2 * jnp.pi)
-    return jnp.sin(2 * jnp.pi * jnp.arange(steps)[:, None] / period + phase)[..., None]
+    t = jnp.arange(steps, dtype=period.dtype)[:, None]
+    return jnp.sin(2 * jnp.pi * t / period + phase)[..., None]
 
 
 def _score(forecasts: Array, truth: Array) -> dict[str, Array]:

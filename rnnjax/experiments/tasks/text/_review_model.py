@@ -12,7 +12,9 @@ import optax
 
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.experiments.data.text import ReviewBatch, ReviewData, Words
+from rnnjax.experiments.tasks._sequences import hits
 from rnnjax.experiments.tasks._task import Loss, Recurrence
+from rnnjax.running import in_float32
 from rnnjax.scenarios import ManyToOneParams, cross_entropy, dropout, many_to_one, pooled
 from rnnjax.unrolling import Layer
 
@@ -50,7 +52,7 @@ class WordFeatures(nn.Module):
             grams = nn.Embed(self.buckets + 1, self.features, param_dtype=dtype, name="grams")
             known = (words.spelling > 0)[..., None]
             total = jnp.sum(grams(words.spelling), axis=1, where=known)
-            found = found + 2 * total / jnp.maximum(jnp.sum(known, axis=1), 1)
+            found = found + 2 * total / jnp.maximum(jnp.sum(known, axis=1), 1).astype(total.dtype)
         places = jnp.asarray(words.places)
         if training and self.word_dropout:
             kept = jax.random.bernoulli(
@@ -96,14 +98,15 @@ def review_model(
 
     def read(params: ReviewParams, words: Words, key: Array | None = None) -> Array:
         rngs = None if key is None else {"dropout": key}
-        return jnp.asarray(features.apply(params.words, words, rngs=rngs))
+        wide, _ = in_float32(params.words)  # in which the gradients of one word are summed
+        return jnp.asarray(features.apply(wide, words, rngs=rngs))
 
     def loss(params: ReviewParams, carry: Carry, batch: ReviewBatch, key: Array | None) -> Any:
         del carry
         keys = (None, None) if key is None else jax.random.split(key)
         xs = read(params, batch.words, keys[0])
         logits = net.apply(params.net, xs, lengths=batch.lengths, key=keys[1])
-        right = jnp.argmax(logits, axis=-1) == batch.labels
+        right = hits(logits, batch.labels)
         cost = cross_entropy(logits, jnp.asarray(batch.labels))
         return cost, (None, {"accuracy": jnp.mean(right)})
 
@@ -140,7 +143,7 @@ def _evaluation(
             logits = logits_of(params, batch.words, batch.lengths)
             costs = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
             nats += float(jnp.sum(costs))
-            right += int(np.sum(np.argmax(logits, axis=-1) == batch.labels))
+            right += int(jnp.sum(hits(logits, batch.labels)))
         count = len(data.split.test)
         return {"accuracy": right / count, "nats": nats / count}
 
