@@ -62,6 +62,12 @@ def hits(logits: Array, labels: Array | np.ndarray) -> Array:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32) == jnp.asarray(labels, jnp.int32)
 
 
+def valid_terms(batch: Sequences) -> Array:
+    """How many steps or sequences the cost of an `Objective` is a mean over."""
+    entries = jnp.ones(batch.targets.shape[:2], bool) if batch.valid is None else batch.valid
+    return jnp.sum(entries)
+
+
 class Objective(NamedTuple):
     cost: Callable[[Array, Sequences], Array]  # (outputs, batch) -> scalar, a mean
     scores: Callable[[Array, Sequences], dict[str, Array]]  # the same -> further means, by name

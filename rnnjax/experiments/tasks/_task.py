@@ -88,4 +88,5 @@ class Task(NamedTuple):
     recurrence: Callable[[Params, Batch], Recurrence] | None = None
     infer: Mapping[str, Callable[..., Any]] = {}  # functions of a trained model, by name
     names: Sequence[str] = ()  # words, characters or classes, in the order of the params
+    terms: Callable[[Batch], Array] | None = None  # how many the cost is a mean over; None: equal
     notes: Sequence[str] = ()  # what the task decided by itself, for the record of a run

@@ -66,15 +66,17 @@ def make_dispatch(
     task: Task, settings: ResolvedSettings, state: TrainState, batch: Batch
 ) -> Dispatch:
     """Compile the step for batches like the first one."""
-    step, run = _programs(task.loss, settings._replace(seed=0))
+    step, run = _programs(task.loss, task.terms, settings._replace(seed=0))
     traced = step.trace(state, batch)
     group = settings.dispatch or (1 if slow_in_loops(traced.jaxpr) else _GROUP)
     return Dispatch(run, zero_totals(traced.out_info[1]), group)
 
 
 @functools.lru_cache(maxsize=4)  # a resumed or repeated run of a task compiles nothing again
-def _programs(loss: Loss, settings: ResolvedSettings) -> tuple[jax.stages.Wrapped, GroupedStep]:
-    step = jax.jit(seeds_step(loss, settings))
+def _programs(
+    loss: Loss, terms: Callable[[Batch], Array] | None, settings: ResolvedSettings
+) -> tuple[jax.stages.Wrapped, GroupedStep]:
+    step = jax.jit(seeds_step(loss, terms, settings))
     return step, jax.jit(grouped_step(step, settings.clip_norm), donate_argnums=(0, 1))
 
 

@@ -39,7 +39,7 @@ class Settings(NamedTuple):
     clip_value: Annotated[
         float, "Clip each entry of the gradient to ± this value, before clip_norm."
     ] = math.inf
-    accumulate: Annotated[int, "Gradient accumulation: batches averaged into one step."] = 1
+    accumulate: Annotated[int, "Gradient accumulation: batches in one step, as one large one."] = 1
     compute_dtype: Annotated[
         str | None, "Dtype of the forward and backward pass, such as bfloat16; default: as params."
     ] = None

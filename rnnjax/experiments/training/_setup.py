@@ -1,6 +1,7 @@
 """From settings to what a run needs: optimizer, learning rates, initial state, compiled step."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import optax
 
 from rnnjax._dtypes import standard_promotion
 from rnnjax._types import Array, PyTree
-from rnnjax.experiments.tasks import Loss, Task
+from rnnjax.experiments.tasks import Batch, Loss, Task
 from rnnjax.experiments.training._settings import ResolvedSettings, has_weight_decay
 from rnnjax.experiments.training._step import (
     TrainState,
@@ -91,13 +92,16 @@ def initial_state(task: Task, settings: ResolvedSettings) -> TrainState:
     return jax.tree.map(jnp.copy, state)
 
 
-def seeds_step(loss: Loss, settings: ResolvedSettings) -> TrainStep:
+def seeds_step(
+    loss: Loss, terms: Callable[[Batch], Array] | None, settings: ResolvedSettings
+) -> TrainStep:
     """`train_step` on a task's loss, vmapped over seeds."""
     dtype = settings.compute_dtype
     step = train_step(
         loss,
         make_optimizer(settings),
         accumulate=settings.accumulate,
+        terms=terms,
         compute_dtype=None if dtype == "params" else dtype,
         average=settings.average,
         skip_nonfinite=settings.skip_nonfinite,

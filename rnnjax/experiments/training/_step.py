@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -68,13 +69,14 @@ def train_step(
     optimizer: optax.GradientTransformation,
     *,
     accumulate: int = 1,
+    terms: Callable[[Batch], Array] | None = None,
     compute_dtype: Any = None,
     average: float = 0.0,
     skip_nonfinite: bool = False,
 ) -> TrainStep:
     """Make a training step `(state, batch) -> (state, metrics)`: differentiate, clip, update.
 
-        g = ∂/∂θ 1/A Σ_a C(θ; batch_a);        θ ← θ + optimizer(g)
+        g = ∂/∂θ Σ_a n_a C(θ; batch_a) / Σ_a n_a;        θ ← θ + optimizer(g)
         θ̄ ← θ̄ + (1 - d)/(1 - d^n) (θ - θ̄)        after n updates: Σ_i d^{n-i} θ_i, normalised
 
     The gradient stops at the carry from the previous batch. Metrics.bad_leaf is an index into
@@ -84,8 +86,10 @@ def train_step(
       loss: `(params, carry, batch, key) -> (cost, (carry, metrics))`, as `Task.loss`.
       optimizer: any optax transformation, including clipping.
       accumulate: A, the number of batches whose gradients are averaged, computed one after the
-        other. Above 1, every leaf of `batch` has a leading axis of that size. If each batch's cost
-        is a mean over equally many terms, g is the gradient of one large batch.
+        other. Above 1, every leaf of `batch` has a leading axis of that size.
+      terms: `batch -> n`, the number of terms that the cost of a batch is a mean over, such as its
+        valid steps; with it g is the gradient of one large batch, and metrics are weighed as the
+        cost. None: n = 1, for batches with equally many.
       compute_dtype: the dtype that params are cast to inside the loss, such as "bfloat16"; params,
         gradients, and the carry between steps keep their own dtypes.
       average: d, the decay of the exponential moving average; 0 for none.
@@ -95,7 +99,7 @@ def train_step(
     Returns:
       A pure function for `jit`, `vmap` over seeds and `lax.scan` over batches.
     """
-    gradients = _accumulated(_in_dtype(loss, compute_dtype), accumulate)
+    gradients = _accumulated(_in_dtype(loss, compute_dtype), accumulate, terms)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = None if state.key is None else jax.random.fold_in(state.key, state.step)
@@ -157,7 +161,9 @@ def _in_dtype(loss: Loss, dtype: Any) -> Loss:
     return cast_loss
 
 
-def _accumulated(loss: Loss, count: int) -> Callable[..., tuple[Array, dict, Carry, PyTree]]:
+def _accumulated(
+    loss: Loss, count: int, terms: Callable[[Batch], Array] | None
+) -> Callable[..., tuple[Array, dict, Carry, PyTree]]:
     """`(params, carry, batch, key) -> (cost, metrics, carry, grads)`, means over the batches."""
     differentiated = jax.value_and_grad(loss, has_aux=True)
 
@@ -173,28 +179,33 @@ def _accumulated(loss: Loss, count: int) -> Callable[..., tuple[Array, dict, Car
     ) -> tuple[Array, dict, Carry, PyTree]:
         keys = None if key is None else jax.random.split(key, count)
 
+        weights = jnp.ones(count) if terms is None else jax.vmap(terms)(batches)
+        weights = weights / jnp.maximum(jnp.sum(weights), 1)
+
         def body(state: tuple, inputs: tuple) -> tuple[tuple, None]:
             carry, sums = state
+            weight, *inputs = inputs
             value, extra, carry, grads = one(params, carry, *inputs)
-            return (carry, jax.tree.map(_added, sums, (value, extra, grads))), None
+            add = partial(_added, weight)
+            return (carry, jax.tree.map(add, sums, (value, extra, grads))), None
 
-        inputs = (batches, keys)
+        inputs = (weights, batches, keys)
         first = jax.tree.map(lambda x: x[0], inputs)
-        jaxpr, shapes = jax.make_jaxpr(one, return_shape=True)(params, carry, *first)
+        jaxpr, shapes = jax.make_jaxpr(one, return_shape=True)(params, carry, *first[1:])
         value, extra, _, grads = shapes
         zeros = jax.tree.map(
             lambda x: jnp.zeros(x.shape, at_least_float32(x)), (value, extra, grads)
         )
         unroll = count if slow_in_loops(jaxpr) else 1
         (carry, sums), _ = jax.lax.scan(body, (carry, zeros), inputs, unroll=unroll)
-        value, extra, grads = jax.tree.map(lambda x: x / count, sums)
+        value, extra, grads = sums
         return value, extra, carry, jax.tree.map(lambda g, p: g.astype(p.dtype), grads, params)
 
     return one if count == 1 else mean
 
 
-def _added(total: Array, x: Array) -> Array:
-    return total + x.astype(total.dtype)
+def _added(weight: Array, total: Array, x: Array) -> Array:
+    return total + weight.astype(total.dtype) * x.astype(total.dtype)
 
 
 def _first_bad_leaf(value: Array, grads: PyTree) -> Array:

@@ -8,7 +8,15 @@ from tiny_task import TinyBatch, batch_of, tiny_task
 
 import rnnjax
 from rnnjax import scenarios
-from rnnjax.experiments.training import TrainState, global_norm, start_training, train_step
+from rnnjax.experiments import tasks
+from rnnjax.experiments.training import (
+    Settings,
+    TrainState,
+    fit,
+    global_norm,
+    start_training,
+    train_step,
+)
 from rnnjax.experiments.training._step import ALL_FINITE, leaf_path, slow_in_loops
 
 T, B, D, H, K = 6, 5, 2, 4, 3
@@ -84,6 +92,59 @@ def test_accumulation_equals_the_large_batch():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7), three.params, one.params)
     assert int(three.step) == 1
     assert not np.allclose(one.params.out, params.out)
+
+
+def ragged(seed, lengths, form):
+    """A batch of sequences in this form, of these lengths, whose valid steps have targets."""
+    random, lengths = np.random.default_rng(seed), jnp.array(lengths)
+    shapes = [(T, len(lengths), *leaf.shape[2:]) for leaf in (form.xs, form.targets)]
+    targets = jnp.asarray(random.integers(0, 2, shapes[1]), form.targets.dtype)
+    xs = jnp.asarray(random.normal(size=shapes[0]))
+    return tasks.Sequences(xs, targets, lengths, scenarios.valid_steps(lengths, T))
+
+
+@pytest.mark.parametrize("make", [tasks.parity, tasks.counting])
+def test_accumulation_over_ragged_batches_equals_the_large_batch(eager, make):
+    """The cost is a mean over valid steps, and every valid step counts as much as any other."""
+    task = make(hidden=2)
+    form = jax.eval_shape(lambda: task.batches(0)[0])
+    parts, all_lengths = [ragged(1, [T, 3], form), ragged(2, [1, 2], form)], [T, 3, 1, 2]
+    large = ragged(0, all_lengths, form)._replace(
+        xs=jnp.concatenate([part.xs for part in parts], axis=1),
+        targets=jnp.concatenate([part.targets for part in parts], axis=1),
+    )
+    assert [int(task.terms(batch)) for batch in (*parts, large)] == [T + 3, 3, T + 6]
+    random, optimizer = np.random.default_rng(0), optax.sgd(1.0)
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    state = start_training(
+        jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), shapes), optimizer
+    )
+    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *parts)
+    step = train_step(task.loss, optimizer, accumulate=2, terms=task.terms)
+    two, metrics = step(state, stacked)
+    one, expected = train_step(task.loss, optimizer)(state, large)
+    np.testing.assert_allclose(metrics.cost, expected.cost, rtol=1e-13)
+    for a, b in zip(jax.tree.leaves(two.params), jax.tree.leaves(one.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+
+
+def test_fit_weighs_accumulated_batches_by_their_terms():
+    batches = [(jnp.array(w), jnp.array(n)) for w, n in ((1.0, 1), (4.0, 3))]
+
+    def loss(params, carry, batch, key):
+        return params["w"] * batch[0], (carry, {})
+
+    task = tiny_task()._replace(
+        init=lambda key: {"w": jnp.zeros(())},
+        loss=loss,
+        batches=lambda seed: batches,
+        evaluate=lambda params: {"error": float(params["w"])},
+        metric=tasks.Metric("error", "min"),
+        terms=lambda batch: batch[1],
+    )
+    settings = Settings(1, 1.0, "constant", 0.0, "sgd", accumulate=2, clip_norm=np.inf)
+    result = fit(task, settings, quiet=True)
+    np.testing.assert_allclose(result.params["w"], -(1 * 1.0 + 3 * 4.0) / 4)
 
 
 def test_accumulation_passes_the_carry_and_sums_bfloat16_in_float32():

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._checks import check_choice
@@ -171,6 +172,7 @@ def caption(
         baselines={"best constant sentence": _constant(source)[metric.name]},
         infer={"caption": caption_use(describe, _reader(source.train, side, features is not None))},
         names=vocabulary.entries,
+        terms=lambda batch: jnp.sum(jnp.asarray(batch.lengths)),
     )
 
 

@@ -6,7 +6,7 @@ import jax
 
 from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.tasks._net import Net, dense_net
-from rnnjax.experiments.tasks._sequences import Draw, Objective, drawn, promoting
+from rnnjax.experiments.tasks._sequences import Draw, Objective, drawn, promoting, valid_terms
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 
 TEST_SEED = 271_828_182  # test data have their own key
@@ -53,6 +53,7 @@ def build(
         recipe,
         baselines=baselines,
         recurrence=net.recurrence,
+        terms=valid_terms,
     )
 
 
