@@ -1,5 +1,6 @@
 """Validators behind user-facing errors: what was expected, what came, what to do."""
 
+from types import FunctionType
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from rnnjax._arguments import (
     check_positive_int as check_positive_int,
     check_rate as check_rate,
     checked_arguments as checked_arguments,
+    is_int as is_int,
     nearest as nearest,
 )
 from rnnjax._types import Array, Carry, Cell
@@ -89,8 +91,10 @@ def check_function(name: str, value: Any, form: str) -> None:
 
 def brief(value: Any) -> str:
     """A value in an error: its type, with what it is where that is short."""
-    text = repr(value)
     kind = type(value).__name__
+    if isinstance(value, FunctionType):
+        return f"{kind} {value.__name__}"
+    text = repr(value)
     return f"{kind} {text}" if len(text) <= 60 else kind
 
 

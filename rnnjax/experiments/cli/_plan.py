@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rnnjax._checks import check_choice
-from rnnjax.experiments.cli._fields import Field, checked, fields_of
+from rnnjax.experiments._fields import Field, checked, fields_of
 from rnnjax.experiments.tasks import TASKS, Task
 from rnnjax.experiments.training import CONFIG, Settings
 

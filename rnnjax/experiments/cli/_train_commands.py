@@ -9,7 +9,7 @@ import typer
 from typer.main import get_command
 
 from rnnjax._checks import check_choice
-from rnnjax.experiments.cli._fields import Field, fields_of
+from rnnjax.experiments._fields import Field, fields_of
 from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._plan import read_toml, task_in
 from rnnjax.experiments.tasks import TASKS, Recipe, TaskEntry

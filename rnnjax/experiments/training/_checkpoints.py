@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_choice
+from rnnjax._checks import check_choice, is_int
 from rnnjax._extras import optional
 from rnnjax._random import is_key
 from rnnjax._types import Params, PyTree
@@ -216,6 +216,8 @@ def load(
         raise ValueError(f"the run in {folder} {OTHER_NAMES}")
     settings = config["settings"]
     seeds = settings["seeds"]
+    if not is_int(member):
+        raise TypeError(f"member must be an int, got {member!r} ({type(member).__name__})")
     if not 0 <= member < seeds:
         raise ValueError(f"member must lie in 0..{seeds - 1}, the run's seeds, got {member}")
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from importlib.metadata import version
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import jax
 import numpy as np
 
+from rnnjax._checks import brief, check_flag, check_positive_int
 from rnnjax._extras import optional
 from rnnjax._files import write_json
 from rnnjax._version import __version__
@@ -83,6 +85,8 @@ def fit(
       A `Result`: params, metrics and history.
 
     Raises:
+      TypeError: an argument of another kind, such as a task that is a factory, or a flag that is
+        no bool.
       ValueError: settings out of range; a folder that holds another run, or a run on data with
         other words or classes.
       FloatingPointError: NaN or Inf in the cost or its gradient; the message names the step, the
@@ -99,6 +103,11 @@ def fit(
       >>> result.history[-1]["step"], int(result.state.step)
       (2, 2)
     """
+    callbacks = _checked(task, callbacks, config)
+    for name, flag in (("resume", resume), ("quiet", quiet), ("tensorboard", tensorboard)):
+        check_flag(name, flag)
+    if folder is not None and not isinstance(folder, str | Path):
+        raise TypeError(f"folder must be a path, or None to keep the run in memory, got {folder!r}")
     full = resolve(settings, task.recipe)
     if folder is None and (resume or tensorboard):
         raise ValueError("resume and tensorboard need a folder: pass the one of the run")
@@ -118,6 +127,26 @@ def fit(
             result = _train(task, full, state, record, callbacks, folder, quiet)
     write_json(folder / RESULTS, _results(task, full, result))
     return result
+
+
+def _checked(
+    task: Any, callbacks: Sequence[Callback], config: Mapping[str, Any] | None
+) -> tuple[Callback, ...]:
+    """The callbacks, if all of these arguments of `fit` are of the right kind."""
+    if not isinstance(task, Task):
+        call = f": call it, as in {task.__name__}()" if isinstance(task, FunctionType) else ""
+        raise TypeError(f"task must be a Task such as tasks.parity(), got {brief(task)}{call}")
+    callbacks = (callbacks,) if isinstance(callbacks, Callback) else tuple(callbacks)
+    for each in callbacks:
+        if not isinstance(each, Callback):
+            raise TypeError(
+                "callbacks must have `every`, the steps between two calls, as flow_callback(200) "
+                f"has, got {brief(each)}"
+            )
+        check_positive_int("a callback's every", each.every)
+    if config is not None and not isinstance(config, Mapping):
+        raise TypeError(f"config must be a mapping of names to values, got {brief(config)}")
+    return callbacks
 
 
 def _train(

@@ -7,7 +7,8 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import optax
 
-from rnnjax._checks import check_choice, check_positive_int, check_rate
+from rnnjax._checks import brief, check_choice, check_positive_int, check_rate
+from rnnjax.experiments._fields import as_declared, fields_of
 from rnnjax.experiments.tasks import Recipe
 
 OPTIMIZERS = (
@@ -96,10 +97,19 @@ def resolve(settings: Settings, recipe: Recipe) -> ResolvedSettings:
     """Fill in what is not set from the recipe, and validate the result.
 
     Raises:
-      TypeError: a number of steps that is not an integer.
+      TypeError: a field of another type than is declared, such as steps that are no integer.
       ValueError: a value out of range, or an unknown name (the nearest is suggested).
     """
-    given = {name: value for name, value in settings._asdict().items() if value is not None}
+    if not isinstance(settings, Settings):
+        raise TypeError(
+            "settings must be training.Settings, such as Settings(steps=1000), got "
+            f"{brief(settings)}"
+        )
+    fields = fields_of(Settings)
+    declared = {
+        name: as_declared(name, value, fields[name]) for name, value in settings._asdict().items()
+    }
+    given = {name: value for name, value in declared.items() if value is not None}
     for name in ("checkpoint_every", "dispatch"):
         if name in given:
             check_positive_int(name, given[name])
@@ -120,6 +130,10 @@ def _validated(full: ResolvedSettings) -> ResolvedSettings:
             raise ValueError(f"{name} must be above 0, got {getattr(full, name)}")
     if not math.isfinite(full.learning_rate):
         raise ValueError(f"learning_rate must be finite, got {full.learning_rate}")
+    if not 0 <= full.weight_decay < math.inf:
+        raise ValueError(f"weight_decay must be at least 0 and finite, got {full.weight_decay}")
+    if full.seed < 0:
+        raise ValueError(f"seed must be at least 0, got {full.seed}")
     check_choice("optimizer", full.optimizer, OPTIMIZERS)
     check_choice("schedule", full.schedule, SCHEDULES)
     if full.weight_decay and not has_weight_decay(full.optimizer):

@@ -9,7 +9,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rnnjax._checks import is_inexact
+from rnnjax._checks import (
+    brief,
+    check_flag,
+    check_function,
+    check_positive_int,
+    check_rate,
+    is_inexact,
+)
 from rnnjax._dtypes import at_least_float32, promoted, standard_promotion
 from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.experiments.tasks import Batch, Loss
@@ -59,6 +66,8 @@ def start_training(
       key: turns dropout on.
       average: whether to keep an exponential moving average of the params.
     """
+    _check_optimizer(optimizer)
+    check_flag("average", average)
     zero = jnp.zeros((), jnp.int32)
     copy = jax.tree.map(jnp.array, params) if average else None
     return TrainState(params, optimizer.init(params), zero, zero + 0, carry, key, copy)
@@ -98,7 +107,19 @@ def train_step(
 
     Returns:
       A pure function for `jit`, `vmap` over seeds and `lax.scan` over batches.
+
+    Raises:
+      TypeError: a loss that is no function, an optimizer that is not optax's, a flag that is no
+        bool, or accumulate that is no integer.
+      ValueError: accumulate below 1, or average outside [0, 1).
     """
+    check_function("loss", loss, "(params, carry, batch, key) -> (cost, (carry, metrics))")
+    _check_optimizer(optimizer)
+    if compute_dtype is not None and not jnp.issubdtype(compute_dtype, jnp.floating):
+        raise TypeError(f"compute_dtype must be a floating dtype, got {compute_dtype!r}")
+    check_positive_int("accumulate", accumulate)
+    check_rate("average", average)
+    check_flag("skip_nonfinite", skip_nonfinite)
     gradients = _accumulated(_in_dtype(loss, compute_dtype), accumulate, terms)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -119,6 +140,13 @@ def train_step(
         return new._replace(step=state.step + 1), metrics
 
     return step
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise TypeError(
+            f"optimizer must be one of optax's, such as optax.adam(1e-3), got {brief(optimizer)}"
+        )
 
 
 def global_norm(tree: PyTree) -> Array:
@@ -184,8 +212,8 @@ def _accumulated(
 
         def body(state: tuple, inputs: tuple) -> tuple[tuple, None]:
             carry, sums = state
-            weight, *inputs = inputs
-            value, extra, carry, grads = one(params, carry, *inputs)
+            weight, batch, key = inputs
+            value, extra, carry, grads = one(params, carry, batch, key)
             add = partial(_added, weight)
             return (carry, jax.tree.map(add, sums, (value, extra, grads))), None
 

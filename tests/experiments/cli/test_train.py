@@ -12,7 +12,7 @@ import jax
 import pytest
 from command_line import ENVIRONMENT, command, run, run_process
 
-from rnnjax.experiments.cli._fields import fields_of
+from rnnjax.experiments._fields import fields_of
 from rnnjax.experiments.tasks import TASKS, Recipe
 from rnnjax.experiments.training import Settings, read_metrics
 

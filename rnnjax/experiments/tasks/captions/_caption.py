@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._checks import check_choice
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data.captions import (
     Captioned,
     CaptionSource,
@@ -35,6 +36,7 @@ from rnnjax.experiments.tasks.captions._scores import best_constant, evaluation,
 ATTENTIONS = ("additive", "dot", "none")
 
 
+@with_checked_options
 def caption(
     *,
     data: Annotated[

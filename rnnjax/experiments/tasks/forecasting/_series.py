@@ -11,6 +11,7 @@ import numpy as np
 from rnnjax._checks import check_choice, check_positive_int, check_rate
 from rnnjax._extras import optional
 from rnnjax._types import Array, Carry, Params
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data.series import (
     Column,
     Series,
@@ -37,6 +38,7 @@ class Windows(NamedTuple):
     values: np.ndarray  # [window + horizon, B] standardised: context, then targets
 
 
+@with_checked_options
 def series(
     *,
     csv: Annotated[

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import numpy as np
 
-from rnnjax._checks import check_positive_int
+from rnnjax._checks import check_nonnegative_int, check_positive_int
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data.images import Images, digits, mnist
 from rnnjax.experiments.tasks._options import (
     BatchSize,
@@ -24,6 +25,7 @@ Permuted = Annotated[bool, "Permute the pixels randomly, in the same way for all
 PermutationSeed = Annotated[int, "Seed of the permutation."]
 
 
+@with_checked_options
 def sequential_digits(
     *,
     cell: CellOption = "lstm",
@@ -75,7 +77,8 @@ def sequential_digits(
       Le, Jaitly & Hinton (2015), A simple way to initialize recurrent networks of rectified
       linear units, arXiv 1504.00941, for reading images pixel by pixel.
     """
-    data = digits(split_seed)
+    check_nonnegative_int("permutation_seed", permutation_seed)
+    data = digits(check_nonnegative_int("split_seed", split_seed))
     side = math.isqrt(len(data.train_xs))
 
     def square(xs: np.ndarray) -> np.ndarray:
@@ -92,6 +95,7 @@ def sequential_digits(
     )
 
 
+@with_checked_options
 def sequential_mnist(
     *,
     data: Annotated[Path, "Folder with the four files of MNIST, .gz or not."] = Path("mnist"),
@@ -144,6 +148,7 @@ def sequential_mnist(
       Le, Jaitly & Hinton (2015), A simple way to initialize recurrent networks of rectified
       linear units, arXiv 1504.00941.
     """
+    check_nonnegative_int("permutation_seed", permutation_seed)
     if test_size is not None:
         check_positive_int("test_size", test_size)
     images = mnist(data)

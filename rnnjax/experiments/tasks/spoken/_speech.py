@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from rnnjax._checks import check_choice, check_rate
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data.audio import (
     HOP,
     FrontEnd,
@@ -27,6 +28,7 @@ from rnnjax.experiments.tasks.spoken._words import word_task
 _SPEAKERS, _TAKES = 20, 4  # of the synthetic data
 
 
+@with_checked_options
 def speech(
     *,
     data: Annotated[Path | None, "Folder of WAV files; by default synthetic digits."] = None,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
     BatchSize,
     CellOption,
@@ -26,6 +27,7 @@ VARIANTS = ("le_2015", "arjovsky_2016", "hochreiter_1997")
 TOLERANCE = 0.04  # errors above it count as wrong (Hochreiter & Schmidhuber 1997)
 
 
+@with_checked_options
 def adding(
     *,
     cell: CellOption = "lstm",

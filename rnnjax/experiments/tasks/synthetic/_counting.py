@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
     BatchSize,
     CellOption,
@@ -21,6 +22,7 @@ from rnnjax.experiments.tasks.synthetic._build import build
 from rnnjax.scenarios import valid_steps
 
 
+@with_checked_options
 def counting(
     *,
     cell: CellOption = "lstm",

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
     BatchSize,
     CellOption,
@@ -30,6 +31,7 @@ NAIVE = 0.11  # valid time of the naive forecast
 _TRANSIENT = 500  # steps to reach the attractor
 
 
+@with_checked_options
 def lorenz(
     *,
     cell: CellOption = "gru",

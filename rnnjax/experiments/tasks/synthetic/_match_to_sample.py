@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
     BatchSize,
     CellOption,
@@ -33,6 +34,7 @@ class _Trial(NamedTuple):
     noise: float
 
 
+@with_checked_options
 def match_to_sample(
     *,
     cell: CellOption = "gru",

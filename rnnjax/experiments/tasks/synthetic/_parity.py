@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
     BatchSize,
     CellOption,
@@ -25,6 +26,7 @@ from rnnjax.scenarios import valid_steps
 _ALSO_TESTED = (20, 50, 100, 200, 500)  # shorter lengths that are also evaluated
 
 
+@with_checked_options
 def parity(
     *,
     cell: CellOption = "lstm",

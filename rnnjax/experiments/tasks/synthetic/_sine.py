@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import Array
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
     BatchSize,
     CellOption,
@@ -24,6 +25,7 @@ from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._forecasting import check_spans, forecasting
 
 
+@with_checked_options
 def sine(
     *,
     cell: CellOption = "lstm",

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax._types import Array
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
     BatchSize,
     CellOption,
@@ -41,6 +42,7 @@ VARIANTS = {
 }
 
 
+@with_checked_options
 def temporal_order(
     *,
     cell: CellOption = "lstm",

@@ -12,6 +12,7 @@ import optax
 
 from rnnjax._checks import check_positive_int, check_rate
 from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data.text import (
     Corpus,
     HeldOutWindow,
@@ -39,6 +40,7 @@ _SHORTEST = 128  # tokens of a stream, so that a short text has fewer streams
 _COUNTED = 20_000_000  # tokens; n-grams of longer texts might not fit in memory
 
 
+@with_checked_options
 def language(
     *,
     text: Annotated[
@@ -115,6 +117,8 @@ def language(
     """
     if text is None:
         raise ValueError("text must be given: a text file, or a folder such as that of the PTB")
+    check_positive_int("unroll_steps", unroll_steps)
+    check_positive_int("batch_size", batch_size)
     check_rate("dropout_rate", dropout_rate)
     check_rate("embedding_dropout", embedding_dropout)
     corpus = open_corpus(

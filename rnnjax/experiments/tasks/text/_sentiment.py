@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from rnnjax._checks import check_choice, check_positive_int
+from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data.text import download_reviews, open_reviews, prepare_reviews
 from rnnjax.experiments.tasks._options import (
     BatchSize,
@@ -21,6 +22,7 @@ from rnnjax.experiments.tasks.text._review_model import WordFeatures, review_mod
 _EPOCHS, _MOST_STEPS = 6, 20_000  # of the recipe
 
 
+@with_checked_options
 def sentiment(
     *,
     data: Annotated[

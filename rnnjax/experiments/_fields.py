@@ -1,12 +1,16 @@
 """Options of tasks and of training, read from the signatures that declare them."""
 
+import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin
 
-from rnnjax._checks import check_choice
+from rnnjax._arguments import check_choice, check_flag, check_number, is_int
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Field(NamedTuple):
@@ -42,6 +46,44 @@ def _field(parameter: inspect.Parameter) -> Field:
         return Field(parameter.name, declared, False, text, parameter.default)
     (kind,) = (member for member in get_args(declared) if member is not type(None))
     return Field(parameter.name, kind, True, text, parameter.default)
+
+
+def with_checked_options(make: Callable[P, T]) -> Callable[P, T]:
+    """A decorator: options of another type than is declared are an error, "no" for a flag too."""
+    fields = fields_of(make)
+
+    @functools.wraps(make)
+    def checked_make(*args: P.args, **options: P.kwargs) -> T:
+        for name, value in options.items():
+            if name in fields:
+                options[name] = as_declared(name, value, fields[name])
+        return make(*args, **options)
+
+    return checked_make
+
+
+def as_declared(name: str, value: Any, field: Field) -> Any:
+    """The value of an option, if it is of the type that its field declares; paths may be strings.
+
+    Raises:
+      TypeError: it is of another type.
+      ValueError: it is NaN.
+    """
+    if (value is None and field.optional) or (field.kind is str and callable(value)):
+        return value  # a cell may also be a factory
+    if field.kind is bool:
+        return check_flag(name, value)
+    if field.kind is float:
+        check_number(name, value)
+        return value
+    if field.kind is Path and isinstance(value, str):
+        return Path(value)
+    if not (is_int(value) if field.kind is int else isinstance(value, field.kind)):
+        kinds = {int: "an int", str: "a string", Path: "a path"}
+        raise TypeError(
+            f"{name} must be {kinds[field.kind]}, got {value!r} ({type(value).__name__})"
+        )
+    return value
 
 
 def checked(values: Mapping[str, Any], fields: Mapping[str, Field], where: str) -> dict[str, Any]:
