@@ -176,7 +176,7 @@ def test_squared_error_of_complex_numbers_is_that_of_both_parts():
     assert scenarios.squared_error(jnp.ones((3, 0)), jnp.ones((3, 0))) == 0
 
 
-def test_labels_are_not_as_narrow_as_their_dtype(eager):
+def test_labels_are_not_as_narrow_as_their_dtype():
     """In int8, 200 classes are -56, which would count from the end."""
     assert np.isnan(scenarios.cross_entropy(noisy(1, (1, 200)), jnp.array([-1], jnp.int8)))
 
