@@ -276,13 +276,15 @@ def test_gradients_that_attention_does_not_have():
 
 @pytest.mark.parametrize("rate", ["0.5", None, True])
 def test_dropout_rates_are_numbers(rate):
-    with pytest.raises(TypeError, match="rate must be a number, got"):
+    with pytest.raises(TypeError, match="rate must be a real number, got"):
         scenarios.dropout(head(), rate)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_dropout_rates(rate):
-    with pytest.raises(ValueError, match=r"rate (is a probability in \[0, 1\)|must be a number)"):
+    with pytest.raises(
+        ValueError, match=r"rate (is a probability in \[0, 1\)|must be a real number)"
+    ):
         scenarios.dropout(head(), rate)
     for make in (
         partial(scenarios.one_to_many, CELL, head()),
@@ -372,7 +374,7 @@ KEY = jax.random.key(0)
         (
             lambda: scenarios.sample(step, None, FIRST, 3, KEY, temperature="1"),
             TypeError,
-            "temperature must be a number, got '1'",
+            "temperature must be a real number, got '1'",
         ),
         (
             lambda: scenarios.beam_search(step, None, FIRST, 3, end=0, length_penalty=jnp.inf),

@@ -19,7 +19,7 @@ def test_every_option_of_every_task_is_checked_before_any_data_are_read():
             with pytest.raises(TypeError, match=f"{name} must be"):
                 entry.make(**{name: wrong})
             if field.kind is float:
-                with pytest.raises(ValueError, match=f"{name} must be a number, got nan"):
+                with pytest.raises(ValueError, match=f"{name} must be a real number, got nan"):
                     entry.make(**{name: float("nan")})
 
 
@@ -38,10 +38,10 @@ def test_a_factory_of_cells_and_the_signature_are_as_before():
         ("skip_nonfinite", "no", TypeError, "True or False, got 'no'"),
         ("steps", "3", TypeError, "an int, got '3'"),
         ("log_every", None, TypeError, "an int, got None"),
-        ("learning_rate", "1", TypeError, "a number, got '1'"),
-        ("average", True, TypeError, "a number, got True"),
+        ("learning_rate", "1", TypeError, "a real number, got '1'"),
+        ("average", True, TypeError, "a real number, got True"),
         ("optimizer", 3, TypeError, "a string, got 3"),
-        ("weight_decay", float("nan"), ValueError, "a number, got nan"),
+        ("weight_decay", float("nan"), ValueError, "a real number, got nan"),
         ("weight_decay", -1.0, ValueError, "at least 0 and finite, got -1.0"),
         ("seed", -1, ValueError, "at least 0, got -1"),
     ],

@@ -54,7 +54,7 @@ def test_no_resolved_field_is_none_and_automatic_ones_are_not_recorded():
         ({"checkpoint_every": 0}, "checkpoint_every must be at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"learning_rate": math.inf}, "learning_rate must be finite, got inf"),
-        ({"clip_norm": math.nan}, "clip_norm must be a number, got nan"),
+        ({"clip_norm": math.nan}, "clip_norm must be a real number, got nan"),
         ({"average": 1.0}, "average is a probability in"),
         ({"warmup": 1.5}, "warmup is a probability in"),
     ],

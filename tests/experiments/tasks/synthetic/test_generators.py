@@ -233,7 +233,7 @@ def test_lorenz_moves_as_its_equations_say():
         (lambda: match_to_sample(noise=-1.0), "noise is a standard deviation"),
         (lambda: sine(min_period=1), "2 < min_period"),
         (lambda: sine(noise=-1.0), "noise is a standard deviation, at least 0, got -1"),
-        (lambda: sine(noise=float("nan")), "noise must be a number, got nan"),
+        (lambda: sine(noise=float("nan")), "noise must be a real number, got nan"),
         (lambda: sine(batch_size=0), "batch_size must be at least 1"),
         (lambda: sine(test_size=0), "test_size must be at least 1"),
         (lambda: lorenz(test_size=-2), "test_size must be at least 1"),
