@@ -81,6 +81,12 @@ def test_a_batch_that_does_not_divide():
         np.testing.assert_allclose(np.asarray(a), b, rtol=1e-11, atol=1e-13)
 
 
+def test_vmap_of_vmap_is_lowered():
+    each = jax.vmap(jax.vmap(jax.grad(loss), (0, None, None, None)), (None, 0, None, None))
+    params = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), PARAMS)
+    jax.jit(each).lower(params, jnp.stack([XS, -XS, XS]), LENGTHS, RESETS)
+
+
 def test_what_is_known_of_arrays():
     assert may_be_divided((put(PARAMS), XS)) is None
     assert "arrays are divided among devices" in may_be_divided(put(XS, None, "data"))
@@ -99,4 +105,5 @@ if __name__ == "__main__":
     test_a_divided_batch()
     test_a_divided_ensemble()
     test_a_batch_that_does_not_divide()
+    test_vmap_of_vmap_is_lowered()
     test_what_is_known_of_arrays()
