@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_array, check_choice, check_rate, check_real
+from rnnjax._checks import check_choice, check_rate
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.running import blank, pack
 from rnnjax.scenarios._attention import KINDS
 from rnnjax.scenarios._carries import differentiable_leaves, leaves_by_path
 from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
-from rnnjax.scenarios._modules import Module, apply_module, check_module, split_key
+from rnnjax.scenarios._modules import Module, apply_module, check_features, check_module, split_key
 from rnnjax.scenarios._reading import (
     Reader,
     as_reader,
@@ -149,8 +149,7 @@ def _memory_reader(embed: Module | None) -> Encoder:
         params: EncoderParams, source: Any, lengths: Array | None, key: Array | None
     ) -> Encoded:
         memory = source if embed is None else apply_module(embed, params.embed, source, key)
-        memory = check_array("source", memory, "[S, B, M], positions first")
-        check_real("source", memory)
+        memory = check_features("source", memory, "[S, B, M], positions first")
         if jnp.ndim(memory) != 3:
             raise ValueError(
                 f"the memory has shape {jnp.shape(memory)}: expected [S, B, M], positions first; "

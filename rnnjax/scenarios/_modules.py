@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rnnjax._checks import brief, check_array, check_rate, is_inexact
+from rnnjax._checks import brief, check_array, check_rate, check_real, is_inexact
 from rnnjax._dtypes import promoted
 from rnnjax._random import check_key
 from rnnjax._types import Array, Params
@@ -188,6 +188,17 @@ def _check_ids(name: str, ids: np.ndarray, rows: int) -> None:
             f"{name} must be ids in 0..{rows - 1}, the rows of the embedding, got ids from "
             f"{ids.min()} to {ids.max()}"
         )
+
+
+def check_features(name: str, x: Any, form: str) -> Array:
+    """`x` as an array of real floating-point features."""
+    x = check_real(name, check_array(name, x, form))
+    if not is_inexact(x):
+        raise TypeError(
+            f"{name} has dtype {x.dtype}: expected floating-point features {form}; cast it with "
+            "astype(float), or pass a module that reads it"
+        )
+    return x
 
 
 def check_readable(what: str, xs: Array, embed: Module | None, name: str = "embed") -> Array:

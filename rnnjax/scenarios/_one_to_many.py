@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from rnnjax._checks import check_array, check_rate, check_real
+from rnnjax._checks import check_rate
 from rnnjax._types import Array, Cell, Params
 from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
-from rnnjax.scenarios._modules import Module, apply_module, check_module
+from rnnjax.scenarios._modules import Module, apply_module, check_features, check_module
 from rnnjax.scenarios._reading import check_cell
 
 
@@ -83,7 +83,7 @@ def one_to_many(
                 "source_lengths is for sequences: one_to_many reads one feature vector"
             )
         feature = source if context is None else apply_module(context, params, source, key)
-        feature = check_real("source", check_array("source", feature, "[B, F]"))
+        feature = check_features("source", feature, "[B, F]")
         if feature.ndim != 2:
             raise ValueError(
                 f"the source's feature has shape {feature.shape}: expected [B, F]; pass "

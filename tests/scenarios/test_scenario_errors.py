@@ -227,6 +227,8 @@ def test_words_are_integers_time_first():
 
 def test_sources_of_the_wrong_kind():
     caption = scenarios.one_to_many(CELL, head(V), embed=embedding())
+    with pytest.raises(TypeError, match="source has dtype int64: expected floating-point features"):
+        caption.init(jax.random.key(0), IDS, IDS)
     with pytest.raises(ValueError, match=r"expected \[B, F\].*encoder_decoder"):
         caption.init(jax.random.key(0), XS, IDS)
     params = params_of(caption.init, XS[0], IDS)
