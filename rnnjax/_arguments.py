@@ -3,9 +3,14 @@
 import functools
 import inspect
 import math
+from collections import abc
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
@@ -95,13 +100,16 @@ def _short(value: Any) -> str:
 
 
 def checked_arguments(make: Callable[P, T]) -> Callable[P, T]:
-    """Decorator of a factory: flags and numbers are validated by their annotations."""
+    """Decorator: flags, numbers, words and paths are validated by the annotations of a function."""
     signature = inspect.signature(make)
     checks = {
-        name: _CHECKS[parameter.annotation]
+        name: check
         for name, parameter in signature.parameters.items()
-        if parameter.annotation in _CHECKS and parameter.kind is not parameter.VAR_KEYWORD
+        if name != "cell"  # a name in tasks, or a factory
+        and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        and (check := _check_of(parameter.annotation)) is not None
     }
+    checks |= {name: _check_seed for name in checks if name == "seed" or name.endswith("_seed")}
 
     @functools.wraps(make)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -113,7 +121,76 @@ def checked_arguments(make: Callable[P, T]) -> Callable[P, T]:
     return checked
 
 
-_CHECKS: dict[Any, Callable[[str, Any], Any]] = {bool: check_flag, float: check_number}
+def _check_of(annotation: Any) -> Callable[[str, Any], Any] | None:
+    """What an annotation demands; None where nothing is known of it."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    union = get_origin(annotation) in (Union, UnionType)
+    kinds = list(get_args(annotation)) if union else [annotation]
+    plain = [kind for kind in kinds if kind is not type(None)]
+    check = _CHECKS.get(frozenset(plain)) if all(isinstance(k, type) for k in plain) else None
+    first, origin = plain[0], get_origin(plain[0])
+    if origin is abc.Callable and isinstance(get_args(first)[0], list):
+        count = len(get_args(first)[0])
+        form = f"({', '.join(['_'] * count)}) -> value"
+        check = lambda name, value: check_callable(name, value, form)  # noqa: E731
+    elif origin in (abc.Sequence, abc.Iterable, abc.Mapping):
+        check = partial(_check_collection, origin)
+    elif len(plain) == 1 and isinstance(first, type) and hasattr(first, "_fields"):  # a Task
+        check = None if first.__name__ == "Cell" else partial(_check_instance, first)  # its own
+    if check is None or len(plain) == len(kinds):
+        return check
+    return lambda name, value: value if value is None else check(name, value)
+
+
+def _check_collection(kind: Any, name: str, value: Any) -> Any:
+    if isinstance(value, str) or not (isinstance(value, kind) or np.ndim(value) > 0):
+        expected = kind.__name__.lower()
+        raise TypeError(f"{name} must be a {expected}, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def _check_instance(kind: type, name: str, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got a {type(value).__name__}")
+    return value
+
+
+def check_int(name: str, value: Any) -> int:
+    """`value`, if it is an int."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an int, got {value!r} ({type(value).__name__})")
+    return int(value)
+
+
+def _check_seed(name: str, value: Any) -> int:
+    if check_int(name, value) < 0:
+        raise ValueError(f"{name} must be at least 0, got {value}")
+    return int(value)
+
+
+def check_text(name: str, value: Any) -> str:
+    """`value`, if it is a str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def check_path(name: str, value: Any) -> Any:
+    """`value`, if it is a path or a str."""
+    if not isinstance(value, str | PathLike):
+        raise TypeError(f"{name} must be a path, got {value!r} ({type(value).__name__})")
+    return value
+
+
+_CHECKS: dict[frozenset[Any], Callable[[str, Any], Any]] = {
+    frozenset({bool}): check_flag,
+    frozenset({float}): check_number,
+    frozenset({int}): check_int,
+    frozenset({str}): check_text,
+    frozenset({Path}): check_path,
+    frozenset({str, Path}): check_path,
+}
 
 
 def check_rate(name: str, rate: float) -> float:

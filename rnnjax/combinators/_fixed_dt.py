@@ -88,6 +88,7 @@ def fixed_dt(cell: Cell, dt: float) -> Cell:
     structure = Structure(
         linear=None if inner.linear is None else linear_of(inner.linear),
         feature_axes=axes[0],
+        params=inner.params,
         through_weights=inner.through_weights,
         output=inner.output,
     )

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from rnnjax._arguments import checked_arguments
 from rnnjax._types import Array, Carry
 from rnnjax.flow._record import Recording
 from rnnjax.running import chosen_leaves, leaf_indices, pack
@@ -53,6 +54,7 @@ def gradient_norms(recording: Recording | Carry, leaf: str | None = None) -> Arr
     return features_norm(leaves, leading)
 
 
+@checked_arguments
 def features_norm(leaves: list[Array], leading: int) -> Array:
     """The Euclidean norm over feature axes, of all leaves together, without overflow or underflow.
 

@@ -8,12 +8,16 @@ from collections import Counter
 
 import pytest
 import valid_calls_core
+import valid_calls_experiments
+import valid_calls_use
 from wrong_calls import outcomes
 
 import rnnjax
-from rnnjax import cells, combinators, gradients, methods
+from rnnjax import cells, combinators, flow, gradients, interop, methods, scenarios
+from rnnjax.experiments import data, tasks, training
 
 CORE = (rnnjax, cells, cells.initializers, combinators, gradients, methods)
+OTHERS = (flow, scenarios, interop, data, tasks, training)
 NOT_FOR_USERS = {"bind", "import_module", "with_carries"}  # what `unroll` calls
 
 
@@ -26,12 +30,18 @@ def public_functions(*modules):
 
 
 @pytest.fixture(scope="module")
-def found():
-    return [o for name, call in valid_calls_core.CALLS.items() for o in outcomes(name, call)]
+def calls(tmp_path_factory):
+    files = valid_calls_experiments.calls(tmp_path_factory.mktemp("files"))
+    return {**valid_calls_core.CALLS, **valid_calls_use.CALLS, **files}
 
 
-def test_every_public_function_has_a_valid_call():
-    missing = set(public_functions(*CORE)) - set(valid_calls_core.CALLS) - NOT_FOR_USERS
+@pytest.fixture(scope="module")
+def found(calls):
+    return [o for name, call in calls.items() for o in outcomes(name, call)]
+
+
+def test_every_public_function_has_a_valid_call(calls):
+    missing = set(public_functions(*CORE, *OTHERS)) - set(calls) - NOT_FOR_USERS
     assert not missing, f"add a valid call of each to the tables: {sorted(missing)}"
 
 

@@ -174,6 +174,7 @@ CALLS: dict[str, Call] = {
     "input_dropout": Call(rnnjax.input_dropout, {"cell": LSTM, "rate": 0.5, "same_mask": True}),
     "recurrent_dropout": Call(rnnjax.recurrent_dropout, {"cell": LSTM, "rate": 0.5}),
     "zoneout": Call(lambda cell, h: rnnjax.zoneout(cell, h=h), {"cell": LSTM, "h": 0.1}),
+    "fixed_dt": Call(rnnjax.fixed_dt, {"cell": rnnjax.ctrnn(3), "dt": 0.5}),
     "wrap": Call(rnnjax.wrap, {"cell": LSTM, "change": lambda step: step}),
     "unroll": Call(
         rnnjax.unroll,

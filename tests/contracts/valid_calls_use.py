@@ -96,6 +96,34 @@ _translator = translator.init(KEY, XS, IDS)
 _captioner = captioner.init(KEY, XS[0], IDS)
 _decoding = {"step": _next_word, "state": None, "first": FIRST, "steps": 3}
 
+
+def _compiled(function, arguments):
+    return Call(function, arguments, eager=False)
+
+
+# Right with another result: what the model was not made for, in the padding perhaps; what a
+# user's own function computes; what norms and masks are taken of.
+_ACCEPTED = {
+    "features_norm": (".*: (one more|leaf 0 (transposed|another axis|another dtype)|flag)",),
+    "half_life": ("norms: (another axis|an axis less|longer)",),
+    "verdict": ("norms: an axis less",),
+    "jacobians": ("xs: another axis",),
+    "log_singular_values": ("jacobians: .*", "lags: .*"),
+    "cross_entropy": ("logits: (longer|integers)", "labels: (negative|huge)"),
+    "squared_error": ("(outputs|targets): integers",),
+    "ctc": ("logits: .*", "labels: .*", "(label_)?lengths: .*"),
+    "valid_steps": ("lengths: (number|another axis|an axis less|longer|negative|huge)",),
+    "closed_loop": ("(carry|x_0): (number|integers|complex)",),
+    "greedy": ("state: .*", "first: .*"),
+    "sample": ("state: .*", "first: .*"),
+    "beam_search": ("state: .*", "first: .*"),
+    "many_to_many.init": ("xs: longer",),
+    "encoder_decoder": ("encoder: None",),
+    "encoder_decoder.apply": ("tokens: (negative|huge)",),
+    "encoder_decoder.step": ("token: (negative|huge)",),
+    "one_to_many.apply": ("tokens: (negative|huge)", "params: leaf .*", "source: integers"),
+}
+
 CALLS: dict[str, Call] = {
     "record": Call(
         flow.record, {**_run, "cost": _cost, "carry": CARRY, "lengths": LENGTHS, "resets": RESETS}
@@ -107,7 +135,7 @@ CALLS: dict[str, Call] = {
     "half_life": Call(flow.half_life, {"norms": _norms}),
     "verdict": Call(flow.verdict, {"norms": _norms}),
     "jacobians": Call(flow.jacobians, {**_one, "carry": _carry, "leaf": "h"}),
-    "log_singular_values": Call(
+    "log_singular_values": _compiled(
         flow.log_singular_values, {"jacobians": _jacobians, "lags": (1, 2), "sweeps": 5}
     ),
     "lyapunov_spectrum": Call(
@@ -129,13 +157,13 @@ CALLS: dict[str, Call] = {
         {"cell": LSTM, "head": HEAD, "embed": EMBED, "context": HEAD, "dropout": 0.1},
     ),
     "encoder_decoder": Call(
-        _made(scenarios.encoder_decoder, IDS, IDS),
+        _made(scenarios.encoder_decoder, XS, IDS),
         {
             "encoder": LSTM,
             "cell": LSTM,
             "head": HEAD,
             "embed": EMBED,
-            "source_embed": EMBED,
+            "source_embed": HEAD,
             "attention": "dot",
             "dropout": 0.1,
         },
@@ -148,7 +176,7 @@ CALLS: dict[str, Call] = {
     "squared_error": Call(
         scenarios.squared_error, {"outputs": XS, "targets": XS + 1, "valid": VALID}
     ),
-    "ctc": Call(
+    "ctc": _compiled(
         scenarios.ctc,
         {
             "logits": LOGITS,
@@ -160,12 +188,12 @@ CALLS: dict[str, Call] = {
         },
     ),
     "valid_steps": Call(scenarios.valid_steps, {"lengths": LENGTHS, "steps": T}),
-    "greedy": Call(scenarios.greedy, {**_decoding, "end": 5}),
-    "sample": Call(
+    "greedy": _compiled(scenarios.greedy, {**_decoding, "end": 5}),
+    "sample": _compiled(
         scenarios.sample,
         {**_decoding, "key": KEY, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "end": 5},
     ),
-    "beam_search": Call(
+    "beam_search": _compiled(
         scenarios.beam_search,
         {
             "step": _next_word,
@@ -217,3 +245,4 @@ CALLS: dict[str, Call] = {
         {"params": _captioner, "source": XS[0], "tokens": IDS},
     ),
 }
+CALLS = {name: call._replace(accepted=_ACCEPTED.get(name, ())) for name, call in CALLS.items()}

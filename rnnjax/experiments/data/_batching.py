@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnjax._arguments import check_positive_int
+from rnnjax._arguments import check_positive_int, checked_arguments
 from rnnjax._extras import optional
 
 
@@ -16,6 +16,7 @@ class Padded(NamedTuple):
     lengths: np.ndarray  # [B] int32
 
 
+@checked_arguments
 def pad(arrays: Sequence[Any], *, sizes: Sequence[int] | None = None, fill: float = 0) -> Padded:
     """Stack sequences of different lengths, time first and padded on the right.
 
@@ -67,13 +68,16 @@ def _rounded(length: int, sizes: Sequence[int] | None) -> int:
     return power
 
 
+@checked_arguments
 def bucket_sizes(lengths: Sequence[int] | np.ndarray, count: int = 4) -> list[int]:
     """At most `count` sizes for `pad`: quantiles of `lengths`, the last of them the maximum."""
+    check_positive_int("count", count)
     ordered = np.sort(np.asarray(lengths))
     last = [len(ordered) * (k + 1) // count - 1 for k in range(count)]
     return sorted({max(1, int(ordered[max(0, k)])) for k in last})
 
 
+@checked_arguments
 def bucketed_batches(
     lengths: Sequence[int] | np.ndarray,
     batch_size: int,
@@ -113,13 +117,17 @@ def bucketed_batches(
     return optional("grain").MapDataset.source(order)
 
 
+@checked_arguments
 def steps_per_epoch(examples: int, batch_size: int, *, drop_remainder: bool = False) -> int:
     """The number of batches in an epoch."""
+    check_positive_int("batch_size", batch_size)
     return examples // batch_size if drop_remainder else -(-examples // batch_size)
 
 
+@checked_arguments
 def batches_by_length(lengths: Sequence[int] | np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Index batches `[B]` for evaluation: each example once, the shortest first."""
+    check_positive_int("batch_size", batch_size)
     order = np.argsort(np.asarray(lengths), kind="stable")
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 

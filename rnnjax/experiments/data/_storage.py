@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from rnnjax._arguments import checked_arguments
+
 _CACHE_BYTES = 256 << 20
 
 
+@checked_arguments
 def cached(
     function: Callable[[int], np.ndarray], limit: int = _CACHE_BYTES
 ) -> Callable[[int], np.ndarray]:
@@ -52,6 +55,7 @@ class TokenStore:
         return np.diff(self.starts)
 
 
+@checked_arguments
 def store_tokens(texts: Iterable[np.ndarray], vocabulary: int) -> TokenStore:
     """Write the token ids of texts to disk, one text at a time.
 

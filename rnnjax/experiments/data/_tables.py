@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from rnnjax._arguments import check_choice, nearest
+from rnnjax._arguments import check_choice, checked_arguments, nearest
 from rnnjax.experiments.data._text_files import check_encoding, decode
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -60,6 +60,7 @@ class Table:
         return f"{self.path}, line {line}"
 
 
+@checked_arguments
 def open_table(
     path: str | Path,
     columns: Iterable[str] | None = None,
@@ -115,6 +116,7 @@ def open_table(
     return Table(form, starts, ends)
 
 
+@checked_arguments
 def read_rows(
     path: str | Path,
     columns: Iterable[str] | None = None,

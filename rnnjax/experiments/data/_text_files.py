@@ -6,6 +6,8 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
+from rnnjax._arguments import checked_arguments
+
 _BLOCK = 1 << 18  # bytes read at once
 
 
@@ -26,6 +28,7 @@ class Lines:
         return decode(raw, self.encoding, f"{self.path}, line {self._numbers[index]}").strip()
 
 
+@checked_arguments
 def open_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
     """Random access to the lines of a text file; blank ones are skipped.
 
@@ -57,6 +60,7 @@ def open_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
     return Lines(path, encoding, starts, numbers)
 
 
+@checked_arguments
 def stripped_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
     """The lines of a file as `(location, text)`; the location is for error messages.
 
@@ -74,6 +78,7 @@ def stripped_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
                 yield where, line
 
 
+@checked_arguments
 def read_blocks(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
     """The text of a file, one block at a time, with every line end as a newline.
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import TYPE_CHECKING, Annotated
 
+from rnnjax._arguments import checked_arguments
 from rnnjax._checks import check_choice, check_positive_int, check_rate
 from rnnjax._types import Cell
 from rnnjax.cells import FACTORIES, initializers, vanilla
@@ -48,6 +49,7 @@ Horizon = Annotated[int, "Steps to forecast."]
 Noise = Annotated[float, "Standard deviation of the noise added to the inputs in training."]
 
 
+@checked_arguments
 def make_cell(cell: str | CellFactory, hidden: int, layers: int = 1) -> Cell:
     """Make the cell of a task: `layers` of one kind, stacked if there are several.
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._arguments import checked_arguments
 from rnnjax.experiments.tasks import Batch, Batches, Task
 from rnnjax.experiments.training._settings import ResolvedSettings
 
@@ -76,6 +77,7 @@ def _stack(*leaves: Any) -> Any:
     return np.stack(leaves)
 
 
+@checked_arguments
 def cached_batches(batches: Callable[[int], Batches]) -> Callable[[int], Batches]:
     """Cache the batches of a task in memory, for several runs on the same data.
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import flow
+from rnnjax._arguments import checked_arguments
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.experiments.tasks import Batch, Recurrence, Task
@@ -54,6 +55,7 @@ class _FlowCallback(NamedTuple):
         return {**found, "lyapunov": float(lyapunov)}
 
 
+@checked_arguments
 def flow_callback(every: int = 500, *, examples: int = 8, leaf: str | None = None) -> Callback:
     """Log the gradient flow through the task's recurrent cell, every `every` steps.
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from rnnjax._arguments import checked_arguments
 from rnnjax._checks import check_choice
 from rnnjax._types import Cell, Params
 from rnnjax.cells import ActivationName
@@ -78,6 +79,7 @@ class NoRecurrenceError(ValueError):
     """The task does not expose its recurrent cell."""
 
 
+@checked_arguments
 def comparison_task(
     name: str, cell: str, hidden: int, options: Mapping[str, Any], gradient: str = "bptt"
 ) -> Task:
@@ -111,11 +113,13 @@ def _without_rule(cell: str) -> Callable[[int], Cell]:
     return lambda hidden: make(hidden)._replace(rule=None)
 
 
+@checked_arguments
 def peak_learning_rate(cell: str, recipe: Recipe) -> float:
     """The recipe's peak learning rate, or a tenth of it for the IRNN."""
     return recipe.learning_rate * CONTENDERS[cell].rate_scale
 
 
+@checked_arguments
 def train_and_measure(
     cell: str, task: Task, settings: ComparisonSettings, progress: Progress = lambda steps: None
 ) -> CellResult:

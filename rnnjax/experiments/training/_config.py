@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnjax._arguments import checked_arguments
 from rnnjax._extras import optional
 from rnnjax._files import replace_file
 from rnnjax.experiments.tasks import Task
@@ -35,6 +36,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     replace_file(folder / CONFIG, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
+@checked_arguments
 def read_config(folder: Path) -> dict[str, Any]:
     """Read a run's config.toml.
 
@@ -84,6 +86,7 @@ def open_run(folder: Path, config: Mapping[str, Any], resume: bool) -> None:
         )
 
 
+@checked_arguments
 def is_unused(folder: Path) -> bool:
     """Whether a run's folder holds neither a checkpoint nor a result, so that nothing is lost."""
     return not _has_checkpoint(folder) and not (folder / RESULTS).exists()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import flow
+from rnnjax._arguments import check_positive_int, checked_arguments
 from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.tasks import Recurrence
 
@@ -24,6 +25,7 @@ class FlowMeasures(NamedTuple):
     sensitivity: np.ndarray  # [T, T] ‖∂y_t/∂x_k‖ for one example
 
 
+@checked_arguments
 def measure_flow(net: Recurrence, examples: int) -> FlowMeasures:
     """Measure the gradient flow through the recurrent cell of a task.
 
@@ -37,6 +39,7 @@ def measure_flow(net: Recurrence, examples: int) -> FlowMeasures:
       examples: how many at most. Singular values and the sensitivity map are those of the first
         example alone, over its first 256 steps.
     """
+    check_positive_int("examples", examples)
     recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths, last=True)
     norms, reads = flow.gradient_norms(recording, "h"), np.asarray(recording.reads)
     xs, longest = jnp.asarray(net.xs), norms.shape[0]

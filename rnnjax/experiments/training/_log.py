@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnjax._arguments import checked_arguments
 from rnnjax._extras import optional
 from rnnjax._files import plain, replace_file
 
@@ -15,6 +16,7 @@ METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 
 
+@checked_arguments
 def read_metrics(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
     """Read the lines of a run's metrics.jsonl, in order; an empty list if there is no such file.
 
@@ -47,12 +49,14 @@ def _read(line: str, where: str) -> dict[str, Any]:
     return entry
 
 
+@checked_arguments
 def logged_values(value: Any) -> np.ndarray:
     """Convert a logged value, or one for each seed, to floats [n]: None is NaN, "-inf" is -inf."""
     each = [value] if np.ndim(value) == 0 else value
     return np.array([math.nan if x is None else float(x) for x in each])
 
 
+@checked_arguments
 def logged_mean(value: Any) -> float:
     """Convert a logged value to a float: the mean over seeds, if there are several."""
     with np.errstate(invalid="ignore"):  # of inf and -inf

@@ -18,6 +18,7 @@ from rnnjax._checks import (
     is_inexact,
 )
 from rnnjax._dtypes import at_least_float32, promoted, standard_promotion
+from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.experiments.tasks import Batch, Loss
 from rnnjax.flow import features_norm
@@ -68,6 +69,8 @@ def start_training(
     """
     _check_optimizer(optimizer)
     check_flag("average", average)
+    if key is not None:
+        check_key(key)
     zero = jnp.zeros((), jnp.int32)
     copy = jax.tree.map(jnp.array, params) if average else None
     return TrainState(params, optimizer.init(params), zero, zero + 0, carry, key, copy)

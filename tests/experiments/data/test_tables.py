@@ -102,7 +102,7 @@ def test_other_encodings(tmp_path):
         (
             "t.tsv",
             "a\tb\n",
-            {"columns": "xyz", "header": False},
+            {"columns": ["x", "y", "z"], "header": False},
             r"line 1: expected 3 fields \(x, y, z\), got 2",
         ),
         ("t.jsonl", '{"a": 1}\n{"a": 1\n', {}, "line 2: expected a JSON object: Expecting"),

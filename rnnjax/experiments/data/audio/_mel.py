@@ -4,9 +4,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from rnnjax._arguments import check_positive_int, checked_arguments
+
 FLOOR = 1e-10  # of a filter's energy: silence is log(FLOOR), not -inf
 
 
+@checked_arguments
 def log_mel(
     samples: np.ndarray,
     rate: int,
@@ -46,6 +49,8 @@ def log_mel(
       Davis & Mermelstein (1980), Comparison of parametric representations for monosyllabic word
       recognition in continuously spoken sentences, IEEE TASSP 28.
     """
+    check_positive_int("rate", rate)
+    check_positive_int("filters", filters)
     samples = np.asarray(samples)
     if samples.ndim != 1 or len(samples) == 0:
         raise ValueError(f"expected samples [N], at least one, got shape {samples.shape}")

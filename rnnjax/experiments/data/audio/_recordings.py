@@ -9,7 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
-from rnnjax._arguments import nearest
+from rnnjax._arguments import checked_arguments, nearest
 from rnnjax.experiments.data._storage import cached
 from rnnjax.experiments.data._text_files import stripped_lines
 from rnnjax.experiments.data.audio._formants import RATE, speak, voice
@@ -38,6 +38,7 @@ class Recordings(NamedTuple):
     labels: tuple[str, ...]  # sorted
 
 
+@checked_arguments
 def open_recordings(folder: Path, rate: int) -> Recordings:
     """Open a folder of WAV files; headers are read now, samples on demand.
 
@@ -164,6 +165,7 @@ def _resampled_size(path: Path, rate: int) -> int:
     return -(-header.frames * rate // header.rate)
 
 
+@checked_arguments
 def synthetic_recordings(speakers: int, takes: int, seed: int = 0) -> Recordings:
     """The ten digits by synthetic speakers; the last quarter of the speakers is for testing.
 

@@ -8,6 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from rnnjax._arguments import checked_arguments
+
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _WIDTHS = {_PCM: (1, 2, 3, 4), _FLOAT: (4, 8)}  # bytes of one sample
 _OTHERS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 49: "GSM", 85: "MP3"}
@@ -37,6 +39,7 @@ def wav_header(path: str | Path) -> WavHeader:
         return _open(path, file).header
 
 
+@checked_arguments
 def read_wav(path: str | Path, rate: int | None = None) -> np.ndarray:
     """Read a WAV file as one channel at a given sample rate.
 
@@ -71,9 +74,10 @@ def read_wav(path: str | Path, rate: int | None = None) -> np.ndarray:
     return np.asarray(samples, np.float32)
 
 
+@checked_arguments
 def write_wav(path: str | Path, samples: np.ndarray, rate: int) -> None:
     """Write samples `[N]` as 16-bit mono, clipped to [-1, 1]."""
-    with wave.open(str(path), "wb") as file:
+    with open(path, "wb") as raw, wave.open(raw, "wb") as file:
         file.setparams((1, 2, rate, len(samples), "NONE", "not compressed"))
         file.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
 

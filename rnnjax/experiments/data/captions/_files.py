@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rnnjax._arguments import checked_arguments
 from rnnjax.experiments.data._tables import read_rows
 from rnnjax.experiments.data._text_files import stripped_lines
 from rnnjax.experiments.data.captions._words import normalise_caption
@@ -20,6 +21,7 @@ class PictureCaptions(NamedTuple):
     where: str  # file and line (or JSON path) of the first, for error messages
 
 
+@checked_arguments
 def read_captions(path: str | Path, encoding: str = "utf-8") -> list[PictureCaptions]:
     """Read a caption file, grouped by picture in the order of first occurrence.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnjax._arguments import checked_arguments
 from rnnjax.experiments.data._storage import cached
 from rnnjax.experiments.data._text_files import stripped_lines
 from rnnjax.experiments.data.captions._captioned import Captioned, CaptionSource
@@ -23,6 +24,7 @@ _LAYOUTS = """expected, in it or a subfolder,
   or captions_train*.json and captions_val*.json with folders of pictures (COCO)"""
 
 
+@checked_arguments
 def open_captioned_pictures(
     folder: str | Path,
     side: int,

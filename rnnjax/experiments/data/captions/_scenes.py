@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from rnnjax._arguments import check_choice
+from rnnjax._arguments import check_choice, checked_arguments
 from rnnjax.experiments.data._storage import cached
 from rnnjax.experiments.data.captions._captioned import Captioned, CaptionSource
 
@@ -67,6 +67,7 @@ class Picture(NamedTuple):
     scene: Scene
 
 
+@checked_arguments
 def picture(index: int, *, part: Part = "train", side: int = 32, seed: int = 0) -> Picture:
     """Draw the synthetic picture with a given index: two shapes, one above or beside the other.
 
@@ -109,6 +110,7 @@ def draw_scene(index: int, *, part: Part = "train", seed: int = 0) -> Scene:
     return _scene(_random(index, part, seed), part)
 
 
+@checked_arguments
 def synthetic_pictures(train: int, test: int, side: int = 32) -> CaptionSource:
     """Synthetic training pictures, and two test sets: new pictures, and held-out combinations.
 

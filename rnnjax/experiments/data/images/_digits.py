@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnnjax._arguments import checked_arguments
 from rnnjax._extras import optional
 from rnnjax.experiments.data.images._idx import read_idx
 
@@ -18,6 +19,7 @@ class Digits(NamedTuple):
     test_labels: np.ndarray  # [M]
 
 
+@checked_arguments
 def digits(seed: int = 0, test_fraction: float = 0.2) -> Digits:
     """The UCI handwritten digits: 1,797 images of 8 x 8, as sequences of 64 pixels.
 
@@ -63,6 +65,7 @@ class Images(NamedTuple):
     test_labels: np.ndarray  # [M]
 
 
+@checked_arguments
 def mnist(folder: Path) -> Images:
     """Read the four files of MNIST, or of a data set in its format such as Fashion-MNIST or KMNIST.
 

@@ -8,10 +8,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from rnnjax._arguments import checked_arguments
+
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 8
 
 
+@checked_arguments
 def read_idx(path: Path) -> np.ndarray:
     """Read an array from an IDX file, memory-mapped if it is not compressed.
 

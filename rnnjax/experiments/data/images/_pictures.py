@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnjax._arguments import checked_arguments
 from rnnjax._extras import optional
 
 
@@ -54,6 +55,7 @@ def read_grey(path: str | Path, size: tuple[int, int]) -> np.ndarray:
         return np.asarray(in_eight_bits(picture, "L").resize(size[::-1]))
 
 
+@checked_arguments
 def read_image(path: str | Path, side: int) -> np.ndarray:
     """Read a picture, crop its centre square and resize it, in RGB.
 

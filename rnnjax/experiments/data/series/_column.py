@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnjax._arguments import check_choice
+from rnnjax._arguments import check_choice, checked_arguments
 from rnnjax.experiments.data._tables import read_rows
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
@@ -28,6 +28,7 @@ class Column(NamedTuple):
     note: str = ""  # why this column, if none was named
 
 
+@checked_arguments
 def read_column(
     path: str | Path,
     column: str | None = None,

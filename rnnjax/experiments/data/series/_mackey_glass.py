@@ -4,9 +4,12 @@ from functools import lru_cache
 
 import numpy as np
 
+from rnnjax._arguments import check_positive_int, checked_arguments
+
 _SUBSTEPS = 10
 
 
+@checked_arguments
 @lru_cache(maxsize=4)
 def mackey_glass(length: int, delay: int = 17) -> np.ndarray:
     """The Mackey-Glass series, solution of a delay differential equation.
@@ -30,6 +33,8 @@ def mackey_glass(length: int, delay: int = 17) -> np.ndarray:
     References:
       Mackey & Glass (1977), Oscillation and chaos in physiological control systems, Science 197.
     """
+    check_positive_int("length", length)
+    check_positive_int("delay", delay)
     h, lag, skipped = 1 / _SUBSTEPS, delay * _SUBSTEPS, 300
     x = [1.2] * (lag + 1)
     for _ in range((skipped + length) * _SUBSTEPS):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnjax._arguments import check_choice, check_positive_int
+from rnnjax._arguments import check_choice, check_positive_int, checked_arguments
 from rnnjax.experiments.data._storage import store_tokens
 from rnnjax.experiments.data._text_files import read_blocks
 from rnnjax.experiments.data.text._vocabulary import UNITS, UNKNOWN, Vocabulary, learn_vocabulary
@@ -24,6 +24,7 @@ class Corpus(NamedTuple):
     vocabulary: Vocabulary
 
 
+@checked_arguments
 def open_corpus(
     path: str | Path,
     *,

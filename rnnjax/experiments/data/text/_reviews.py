@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from rnnjax._arguments import check_choice
+from rnnjax._arguments import check_choice, checked_arguments
 from rnnjax._extras import optional
 from rnnjax.experiments.data._tables import KINDS, open_table, read_rows
 from rnnjax.experiments.data._text_files import decode, open_lines
@@ -58,6 +58,7 @@ class LazyTexts:
         return self._read(index)
 
 
+@checked_arguments
 def open_reviews(
     path: str | Path, *, text: str = "text", label: str = "label", encoding: str | None = None
 ) -> ReviewSource:
@@ -105,6 +106,7 @@ def open_reviews(
     return ReviewSource(_class_folders(path, encoding), None)
 
 
+@checked_arguments
 def download_reviews(name: str) -> ReviewSource:
     """Download reviews from the Hugging Face hub (cached): imdb, yelp or yelp-stars.
 

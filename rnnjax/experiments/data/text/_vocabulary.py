@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnjax._arguments import check_choice
+from rnnjax._arguments import check_choice, checked_arguments
 from rnnjax._extras import optional
 
 UNKNOWN = "<unk>"
@@ -68,6 +68,7 @@ class Vocabulary:
         return ("" if self.units == "characters" else " ").join(entries)
 
 
+@checked_arguments
 def learn_vocabulary(
     texts: Iterable[str],
     units: str = "words",

@@ -115,7 +115,7 @@ def test_a_long_text_is_encoded_a_little_at_a_time():
         ("characters", 1, ValueError, "max_words must be above 1, with <unk> among"),
         ("words", 0, ValueError, "max_words must be at least 1, got 0"),
         ("words", -1, ValueError, "max_words must be at least 1, got -1"),
-        ("words", 5.0, TypeError, r"max_words must be a positive int, got 5\.0"),
+        ("words", 5.0, TypeError, r"max_words must be an int, got 5\.0"),
     ],
 )
 def test_vocabularies_with_no_room(text_file, units, size, error, message):
