@@ -48,20 +48,21 @@ def _by_numpy(function: Callable[..., Any], usual: Callable[..., Any]) -> Callab
 class _Array(np.ndarray):
     """A result of NumPy's that is used as a `jax.Array` is: nothing changes it in place."""
 
-    __iadd__ = np.ndarray.__add__
-    __isub__ = np.ndarray.__sub__
-    __imul__ = np.ndarray.__mul__
-    __itruediv__ = np.ndarray.__truediv__
-
     @property
     def at(self) -> Any:
         return jax.device_put(np.asarray(self)).at
+
+    @property
+    def aval(self) -> Any:
+        return jax.typeof(np.asarray(self))
 
 
 def _method(name: str) -> Callable[..., Any]:
     return lambda self, *args, **options: getattr(jnp, name)(np.asarray(self), *args, **options)
 
 
+for _name in "add sub mul truediv floordiv mod pow and or xor lshift rshift matmul".split():
+    setattr(_Array, f"__i{_name}__", getattr(np.ndarray, f"__{_name}__"))
 for _name in [
     "all",
     "any",

@@ -63,6 +63,7 @@ def test_the_gradient_is_that_of_unroll_with_the_clip(make, layers):
     assert norm_of_difference(exact.head, clipped.head) < 1e-6
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("make", [sine, sequential_digits])
 def test_forecasts_and_images_take_it_too(make):
     clipped, exact = (gradient_of(make, limit=limit)[2] for limit in (1e-5, None))

@@ -90,6 +90,7 @@ def test_best_follows_the_goal_of_the_metric():
     assert trained(scripted, steps=4, evaluate_every=1).best == {"step": 3, "value": "inf"}
 
 
+@pytest.mark.usefixtures("eager")
 def test_nonfinite_metrics_are_logged_and_shown(tmp_path, capsys):
     values = iter([math.nan, math.inf, -math.inf, math.inf])
     task = tiny_task()._replace(evaluate=lambda params: {"mse": next(values)})
@@ -128,6 +129,7 @@ def ragged(seed):
     return Lengths()
 
 
+@pytest.mark.usefixtures("eager")
 def test_batches_of_several_shapes_train():
     result = trained(tiny_task(batches=ragged), steps=6, log_every=6, dispatch=3)
     single = trained(tiny_task(batches=ragged), steps=6, log_every=6, dispatch=1)
@@ -170,6 +172,7 @@ def test_the_average_is_what_is_evaluated_and_returned():
     np.testing.assert_allclose(result.metrics["mse"], expected, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_carry_goes_from_batch_to_batch():
     task = tiny_task(stateful=True)
     result = trained(task, steps=3, learning_rate=1e-30)
@@ -190,6 +193,7 @@ def test_dropout_is_drawn_from_the_seed_alone():
     assert not np.allclose(one.params.out, trained(tiny_task(), steps=5).params.out)
 
 
+@pytest.mark.usefixtures("eager")
 def test_callbacks_see_the_step_its_state_and_its_batch(plain):
     every_two, every_three = Spy(2, []), Spy(3, [])
     result = trained(tiny_task(), callbacks=[every_two, every_three], steps=6, dispatch=2)
@@ -203,6 +207,7 @@ def test_callbacks_see_the_step_its_state_and_its_batch(plain):
     assert result.history[2]["callbacks"] == {"first": float(state.params.out[0])}
 
 
+@pytest.mark.usefixtures("eager")
 def test_callbacks_see_the_first_seed_and_the_first_accumulated_batch():
     spy = Spy(2, [])
     trained(tiny_task(), callbacks=[spy], steps=2, seeds=2, accumulate=3, seed=5)
@@ -301,6 +306,7 @@ def test_ctrl_c_ends_between_two_steps_with_a_checkpoint(tmp_path):
     assert [entry["step"] for entry in rest.history] == [5, 7, *range(10, 41, 5)]
 
 
+@pytest.mark.usefixtures("eager")
 def test_one_line_per_evaluation_unless_quiet(capsys):
     fit(tiny_task(), Settings(steps=4, evaluate_every=2, log_every=1))
     lines = capsys.readouterr().err.splitlines()

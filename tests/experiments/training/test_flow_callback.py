@@ -35,6 +35,7 @@ def with_lengths(task, lengths):
     return task._replace(recurrence=recurrence)
 
 
+@pytest.mark.usefixtures("eager")
 def test_norms_and_exponent_equal_those_of_rnnjax_flow(case):
     task, batch, params = case
     net = task.recurrence(params, batch)
@@ -75,6 +76,7 @@ def test_the_exponent_is_averaged_over_the_given_number_of_examples(case):
     np.testing.assert_allclose(found["lyapunov"], np.mean(exponents), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("eager")
 def test_padding_has_no_influence(case):
     task, batch, params = case
     lengths = jnp.array([5, 3, 1, 0])

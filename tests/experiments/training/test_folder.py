@@ -34,6 +34,7 @@ def finished(tmp_path_factory):
     return folder, run(folder, config={"options": options}, tensorboard=True)
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_config_can_be_read_back(finished):
     config = read_config(finished[0])
     assert config["task"] == "tiny"
@@ -113,6 +114,7 @@ def test_resuming_a_finished_run_changes_nothing(finished, tmp_path):
     assert not (folder / "tensorboard").exists()
 
 
+@pytest.mark.usefixtures("eager")
 def test_numpy_scalars_are_written_as_numbers(tmp_path):
     settings = SHORT._replace(learning_rate=np.float32(0.25), seed=np.int64(3))
     run(tmp_path, settings, config={"options": {"hidden": np.int32(4), "wide": np.bool_(True)}})
@@ -153,6 +155,7 @@ def test_another_config_is_refused_and_the_difference_named(tmp_path):
         )
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_finished_run_goes_on_with_more_steps(tmp_path):
     constant = SHORT._replace(schedule="constant", warmup=0.0)
     run(tmp_path / "two", constant)
@@ -182,6 +185,7 @@ def test_resume_and_tensorboard_need_a_folder():
             fit(tiny_task(), SHORT, quiet=True, **{option: True})
 
 
+@pytest.mark.usefixtures("eager")
 def test_lines_after_the_checkpoint_and_truncated_lines_are_dropped(tmp_path):
     whole = run(tmp_path / "whole")
     folder = tmp_path / "killed"
@@ -227,6 +231,7 @@ def test_a_folder_without_a_checkpoint_can_be_reused(tmp_path):
         assert "options" not in read_config(folder)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_run_stopped_by_nan_resumes_as_its_message_says(tmp_path):
     good = tiny_task().batches(0)
     batches = [
@@ -245,6 +250,7 @@ def test_a_run_stopped_by_nan_resumes_as_its_message_says(tmp_path):
     assert read_config(tmp_path)["settings"]["skip_nonfinite"] is True
 
 
+@pytest.mark.usefixtures("eager")
 def test_log_and_checkpoint_intervals_may_change_on_resumption(tmp_path):
     with pytest.raises(RuntimeError, match="lights out"):
         run(tmp_path, callbacks=[LightsOut(3)])
@@ -356,6 +362,7 @@ def test_without_an_interval_saving_takes_a_small_share_of_the_time(tmp_path, mo
     assert len(saved) < 100
 
 
+@pytest.mark.usefixtures("eager")
 def test_load_returns_the_moving_average_of_one_seed(tmp_path):
     result = run(tmp_path, SHORT._replace(seeds=2, average=0.5))
     for member in range(2):

@@ -95,6 +95,7 @@ def updates_of(settings, grads, params):
     return optimizer.update(grads, optimizer.init(params), params)[0]
 
 
+@pytest.mark.usefixtures("eager")
 def test_clipping_is_by_value_first_and_then_by_norm():
     grads = {"a": jnp.array([10.0, -0.5]), "b": jnp.array([2.0])}
     sgd = {"optimizer": "sgd", "schedule": "constant", "warmup": 0.0, "learning_rate": 1.0}
@@ -113,6 +114,7 @@ def test_gradients_too_large_for_their_squares_are_clipped_and_not_lost():
     np.testing.assert_allclose(found["a"], [-0.6, -0.8], rtol=1e-5)
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_is_that_of_optax(name):
     params, grads = jnp.array([1.0, -2.0]), jnp.array([0.3, 0.1])

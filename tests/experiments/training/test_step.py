@@ -43,6 +43,7 @@ def one_weight(value, **options):
     return start_training({"w": jnp.array([value])}, optax.sgd(0.1), **options)
 
 
+@pytest.mark.usefixtures("eager")
 def test_one_step_is_clipped_gradient_descent():
     params = NET.init(jax.random.key(0), XS)
     limit, rate = 0.1, 0.5
@@ -74,6 +75,7 @@ def test_cost_falls_on_a_fixed_batch():
     assert float(costs[-1]) < 0.1 * float(costs[0])
 
 
+@pytest.mark.usefixtures("eager")
 def test_accumulation_equals_the_large_batch():
     task = tiny_task()
     params = jax.tree.map(lambda x: x.astype(jnp.float64), task.init(jax.random.key(0)))
@@ -199,6 +201,7 @@ def test_bfloat16_is_close_to_float32_and_keeps_the_dtype_of_params():
     assert runs["bfloat16"][-1] < runs["bfloat16"][0]
 
 
+@pytest.mark.usefixtures("eager")
 def test_average_is_the_normalized_exponential_moving_average():
     decay = 0.7
     state = one_weight(1.0, average=True)
@@ -227,6 +230,7 @@ def test_nonfinite_updates_are_skipped_and_counted():
     np.testing.assert_allclose(after.average["w"], [(0.5 * 1.6 + 1.28) / 1.5])
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_first_bad_leaf_is_named():
     def picky(params, carry, batch, key):
         return jnp.sum(params["a"]) + jnp.sum(params["b"][0] * batch), (carry, {})

@@ -53,6 +53,7 @@ def test_an_epoch_holds_every_caption_once_beside_its_picture():
     assert (small("none").batches(6)[3].words != batches[3].words).any()
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_the_loss_is_that_of_words_fed_one_by_one(attention):
     params, batch, loss = small_problem(attention)
@@ -80,6 +81,7 @@ def captioner_like(attention, words, example, **changed):
     return captioner(make_cell("lstm", 12), words, example, attention=kind, **options)
 
 
+@pytest.mark.usefixtures("eager")
 def test_hidden_words_are_all_but_the_first():
     """With every word but the first hidden, the loss is that of <unk> in their places."""
     _, vocabulary = words_of()
@@ -187,6 +189,7 @@ def test_a_folder_of_pictures(tmp_path):
     assert set(text.split()) <= {"it's", *map(str, range(20))}  # no mark is ever written
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
     ("form", "attention", "looked"),
     [

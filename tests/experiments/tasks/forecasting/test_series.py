@@ -47,6 +47,7 @@ def by_hand(task, params, values):
     return carry, outputs
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("season", [None, 3])
 def test_direct_forecast_is_the_naive_one_and_the_nets_change(tmp_path, season):
     values = walk()
@@ -73,6 +74,7 @@ def test_beyond_the_horizon_forecasts_are_read_as_values(tmp_path):
     np.testing.assert_allclose(far[:3], forecast(steps=3, history=values[-9:]), rtol=1e-9)
 
 
+@pytest.mark.usefixtures("eager")
 def test_closed_loop_is_a_loop(tmp_path):
     values = walk()
     task = made(tmp_path, values, mode="closed_loop", cell="gru")
@@ -85,6 +87,7 @@ def test_closed_loop_is_a_loop(tmp_path):
     np.testing.assert_allclose(found, np.array(known[9:]) * scale + mean, rtol=1e-9)
 
 
+@pytest.mark.usefixtures("eager")
 def test_cost_of_direct_forecasts_from_the_second_half(tmp_path):
     task = made(tmp_path, walk())
     params = shaken(task.init(jax.random.key(0)))

@@ -48,6 +48,7 @@ def test_rows_and_a_permutation_that_all_images_share(tmp_path, arrays):
     np.testing.assert_array_equal(np.asarray(mixed.xs), np.asarray(plain.xs)[order])
 
 
+@pytest.mark.usefixtures("eager")
 def test_evaluation_counts_every_test_image_once(tmp_path, arrays):
     task = sequential_mnist(data=fill(tmp_path, arrays), hidden=3)
     params = task.init(jax.random.key(0))

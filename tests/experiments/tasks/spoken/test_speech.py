@@ -59,6 +59,7 @@ def test_batches_hold_every_training_word_once_an_epoch():
     np.testing.assert_array_equal(task.batches(3)[100].xs, batches[100].xs)
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("pooling", ["last", "mean", "sum"])
 def test_recurrence_has_the_cost_of_the_loss(pooling):
     task = speech(**FEW, bidirectional=False, pooling=pooling)
@@ -77,6 +78,7 @@ def test_recurrence_has_the_cost_of_the_loss(pooling):
     assert 0 <= float(metrics["accuracy"]) <= 1
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("pooling", ["max", "attention"])
 def test_recurrence_pools_as_the_loss_does(pooling):
     task = speech(**FEW, bidirectional=False, pooling=pooling)
@@ -144,6 +146,7 @@ def test_cost_of_strings_by_every_alignment():
     assert cost == pytest.approx(np.mean(costs), rel=1e-4)
 
 
+@pytest.mark.usefixtures("eager")
 def test_blanks_cover_one_band_and_one_stretch():
     xs = jnp.ones((40, 200, 2 * 10))
     lengths = jnp.arange(200) % 40 + 1
@@ -164,6 +167,7 @@ def test_blanks_cover_one_band_and_one_stretch():
     assert 0.3 < (found == 0).any(axis=(0, 2)).mean() < 1
 
 
+@pytest.mark.usefixtures("eager")
 def test_blanks_and_dropout_are_for_training_with_a_key():
     batch = speech(**FEW).batches(0)[0]
     for options in ({"spec_augment": False}, {"dropout_rate": 0.0}):

@@ -32,6 +32,7 @@ def params_of(task, scale=3.0):
     return jax.tree.map(lambda leaf: scale * leaf, task.init(jax.random.key(1)))
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("options", [{}, {"cell": "lstm", "layers": 2}, {"tied": True}])
 def test_state_is_carried_from_batch_to_batch(file, options):
     """The costs of four batches are those of one pass over the joined streams."""
@@ -72,6 +73,7 @@ def test_state_starts_anew_with_an_epoch(file):
         assert bool(batches[step].start) == fresh
 
 
+@pytest.mark.usefixtures("eager")
 def test_error_stops_at_the_carry(file):
     task = made(file)
     params, batch = params_of(task), task.batches(0)[1]

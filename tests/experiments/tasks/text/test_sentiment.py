@@ -30,6 +30,7 @@ def words(buckets):
     return distinct_words([np.array([1, 2, 0]), np.array([3])], 3, spelling, sizes=[4])[0]
 
 
+@pytest.mark.usefixtures("eager")
 def test_features_of_a_word_are_its_own_and_those_of_its_spelling():
     module, batch = WordFeatures(3, 4, buckets=40), words(40)
     params = module.init(jax.random.key(0), batch)
@@ -44,6 +45,7 @@ def test_features_of_a_word_are_its_own_and_those_of_its_spelling():
     np.testing.assert_array_equal(plain[0], own[jnp.array([1, 0])])
 
 
+@pytest.mark.usefixtures("eager")
 def test_word_dropout_hides_whole_words_in_training_alone():
     module = WordFeatures(3, 4, buckets=40, word_dropout=0.4)
     batch = words(40)
@@ -68,6 +70,7 @@ def test_dropout_of_features_is_inverted_and_in_training_alone():
     np.testing.assert_allclose(found[kept], 1 / 0.75, rtol=1e-12)
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("options", [{"pooling": "mean", "bidirectional": False}, {"cell": "lstm"}])
 def test_loss_by_hand(folder, options):
     task = made(folder, batch_size=3, **options)
@@ -132,6 +135,7 @@ def test_baselines_and_recipe(folder):
     assert task.recipe.steps == 6 * (48 // 8)
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", ["dropout_rate", "embedding_dropout", "word_dropout"])
 def test_dropout_is_for_training_alone(folder, name):
     task, plain = made(folder, **{name: 0.5}), made(folder)
@@ -146,6 +150,7 @@ def test_dropout_is_for_training_alone(folder, name):
     assert cost(task, None) not in with_key
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("pooling", ["max", "attention"])
 def test_recurrence_costs_what_the_loss_does(folder, pooling):
     task = made(folder, bidirectional=False, layers=2, pooling=pooling)
@@ -157,6 +162,7 @@ def test_recurrence_costs_what_the_loss_does(folder, pooling):
     assert made(folder).recurrence is None
 
 
+@pytest.mark.usefixtures("eager")
 def test_folder_with_a_test_part(tmp_path):
     for part, rows in (("train", 10), ("test", 4)):
         lines = [f"a {word} film,{word}" for word in ("dull", "fun") for _ in range(rows)]
