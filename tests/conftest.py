@@ -16,11 +16,15 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from op_by_op import op_by_op
+from tiny_programs import evaluate_tiny_programs
 
 jax.config.update("jax_enable_x64", True)
 # The suite compiles thousands of tiny programs; optimising them takes longer than running them.
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+if version("jax").startswith("0.10."):  # it reaches into JAX
+    evaluate_tiny_programs()
 
 settings.register_profile("rnnjax", deadline=None, derandomize=True, database=None, max_examples=12)
 settings.load_profile("rnnjax")

@@ -21,9 +21,9 @@ _KINDS = "biufc"  # bool, integers, floating and complex numbers: not bfloat16, 
 @contextlib.contextmanager
 def op_by_op() -> Iterator[None]:
     """Run all inside op by op, under `jax.disable_jit()` and by NumPy where it can."""
-    usual = {primitive: primitive.impl for primitive in _TABLE}
+    usual = {primitive: primitive.impl for primitive in TABLE}
     try:
-        for primitive, function in _TABLE.items():
+        for primitive, function in TABLE.items():
             primitive.def_impl(_by_numpy(function, usual[primitive]))
         with jax.disable_jit():
             yield
@@ -35,7 +35,7 @@ def op_by_op() -> Iterator[None]:
 def _by_numpy(function: Callable[..., Any], usual: Callable[..., Any]) -> Callable[..., Any]:
     def impl(*operands: Any, **params: Any) -> Any:
         result = None
-        if all(_is_plain(jnp.result_type(x)) for x in operands):
+        if all(is_plain(jnp.result_type(x)) for x in operands):
             with np.errstate(all="ignore"):
                 result = function(*map(np.asarray, operands), **params)
         if result is None:
@@ -89,7 +89,7 @@ def _array(result: Any) -> _Array:
     return array
 
 
-def _is_plain(dtype: Any) -> bool:
+def is_plain(dtype: Any) -> bool:
     return isinstance(dtype, np.dtype) and dtype.kind in _KINDS
 
 
@@ -146,7 +146,7 @@ def _select_n(which, *cases):
 
 
 def _convert_element_type(x, *, new_dtype, **_):
-    if not _is_plain(new_dtype):
+    if not is_plain(new_dtype):
         return None
     return (x if np.dtype(new_dtype).kind == "c" else x.real).astype(new_dtype)
 
@@ -225,7 +225,7 @@ _OTHERS: dict[str, Callable[..., Any]] = {
     "reduce_or": lambda x, *, axes, **_: x.any(tuple(axes)) if x.dtype == bool else None,
     "reduce_and": lambda x, *, axes, **_: x.all(tuple(axes)) if x.dtype == bool else None,
 }
-_TABLE = {
+TABLE = {
     **{_primitive(name): _elementwise(function) for name, function in _ELEMENTWISE.items()},
     **{_primitive(name): function for name, function in _OTHERS.items()},
 }
