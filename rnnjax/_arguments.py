@@ -74,13 +74,18 @@ def check_number(name: str, value: Any) -> Any:
 
 def check_callable(name: str, value: Any, form: str) -> Any:
     """`value`, if it is a function of as many arguments as `form` has: "(key, shape) -> array"."""
-    if not callable(value) or isinstance(value, type):
+    count = form.partition(")")[0].count(",") + 1
+    return _check_callable(f"{name} must be a function {form}", value, count)
+
+
+def _check_callable(expected: str, value: Any, count: int) -> Any:
+    if not callable(value):
         hint = ""
-    elif not _takes(value, form.partition(")")[0].count(",") + 1):
+    elif not _takes(value, count):
         hint = ": it takes other arguments. A function that makes one has to be called"
     else:
         return value
-    raise TypeError(f"{name} must be a function {form}, got {_short(value)}{hint}")
+    raise TypeError(f"{expected}, got {_short(value)}{hint}")
 
 
 def _takes(function: Any, count: int) -> bool:
@@ -89,8 +94,8 @@ def _takes(function: Any, count: int) -> bool:
         inspect.signature(function).bind(*[None] * count)
     except TypeError:
         return False
-    except ValueError:  # a builtin without a signature
-        return True
+    except ValueError:  # a builtin without a signature; classes such as int take anything
+        return not isinstance(function, type)
     return True
 
 
@@ -132,8 +137,10 @@ def _check_of(annotation: Any) -> Callable[[str, Any], Any] | None:
     first, origin = plain[0], get_origin(plain[0])
     if origin is abc.Callable and isinstance(get_args(first)[0], list):
         count = len(get_args(first)[0])
-        form = f"({', '.join(['_'] * count)}) -> value"
-        check = lambda name, value: check_callable(name, value, form)  # noqa: E731
+        size = f"{count} argument{'s' * (count != 1)}"
+        check = lambda name, value: _check_callable(  # noqa: E731
+            f"{name} must be a function of {size}", value, count
+        )
     elif origin in (abc.Sequence, abc.Iterable, abc.Mapping):
         check = partial(_check_collection, origin)
     elif len(plain) == 1 and isinstance(first, type) and hasattr(first, "_fields"):  # a Task

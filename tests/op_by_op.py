@@ -61,7 +61,21 @@ def _method(name: str) -> Callable[..., Any]:
     return lambda self, *args, **options: getattr(jnp, name)(np.asarray(self), *args, **options)
 
 
-for _name in "add sub mul truediv floordiv mod pow and or xor lshift rshift matmul".split():
+for _name in [
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+    "matmul",
+]:
     setattr(_Array, f"__i{_name}__", getattr(np.ndarray, f"__{_name}__"))
 for _name in [
     "all",

@@ -1,11 +1,10 @@
 """Evaluate tiny programs by NumPy instead of compiling them.
 
 Outside `jit` JAX compiles every operation for every new shape, some 20 ms each, and the tests meet
-thousands of them. A program of a few primitives that `op_by_op` knows is evaluated instead, until it
-has been called so often that compiling it pays. What it cannot serve runs as always.
+thousands of them. A program of a few primitives that `op_by_op` knows is evaluated instead; all
+others are compiled as always.
 """
 
-from collections import Counter
 from typing import Any
 
 import jax
@@ -14,11 +13,9 @@ from jax.extend.core import ClosedJaxpr, Literal, primitives
 from op_by_op import TABLE, is_plain
 
 _EQUATIONS = 12  # in the largest program that is evaluated
-_CALLS = 40  # of one program, after which it is compiled
 _SIZE = 1 << 16  # numbers in the largest argument
 
-_calls: Counter[int] = Counter()
-_programs: dict[int, ClosedJaxpr] = {}  # keeps the ids in `_calls` from being used again
+_seen: dict[int, tuple[bool, ClosedJaxpr]] = {}  # by id, which an object that is kept does not lose
 
 
 def evaluate_tiny_programs() -> None:
@@ -48,13 +45,9 @@ def _evaluated(program: ClosedJaxpr, args: Any) -> list[jax.Array] | None:
 
 
 def _is_tiny(program: ClosedJaxpr) -> bool:
-    number = id(program)
-    if number not in _programs:
-        _programs[number] = program
-        if not _known(program.jaxpr):
-            _calls[number] = _CALLS
-    _calls[number] += 1
-    return _calls[number] <= _CALLS
+    if id(program) not in _seen:
+        _seen[id(program)] = _known(program.jaxpr), program
+    return _seen[id(program)][0]
 
 
 def _known(jaxpr: Any) -> bool:
@@ -64,7 +57,7 @@ def _known(jaxpr: Any) -> bool:
         return False
     if jaxpr.effects or any(v.aval.weak_type for v in jaxpr.outvars):
         return False
-    return all(e.primitive in TABLE or _inner(e) and _known(_inner(e).jaxpr) for e in jaxpr.eqns)
+    return all(e.primitive in TABLE or (_inner(e) and _known(_inner(e).jaxpr)) for e in jaxpr.eqns)
 
 
 def _is_served(aval: Any) -> bool:

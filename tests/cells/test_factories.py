@@ -82,9 +82,9 @@ def test_wrong_calls_keep_their_error():
     with pytest.raises(TypeError, match="hidde"):
         rnnjax.lstm(hidde=3)
     rnnjax.lstm(1)
-    with pytest.raises(TypeError, match="positive int"):
+    with pytest.raises(TypeError, match="must be an int"):
         rnnjax.lstm(True)  # equal to 1, and not the same
-    with pytest.raises(TypeError, match="positive int"):
+    with pytest.raises(TypeError, match="must be an int"):
         rnnjax.lstm(1.0)
 
 

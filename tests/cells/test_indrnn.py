@@ -139,7 +139,7 @@ def step(x_t):
     ("call", "error", "match"),
     [
         (lambda: rnnjax.indrnn(0), ValueError, "hidden must be at least 1"),
-        (lambda: rnnjax.indrnn(2.5), TypeError, "hidden must be a positive int"),
+        (lambda: rnnjax.indrnn(2.5), TypeError, "hidden must be an int"),
         (lambda: rnnjax.indrnn(H, "rleu"), ValueError, "did you mean 'relu'"),
         (lambda: rnnjax.indrnn(H, recurrent_min=2.0), ValueError, r"2\.0 > 1\.0"),
         (lambda: rnnjax.indrnn(H).init(jax.random.key(0), 0), ValueError, "input_size"),
