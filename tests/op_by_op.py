@@ -61,21 +61,8 @@ def _method(name: str) -> Callable[..., Any]:
     return lambda self, *args, **options: getattr(jnp, name)(np.asarray(self), *args, **options)
 
 
-for _name in [
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "and",
-    "or",
-    "xor",
-    "lshift",
-    "rshift",
-    "matmul",
-]:
+_IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+for _name in (*_IN_PLACE, "and", "or", "xor", "lshift", "rshift"):
     setattr(_Array, f"__i{_name}__", getattr(np.ndarray, f"__{_name}__"))
 for _name in [
     "all",
