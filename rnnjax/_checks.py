@@ -1,6 +1,5 @@
 """Validators behind user-facing errors: what was expected, what came, what to do."""
 
-from types import FunctionType
 from typing import Any
 
 import jax
@@ -71,7 +70,7 @@ def check_array(name: str, x: Any, form: str) -> Array:
             return jnp.asarray(x)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise TypeError(f"{name} must be an array {form}, got {brief(x)}")
+    raise TypeError(f"{name} must be an array {form}, got {described(x)}")
 
 
 def check_real(name: str, x: Array) -> Array:
@@ -82,21 +81,6 @@ def check_real(name: str, x: Array) -> Array:
             "side by side, as jnp.concatenate([x.real, x.imag], axis=-1)"
         )
     return x
-
-
-def check_function(name: str, value: Any, form: str) -> None:
-    """Raise TypeError unless `value` can be called; `form` is its signature."""
-    if not callable(value):
-        raise TypeError(f"{name} must be a function {form}, got {brief(value)}")
-
-
-def brief(value: Any) -> str:
-    """A value in an error: its type, with what it is where that is short."""
-    kind = type(value).__name__
-    if isinstance(value, FunctionType):
-        return f"{kind} {value.__name__}"
-    text = repr(value)
-    return f"{kind} {text}" if len(text) <= 60 else kind
 
 
 def is_feature_shape(node: Any) -> bool:
@@ -202,7 +186,7 @@ def in_brackets(shape: tuple[Any, ...]) -> str:
 
 
 def described(value: Any) -> str:
-    """What a user passed, in few words: "a dict", "float32[3, 4]", "LSTMCarry(h float32[4], …)"."""
+    """What a user passed, briefly: "float32[3, 4]", "the function relu", "the Cell lstm(4)"."""
     if is_array(value):
         return f"{value.dtype}{in_brackets(value.shape)}"
     if hasattr(value, "_fields") and not isinstance(value, Cell):
@@ -214,6 +198,10 @@ def described(value: Any) -> str:
         return f"a dict with {', '.join(map(str, value)) or 'nothing'}"
     if isinstance(value, tuple | list) and len(value) < 8:
         return f"a {type(value).__name__} ({', '.join(map(described, value))})"
+    text = repr(value)
     if isinstance(value, bool | int | float | str):
-        return repr(value)
-    return f"a {type(value).__name__}"
+        return text
+    kind = type(value).__name__
+    if hasattr(value, "__qualname__"):
+        return f"the {kind} {value.__name__}"
+    return f"the {kind} {text}" if len(text) <= 60 and not text.startswith("<") else f"a {kind}"

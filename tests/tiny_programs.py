@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr, Literal, primitives
 from op_by_op import TABLE, is_plain
 
 _EQUATIONS = 12  # in the largest program that is evaluated
-_SIZE = 1 << 16  # numbers in the largest argument
+_SIZE = 1 << 11  # numbers in the largest argument
 
 _seen: dict[int, tuple[bool, ClosedJaxpr]] = {}  # by id, which an object that is kept does not lose
 

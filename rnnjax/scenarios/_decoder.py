@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from rnnjax._checks import brief, check_number, check_real
+from rnnjax._checks import check_number, check_real, described
 from rnnjax._dtypes import promoted
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Params
@@ -118,7 +118,7 @@ def decoder(
         if not isinstance(state, DecoderState):
             raise TypeError(
                 "state must be the DecoderState that begin(params, source) or step returns, got "
-                f"{brief(state)}"
+                f"{described(state)}"
             )
         _check_batch("token", token, state)
         return _step(parts, params, state, token)

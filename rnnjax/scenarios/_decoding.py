@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rnnjax._checks import (
-    check_function,
+    check_callable,
     check_index,
     check_number,
     check_positive_int,
@@ -239,7 +239,7 @@ def checked_dtype(step: DecodingStep, state: PyTree, first: Array, end: int | No
 
     The dtype of `first` is that of all generated tokens, and must be able to hold V words.
     """
-    check_function("step", step, "(state, token [B]) -> (state, logits [B, V])")
+    check_callable("step", step, "(state, token [B]) -> (state, logits [B, V])")
     if not isinstance(first, Tracer) and first.size and np.asarray(first).min() < 0:
         raise ValueError(f"first must be ids of words, from 0, got {np.asarray(first).min()}")
     found = jax.eval_shape(step, state, first)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_array, check_function, check_positive_int, check_real
+from rnnjax._checks import check_array, check_callable, check_positive_int, check_real
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Params, initial_carry
 from rnnjax.running import blank, fill_padding, in_float32
@@ -166,7 +166,7 @@ def closed_loop(
     """
     steps = check_positive_int("steps", steps)
     x_0 = check_array("x_0", x_0, "[B, D]")
-    check_function("step", step, "(carry, x) -> (carry, output)")
+    check_callable("step", step, "(carry, x) -> (carry, output)")
     output = jax.eval_shape(step, carry, x_0)[1]
     if not jnp.iscomplexobj(output):
         check_real("x_0", x_0)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rnnjax._checks import brief, check_array, check_rate, check_real, is_inexact
+from rnnjax._checks import check_array, check_rate, check_real, described, is_inexact
 from rnnjax._dtypes import promoted
 from rnnjax._random import check_key
 from rnnjax._types import Array, Params
@@ -90,7 +90,7 @@ def check_module(name: str, module: Any) -> None:
     if not (callable(getattr(module, "init", None)) and callable(getattr(module, "apply", None))):
         raise TypeError(
             f"{name} must be a module with init and apply, such as flax.linen.Dense(10), got "
-            f"{brief(module)}"
+            f"{described(module)}"
         )
     if isinstance(module, type):
         raise TypeError(
@@ -137,7 +137,7 @@ def check_params(params: Any, kind: Any) -> None:
     if not all(hasattr(params, field) for field in kind._fields):
         raise TypeError(
             f"params must be the {kind.__name__} that this model's init returns, got "
-            f"{brief(params)}"
+            f"{described(params)}"
         )
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import brief, check_array, check_lengths
+from rnnjax._checks import check_array, check_lengths, described
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.running import fill_padding, input_dtypes, within
 from rnnjax.scenarios._carries import drawn, state_of
@@ -33,7 +33,7 @@ def as_reader(name: str, layer: Layer | Cell) -> Reader:
     if not isinstance(layer, Cell):
         raise TypeError(
             f"{name} must be a cell such as rnnjax.lstm(64) or a layer such as "
-            f"rnnjax.bidirectional(...), got {brief(layer)}{_uncalled(layer)}"
+            f"rnnjax.bidirectional(...), got {described(layer)}{_uncalled(layer)}"
         )
     axes = layer.structure.feature_axes
     if not isinstance(axes, int):
@@ -50,7 +50,7 @@ def check_cell(name: str, cell: Any) -> None:
     if not isinstance(cell, Cell):
         raise TypeError(
             f"{name} must be a cell such as rnnjax.lstm(64), because it runs step by step, got "
-            f"{brief(cell)}{_uncalled(cell)}"
+            f"{described(cell)}{_uncalled(cell)}"
         )
     if cell.structure.feature_axes != 1:
         raise ValueError(

@@ -41,7 +41,9 @@ def test_vmap_over_data_and_over_params(name):
     two = jax.tree.map(lambda leaf: np.stack([leaf, 1.5 * np.asarray(leaf)]), params)
     run = gradient_of(cell, cost=summed_sines)
     over_data = jax.vmap(run, (Point(None, 1, 0),))
-    got = quick_jit(jax.vmap(over_data, (Point(0, None, None),)))(Point(two, xs, carry))
+    over_both = jax.vmap(over_data, (Point(0, None, None),))
+    # XLA's programs of the others are made of the same primitives.
+    got = (quick_jit if name in KINDS else eagerly)(over_both)(Point(two, xs, carry))
 
     def batch_second(tree):
         return jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, 1), tree)

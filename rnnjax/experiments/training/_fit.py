@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnnjax._checks import brief, check_flag, check_positive_int
+from rnnjax._checks import check_flag, check_positive_int, described
 from rnnjax._extras import optional
 from rnnjax._files import write_json
 from rnnjax._version import __version__
@@ -135,17 +135,17 @@ def _checked(
     """The callbacks, if all of these arguments of `fit` are of the right kind."""
     if not isinstance(task, Task):
         call = f": call it, as in {task.__name__}()" if isinstance(task, FunctionType) else ""
-        raise TypeError(f"task must be a Task such as tasks.parity(), got {brief(task)}{call}")
+        raise TypeError(f"task must be a Task such as tasks.parity(), got {described(task)}{call}")
     callbacks = (callbacks,) if isinstance(callbacks, Callback) else tuple(callbacks)
     for each in callbacks:
         if not isinstance(each, Callback):
             raise TypeError(
                 "callbacks must have `every`, the steps between two calls, as flow_callback(200) "
-                f"has, got {brief(each)}"
+                f"has, got {described(each)}"
             )
         check_positive_int("a callback's every", each.every)
     if config is not None and not isinstance(config, Mapping):
-        raise TypeError(f"config must be a mapping of names to values, got {brief(config)}")
+        raise TypeError(f"config must be a mapping of names to values, got {described(config)}")
     return callbacks
 
 

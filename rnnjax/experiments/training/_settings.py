@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import optax
 
-from rnnjax._checks import brief, check_choice, check_positive_int, check_rate
+from rnnjax._checks import check_choice, check_positive_int, check_rate, described
 from rnnjax.experiments._fields import as_declared, fields_of
 from rnnjax.experiments.tasks import Recipe
 
@@ -103,7 +103,7 @@ def resolve(settings: Settings, recipe: Recipe) -> ResolvedSettings:
     if not isinstance(settings, Settings):
         raise TypeError(
             "settings must be training.Settings, such as Settings(steps=1000), got "
-            f"{brief(settings)}"
+            f"{described(settings)}"
         )
     fields = fields_of(Settings)
     declared = {

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax._checks import (
-    brief,
+    check_callable,
     check_flag,
-    check_function,
     check_positive_int,
     check_rate,
+    described,
     is_inexact,
 )
 from rnnjax._dtypes import at_least_float32, promoted, standard_promotion
@@ -116,7 +116,7 @@ def train_step(
         bool, or accumulate that is no integer.
       ValueError: accumulate below 1, or average outside [0, 1).
     """
-    check_function("loss", loss, "(params, carry, batch, key) -> (cost, (carry, metrics))")
+    check_callable("loss", loss, "(params, carry, batch, key) -> (cost, (carry, metrics))")
     _check_optimizer(optimizer)
     if compute_dtype is not None and not jnp.issubdtype(compute_dtype, jnp.floating):
         raise TypeError(f"compute_dtype must be a floating dtype, got {compute_dtype!r}")
@@ -148,7 +148,8 @@ def train_step(
 def _check_optimizer(optimizer: Any) -> None:
     if not isinstance(optimizer, optax.GradientTransformation):
         raise TypeError(
-            f"optimizer must be one of optax's, such as optax.adam(1e-3), got {brief(optimizer)}"
+            "optimizer must be one of optax's, such as optax.adam(1e-3), got "
+            f"{described(optimizer)}"
         )
 
 

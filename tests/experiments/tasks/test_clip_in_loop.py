@@ -77,7 +77,7 @@ def test_a_limit_that_is_never_reached_changes_nothing():
 
 @pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
 def test_a_limit_must_be_positive(limit):
-    with pytest.raises(ValueError, match="clip_in_loop must be a (limit above 0|real number)"):
+    with pytest.raises(ValueError, match=r"clip_in_loop must be a (limit above 0|real number)"):
         parity(hidden=2, clip_in_loop=limit)
 
 

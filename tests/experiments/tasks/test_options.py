@@ -54,7 +54,7 @@ def test_settings(name, value, error, message):
 def test_arguments_of_fit_and_of_the_step():
     task = tasks.parity(hidden=2)
     for attempt, message in (
-        (lambda: training.fit(tasks.parity), r"got function parity: call it, as in parity\(\)"),
+        (lambda: training.fit(tasks.parity), r"got the function parity: call it, as in parity\(\)"),
         (lambda: training.fit(task, {"steps": 3}), r"settings must be .*Settings\(steps=1000\)"),
         (lambda: training.fit(task, quiet="no"), "quiet must be True or False"),
         (lambda: training.fit(task, resume=1), "resume must be True or False"),
@@ -62,7 +62,7 @@ def test_arguments_of_fit_and_of_the_step():
         (lambda: training.fit(task, config=[1]), "config must be a mapping"),
         (lambda: training.fit(task, callbacks=[print]), "callbacks must have `every`"),
         (lambda: training.train_step(None, optax.adam(1.0)), "loss must be a function"),
-        (lambda: training.train_step(task.loss, optax.adam), "got function adam"),
+        (lambda: training.train_step(task.loss, optax.adam), "got the function adam"),
         (
             lambda: training.train_step(task.loss, optax.adam(1.0), compute_dtype="int32"),
             "compute_dtype must be a floating dtype, got 'int32'",
