@@ -202,6 +202,6 @@ def described(value: Any) -> str:
     if isinstance(value, bool | int | float | str):
         return text
     kind = type(value).__name__
-    if hasattr(value, "__qualname__"):
-        return f"the {kind} {value.__name__}"
+    if name := getattr(value, "__name__", None):
+        return f"the {kind} {name}"
     return f"the {kind} {text}" if len(text) <= 60 and not text.startswith("<") else f"a {kind}"

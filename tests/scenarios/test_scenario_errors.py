@@ -107,7 +107,7 @@ def test_params_keys_and_states_of_another_kind():
     decoder, weights, source = translator()
     other = scenarios.many_to_one(CELL, head())
     for attempt, wanted in (
-        (lambda: model.apply(None, XS), "ManyToManyParams .* NoneType None"),
+        (lambda: model.apply(None, XS), "ManyToManyParams .* got None"),
         (lambda: model.apply(XS, params), "ManyToManyParams"),
         (lambda: other.apply(params, XS), "ManyToOneParams .* got ManyToManyParams"),
         (lambda: decoder.apply(params, source, IDS), "DecoderParams"),
