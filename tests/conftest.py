@@ -1,5 +1,6 @@
 """What every test runs under: float64, no rank promotion, fixed seeds."""
 
+import gc
 import os
 import random
 from collections.abc import Iterator
@@ -35,6 +36,13 @@ def eager() -> Iterator[None]:
     """Run without compiling, see `op_by_op`."""
     with op_by_op():
         yield
+
+
+@pytest.fixture
+def keep_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let benchmarks keep the programs and the garbage of the tests that share their process."""
+    monkeypatch.setattr(jax, "clear_caches", lambda: None)
+    monkeypatch.setattr(gc, "collect", lambda: 0)
 
 
 def pytest_runtest_setup() -> None:

@@ -35,7 +35,7 @@ def op_by_op() -> Iterator[None]:
 def _by_numpy(function: Callable[..., Any], usual: Callable[..., Any]) -> Callable[..., Any]:
     def impl(*operands: Any, **params: Any) -> Any:
         result = None
-        if all(is_plain(jnp.result_type(x)) for x in operands):
+        if all(is_plain(_dtype(x)) for x in operands):
             with np.errstate(all="ignore"):
                 result = function(*map(np.asarray, operands), **params)
         if result is None:
@@ -43,6 +43,10 @@ def _by_numpy(function: Callable[..., Any], usual: Callable[..., Any]) -> Callab
         return [*map(_array, result)] if isinstance(result, list) else _array(result)
 
     return impl
+
+
+def _dtype(x: Any) -> Any:
+    return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
 
 
 class _Array(np.ndarray):

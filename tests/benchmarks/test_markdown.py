@@ -13,6 +13,8 @@ from benchmarks.problem import Size
 from benchmarks.program import Program
 from benchmarks.tables import milliseconds, times, untimed
 
+pytestmark = pytest.mark.usefixtures("keep_compiled")
+
 
 def entry(name, family, median, **more):
     shown = {"name": name, "label": name.title(), "family": family, "status": "timed"}

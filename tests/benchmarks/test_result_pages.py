@@ -6,6 +6,8 @@ from benchmarks.pages import page
 from benchmarks.parts import measure_parts
 from benchmarks.problem import Size, flops
 
+pytestmark = pytest.mark.usefixtures("keep_compiled")
+
 PLACE = {"date": "2030-01-02T03:04:05", "cpu": "A CPU", "cores": 2, "device": "cpu"} | {
     "versions": {"jax": "1.2"}
 }
