@@ -25,7 +25,7 @@ from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.gradients._autodiff import autodiff
 from rnnjax.gradients._bptt import bptt
 from rnnjax.gradients._one_step import one_step_problems
-from rnnjax.gradients._values import Values, by_step, other_ways
+from rnnjax.gradients._values import Values, by_step, other_ways, quick_jit
 from rnnjax.running import Scan, final_carry, leading_shape, prepare, validate
 
 _STEP = 1e-5  # of the central differences
@@ -153,7 +153,7 @@ def check(
         sequence = validate(cell, params, xs, None, None, lengths, resets)
         # Away from zero, so that no product with the initial carry hides an error.
         sequence = sequence._replace(carry=_perturb(rng, sequence.carry))
-        want = jax.jit(partial(by_step, cell))(params, sequence)
+        want = quick_jit(partial(by_step, cell))(params, sequence)
         values = _compare_values(cell, params, sequence, want, tolerance)
         weights = [_normal(rng, leaf) for leaf in jax.tree.leaves(want) if is_inexact(leaf)]
         problem = _Problem(cell, weights, sequence)
@@ -200,7 +200,7 @@ def _compare_values(
 ) -> tuple[ValueRow, ...]:
     rows: list[ValueRow] = []
     for way, run in other_ways(cell, params, sequence):
-        got = jax.tree.leaves(jax.jit(run)())
+        got = jax.tree.leaves(quick_jit(run)())
         paths = jax.tree_util.tree_flatten_with_path(dict(zip(("carry", "ys"), want, strict=True)))
         for (path, exact), value in zip(paths[0], got, strict=True):
             if exact.size == 0 or not is_inexact(exact):
@@ -214,12 +214,12 @@ def _compare_values(
 def _compare_gradients(
     problem: _Problem, at: Point, rng: np.random.Generator, differences: bool, tolerance: float
 ) -> tuple[CheckRow, ...]:
-    gradient_of = jax.jit(jax.grad(problem.cost, allow_int=True), static_argnums=1)
+    gradient_of = quick_jit(jax.grad(problem.cost, allow_int=True), static_argnums=1)
     exact = _leaves(gradient_of(at, autodiff()))
     rule = [None] * len(exact)
     if problem.cell.rule is not None:
         rule = _leaves(gradient_of(at, bptt()))
-    value = jax.jit(jax.vmap(lambda point: problem.cost(point, autodiff())))
+    value = quick_jit(jax.vmap(lambda point: problem.cost(point, autodiff())))
     limits = (tolerance, _DIFFERENCES_TOLERANCE, _DIFFERENCES_TOLERANCE)
     rows: list[CheckRow] = []
     for index, (path, leaf) in enumerate(jax.tree_util.tree_flatten_with_path(at)[0]):

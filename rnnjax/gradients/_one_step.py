@@ -10,6 +10,7 @@ import numpy as np
 from rnnjax._checks import is_inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.gradients._rules import checked_rule
+from rnnjax.gradients._values import quick_jit
 
 
 def one_step_problems(
@@ -19,7 +20,7 @@ def one_step_problems(
 
     `cts` are the cotangents of the step's carry and output; None for leaves without a gradient.
     """
-    gradients = jax.jit(partial(_gradients, cell))
+    gradients = quick_jit(partial(_gradients, cell))
     try:
         by_rule, by_autodiff, delta = gradients(params, carry, x_t, cts, 1.0)
     except Exception as error:  # any function of the user's may be what fails

@@ -15,6 +15,12 @@ from rnnjax.running import final_carry, one_after_another, prepare
 Values = tuple[Carry, PyTree]  # the last carry, and ys
 
 
+def quick_jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`jax.jit` for a tiny program that runs a few times: optimising it would take longer."""
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, compiler_options=quick, **options)
+
+
 def by_step(cell: Cell, params: Params, sequence: Sequence) -> Values:
     """The reference: the step in a scan."""
     ready, carry, xs = prepare(cell, params, sequence)
