@@ -28,7 +28,7 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
             "C: the cost of the last output, one error on its way back. "
             "half-life: steps over which it halves (∞: constant; ×2: doubles), median. "
             "verdict: of three quarters of the examples, constant up to 1 % a step. "
-            "−∞: exactly zero, as behind inactive ReLU units (at blank pixels h = 0). "
+            "−∞: exactly zero, as behind inactive ReLU units. "
             "λ₁: largest Lyapunov exponent, nats per step. "
             "σγ: Pascanu's bound on the growth of a vanilla cell's gradient in one step."
         ),
