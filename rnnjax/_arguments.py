@@ -38,9 +38,7 @@ def _check_int(name: str, value: Any, wanted: str, least: int) -> int:
 
 def check_index(name: str, value: int, size: int, kind: str) -> int:
     """`value` as an int, if it is one of the `size` things of this kind, such as "classes"."""
-    if not is_int(value):
-        raise TypeError(f"{name} must be an int, got {value!r} ({type(value).__name__})")
-    if not 0 <= value < size:
+    if not 0 <= check_int(name, value) < size:
         raise ValueError(f"{name} must be one of the {size} {kind} (0..{size - 1}), got {value}")
     return int(value)
 
@@ -165,7 +163,7 @@ def _check_instance(kind: type, name: str, value: Any) -> Any:
 
 def check_int(name: str, value: Any) -> int:
     """`value`, if it is an int."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if not is_int(value):
         raise TypeError(f"{name} must be an int, got {value!r} ({type(value).__name__})")
     return int(value)
 

@@ -39,9 +39,9 @@ def carry_with_keys(cell: Cell, params: Params, batch_shape: tuple[int, ...], li
 
     A user's cell that takes no key has no such form: its carry without one.
     """
-    dtypes = (leaf.dtype for leaf in jax.tree.leaves(like) if hasattr(leaf, "dtype"))
-    keys = [d for d in dtypes if jnp.issubdtype(d, jax.dtypes.prng_key)]
-    key = jax.ShapeDtypeStruct((), keys[0] if keys else jax.random.key(0).dtype)
+    leaves = (leaf for leaf in jax.tree.leaves(like) if hasattr(leaf, "dtype"))
+    keys = [*filter(is_key, leaves)] or [jax.random.key(0)]
+    key = jax.ShapeDtypeStruct((), keys[0].dtype)
     return jax.eval_shape(lambda p, k: initial_carry(cell, p, batch_shape, k), params, key)
 
 

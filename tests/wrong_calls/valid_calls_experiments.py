@@ -119,6 +119,8 @@ def calls(folder: Path) -> dict[str, Call]:
     training.fit(TASK, training.Settings(steps=1), run, quiet=True)
     state = training.start_training(_params, _adam)
     d = data
+    reading = {"path": table, "columns": ["text", "x"], "encoding": "utf-8", "kind": "csv"}
+    reading |= {"delimiter": ",", "header": True}
     table_of_calls = {
         "batches_by_length": Call(d.batches_by_length, {"lengths": LENGTHS, "batch_size": 2}),
         "bucket_sizes": Call(d.bucket_sizes, {"lengths": LENGTHS, "count": 2}),
@@ -172,26 +174,11 @@ def calls(folder: Path) -> dict[str, Call]:
         ),
         "open_table": Call(
             lambda **k: list(d.open_table(**k)),
-            {
-                "path": table,
-                "columns": ["text", "x"],
-                "encoding": "utf-8",
-                "kind": "csv",
-                "delimiter": ",",
-                "header": True,
-                "check": True,
-            },
+            {**reading, "check": True},
         ),
         "read_rows": Call(
             lambda **k: list(d.read_rows(**k)),
-            {
-                "path": table,
-                "columns": ["text", "x"],
-                "encoding": "utf-8",
-                "kind": "csv",
-                "delimiter": ",",
-                "header": True,
-            },
+            reading,
         ),
         "pad": Call(d.pad, {"arrays": [np.ones(2), np.ones(3)], "sizes": [4, 8], "fill": 0.5}),
         "picture": Call(

@@ -102,8 +102,7 @@ def _measure(
 ) -> tuple[dict[int, Array], Array]:
     net = recurrence(params, batch)
     recording = flow.record(net.cell, net.params, net.xs, net.cost, lengths=net.lengths, last=True)
-    norms, reads = flow.gradient_norms(recording, leaf), recording.reads
-    assert reads is not None
+    norms, reads = flow.gradient_norms(recording, leaf), jnp.asarray(recording.reads)
     norms, reads = norms.reshape(norms.shape[0], -1), reads.reshape(norms.shape[0], -1)
     ends = jnp.where(jnp.any(reads, axis=0), jnp.argmax(reads, axis=0), -1)
     found = {lag: _log10_at(norms, ends - lag) for lag in _lags(norms.shape[0])}

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnjax._arguments import check_positive_int
+from rnnjax._arguments import check_positive_int, is_int
 from rnnjax._extras import optional
 
 _SEED = 0  # of all splits, so that a fold is the same in every run
@@ -45,7 +45,7 @@ def fold_split(labels: np.ndarray, fold: int, folds: int = 10) -> Split:
     """
     if check_positive_int("folds", folds) < 2:
         raise ValueError(f"folds must be at least 2, got {folds}")
-    if isinstance(fold, bool) or not isinstance(fold, int | np.integer):
+    if not is_int(fold):
         raise TypeError(
             f"fold must be an int in 0 … {folds - 1}, got {fold!r} ({type(fold).__name__})"
         )
