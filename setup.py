@@ -4,18 +4,25 @@ Each instruction set is the same source compiled with its own flags; which one r
 a kernel is first called. Without a compiler the package installs all the same. The environment
 variable RNNJAX_NATIVE=0 leaves the extension out on purpose (and switches it off when it is there);
 RNNJAX_NATIVE_FLAGS adds flags for the compiler, such as those of a sanitizer.
+
+Objects stay in `build/kernels`, each named by a digest of what it was made from: the next
+installation, for another Python too, compiles only what has changed.
 """
 
+import hashlib
 import os
 import platform
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
-SOURCES = "rnnjax/methods/kernels"
+SOURCES = Path("rnnjax/methods/kernels")
+KEPT = Path("build/kernels")
 COMMON = ["-std=c++17", "-O3", "-ffp-contract=fast", "-Wall", "-Wextra", "-g0"]
 AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]
 X86 = {
@@ -36,31 +43,34 @@ class BuildKernels(build_ext):
 
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         extra = os.environ.get("RNNJAX_NATIVE_FLAGS", "").split()
-        common = [
-            *COMMON,
-            f"-isystem{jax.ffi.include_dir()}",
-            *extra,
-            *(["-DRNNJAX_X86"] if x86 else []),
-        ]
-        include = [SOURCES]
+        common = [*COMMON, *extra, *(["-DRNNJAX_X86"] if x86 else [])]
+        sources = {path.name: path.read_bytes() for path in sorted(SOURCES.iterdir())}
 
         def compile_to_object(name, flags, stem):
-            # The object's place follows the source's name: a copy for each instruction set.
-            os.makedirs(self.build_temp, exist_ok=True)
-            source = shutil.copy(f"{SOURCES}/{name}.cc", f"{self.build_temp}/{stem}.cc")
-            return self.compiler.compile(
-                [source],
-                output_dir=self.build_temp,
-                include_dirs=include,
-                extra_postargs=[*common, *flags],
-            )
+            headers = "" if name == "kernels" else version("jaxlib")  # of XLA's FFI
+            recipe = (sources, name, common, flags, self.compiler.compiler_so[0], headers)
+            digest = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
+            kept = KEPT / f"{stem}-{digest}.o"
+            if not kept.exists():
+                # The object's place follows the source's name: a copy for each instruction set.
+                os.makedirs(self.build_temp, exist_ok=True)
+                source = shutil.copy(f"{SOURCES}/{name}.cc", f"{self.build_temp}/{stem}.cc")
+                (made,) = self.compiler.compile(
+                    [source],
+                    output_dir=self.build_temp,
+                    include_dirs=[str(SOURCES)],
+                    extra_postargs=[*common, f"-isystem{jax.ffi.include_dir()}", *flags],
+                )
+                KEPT.mkdir(parents=True, exist_ok=True)
+                part = shutil.move(made, kept.with_suffix(f".{os.getpid()}"))
+                os.replace(part, kept)
+            return str(kept)
 
         jobs = [("kernels", [], "kernels_portable"), ("ffi", [], "ffi"), ("team", [], "team")]
         for name, flags in X86.items() if x86 else ():
             jobs.insert(0, ("kernels", [*flags, f"-DRNNJAX_ISA={name}"], f"kernels_{name}"))
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # each runs one compiler
-            made = threads.map(lambda job: compile_to_object(*job), jobs)
-            objects = [path for paths in made for path in paths]
+            objects = [*threads.map(lambda job: compile_to_object(*job), jobs)]
         path = self.get_ext_fullpath(ext.name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.compiler.link_shared_object(
