@@ -11,6 +11,7 @@ from rnnjax.experiments.data._batching import (
     pad,
     steps_per_epoch,
 )
+from rnnjax.experiments.data._digest import digest_arrays, digest_files
 from rnnjax.experiments.data._storage import TokenStore, cached, store_tokens
 from rnnjax.experiments.data._tables import Table, open_table, read_rows
 from rnnjax.experiments.data._text_files import Lines, open_lines, read_blocks, stripped_lines
@@ -52,6 +53,8 @@ __all__ = [
     "bucket_sizes",
     "bucketed_batches",
     "cached",
+    "digest_arrays",
+    "digest_files",
     "digits",
     "download_reviews",
     "learn_vocabulary",

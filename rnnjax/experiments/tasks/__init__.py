@@ -3,7 +3,16 @@
 from rnnjax.experiments.tasks._options import CELLS, CellFactory, CellOption, make_cell
 from rnnjax.experiments.tasks._registry import TASKS, TaskEntry
 from rnnjax.experiments.tasks._sequences import Sequences
-from rnnjax.experiments.tasks._task import Batch, Batches, Loss, Metric, Recipe, Recurrence, Task
+from rnnjax.experiments.tasks._task import (
+    Batch,
+    Batches,
+    Loss,
+    Metric,
+    Model,
+    Recipe,
+    Recurrence,
+    Task,
+)
 from rnnjax.experiments.tasks.captions import caption
 from rnnjax.experiments.tasks.forecasting import series
 from rnnjax.experiments.tasks.images import sequential_digits, sequential_mnist
@@ -31,6 +40,7 @@ __all__ = [
     "CellOption",
     "Loss",
     "Metric",
+    "Model",
     "Recipe",
     "Recurrence",
     "Sequences",

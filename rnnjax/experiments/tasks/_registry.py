@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from rnnjax.experiments.tasks._task import Task
-from rnnjax.experiments.tasks.captions import caption
-from rnnjax.experiments.tasks.forecasting import series
-from rnnjax.experiments.tasks.images import sequential_digits, sequential_mnist
-from rnnjax.experiments.tasks.spoken import speech
+from rnnjax.experiments.tasks._task import Model, Task
+from rnnjax.experiments.tasks.captions import caption, restore_caption
+from rnnjax.experiments.tasks.forecasting import restore_series, series
+from rnnjax.experiments.tasks.images import (
+    restore_images,
+    sequential_digits,
+    sequential_mnist,
+)
+from rnnjax.experiments.tasks.spoken import restore_speech, speech
 from rnnjax.experiments.tasks.synthetic import (
     adding,
     copying,
@@ -20,7 +24,12 @@ from rnnjax.experiments.tasks.synthetic import (
     sine,
     temporal_order,
 )
-from rnnjax.experiments.tasks.text import language, sentiment
+from rnnjax.experiments.tasks.text import (
+    language,
+    restore_language,
+    restore_sentiment,
+    sentiment,
+)
 
 
 class TaskEntry(NamedTuple):
@@ -29,6 +38,7 @@ class TaskEntry(NamedTuple):
     kind: Literal["synthetic", "real"]
     source: str  # the paper or data set that it comes from
     metric: str = ""  # in a few words
+    restore: Callable[..., Model] | None = None  # (Task.data, **options) -> Model, without the data
 
 
 TASKS: dict[str, TaskEntry] = {
@@ -108,6 +118,7 @@ TASKS: dict[str, TaskEntry] = {
         "real",
         "any table; by default Mackey & Glass 1977",
         "mean absolute error",
+        restore_series,
     ),
     "digits": TaskEntry(
         sequential_digits,
@@ -115,6 +126,7 @@ TASKS: dict[str, TaskEntry] = {
         "real",
         "UCI, Alpaydin & Kaynak 1998; ships with scikit-learn",
         "accuracy",
+        restore_images,
     ),
     "mnist": TaskEntry(
         sequential_mnist,
@@ -122,6 +134,7 @@ TASKS: dict[str, TaskEntry] = {
         "real",
         "MNIST's four files in a folder (--data)",
         "accuracy",
+        restore_images,
     ),
     "speech": TaskEntry(
         speech,
@@ -129,6 +142,7 @@ TASKS: dict[str, TaskEntry] = {
         "real",
         "Jackson et al. 2018 or any such folder; by default synthetic speakers",
         "accuracy, or label error rate",
+        restore_speech,
     ),
     "caption": TaskEntry(
         caption,
@@ -136,6 +150,7 @@ TASKS: dict[str, TaskEntry] = {
         "real",
         "Flickr8k's or COCO's layout; by default synthetic pictures",
         "exact match on synthetic pictures, or BLEU-4",
+        restore_caption,
     ),
     "sentiment": TaskEntry(
         sentiment,
@@ -143,6 +158,7 @@ TASKS: dict[str, TaskEntry] = {
         "real",
         "rt-polarity (Pang & Lee 2005), IMDB, Yelp, or a folder or table of texts",
         "accuracy",
+        restore_sentiment,
     ),
     "language": TaskEntry(
         language,
@@ -150,5 +166,6 @@ TASKS: dict[str, TaskEntry] = {
         "real",
         "any text file; a folder of train, valid and test files such as the PTB's",
         "nats per character, or perplexity",
+        restore_language,
     ),
 }

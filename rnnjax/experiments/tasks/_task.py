@@ -87,6 +87,21 @@ class Task(NamedTuple):
     baselines: Mapping[str, float] = {}  # values of `metric` of simple baselines, by name
     recurrence: Callable[[Params, Batch], Recurrence] | None = None
     infer: Mapping[str, Callable[..., Any]] = {}  # functions of a trained model, by name
-    names: Sequence[str] = ()  # words, characters or classes, in the order of the params
     terms: Callable[[Batch], Array] | None = None  # how many the cost is a mean over; None: equal
     notes: Sequence[str] = ()  # what the task decided by itself, for the record of a run
+    # Facts about the data, out of what JSON has: those that a trained model needs, such as a scale
+    # or the words that rows of the params stand for. A run stores them, and is tied to them.
+    data: Mapping[str, Any] = {}
+    digest: Callable[[], str] | None = None  # of all data; None: of the first batches
+
+
+class Model(NamedTuple):
+    """What is left of a task for inference, without its data."""
+
+    init: Callable[[Array], Params]  # as Task.init
+    infer: Mapping[str, Callable[..., Any]]  # as Task.infer
+
+
+def no_data() -> str:
+    """`Task.digest` of a task whose batches are drawn from its options and the seed alone."""
+    return ""

@@ -55,9 +55,9 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def names_of(task: Task) -> dict[str, str]:
     """A config entry that identifies the words or classes that rows of the params stand for."""
-    if not task.names:
+    if not task.data:
         return {}
-    text = json.dumps(list(task.names))
+    text = json.dumps(task.data)
     return {NAMES: hashlib.sha256(text.encode()).hexdigest()[:16]}
 
 

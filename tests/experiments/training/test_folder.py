@@ -46,13 +46,13 @@ def test_the_config_can_be_read_back(finished):
 
 
 def test_a_run_is_refused_with_another_vocabulary(tmp_path):
-    task = tiny_task()._replace(names=("a", "b"))
+    task = tiny_task()._replace(data={"words": ["a", "b"]})
     run(tmp_path, task=task)
     assert len(read_config(tmp_path)["names"]) == 16
     load(tmp_path, task)
     run(tmp_path, task=task, resume=True)
-    for names in (("b", "a"), ("a b",), ()):
-        other = tiny_task()._replace(names=names)
+    for words in (["b", "a"], ["a b"], []):
+        other = tiny_task()._replace(data={"words": words})
         with pytest.raises(ValueError, match="other words or classes than the present data"):
             load(tmp_path, other)
         with pytest.raises(ValueError, match="other words or classes than the present data"):

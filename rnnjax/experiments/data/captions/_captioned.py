@@ -1,6 +1,7 @@
 """Captioned pictures, and training batches of them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ class Captioned(NamedTuple):
 class CaptionSource(NamedTuple):
     train: Captioned
     tests: Mapping[str, Captioned]  # "pictures"; for synthetic data also "combinations"
+    paths: Sequence[Path] = ()  # files that hold the pictures or their features
 
 
 class CaptionBatch(NamedTuple):

@@ -61,7 +61,11 @@ def open_captioned_pictures(
     else:
         reader = Features(features)
     missing = _missing([*train, *test], reader)
-    return CaptionSource(_part(train, missing, reader), {"pictures": _part(test, missing, reader)})
+    present = {entry.name for entry in (*train, *test)} - missing
+    paths = [reader.path_of(name) for name in present]
+    return CaptionSource(
+        _part(train, missing, reader), {"pictures": _part(test, missing, reader)}, paths
+    )
 
 
 class _Files:
@@ -77,8 +81,11 @@ class _Files:
         return any((folder / name).is_file() for folder in self.folders)
 
     def __getitem__(self, name: str, /) -> np.ndarray:
+        return read_image(self.path_of(name), self._side)
+
+    def path_of(self, name: str) -> Path:
         there = [path for path in (folder / name for folder in self.folders) if path.is_file()]
-        return read_image((there or [self.folders[0] / name])[0], self._side)
+        return (there or [self.folders[0] / name])[0]
 
 
 def _part(

@@ -4,7 +4,12 @@ from rnnjax.experiments.data.text._corpus import END, Corpus, encode_text, open_
 from rnnjax.experiments.data.text._folds import Split, dev_split, fold_split
 from rnnjax.experiments.data.text._naive_bayes import naive_bayes
 from rnnjax.experiments.data.text._ngrams import longest_context, witten_bell
-from rnnjax.experiments.data.text._review_data import ReviewBatch, ReviewData, prepare_reviews
+from rnnjax.experiments.data.text._review_data import (
+    ReviewBatch,
+    ReviewData,
+    ReviewReader,
+    prepare_reviews,
+)
 from rnnjax.experiments.data.text._reviews import (
     Reviews,
     ReviewSource,
@@ -26,6 +31,7 @@ __all__ = [
     "HeldOutWindow",
     "ReviewBatch",
     "ReviewData",
+    "ReviewReader",
     "ReviewSource",
     "Reviews",
     "Split",

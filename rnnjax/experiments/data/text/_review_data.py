@@ -27,6 +27,26 @@ class ReviewBatch(NamedTuple):
     labels: np.ndarray  # [B] int32
 
 
+class ReviewReader(NamedTuple):
+    """What a model needs to read texts and to name their classes."""
+
+    classes: tuple[str, ...]
+    vocabulary: Vocabulary
+    buckets: int  # number of hash buckets of the n-grams
+    max_length: int  # words
+
+    def of_texts(self, texts: Sequence[str]) -> tuple[Words, np.ndarray]:
+        """Encode texts as the model reads them; returns their words and lengths `[B]`."""
+        split = [self.vocabulary.split(text)[: self.max_length] for text in texts]
+        new = list(dict.fromkeys(word for words in split for word in words))
+        places = {word: place for place, word in enumerate(new, start=1)}
+        rows = [np.array([places[word] for word in words], np.int32) for words in split]
+        words, lengths = distinct_words(rows, 0, character_ngrams(["", *new], self.buckets))
+        ids = np.zeros_like(words.ids)
+        ids[1 : 1 + len(new)] = [self.vocabulary.number(word) for word in new]
+        return words._replace(ids=ids), lengths
+
+
 class ReviewData(NamedTuple):
     """Encoded reviews with their split.
 
@@ -36,18 +56,16 @@ class ReviewData(NamedTuple):
 
     store: TokenStore
     labels: np.ndarray  # [N] int32
-    classes: tuple[str, ...]
+    reader: ReviewReader  # of the model
     split: Split
-    vocabulary: Vocabulary  # of the model
     train_words: int  # number of words in the training texts
     spelling: np.ndarray  # [words, G] int32
-    buckets: int  # number of hash buckets of the n-grams
-    max_length: int
 
     def batch(self, rows: np.ndarray, sizes: Sequence[int] | None = None) -> ReviewBatch:
         """A padded batch of the texts with these indices."""
-        texts = [self.store[int(row)][: self.max_length] for row in rows]
-        words, lengths = distinct_words(texts, len(self.vocabulary), self.spelling, sizes)
+        texts = [self.store[int(row)][: self.reader.max_length] for row in rows]
+        known = len(self.reader.vocabulary)
+        words, lengths = distinct_words(texts, known, self.spelling, sizes)
         return ReviewBatch(words, lengths, self.labels[rows])
 
     def batches(self, seed: int, batch_size: int) -> Any:
@@ -68,17 +86,6 @@ class ReviewData(NamedTuple):
         rows = self.split.test
         return [rows[chosen] for chosen in batches_by_length(self._lengths(rows), AT_ONCE)]
 
-    def of_texts(self, texts: Sequence[str]) -> tuple[Words, np.ndarray]:
-        """Encode new texts as the model reads them; returns their words and lengths `[B]`."""
-        split = [self.vocabulary.split(text)[: self.max_length] for text in texts]
-        new = list(dict.fromkeys(word for words in split for word in words))
-        places = {word: place for place, word in enumerate(new, start=1)}
-        rows = [np.array([places[word] for word in words], np.int32) for words in split]
-        words, lengths = distinct_words(rows, 0, character_ngrams(["", *new], self.buckets))
-        ids = np.zeros_like(words.ids)
-        ids[1 : 1 + len(new)] = [self.vocabulary.number(word) for word in new]
-        return words._replace(ids=ids), lengths
-
     def baselines(self) -> dict[str, float]:
         """Test accuracy of the most frequent class, and of naive Bayes on words and on bigrams."""
         train, test = self.split
@@ -91,7 +98,7 @@ class ReviewData(NamedTuple):
         return scores
 
     def _lengths(self, rows: np.ndarray) -> np.ndarray:
-        return np.minimum(self.store.lengths[rows], self.max_length)
+        return np.minimum(self.store.lengths[rows], self.reader.max_length)
 
     def _size(self, batch_size: int) -> int:
         return min(batch_size, len(self.split.train))
@@ -127,16 +134,14 @@ def prepare_reviews(
     for row in split.train:
         np.add.at(counts, store[int(row)], 1)
     known = 1 + int((counts[1 : len(learnt)] >= min_count).sum())
+    vocabulary = learnt.first(min(known, max_words or known))
     return ReviewData(
         store,
         labels,
-        train.classes,
+        ReviewReader(train.classes, vocabulary, buckets, max_length),
         split,
-        learnt.first(min(known, max_words or known)),
         len(learnt),
         character_ngrams(["", *all_words.entries[1:]], buckets),
-        buckets,
-        max_length,
     )
 
 

@@ -1,6 +1,7 @@
 """The image captioning task."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._checks import check_choice
+from rnnjax._types import Cell
 from rnnjax.experiments._fields import with_checked_options
+from rnnjax.experiments.data import digest_arrays, digest_files
 from rnnjax.experiments.data.captions import (
-    Captioned,
     CaptionSource,
     Sentences,
     caption_batches,
@@ -19,6 +21,7 @@ from rnnjax.experiments.data.captions import (
     synthetic_pictures,
 )
 from rnnjax.experiments.data.images import as_picture
+from rnnjax.experiments.data.text import Vocabulary
 from rnnjax.experiments.tasks._options import (
     BatchSize,
     CellOption,
@@ -28,9 +31,9 @@ from rnnjax.experiments.tasks._options import (
     check_rates,
     make_cell,
 )
-from rnnjax.experiments.tasks._task import Metric, Recipe, Task
-from rnnjax.experiments.tasks.captions._describe import caption_use, describer
-from rnnjax.experiments.tasks.captions._model import captioner
+from rnnjax.experiments.tasks._task import Metric, Model, Recipe, Task, no_data
+from rnnjax.experiments.tasks.captions._describe import Describer, caption_use, describer
+from rnnjax.experiments.tasks.captions._model import Captioner, captioner
 from rnnjax.experiments.tasks.captions._scores import best_constant, evaluation, named
 
 ATTENTIONS = ("additive", "dot", "none")
@@ -150,18 +153,25 @@ def caption(
     )
     sentences = Sentences(source.train.captions, vocabulary)
     example = source.train.read(0)
-    model = captioner(
+    facts = {
+        "training_pictures": len(source.train.captions),
+        "test_pictures": len(source.tests["pictures"].captions),
+        "input": list(example.shape),  # of one picture, or of its precomputed features
+        "longest": int(sentences.lengths.max()),  # words of a caption, the end token included
+        "vocabulary": list(vocabulary.entries),
+    }
+    model, describe, infer = _model(
+        facts,
+        vocabulary,
         make_cell(cell, hidden, layers),
-        len(vocabulary),
-        example,
-        attention=None if attention == "none" else attention,
-        features=channels,
+        features=features,
+        side=side,
+        attention=attention,
+        channels=channels,
         embedding=embedding,
-        dropout=dropout_rate,
+        dropout_rate=dropout_rate,
         word_dropout=word_dropout,
     )
-    form = example.shape[:2] if features is not None and example.ndim == 3 else None
-    describe = describer(model.decoder, vocabulary, int(sentences.lengths.max()), form)
     metric = Metric("exact", "max") if data is None else Metric("bleu_4", "max", "%")
     return Task(
         name="caption",
@@ -172,10 +182,77 @@ def caption(
         metric=metric,
         recipe=Recipe(steps=5000, learning_rate=2e-3, evaluate_every=1000),
         baselines={"best constant sentence": _constant(source)[metric.name]},
-        infer={"caption": caption_use(describe, _reader(source.train, side, features is not None))},
-        names=vocabulary.entries,
+        infer=infer,
         terms=lambda batch: jnp.sum(jnp.asarray(batch.lengths)),
+        data=facts,
+        digest=no_data if data is None else lambda: _digest(source),
     )
+
+
+def restore_caption(
+    facts: Mapping[str, Any],
+    /,
+    *,
+    cell: CellOption,
+    hidden: int,
+    layers: int,
+    features: Path | None,
+    side: int,
+    attention: str,
+    channels: int,
+    embedding: int,
+    **_: Any,
+) -> Model:
+    """The model of `caption(...)`, from `Task.data` and the same options."""
+    model, _describe, infer = _model(
+        facts,
+        Vocabulary(facts["vocabulary"], "spaces", lowercase=False),
+        make_cell(cell, hidden, layers),
+        features=features,
+        side=side,
+        attention=attention,
+        channels=channels,
+        embedding=embedding,
+        dropout_rate=0.0,
+        word_dropout=0.0,
+    )
+    return Model(model.init, infer)
+
+
+def _model(
+    facts: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    cell: Cell,
+    *,
+    features: Path | None,
+    side: int,
+    attention: str,
+    channels: int,
+    embedding: int,
+    dropout_rate: float,
+    word_dropout: float,
+) -> tuple[Captioner, Describer, dict[str, Callable[..., Any]]]:
+    shape = tuple(facts["input"])
+    model = captioner(
+        cell,
+        len(vocabulary),
+        np.zeros(shape, np.uint8 if features is None else np.float32),
+        attention=None if attention == "none" else attention,
+        features=channels,
+        embedding=embedding,
+        dropout=dropout_rate,
+        word_dropout=word_dropout,
+    )
+    form = shape[:2] if features is not None and len(shape) == 3 else None
+    describe = describer(model.decoder, vocabulary, facts["longest"], form)
+    read = _reader(side if features is None else shape)
+    return model, describe, {"caption": caption_use(describe, read)}
+
+
+def _digest(source: CaptionSource) -> str:
+    captions = [source.train.captions, *(each.captions for each in source.tests.values())]
+    text = np.frombuffer(json.dumps(captions).encode(), np.uint8)
+    return digest_arrays(text) + digest_files(source.paths)
 
 
 def _constant(source: CaptionSource) -> dict[str, float]:
@@ -185,11 +262,14 @@ def _constant(source: CaptionSource) -> dict[str, float]:
     return named("", [sentence] * len(test.captions), test.captions)
 
 
-def _reader(train: Captioned, side: int, given: bool) -> Callable[[Any], np.ndarray]:
-    """A function from a file or an array to the input of the model."""
-    if not given:
-        return lambda picture: as_picture(picture, side)
-    form = train.read(0).shape
+def _reader(form: int | Sequence[int]) -> Callable[[Any], np.ndarray]:
+    """A function from a file or an array to the input of the model.
+
+    `form` is the side of pictures, or the shape of precomputed features.
+    """
+    if isinstance(form, int):
+        return lambda picture: as_picture(picture, form)
+    form = tuple(form)
 
     def read(features: Any) -> np.ndarray:
         if isinstance(features, str | Path):

@@ -1,6 +1,6 @@
 """The forecasting task: the next values of any time series."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from rnnjax._checks import check_choice, check_positive_int, check_rate
 from rnnjax._extras import optional
-from rnnjax._types import Array, Carry, Params
+from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.experiments._fields import with_checked_options
+from rnnjax.experiments.data import digest_arrays
 from rnnjax.experiments.data.series import (
     Column,
     Series,
@@ -25,7 +26,14 @@ from rnnjax.experiments.data.series import (
     split_series,
 )
 from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_cell
-from rnnjax.experiments.tasks._task import Batches, Metric, Recipe, Recurrence, Task
+from rnnjax.experiments.tasks._task import (
+    Batches,
+    Metric,
+    Model,
+    Recipe,
+    Recurrence,
+    Task,
+)
 from rnnjax.experiments.tasks.forecasting._forecaster import Forecaster, direct, looped
 
 _GENERATED = 6000  # values of the default series
@@ -134,12 +142,9 @@ def series(
         valid_fraction=valid_fraction,
         test_fraction=test_fraction,
     )
-    net = make_cell(cell, hidden, layers)
-    if mode == "direct":
-        model = direct(net, window, horizon, season, dropout)
-    else:
-        model = looped(net, window, horizon, dropout)
-    task = _task(data, model, window, horizon, season, batch_size)
+    model = _forecaster(make_cell(cell, hidden, layers), mode, window, horizon, season, dropout)
+    facts = _facts(data, None if csv is None else column_read.name, window)
+    task = _task(data, facts, model, window, horizon, season, batch_size)
     return task._replace(notes=(column_read.note,) if column_read.note else ())
 
 
@@ -159,8 +164,57 @@ def _check(
         )
 
 
+def restore_series(
+    facts: Mapping[str, Any],
+    /,
+    *,
+    horizon: int,
+    window: int,
+    season: int | None,
+    mode: str,
+    cell: CellOption,
+    hidden: int,
+    layers: int,
+    dropout: float,
+    **_: Any,
+) -> Model:
+    """The model of `series(...)`, from `Task.data` and the same options."""
+    model = _forecaster(make_cell(cell, hidden, layers), mode, window, horizon, season, dropout)
+    return Model(model.init, _infer(facts, model, window, horizon))
+
+
+def _forecaster(
+    cell: Cell, mode: str, window: int, horizon: int, season: int | None, dropout: float
+) -> Forecaster:
+    if mode == "direct":
+        return direct(cell, window, horizon, season, dropout)
+    return looped(cell, window, horizon, dropout)
+
+
+def _facts(data: Series, column: str | None, window: int) -> dict[str, Any]:
+    """`Task.data`: the split and the statistics of its training part, and the last values."""
+    return {
+        **({} if column is None else {"column": column}),
+        "values": len(data.values),
+        "training": data.valid,
+        "validation": data.test - data.valid,
+        "test": len(data.values) - data.test,
+        **{name: float(getattr(data, name)) for name in ("mean", "scale", "naive")},
+        "last": np.asarray(data.values[-window:]).tolist(),
+    }
+
+
+def _infer(
+    facts: Mapping[str, Any], model: Forecaster, window: int, horizon: int
+) -> dict[str, Callable[..., Any]]:
+    statistics = {name: facts[name] for name in ("mean", "scale", "naive")}
+    known = Series(np.array(facts["last"]), valid=0, test=0, **statistics)
+    return {"forecast": _forecast(known, jax.jit(model.forecast), window, horizon)}
+
+
 def _task(
     data: Series,
+    facts: dict[str, Any],
     model: Forecaster,
     window: int,
     horizon: int,
@@ -204,7 +258,9 @@ def _task(
         recipe=Recipe(steps=2000, learning_rate=3e-3, average=0.995),
         baselines=baselines,
         recurrence=recurrence,
-        infer={"forecast": _forecast(data, jax.jit(model.forecast), window, horizon)},
+        infer=_infer(facts, model, window, horizon),
+        data=facts,
+        digest=lambda: digest_arrays(data.values),
     )
 
 

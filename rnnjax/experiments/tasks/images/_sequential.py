@@ -1,6 +1,6 @@
 """Classification of images as sequences: pixel order, batches, evaluation, inference."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +11,12 @@ import numpy as np
 from rnnjax._checks import check_choice, check_flag, check_positive_int
 from rnnjax._extras import optional
 from rnnjax._types import Array, Cell, Params
+from rnnjax.experiments.data import digest_arrays
 from rnnjax.experiments.data.images import Images, check_pixels, read_grey
 from rnnjax.experiments.tasks._net import Net, dense_net
+from rnnjax.experiments.tasks._options import CellOption, make_cell
 from rnnjax.experiments.tasks._sequences import Sequences, classification, hits
-from rnnjax.experiments.tasks._task import Batches, Metric, Recipe, Task
+from rnnjax.experiments.tasks._task import Batches, Metric, Model, Recipe, Task
 from rnnjax.scenarios import cross_entropy
 
 READINGS = ("pixels", "rows")
@@ -70,8 +72,8 @@ def sequential_images(
     """
     check_positive_int("batch_size", batch_size)
     classes = 1 + int(max(images.train_labels.max(), images.test_labels.max()))
-    form = _batch(images.train[:1], images.train_labels[:1], how)
-    net = dense_net(cell, classes, classification(), form, clip_in_loop)
+    size = images.train.shape[1], images.train.shape[2]
+    net = _net(cell, classes, size, how, clip_in_loop)
     most = np.bincount(images.train_labels).argmax()
     return Task(
         name,
@@ -83,8 +85,42 @@ def sequential_images(
         recipe,
         baselines={"most frequent class": float(np.mean(images.test_labels == most))},
         recurrence=net.recurrence,
-        infer={"classify": _classify(net, (images.train.shape[1], images.train.shape[2]), how)},
+        infer={"classify": _classify(net, size, how)},
+        data={
+            "height": size[0],
+            "width": size[1],
+            "classes": classes,
+            "training_images": len(images.train),
+            "test_images": len(images.test),
+        },
+        digest=lambda: digest_arrays(*images),
     )
+
+
+def restore_images(
+    facts: Mapping[str, Any],
+    /,
+    *,
+    cell: CellOption,
+    hidden: int,
+    layers: int,
+    read: str,
+    permuted: bool,
+    permutation_seed: int,
+    **_: Any,
+) -> Model:
+    """The model of a task made by `sequential_images`, from `Task.data` and the same options."""
+    size = facts["height"], facts["width"]
+    how = reading(read, permuted, permutation_seed, size[0] * size[1])
+    net = _net(make_cell(cell, hidden, layers), facts["classes"], size, how, None)
+    return Model(net.init, {"classify": _classify(net, size, how)})
+
+
+def _net(
+    cell: Cell, classes: int, size: tuple[int, int], how: Reading, clip_in_loop: float | None
+) -> Net:
+    form = _batch(np.zeros((1, *size), np.uint8), np.zeros(1, np.int32), how)
+    return dense_net(cell, classes, classification(), form, clip_in_loop)
 
 
 def _batch(images: np.ndarray, labels: np.ndarray, how: Reading) -> Sequences:

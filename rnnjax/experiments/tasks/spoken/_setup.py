@@ -1,6 +1,6 @@
 """What single words and strings share: data, layer, head, and data augmentation (SpecAugment)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import Array, Cell, Params
-from rnnjax.experiments.data import Padded, pad
+from rnnjax.experiments.data import Padded, digest_files, pad
 from rnnjax.experiments.data.audio import FrontEnd, Recordings, read_wav
+from rnnjax.experiments.tasks._task import no_data
 from rnnjax.scenarios import Module, dropout
 from rnnjax.unrolling import Layer
 
@@ -25,6 +26,20 @@ class Setup(NamedTuple):
     dropout: float
     spec_augment: bool
     batch_size: int
+
+    def data(self) -> dict[str, Any]:
+        """`Task.data`."""
+        return {
+            "words": list(self.recordings.labels),
+            "rate": self.recordings.rate,
+            "training_recordings": len(self.train),
+            "test_recordings": len(self.test),
+        }
+
+    def digest(self) -> str:
+        """`Task.digest`."""
+        paths = [entry.path for entry in self.recordings.entries if entry.path is not None]
+        return digest_files(paths) if paths else no_data()
 
     def head(self, outputs: int) -> Module:
         return dropout(nn.Dense(outputs, param_dtype=jnp.result_type(float)), self.dropout)
@@ -47,6 +62,20 @@ class Setup(NamedTuple):
         if not paths:
             raise ValueError("no files to read: expected the path of one WAV file, or several")
         return pad([self.front_end(read_wav(path, self.front_end.rate)) for path in paths])
+
+
+def setup_for_inference(
+    data: Mapping[str, Any], filters: int, frames_per_step: int, layer: Layer | Cell
+) -> Setup:
+    """A setup without recordings, from `Task.data`."""
+    none = np.zeros(0, np.int64)
+    recordings = Recordings((), _no_samples, data["rate"], tuple(data["words"]))
+    front_end = FrontEnd(data["rate"], filters, frames_per_step)
+    return Setup(recordings, none, none, front_end, layer, 0.0, False, 1)
+
+
+def _no_samples(number: int) -> np.ndarray:
+    raise IndexError(f"there is no recording {number}")
 
 
 def augment(

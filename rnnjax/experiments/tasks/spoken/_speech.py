@@ -1,7 +1,8 @@
 """The speech recognition task: single words, or strings of words."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from rnnjax._checks import check_choice, check_rate
 from rnnjax.experiments._fields import with_checked_options
@@ -20,10 +21,10 @@ from rnnjax.experiments.tasks._options import (
     check_positive_ints,
     make_layer,
 )
-from rnnjax.experiments.tasks._task import Task
-from rnnjax.experiments.tasks.spoken._setup import Setup
-from rnnjax.experiments.tasks.spoken._strings import string_task
-from rnnjax.experiments.tasks.spoken._words import word_task
+from rnnjax.experiments.tasks._task import Model, Task
+from rnnjax.experiments.tasks.spoken._setup import Setup, setup_for_inference
+from rnnjax.experiments.tasks.spoken._strings import string_model, string_task
+from rnnjax.experiments.tasks.spoken._words import word_model, word_task
 
 _SPEAKERS, _TAKES = 20, 4  # of the synthetic data
 
@@ -133,3 +134,23 @@ def speech(
         batch_size=batch_size,
     )
     return word_task(setup, pooling) if mode == "word" else string_task(setup, words)
+
+
+def restore_speech(
+    facts: Mapping[str, Any],
+    /,
+    *,
+    mode: str,
+    cell: CellOption,
+    hidden: int,
+    layers: int,
+    bidirectional: bool,
+    pooling: str,
+    filters: int,
+    frames_per_step: int,
+    **_: Any,
+) -> Model:
+    """The model of `speech(...)`, from `Task.data` and the same options."""
+    layer = make_layer(cell, hidden, layers, bidirectional=bidirectional)
+    setup = setup_for_inference(facts, filters, frames_per_step, layer)
+    return word_model(setup, pooling) if mode == "word" else string_model(setup)

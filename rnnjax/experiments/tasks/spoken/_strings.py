@@ -11,10 +11,10 @@ import numpy as np
 from rnnjax._extras import optional
 from rnnjax._types import Array, Carry, Params
 from rnnjax.experiments.data.audio import StringBatch, StringSource
-from rnnjax.experiments.tasks._task import Metric, Recipe, Task
+from rnnjax.experiments.tasks._task import Metric, Model, Recipe, Task
 from rnnjax.experiments.tasks.spoken._ctc import ctc_greedy, label_error_rate
 from rnnjax.experiments.tasks.spoken._setup import Setup
-from rnnjax.scenarios import ctc, many_to_many
+from rnnjax.scenarios import ManyToMany, ctc, many_to_many
 
 _TEST_SEED = 271_828_182
 _TEST_BATCHES, _AT_ONCE = 16, 32  # of the test strings
@@ -24,8 +24,7 @@ _Files = Iterable[str | Path] | str | Path
 def string_task(setup: Setup, longest: int) -> Task:
     """The task of transcribing strings of words, without alignments."""
     recordings, front_end = setup.recordings, setup.front_end
-    model = many_to_many(setup.layer, setup.head(len(recordings.labels) + 1))
-    logits_of = jax.jit(lambda params, xs, lengths: model.apply(params, xs, lengths=lengths)[1])
+    model, logits_of = _net(setup)
     held_out = StringSource(recordings, front_end, setup.test, longest, _AT_ONCE, _TEST_SEED)
 
     def loss(params: Params, carry: Carry, batch: StringBatch, key: Array | None):
@@ -62,8 +61,20 @@ def string_task(setup: Setup, longest: int) -> Task:
         recipe=Recipe(steps=1200, learning_rate=5e-3, evaluate_every=200),
         baselines={"empty string": 1.0},
         infer={"transcribe": _transcribe(setup, logits_of)},
-        names=recordings.labels,
+        data=setup.data(),
+        digest=setup.digest,
     )
+
+
+def string_model(setup: Setup) -> Model:
+    """The model of the task alone."""
+    model, logits_of = _net(setup)
+    return Model(setup.init(model), {"transcribe": _transcribe(setup, logits_of)})
+
+
+def _net(setup: Setup) -> tuple[ManyToMany, Callable[..., Array]]:
+    model = many_to_many(setup.layer, setup.head(len(setup.recordings.labels) + 1))
+    return model, jax.jit(lambda params, xs, lengths: model.apply(params, xs, lengths=lengths)[1])
 
 
 def _transcribe(

@@ -15,9 +15,9 @@ from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.experiments.data import batches_by_length, bucketed_batches
 from rnnjax.experiments.data.audio import FrontEnd, Recordings, WordBatch, word_loader
 from rnnjax.experiments.tasks._sequences import hits
-from rnnjax.experiments.tasks._task import Metric, Recipe, Recurrence, Task
+from rnnjax.experiments.tasks._task import Metric, Model, Recipe, Recurrence, Task
 from rnnjax.experiments.tasks.spoken._setup import Setup
-from rnnjax.scenarios import Module, cross_entropy, many_to_one, pooled
+from rnnjax.scenarios import ManyToOne, Module, cross_entropy, many_to_one, pooled
 
 _AT_ONCE = 64  # recordings of one batch in evaluation
 _FRAMES = 16  # to which the linear baseline resamples a recording
@@ -29,9 +29,7 @@ def word_task(setup: Setup, pooling: str) -> Task:
     """The task of classifying single words."""
     recordings, train, test = setup.recordings, setup.train, setup.test
     lengths, load = word_loader(recordings, setup.front_end)
-    head = setup.head(len(recordings.labels))
-    model = many_to_one(setup.layer, head, pooling=pooling)
-    logits_of = jax.jit(lambda params, xs, lengths: model.apply(params, xs, lengths=lengths))
+    head, model, logits_of = _net(setup, pooling)
 
     def loss(params: Params, carry: Carry, batch: WordBatch, key: Array | None):
         del carry
@@ -67,7 +65,24 @@ def word_task(setup: Setup, pooling: str) -> Task:
         },
         recurrence=_recurrence(setup, head, pooling),
         infer={"classify": _classify(setup, logits_of)},
-        names=recordings.labels,
+        data=setup.data(),
+        digest=setup.digest,
+    )
+
+
+def word_model(setup: Setup, pooling: str) -> Model:
+    """The model of the task alone."""
+    _, model, logits_of = _net(setup, pooling)
+    return Model(setup.init(model), {"classify": _classify(setup, logits_of)})
+
+
+def _net(setup: Setup, pooling: str) -> tuple[Module, ManyToOne, Callable[..., Array]]:
+    head = setup.head(len(setup.recordings.labels))
+    model = many_to_one(setup.layer, head, pooling=pooling)
+    return (
+        head,
+        model,
+        jax.jit(lambda params, xs, lengths: model.apply(params, xs, lengths=lengths)),
     )
 
 

@@ -7,7 +7,7 @@ import jax
 from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.tasks._net import Net, dense_net
 from rnnjax.experiments.tasks._sequences import Draw, Objective, drawn, promoting, valid_terms
-from rnnjax.experiments.tasks._task import Metric, Recipe, Task
+from rnnjax.experiments.tasks._task import Metric, Recipe, Task, no_data
 
 TEST_SEED = 271_828_182  # test data have their own key
 
@@ -54,6 +54,7 @@ def build(
         baselines=baselines,
         recurrence=net.recurrence,
         terms=valid_terms,
+        digest=no_data,
     )
 
 

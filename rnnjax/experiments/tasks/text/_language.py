@@ -1,10 +1,10 @@
 """The language modelling task: predict the next character or word."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,12 @@ import optax
 from rnnjax._checks import check_positive_int, check_rate
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.experiments._fields import with_checked_options
+from rnnjax.experiments.data import digest_arrays
 from rnnjax.experiments.data.text import (
     Corpus,
     HeldOutWindow,
     StreamBatch,
+    Vocabulary,
     held_out_windows,
     longest_context,
     open_corpus,
@@ -24,7 +26,7 @@ from rnnjax.experiments.data.text import (
     witten_bell,
 )
 from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_cell
-from rnnjax.experiments.tasks._task import Metric, Recipe, Recurrence, Task
+from rnnjax.experiments.tasks._task import Metric, Model, Recipe, Recurrence, Task
 from rnnjax.experiments.tasks.text._generate import generation
 from rnnjax.experiments.tasks.text._language_model import (
     LanguageModel,
@@ -155,8 +157,41 @@ def language(
         baselines=_baselines(corpus, in_characters),
         recurrence=partial(_recurrence, unit, model),
         infer={"generate": generation(model, corpus.vocabulary)},
-        names=corpus.vocabulary.entries,
+        data={
+            "tokens": len(corpus.train),
+            "held_out_tokens": len(corpus.held_out),
+            "vocabulary": list(corpus.vocabulary.entries),
+        },
+        digest=lambda: digest_arrays(corpus.train, corpus.held_out),
     )
+
+
+def restore_language(
+    facts: Mapping[str, Any],
+    /,
+    *,
+    units: str,
+    lowercase: bool,
+    cell: CellOption,
+    hidden: int,
+    layers: int,
+    embedding: int,
+    tied: bool,
+    dropout_rate: float,
+    embedding_dropout: float,
+    **_: Any,
+) -> Model:
+    """The model of `language(...)`, from `Task.data` and the same options."""
+    vocabulary = Vocabulary(facts["vocabulary"], units, lowercase)
+    model = language_model(
+        make_cell(cell, hidden, layers),
+        len(vocabulary),
+        embedding,
+        tied=tied,
+        dropout_rate=dropout_rate,
+        embedding_dropout=embedding_dropout,
+    )
+    return Model(partial(_init, model), {"generate": generation(model, vocabulary)})
 
 
 def _init(model: LanguageModel, key: Array) -> Params:

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from rnnjax._types import Array, Carry, Cell, Params
-from rnnjax.experiments.data.text import ReviewBatch, ReviewData, Words
+from rnnjax.experiments.data.text import ReviewBatch, ReviewData, ReviewReader, Words
 from rnnjax.experiments.tasks._sequences import hits
 from rnnjax.experiments.tasks._task import Loss, Recurrence
 from rnnjax.running import in_float32
@@ -70,30 +70,30 @@ class ReviewParams(NamedTuple):
 class ReviewModel(NamedTuple):
     init: Callable[[Array], ReviewParams]
     loss: Loss
-    evaluate: Callable[[ReviewParams], dict[str, float]]
+    logits_of: Callable[[ReviewParams, Words, Array], Array]  # (params, words, lengths) -> [B, K]
     classify: Callable[[ReviewParams, Sequence[str]], list[tuple[str, float]]]
     recurrence: Callable[[ReviewParams, ReviewBatch], Recurrence] | None
 
 
 def review_model(
-    data: ReviewData, features: WordFeatures, layer: Layer | Cell, pooling: str, rate: float
+    reader: ReviewReader, features: WordFeatures, layer: Layer | Cell, pooling: str, rate: float
 ) -> ReviewModel:
     """A model over features of words, with a class for each text.
 
     Args:
-      data: the reviews.
+      reader: of its texts.
       features: the word embedding.
       layer: the recurrent part.
       pooling: as in `rnnjax.scenarios.many_to_one`.
       rate: dropout of the input of the head.
     """
-    head = nn.Dense(len(data.classes), param_dtype=jnp.result_type(float))
+    head = nn.Dense(len(reader.classes), param_dtype=jnp.result_type(float))
     net = many_to_one(layer, dropout(head, rate), pooling=pooling)
 
     def init(key: Array) -> ReviewParams:
         key_words, key_net = jax.random.split(key)
         xs = jnp.zeros((1, 1, features.features), jnp.result_type(float))
-        words = data.batch(data.split.train[:1]).words
+        words, _ = reader.of_texts([""])
         return ReviewParams(features.init(key_words, words), net.init(key_net, xs))
 
     def read(params: ReviewParams, words: Words, key: Array | None = None) -> Array:
@@ -127,15 +127,17 @@ def review_model(
     return ReviewModel(
         init,
         loss,
-        _evaluation(data, logits_of),
-        _classification(data, logits_of),
+        logits_of,
+        _classification(reader, logits_of),
         partial(recurrence, layer) if isinstance(layer, Cell) else None,
     )
 
 
-def _evaluation(
+def evaluation(
     data: ReviewData, logits_of: Callable[..., Array]
 ) -> Callable[[ReviewParams], dict[str, float]]:
+    """A function that scores params on the test texts."""
+
     def evaluate(params: ReviewParams) -> dict[str, float]:
         right = nats = 0.0
         for rows in data.test_batches():
@@ -151,7 +153,7 @@ def _evaluation(
 
 
 def _classification(
-    data: ReviewData, logits_of: Callable[..., Array]
+    reader: ReviewReader, logits_of: Callable[..., Array]
 ) -> Callable[[ReviewParams, Sequence[str]], list[tuple[str, float]]]:
     def classify(params: ReviewParams, texts: Sequence[str]) -> list[tuple[str, float]]:
         """The most probable class of each text, with its probability."""
@@ -159,11 +161,11 @@ def _classification(
             raise TypeError(f"texts must be a list of strings, got {texts!r}")
         found: list[tuple[str, float]] = []
         for at in range(0, len(texts), _AT_ONCE):
-            words, lengths = data.of_texts(texts[at : at + _AT_ONCE])
+            words, lengths = reader.of_texts(texts[at : at + _AT_ONCE])
             shares = np.asarray(jax.nn.softmax(logits_of(params, words, lengths)))
             best = shares.argmax(axis=-1)
             found += [
-                (data.classes[k], float(share[k])) for k, share in zip(best, shares, strict=True)
+                (reader.classes[k], float(share[k])) for k, share in zip(best, shares, strict=True)
             ]
         return found
 

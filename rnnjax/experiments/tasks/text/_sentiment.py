@@ -1,12 +1,20 @@
 """The sentiment classification task."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from rnnjax._checks import check_choice, check_positive_int
 from rnnjax.experiments._fields import with_checked_options
-from rnnjax.experiments.data.text import download_reviews, open_reviews, prepare_reviews
+from rnnjax.experiments.data import digest_arrays
+from rnnjax.experiments.data.text import (
+    ReviewReader,
+    Vocabulary,
+    download_reviews,
+    open_reviews,
+    prepare_reviews,
+)
 from rnnjax.experiments.tasks._options import (
     BatchSize,
     CellOption,
@@ -16,8 +24,12 @@ from rnnjax.experiments.tasks._options import (
     check_rates,
     make_layer,
 )
-from rnnjax.experiments.tasks._task import Metric, Recipe, Task
-from rnnjax.experiments.tasks.text._review_model import WordFeatures, review_model
+from rnnjax.experiments.tasks._task import Metric, Model, Recipe, Task
+from rnnjax.experiments.tasks.text._review_model import (
+    WordFeatures,
+    evaluation,
+    review_model,
+)
 
 _EPOCHS, _MOST_STEPS = 6, 20_000  # of the recipe
 
@@ -150,22 +162,55 @@ def sentiment(
         buckets=subwords,
     )
     features = WordFeatures(
-        len(reviews.vocabulary), embedding, subwords, embedding_dropout, word_dropout
+        len(reviews.reader.vocabulary), embedding, subwords, embedding_dropout, word_dropout
     )
-    model = review_model(reviews, features, layer, pooling, dropout_rate)
+    model = review_model(reviews.reader, features, layer, pooling, dropout_rate)
     return Task(
         "sentiment",
         model.init,
         model.loss,
         partial(reviews.batches, batch_size=batch_size),
-        model.evaluate,
+        evaluation(reviews, model.logits_of),
         Metric("accuracy", "max"),
         _recipe(reviews.steps_per_epoch(batch_size)),
         baselines=reviews.baselines(),
         recurrence=model.recurrence,
         infer={"classify": model.classify},
-        names=(*reviews.classes, *reviews.vocabulary.entries),
+        data={
+            "classes": list(reviews.reader.classes),
+            "training_texts": len(reviews.split.train),
+            "test_texts": len(reviews.split.test),
+            "vocabulary": list(reviews.reader.vocabulary.entries),
+        },
+        digest=lambda: digest_arrays(
+            reviews.store.ids, reviews.store.starts, reviews.labels, *reviews.split
+        ),
     )
+
+
+def restore_sentiment(
+    facts: Mapping[str, Any],
+    /,
+    *,
+    units: str,
+    lowercase: bool,
+    max_length: int,
+    cell: CellOption,
+    hidden: int,
+    layers: int,
+    bidirectional: bool,
+    embedding: int,
+    subwords: int,
+    pooling: str,
+    **_: Any,
+) -> Model:
+    """The model of `sentiment(...)`, from `Task.data` and the same options."""
+    vocabulary = Vocabulary(facts["vocabulary"], units, lowercase)
+    reader = ReviewReader(tuple(facts["classes"]), vocabulary, subwords, max_length)
+    layer = make_layer(cell, hidden, layers, bidirectional=bidirectional)
+    features = WordFeatures(len(vocabulary), embedding, subwords)
+    model = review_model(reader, features, layer, pooling, 0.0)
+    return Model(model.init, {"classify": model.classify})
 
 
 def _recipe(epoch: int) -> Recipe:

@@ -57,8 +57,8 @@ def test_folds_out_of_range():
 def test_vocabulary_comes_from_the_training_part_alone(tmp_path):
     data = made(write_reviews(tmp_path))
     own = {f"{'neg' if row < 30 else 'pos'}{row % 30}" for row in data.split.train}
-    assert set(data.vocabulary.entries) == {"<unk>", "a", "film", ".", "dull", "fun"} | own
-    assert data.train_words == len(data.vocabulary) == 6 + 48
+    assert set(data.reader.vocabulary.entries) == {"<unk>", "a", "film", ".", "dull", "fun"} | own
+    assert data.train_words == len(data.reader.vocabulary) == 6 + 48
     for row in data.split.test:  # each has one word that no training text has
         words = data.batch(np.array([row])).words
         ids = words.ids[words.places[: data.store.lengths[row], 0]]
@@ -79,11 +79,11 @@ def test_a_word_of_held_out_texts_alone_is_known_by_its_spelling(tmp_path):
 
 def test_rare_words_and_long_texts_are_cut(tmp_path):
     write_reviews(tmp_path)
-    assert set(made(tmp_path, min_count=2).vocabulary.entries) == {
+    assert set(made(tmp_path, min_count=2).reader.vocabulary.entries) == {
         *("<unk>", "a", "film", ".", "dull", "fun")
     }
     few = made(tmp_path, max_words=4, max_length=4)
-    assert few.vocabulary.entries == ("<unk>", "film", ".", "a")
+    assert few.reader.vocabulary.entries == ("<unk>", "film", ".", "a")
     batch = few.batch(few.split.train[:7])
     assert batch.lengths.tolist() == [4] * 7
     seen = batch.words.ids[batch.words.places]
@@ -101,7 +101,7 @@ def test_batches_hold_the_texts(tmp_path):
         assert (batch.words.places[batch.lengths[b] :, b] == 0).all()
     assert batch.words.ids[0] == 0
     assert (batch.words.spelling[0] == 0).all()
-    assert "A" in data.vocabulary.entries
+    assert "A" in data.reader.vocabulary.entries
 
 
 def test_batches_belong_to_seed_and_step(tmp_path):
@@ -134,13 +134,13 @@ def test_any_text_is_read_as_the_same_text_on_disk(tmp_path):
     data = made(write_reviews(tmp_path))
     rows = np.concatenate([data.split.train[:2], data.split.test[:2]])
     source = open_reviews(tmp_path).train
-    words, lengths = data.of_texts([source.texts[int(row)] for row in rows])
+    words, lengths = data.reader.of_texts([source.texts[int(row)] for row in rows])
     batch = data.batch(rows)
     np.testing.assert_array_equal(lengths, batch.lengths)
     for name in ("ids", "spelling"):
         found, expected = getattr(words, name), getattr(batch.words, name)
         np.testing.assert_array_equal(found[words.places], expected[batch.words.places])
-    assert data.of_texts([""])[1].tolist() == [0]
+    assert data.reader.of_texts([""])[1].tolist() == [0]
 
 
 def test_spelling_of_words():
