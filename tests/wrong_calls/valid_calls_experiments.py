@@ -120,7 +120,7 @@ def calls(folder: Path) -> dict[str, Call]:
     state = training.start_training(_params, _adam)
     d = data
     reading = {"path": table, "columns": ["text", "x"], "encoding": "utf-8", "kind": "csv"}
-    reading |= {"delimiter": ",", "header": True}
+    reading |= {"delimiter": ",", "decimal": ".", "header": True, "compression": "none"}
     table_of_calls = {
         "batches_by_length": Call(d.batches_by_length, {"lengths": LENGTHS, "batch_size": 2}),
         "bucket_sizes": Call(d.bucket_sizes, {"lengths": LENGTHS, "count": 2}),
@@ -170,11 +170,13 @@ def calls(folder: Path) -> dict[str, Call]:
         ),
         "open_reviews": Call(
             lambda **k: d.open_reviews(**k)._fields,
-            {"path": table, "text": "text", "label": "label", "encoding": "utf-8"},
-        ),
-        "open_table": Call(
-            lambda **k: list(d.open_table(**k)),
-            {**reading, "check": True},
+            {
+                "path": table,
+                "text": "text",
+                "label": "label",
+                "header": True,
+                "encoding": "utf-8",
+            },
         ),
         "read_rows": Call(
             lambda **k: list(d.read_rows(**k)),
@@ -190,7 +192,17 @@ def calls(folder: Path) -> dict[str, Call]:
         "read_captions": Call(d.read_captions, {"path": captions, "encoding": "utf-8"}),
         "read_column": Call(
             lambda **k: d.read_column(**k).values,
-            {"path": table, "column": "x", "missing": "error", "encoding": "utf-8"},
+            {
+                "path": table,
+                "column": "x",
+                "missing": "error",
+                "header": True,
+                "decimal": ".",
+                "thousands": "'",
+                "percent": False,
+                "encoding": "utf-8",
+                "compression": "none",
+            },
         ),
         "read_idx": Call(d.read_idx, {"path": mnist / "train-labels-idx1-ubyte"}),
         "read_image": Call(d.read_image, {"path": image, "side": 8}),

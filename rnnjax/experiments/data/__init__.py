@@ -13,7 +13,7 @@ from rnnjax.experiments.data._batching import (
 )
 from rnnjax.experiments.data._digest import digest_arrays, digest_files
 from rnnjax.experiments.data._storage import TokenStore, cached, store_tokens
-from rnnjax.experiments.data._tables import Table, open_table, read_rows
+from rnnjax.experiments.data._tables import read_rows
 from rnnjax.experiments.data._text_files import Lines, open_lines, read_blocks, stripped_lines
 from rnnjax.experiments.data.audio import (
     Recordings,
@@ -46,7 +46,6 @@ __all__ = [
     "Lines",
     "Padded",
     "Recordings",
-    "Table",
     "TokenStore",
     "Vocabulary",
     "batches_by_length",
@@ -66,7 +65,6 @@ __all__ = [
     "open_lines",
     "open_recordings",
     "open_reviews",
-    "open_table",
     "pad",
     "picture",
     "read_blocks",

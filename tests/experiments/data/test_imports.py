@@ -10,7 +10,12 @@ import rnnjax.experiments.data
 FOLDER = Path(rnnjax.experiments.data.__file__).parent
 ROOT = FOLDER.parents[1]
 FORBIDDEN = {"jax", "jaxlib", "flax", "optax", "chex", "orbax"}
-ALLOWED_FROM_RNNJAX = ("rnnjax._arguments", "rnnjax._extras", "rnnjax.experiments.data")
+ALLOWED_FROM_RNNJAX = (
+    "rnnjax._arguments",
+    "rnnjax._extras",
+    "rnnjax.experiments._effects",
+    "rnnjax.experiments.data",
+)
 
 
 def imports_of(path):
@@ -32,7 +37,10 @@ def is_allowed(module):
 
 @pytest.mark.parametrize(
     "path",
-    [ROOT / "_arguments.py", ROOT / "_extras.py", *sorted(FOLDER.rglob("*.py"))],
+    [
+        *(ROOT / name for name in ("_arguments.py", "_extras.py", "experiments/_effects.py")),
+        *sorted(FOLDER.rglob("*.py")),
+    ],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_no_file_imports_jax(path):

@@ -1,15 +1,17 @@
-"""Random access to rows: every kind of file, and what is said about a bad one."""
+"""Rows of tables: every kind of file, and what is said about a bad one."""
 
+import bz2
 import csv
+import gzip
 import json
-import pickle
+import lzma
 import re
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from rnnjax.experiments.data import _tables, open_table, read_rows
+from rnnjax.experiments.data import _tables, read_rows
 
 CELLS = st.text(st.sampled_from('ab,;"\n\r\t é'), max_size=6)
 
@@ -20,64 +22,99 @@ def written(folder, name, content):
     return path
 
 
+def rows_of(path, *args, **options):
+    return [row for _, row in read_rows(path, *args, **options)]
+
+
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=8))
 def test_reads_what_the_csv_module_wrote(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("p,q", "r"), *rows])
-    table = open_table(path)
-    assert [tuple(table[i].values()) for i in range(len(table))] == rows
-    with open(path, newline="", encoding="utf-8") as file:
-        assert [list(row.values()) for _, row in read_rows(path)] == list(csv.reader(file))[1:]
+    assert [tuple(row.values()) for row in rows_of(path)] == rows
 
 
-def test_rows_by_number_across_quotes_blank_lines_and_a_mark(tmp_path):
-    content = '\ufeffa,b\r\n1,"x\ny"\r\n\r\n  \r\n2,z\r\n3,"say ""so"", ok"\r\n'
-    table = open_table(written(tmp_path, "t.CSV", content))
-    assert len(table) == 3
-    assert table.columns == ("a", "b")
-    assert table[-1] == {"a": "3", "b": 'say "so", ok'}
-    assert table[1] == {"a": "2", "b": "z"}
-    assert table[0] == {"a": "1", "b": "x\ny"}
-    assert table.where(1) == f"{table.path}, line 6"
-    assert pickle.loads(pickle.dumps(table))[1] == table[1]
-    with pytest.raises(IndexError):
-        table[3]
+def test_lines_across_quotes_blank_lines_and_a_mark(tmp_path):
+    content = '\ufeff\r\na,b\r\n1,"x\ny"\r\n\r\n  \r\n2,z\r\n3,"say ""so"", ok"\r\n'
+    assert list(read_rows(written(tmp_path, "t.CSV", content))) == [
+        (3, {"a": "1", "b": "x\ny"}),
+        (7, {"a": "2", "b": "z"}),
+        (8, {"a": "3", "b": 'say "so", ok'}),
+    ]
+    alone = written(tmp_path, "u.csv", 'a\n\n1\n  \n""\n')
+    assert list(read_rows(alone)) == [(3, {"a": "1"}), (5, {"a": ""})]
 
 
 def test_tsv_takes_quotes_as_letters(tmp_path):
     path = written(tmp_path, "t.tsv", 'text\tlabel\n"quite, so\tpos\n5" wide\tneg\n')
-    assert open_table(path)[0] == {"text": '"quite, so', "label": "pos"}
-    assert open_table(path, ["label"])[1] == {"label": "neg"}
+    assert rows_of(path)[0] == {"text": '"quite, so', "label": "pos"}
+    assert rows_of(path, ["label"])[1] == {"label": "neg"}
 
 
 def test_jsonl_keeps_json_values(tmp_path):
     rows = [{"text": "a\nb", "stars": 5}, {"text": "é", "stars": 1.5, "more": None}]
     path = written(tmp_path, "t.jsonl", "\n".join(map(json.dumps, rows)))
-    table = open_table(path)
-    assert [table[0], table[1]] == rows
-    assert open_table(path, ["stars"])[1] == {"stars": 1.5}
+    assert rows_of(path) == rows
+    assert rows_of(path, ["stars"])[1] == {"stars": 1.5}
 
 
 def test_without_header(tmp_path):
     path = written(tmp_path, "captions.txt", "1.jpg#0\ta dog\n1.jpg#1\ttwo, dogs\n")
-    table = open_table(path, ["image", "caption"], kind="tsv", header=False)
-    assert len(table) == 2
-    assert table[1] == {"image": "1.jpg#1", "caption": "two, dogs"}
-    assert open_table(path, kind="tsv", header=False)[0] == {"0": "1.jpg#0", "1": "a dog"}
+    options = {"kind": "tsv", "header": False}
+    assert list(read_rows(path, ["image", "caption"], **options)) == [
+        (1, {"image": "1.jpg#0", "caption": "a dog"}),
+        (2, {"image": "1.jpg#1", "caption": "two, dogs"}),
+    ]
+    assert rows_of(path, **options)[0] == {"0": "1.jpg#0", "1": "a dog"}
+    assert rows_of(path, ["1"], **options)[1] == {"1": "two, dogs"}
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
 def test_delimiter_is_found(tmp_path, delimiter):
     path = written(tmp_path, "t.csv", f'a{delimiter}b\n"x{delimiter}y"{delimiter}2\n')
-    assert open_table(path)[0] == {"a": f"x{delimiter}y", "b": "2"}
+    assert rows_of(path)[0] == {"a": f"x{delimiter}y", "b": "2"}
+
+
+def test_a_decimal_comma_delimits_only_if_nothing_else_does(tmp_path):
+    path = written(tmp_path, "t.csv", "1,5;2,5\n")
+    assert rows_of(path, header=False, decimal=",") == [{"0": "1,5", "1": "2,5"}]
+    quoted = written(tmp_path, "u.csv", 'a,b\n"1,5","2,5"\n')
+    assert rows_of(quoted, decimal=",") == [{"a": "1,5", "b": "2,5"}]
 
 
 def test_other_encodings(tmp_path):
     path = written(tmp_path, "t.csv", "a,b\n1,caf\xe9\n".encode("latin-1"))
-    assert open_table(path, encoding="latin-1")[0]["b"] == "café"
+    assert rows_of(path, encoding="latin-1")[0]["b"] == "café"
     marked = written(tmp_path, "u.csv", "\ufeffa,b\n1,é\n")
-    assert open_table(marked, encoding="utf-8-sig")[0] == {"a": "1", "b": "é"}
+    assert rows_of(marked, encoding="UTF8") == rows_of(marked, encoding="utf-8-sig")
+    assert rows_of(marked)[0] == {"a": "1", "b": "é"}
+    wide = written(tmp_path, "v.csv", "a\tb\n1\té\n".encode("utf-16"))
+    assert rows_of(wide, encoding="utf-16") == [{"a": "1", "b": "é"}]
+
+
+@pytest.mark.parametrize(
+    ("ending", "name", "compress"),
+    [
+        (".gz", "gzip", gzip.compress),
+        (".bz2", "bz2", bz2.compress),
+        (".xz", "xz", lzma.compress),
+    ],
+)
+def test_compressed(tmp_path, ending, name, compress):
+    table = compress(b"a,b\n1,2\n" * 5000)
+    assert len(rows_of(written(tmp_path, f"t.csv{ending}", table))) == 9999
+    unnamed = written(tmp_path, "t.csv", table)
+    assert rows_of(unnamed, compression=name)[0] == {"a": "1", "b": "2"}
+    hint = (
+        "is compressed.*give compression='gzip'" if name == "gzip" else "t.csv, line 1: not utf-8"
+    )
+    with pytest.raises(ValueError, match=hint):
+        rows_of(unnamed)
+    for damaged in (table[: len(table) // 2], b"a,b\n1,2\n", table[:-8] + bytes(8)):
+        with pytest.raises(ValueError, match=f"t.csv: damaged {name} file: "):
+            rows_of(written(tmp_path, "t.csv", damaged), compression=name)
+    with pytest.raises(ValueError, match="did you mean 'gzip'"):
+        rows_of(unnamed, compression="gzp")
 
 
 @pytest.mark.parametrize(
@@ -113,8 +150,14 @@ def test_other_encodings(tmp_path):
             {"columns": ["text"]},
             "line 2: no 'text' in 'txt'; did you mean 'txt'",
         ),
+        ("t.csv", 'a,b\n1,2\n"3"x,4\n', {}, "line 3: not a row of CSV: .* written twice"),
+        ("t.csv", "1.5,2\n3,4\n", {"columns": ["x"]}, "no column 'x' .* is there no header"),
+        ("t.csv", "1,1\n3,4\n", {}, "2 columns are named '1'; is there no header"),
+        ("t.csv", "text\n" + "x" * 140_000, {}, "line 2: a field of more than 131,072 charact"),
+        ("t.jsonl", '{"a": ' + "[" * 100_000, {}, "line 1: expected a JSON object, got one that"),
         ("t.xlsx", "a,b\n", {}, r"expected a name that ends in \.csv, \.tsv"),
-        ("t.csv", "a\n1\n", {"encoding": "utf-16"}, "'utf-16' is not based on ASCII"),
+        ("t.csv", b"a\n1\n2", {"encoding": "utf-16"}, "t.csv: not utf-16: "),
+        ("t.csv", "a\n1\n", {"delimiter": ";;"}, "delimiter must be one character .* got ';;'"),
         ("t.csv", "a\n1\n", {"encoding": "utf-9"}, "'utf-9' is not known"),
         ("t.csv", "a\n1\n", {"kind": "jsnl"}, "did you mean 'jsonl'"),
     ],
@@ -122,29 +165,20 @@ def test_other_encodings(tmp_path):
 def test_bad_files_say_where_and_what(tmp_path, name, content, options, message):
     path = written(tmp_path, name, content)
     with pytest.raises(ValueError, match=message) as caught:
-        open_table(path, **options)
+        rows_of(path, **options)
     assert str(path) in str(caught.value) or options
-
-
-def test_unchecked_rows_say_where_when_they_are_read(tmp_path):
-    path = written(tmp_path, "t.csv", "a,b\n1,2\n\n3\n")
-    table = open_table(path, check=False)
-    assert table[0] == {"a": "1", "b": "2"}
-    with pytest.raises(ValueError, match=re.escape(f"{path}, line 4: expected 2 fields")):
-        table[1]
-    rows = read_rows(path)
-    assert next(rows) == (2, {"a": "1", "b": "2"})
-    with pytest.raises(ValueError, match="line 4: expected 2 fields"):
-        next(rows)
 
 
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
-        open_table(tmp_path / "none.csv")
+        rows_of(tmp_path / "none.csv")
 
 
-def test_a_quote_left_open_is_given_up_on(tmp_path, monkeypatch):
+def test_a_line_without_end_is_given_up_on(tmp_path, monkeypatch):
     monkeypatch.setattr(_tables, "_LONGEST", 100)
-    path = written(tmp_path, "t.csv", 'a,b\n1,"2\n' + "3,4\n" * 60 + '5,"6"\n')
-    with pytest.raises(ValueError, match="line 2: a field begins"):
-        open_table(path)
+    for name in ("t.csv", "t.jsonl"):
+        path = written(tmp_path, name, "a\n" * (name == "t.csv") + "1" * 101)
+        line = 1 + (name == "t.csv")
+        with pytest.raises(ValueError, match=re.escape(f"{path}, line {line}: more than 100 ch")):
+            rows_of(path)
+    assert len(rows_of(written(tmp_path, "t.csv", "a\n" + "1" * 99 + "\n"))) == 1

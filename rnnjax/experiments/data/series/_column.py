@@ -1,24 +1,22 @@
-"""One column of a table as numbers, cached on disk if it is large."""
+"""One column of a table as numbers, cached on disk if the table is large."""
 
 import hashlib
-import math
 import os
-import re
+import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from rnnjax._arguments import check_choice, checked_arguments
-from rnnjax.experiments.data._tables import read_rows
+from rnnjax._arguments import check_choice, check_flag, checked_arguments
+from rnnjax.experiments.data._tables import COMPRESSED, kind_of, no_header, read_cells, read_rows
+from rnnjax.experiments.data.series._cells import is_missing, is_nearly_a_number, number_reader
 
-MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
 LARGE = 64 << 20  # bytes of a file from which on its column is cached on disk
-# A number written another way: decimal comma, thousands, percent, currency.
-_NEARLY = re.compile(r"[\s+\-$€£]*\d[\d.,'\s]*[\s%$€£]*")
+_COMPRESSION = 64  # how much smaller a compressed file may be
 _CHUNK = 1 << 20  # values in memory at once
 
 
@@ -28,26 +26,66 @@ class Column(NamedTuple):
     note: str = ""  # why this column, if none was named
 
 
+class _Reader(NamedTuple):
+    """The rows of a table, and what its cells mean."""
+
+    path: Path
+    encoding: str
+    header: bool
+    compression: str
+    decimal: str
+    missing: str
+    number: Callable[[Any], float]
+
+    def options(self) -> dict[str, Any]:
+        """How `read_rows` and `read_cells` are to read it."""
+        return {
+            "encoding": self.encoding,
+            "kind": kind_of(self.path) or "csv",
+            "decimal": self.decimal,
+            "header": self.header,
+            "compression": self.compression,
+        }
+
+    def is_number(self, cell: Any) -> bool:
+        try:
+            return not is_missing(cell) and self.number(cell) is not None
+        except ValueError:
+            return False
+
+
 @checked_arguments
 def read_column(
     path: str | Path,
     column: str | None = None,
     *,
+    header: bool = True,
+    decimal: str = ".",
+    thousands: str | None = None,
+    percent: bool = False,
     missing: str = "error",
     encoding: str = "utf-8",
+    compression: str = "infer",
     cache: Path | None = None,
 ) -> Column:
     """Read one column of numbers from a CSV, TSV or JSONL file.
 
-    The file is read once, row by row. The numbers of a file of 64 MiB or more are cached in a
-    memory-mapped file, which is reused as long as the table is unchanged.
+    Options that pandas has too are named as in `pandas.read_csv`. A file with another ending than
+    .tsv, .tab, .jsonl or .ndjson is read as CSV. The file is read once, row by row. The numbers of
+    a file of 64 MiB or more (1 MiB if it is compressed) are cached on disk, under a hash of the
+    file's content, and mapped into memory.
 
     Args:
       path: the table.
       column: its name; None takes the last one with a number in the first row.
+      header: whether the first line names the columns; if not, they are called "0", "1", ….
+      decimal: the decimal mark, as "," in 3,14.
+      thousands: what separates groups of three digits, as "." in 1.234.567; None for nothing.
+      percent: whether every cell ends in %; the numbers are percentages: 12.5 % is 12.5.
       missing: how to handle a missing value: an empty cell, NA, NaN or null. "error" raises;
         "previous" repeats the value before (forward fill), so nothing leaks from the future.
       encoding: of the file.
+      compression: "infer" goes by a final .gz, .bz2 or .xz; or "gzip", "bz2", "xz" or "none".
       cache: folder of the cached columns; None for `rnnjax` in the user's cache folder.
 
     Returns:
@@ -56,39 +94,55 @@ def read_column(
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: no such column (the nearest is suggested); a cell that is not a finite number,
-        with its line; or no column is named and a later one than would be taken might be meant,
-        whose first number is missing or written another way, such as 2,5.
+        with its line; the first line holds a number where a name is expected; or no column is named
+        and a later one than would be taken might be meant, whose first number is missing or written
+        another way, such as 2,5.
     """
     check_choice("missing", missing, ("error", "previous"))
     path = Path(path)
-    name, note = _numeric_column(path, encoding) if column is None else (column, "")
-    numbers = _numbers(path, name, missing, encoding)
-    if path.stat().st_size < LARGE:
-        return Column(name, np.fromiter(numbers, np.float64), note)
-    kept = _cache_file(path, name, missing, encoding, cache)
-    if not kept.exists():
-        _write(kept, numbers)
-    return Column(name, np.memmap(kept, np.float64, "r"), note)
+    reader = _Reader(
+        path,
+        encoding,
+        check_flag("header", header),
+        compression,
+        decimal,
+        missing,
+        number_reader(decimal, thousands, percent),
+    )
+    name, note = _numeric_column(reader) if column is None else (column, "")
+    compressed = compression != "infer" or path.suffix.lower() in COMPRESSED
+    if path.stat().st_size < LARGE // (_COMPRESSION if compressed else 1):
+        return Column(name, np.fromiter(_numbers(reader, name), np.float64), note)
+    options = (name, header, decimal, thousands, percent, missing, encoding, compression)
+    kept = _cache_file(path, options, cache)
+    return Column(name, _mapped(kept, lambda: _numbers(reader, name)), note)
 
 
-def _numeric_column(path: Path, encoding: str) -> tuple[str, str]:
+def _numeric_column(reader: _Reader) -> tuple[str, str]:
     """The last column with a number in the first row, and a sentence on why it is this one."""
-    line, row = next(read_rows(path, encoding=encoding), (1, {}))
-    if not row:
-        raise ValueError(f"{path} has no rows after its header")
+    line, row = next(read_rows(reader.path, **reader.options()))
     cells = list(reversed(row.items()))
-    chosen = next((place for place, (_, cell) in enumerate(cells) if _is_number(cell)), None)
+    chosen = next((k for k, (_, cell) in enumerate(cells) if reader.is_number(cell)), None)
     if chosen is None:
-        raise ValueError(f"{path}, line {line}: expected a number in one of the columns, got {row}")
+        shown = ", ".join(f"{name!r} holds {_shortened(cell)}" for name, cell in row.items())
+        raise ValueError(
+            f"{reader.path}, line {line}: expected a number in one of the columns: {shown}"
+        )
     name = cells[chosen][0]
+    if reader.header and kind_of(reader.path) != "jsonl" and no_header([name]):
+        raise ValueError(
+            f"{reader.path}: the first line should name the columns, but has {name!r}"
+            f"{no_header([name])}, or column={name!r} if that is a name"
+        )
     for other, cell in cells[:chosen]:  # passed over
-        if _is_missing(cell) or _NEARLY.fullmatch(str(cell)):
+        if is_missing(cell) or is_nearly_a_number(cell):
             raise ValueError(
-                f"{path}, line {line}: column {other!r} holds {cell!r}, which is not a number such "
-                f"as 1234.5, so the column would be {name!r}: if that is meant, say column={name!r}"
+                f"{reader.path}, line {line}: column {other!r} holds {cell!r}, which is not a "
+                f"number such as 1234.5, so the column would be {name!r}: if that is meant, say "
+                f"column={name!r}"
             )
-    others = [other for other, cell in cells[chosen + 1 :] if _is_number(cell)]
-    return name, _note(path, name, cells[:chosen], others)
+    others = [other for other, cell in cells[chosen + 1 :] if reader.is_number(cell)]
+    return name, _note(reader.path, name, cells[:chosen], others)
 
 
 def _note(path: Path, name: str, after: list[tuple[str, Any]], others: list[str]) -> str:
@@ -107,69 +161,57 @@ def _shortened(cell: Any) -> str:
     return text if len(text) <= 20 else f"{text[:19]}…"
 
 
-def _is_number(cell: Any) -> bool:
-    try:
-        return _number(cell) is not None
-    except ValueError:
-        return False
-
-
-def _numbers(path: Path, name: str, missing: str, encoding: str) -> Iterator[float]:
-    before = None
-    for line, row in read_rows(path, [name], encoding=encoding):
-        where = f"{path}, line {line}, column {name!r}"
+def _numbers(reader: _Reader, name: str) -> Iterator[float]:
+    before, number = None, reader.number
+    for line, cell in read_cells(reader.path, name, **reader.options()):
         try:
-            value = _number(row[name])
+            value = number(cell)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        if value is None and missing == "error":
-            raise ValueError(
-                f"{where}: no value, {row[name]!r}; missing='previous' repeats the one before it"
-            )
-        value = before if value is None else value
-        if value is None:
-            raise ValueError(f"{where}: no value, {row[name]!r}, and no value before it to repeat")
+            where = f"{reader.path}, line {line}, column {name!r}"
+            if not is_missing(cell):
+                raise ValueError(f"{where}: {error}") from None
+            if reader.missing == "error":
+                raise ValueError(
+                    f"{where}: no value, {cell!r}; missing='previous' repeats the one before it"
+                ) from None
+            if before is None:
+                raise ValueError(
+                    f"{where}: no value, {cell!r}, and no value before it to repeat"
+                ) from None
+            value = before
         yield value
         before = value
-    if before is None:
-        raise ValueError(f"{path} has no rows after its header")
 
 
-def _is_missing(cell: Any) -> bool:
-    return cell is None or str(cell).strip().lower() in MISSING
-
-
-def _number(cell: Any) -> float | None:
-    """The number in a cell; None if missing."""
-    if _is_missing(cell):
-        return None
-    try:
-        if isinstance(cell, bool):
-            raise ValueError
-        value = float(cell)
-    except (ValueError, TypeError):
-        raise ValueError(f"expected a number such as 3.14, got {cell!r}") from None
-    if not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {cell!r}")
-    return value
-
-
-def _cache_file(path: Path, name: str, missing: str, encoding: str, folder: Path | None) -> Path:
+def _cache_file(path: Path, options: tuple[Any, ...], folder: Path | None) -> Path:
     if folder is None:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnjax"
-    state = path.stat()
-    said = (str(path.resolve()), state.st_size, state.st_mtime_ns, name, missing, encoding)
-    return folder / f"{path.stem}-{hashlib.sha256(repr(said).encode()).hexdigest()[:16]}.f64"
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256")
+    found.update(repr((kind_of(path), *options)).encode())
+    return folder / f"{found.hexdigest()[:32]}.f64"
 
 
-def _write(kept: Path, numbers: Iterator[float]) -> None:
-    """Write all numbers, or leave no file behind."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_suffix(f".{os.getpid()}")
-    try:
-        with open(part, "wb") as file:
-            while chunk := array("d", islice(numbers, _CHUNK)):
-                chunk.tofile(file)
-        part.replace(kept)
-    finally:
-        part.unlink(missing_ok=True)
+def _mapped(kept: Path, numbers: Callable[[], Iterator[float]]) -> np.ndarray:
+    """All numbers, mapped from the file `kept`, or from a temporary one if it cannot be written."""
+    if not kept.exists():
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            number, part = tempfile.mkstemp(dir=kept.parent)
+        except OSError:
+            with tempfile.TemporaryFile() as file:
+                _write(file, numbers())
+                return np.memmap(file, np.float64, "r")
+        try:
+            with open(number, "wb") as file:
+                _write(file, numbers())
+            Path(part).replace(kept)  # whole, or not at all
+        finally:
+            Path(part).unlink(missing_ok=True)
+    return np.memmap(kept, np.float64, "r")
+
+
+def _write(file: IO[bytes], numbers: Iterator[float]) -> None:
+    while chunk := array("d", islice(numbers, _CHUNK)):
+        file.write(chunk.tobytes())
+    file.flush()

@@ -8,15 +8,17 @@ import numpy as np
 
 from rnnjax._arguments import check_choice, checked_arguments
 from rnnjax._extras import optional
-from rnnjax.experiments.data._tables import KINDS, open_table, read_rows
+from rnnjax.experiments._effects import check_no_effect
+from rnnjax.experiments.data._tables import COMPRESSED, KINDS, kind_of, read_rows
 from rnnjax.experiments.data._text_files import decode, open_lines
+from rnnjax.experiments.data.text._labels import check_classes, encode_labels
+from rnnjax.experiments.data.text._stored_texts import store_texts
 
 HUB = {  # names of `--dataset`, and their repositories on the Hugging Face hub
     "imdb": "stanfordnlp/imdb",
     "yelp": "fancyzhx/yelp_polarity",
     "yelp-stars": "Yelp/yelp_review_full",
 }
-MOST_CLASSES = 100
 LAYOUTS = """expected one of
   a .csv, .tsv or .jsonl file with a column of texts and one of labels;
   a folder with train.csv (.tsv, .jsonl) and optionally test.csv;
@@ -40,6 +42,14 @@ class Reviews(NamedTuple):
     classes: tuple[str, ...]
 
 
+class _Columns(NamedTuple):
+    """Where texts and labels are in a table or a saved dataset."""
+
+    text: str
+    label: str
+    header: bool = True  # whether a table's first line names its columns
+
+
 class ReviewSource(NamedTuple):
     train: Reviews
     test: Reviews | None  # None if the data have no test part
@@ -60,15 +70,24 @@ class LazyTexts:
 
 @checked_arguments
 def open_reviews(
-    path: str | Path, *, text: str = "text", label: str = "label", encoding: str | None = None
+    path: str | Path,
+    *,
+    text: str = "text",
+    label: str = "label",
+    header: bool = True,
+    encoding: str | None = None,
 ) -> ReviewSource:
     """Open labelled texts on disk, in any of the usual layouts.
 
-    Only the location and label of each text are kept in memory.
+    Texts of a table are copied into an unnamed temporary file; other texts are read from where they
+    are. Only the location and label of each are kept in memory.
 
     Args:
-      path: a table or a folder; the error message lists the layouts.
+      path: a table or a folder; the error message lists the layouts. Tables may be compressed:
+        .csv.gz.
       text, label: the columns of a table or a saved dataset.
+      header: whether the first line of a CSV or TSV names the columns; if not, they are called "0",
+        "1", ….
       encoding: of the files; None for UTF-8, and for Latin-1 in the pair of files of rt-polarity.
 
     Returns:
@@ -77,25 +96,30 @@ def open_reviews(
     Raises:
       FileNotFoundError: path does not exist.
       ValueError: an unknown layout or a malformed file; the error gives the file, the line, and
-        what was expected there.
+        what was expected there; classes that differ only in spelling; an option that has no effect
+        in this layout.
     """
     path = Path(path)
+    columns = _Columns(text, label, header)
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {path}")
     if path.is_file():
-        return ReviewSource(_table(path, text, label, encoding), None)
+        return ReviewSource(_table(path, columns, encoding), None)
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-        return _saved(path, text, label)
-    negative, positive = (sorted(path.glob(f"*.{ending}")) for ending in ("neg", "pos"))
-    if len(negative) == len(positive) == 1:
-        return ReviewSource(_pair(negative[0], positive[0], encoding or "latin-1"), None)
+        given = {"header": header, "encoding": encoding}
+        check_no_effect(open_reviews, given, f"on a saved dataset, which {path} is")
+        return _saved(path, columns)
     if train := _table_file(path, "train"):
         test = _table_file(path, "test")
         return _matched(
-            _table(train, text, label, encoding),
-            _table(test, text, label, encoding) if test else None,
+            _table(train, columns, encoding),
+            _table(test, columns, encoding) if test else None,
             path,
         )
+    check_no_effect(open_reviews, columns._asdict(), f"without a table, which {path} has not")
+    negative, positive = (sorted(path.glob(f"*.{ending}")) for ending in ("neg", "pos"))
+    if len(negative) == len(positive) == 1:
+        return ReviewSource(_pair(negative[0], positive[0], encoding or "latin-1"), None)
     if (path / "train").is_dir():
         test = path / "test"
         return _matched(
@@ -121,11 +145,12 @@ def download_reviews(name: str) -> ReviewSource:
             f"{name} cannot be downloaded: {error}. Pass reviews of your own as data, a file or a "
             "folder"
         ) from error
-    return _from_datasets(found, "text", "label", HUB[name])
+    return _from_datasets(found, _Columns("text", "label"), HUB[name])
 
 
 def _table_file(folder: Path, part: str) -> Path | None:
-    found = [file for ending in KINDS if (file := folder / f"{part}{ending}").exists()]
+    endings = [f"{kind}{compressed}" for kind in KINDS for compressed in ("", *COMPRESSED)]
+    found = [file for ending in endings if (file := folder / f"{part}{ending}").exists()]
     if len(found) > 1:
         raise ValueError(
             f"{folder}: expected one table of the {part} part, got "
@@ -145,48 +170,44 @@ def _pair(negative: Path, positive: Path, encoding: str) -> Reviews:
     return Reviews(LazyTexts(len(labels), read), labels, ("neg", "pos"))
 
 
-def _table(path: Path, text: str, label: str, encoding: str | None) -> Reviews:
-    encoding = encoding or "utf-8"
-    names: list[str] = []
-    for line, row in read_rows(path, (text, label), encoding=encoding):
-        for column in (text, label):
-            _check_filled(row[column], column, f"{path}, line {line}")
-        names.append(str(row[label]).strip())
-    if not names:
-        raise ValueError(f"{path} has no rows after its header")
-    table = open_table(path, (text,), encoding=encoding, check=False)
-    labels, classes = _encode_labels(names, label, str(path))
-    return Reviews(LazyTexts(len(labels), lambda i: str(table[i][text])), labels, classes)
-
-
-def _check_filled(value: Any, column: str, where: str) -> None:
-    if value is None or not str(value).strip():
-        raise ValueError(f"{where}: expected a {column}, got nothing")
-
-
-def _check_classes(classes: Sequence[str], label: str, where: str) -> None:
-    if not 2 <= len(classes) <= MOST_CLASSES:
+def _table(path: Path, columns: _Columns, encoding: str | None) -> Reviews:
+    if kind_of(path) is None:
         raise ValueError(
-            f"{where}: expected 2 to {MOST_CLASSES} classes in the column {label!r}, got "
-            f"{len(classes)}: {', '.join(map(repr, classes[:5]))} …"
+            f"{path}: expected a folder, or a table whose name ends in {', '.join(KINDS)}"
         )
+    names: list[str] = []
+
+    def texts() -> Iterator[str]:
+        rows = read_rows(
+            path,
+            (columns.text, columns.label),
+            encoding=encoding or "utf-8",
+            header=columns.header,
+        )
+        for line, row in rows:
+            where = f"{path}, line {line}"
+            text, label = (_filled(row[name], name, where) for name in columns[:2])
+            names.append(label.strip())
+            yield text
+
+    stored = store_texts(texts())
+    labels, classes = encode_labels(names, f"{path}, column {columns.label!r}")
+    return Reviews(stored, labels, classes)
 
 
-def _encode_labels(
-    names: Sequence[str], label: str, where: str
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The class index of each row, and the sorted classes."""
-    classes = tuple(sorted(set(names), key=_numbers_first))
-    _check_classes(classes, label, where)
-    numbers = {name: number for number, name in enumerate(classes)}
-    return np.array([numbers[name] for name in names], np.int32), classes
-
-
-def _numbers_first(name: str) -> tuple[bool, float, str]:
+def _filled(value: Any, column: str, where: str) -> str:
+    """A text or label as a string, if it holds anything that can be written."""
+    text = "" if value is None else str(value)
+    if not text.strip():
+        raise ValueError(f"{where}: expected a {column}, got nothing")
     try:
-        return False, float(name), name
-    except ValueError:
-        return True, 0.0, name
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where}: the {column} has half a surrogate pair, {text[error.start]!r}: expected "
+            "Unicode text"
+        ) from None
+    return text
 
 
 def _class_folders(folder: Path, encoding: str | None) -> Reviews:
@@ -199,6 +220,9 @@ def _class_folders(folder: Path, encoding: str | None) -> Reviews:
     for child, texts in zip(found, files, strict=True):
         if not texts:
             raise ValueError(f"{child} has no .txt files: expected one file per text")
+    check_classes(
+        {child.name: len(texts) for child, texts in zip(found, files, strict=True)}, f"{folder}"
+    )
     paths = [path for texts in files for path in texts]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), [len(texts) for texts in files])
 
@@ -211,55 +235,57 @@ def _class_folders(folder: Path, encoding: str | None) -> Reviews:
     return Reviews(LazyTexts(len(paths), read), labels, tuple(child.name for child in found))
 
 
-def _saved(path: Path, text: str, label: str) -> ReviewSource:
+def _saved(path: Path, columns: _Columns) -> ReviewSource:
     try:
         data = optional("datasets").load_from_disk(str(path))
     except IndexError as error:  # raised by datasets for a part without rows
         raise ValueError(f"{path} has a part with no rows: expected some in each") from error
-    return _from_datasets(data, text, label, str(path))
+    return _from_datasets(data, columns, str(path))
 
 
-def _from_datasets(data: Any, text: str, label: str, name: str) -> ReviewSource:
+def _from_datasets(data: Any, columns: _Columns, name: str) -> ReviewSource:
     parts = data if isinstance(data, dict) else {"train": data}
     if "train" not in parts:
         raise ValueError(f"{name}: expected a part 'train', got {', '.join(map(repr, parts))}")
     reviews = {
-        part: _from_dataset(parts[part], text, label, f"{name}, part {part!r}")
+        part: _from_dataset(parts[part], columns, f"{name}, part {part!r}")
         for part in ("train", "test")
         if part in parts
     }
     return _matched(reviews["train"], reviews.get("test"), name)
 
 
-def _from_dataset(part: Any, text: str, label: str, name: str) -> Reviews:
+def _from_dataset(part: Any, columns: _Columns, name: str) -> Reviews:
+    text, label, _ = columns
     for column in (text, label):
         if column not in part.column_names:
-            columns = ", ".join(map(repr, part.column_names))
-            raise ValueError(f"{name}: no column {column!r} in {columns}")
+            names = ", ".join(map(repr, part.column_names))
+            raise ValueError(f"{name}: no column {column!r} in {names}")
     if not len(part):
         raise ValueError(f"{name} has no rows: expected a text and a label in each")
     part = part.with_format(None).select_columns([text, label])
     values = []
     for number, row in enumerate(part):
         for column in (text, label):
-            _check_filled(row[column], column, f"{name}, row {number}")
+            _filled(row[column], column, f"{name}, row {number}")
         values.append(row[label])
-    labels, classes = _dataset_labels(values, part.features[label], label, name)
+    labels, classes = _dataset_labels(values, part.features[label], f"{name}, column {label!r}")
     return Reviews(LazyTexts(len(part), lambda i: str(part[i][text])), labels, classes)
 
 
 def _dataset_labels(
-    values: list[Any], feature: Any, label: str, name: str
+    values: list[Any], feature: Any, where: str
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels by the names that the dataset has for them, or by what they are."""
     classes = tuple(getattr(feature, "names", None) or ())
     if not classes:
-        return _encode_labels([str(value).strip() for value in values], label, name)
+        return encode_labels([str(value).strip() for value in values], where)
     labels = np.asarray(values, np.int32)
     if labels.min() < 0:
-        raise ValueError(f"{name}: some rows have no label (-1): use a labelled part")
-    _check_classes(classes, label, name)
-    _check_classes([classes[number] for number in np.unique(labels)], label, name)
+        raise ValueError(f"{where}: some rows have no label (-1): use a labelled part")
+    counts = np.bincount(labels, minlength=len(classes))
+    check_classes(dict(zip(classes, counts.tolist(), strict=True)), where)
+    check_classes({classes[k]: int(counts[k]) for k in np.flatnonzero(counts)}, where)
     return labels, classes
 
 

@@ -84,7 +84,7 @@ def test_other_encodings_and_byte_order_marks(tmp_path):
         ('image,caption\na.jpg,"dog\n', r'line 2: a field begins with " but no closing'),
         ("image,caption\na.jpg,dog\n ,cat\n", r"line 3: expected the name of a picture"),
         ("image,captions\na.jpg,dog\n", r"line 1: no column 'caption' .*did you mean 'captions'"),
-        ("image,caption\n", "has no captions"),
+        ("image,caption\n", "has no rows after its header"),
     ],
 )
 def test_bad_text_files(tmp_path, content, message):

@@ -1,5 +1,7 @@
 """A column of numbers from a file: which one, what a bad cell says, and the copy on disk."""
 
+import gzip
+import os
 import re
 
 import numpy as np
@@ -48,9 +50,21 @@ def test_other_kinds_of_table(tmp_path):
     ("content", "column", "message"),
     [
         (TABLE, "hihg", "line 1: no column 'hihg' in .* did you mean 'high'"),
-        (TABLE, "note", "line 2, column 'note': expected a number such as 3.14, got 'a'"),
-        ("x\n1\n\n2,5\n", "x", r"line 4: expected 1 fields \(x\), got 2"),
-        ('x\n1\n"2,5"\n', "x", "line 3, column 'x': expected a number such as 3.14, got '2,5'"),
+        (TABLE, "note", "line 2, column 'note': expected a number such as 3.14, got 'a'$"),
+        ("x\n1\n\n2,5\n", "x", r"line 4: expected 1 field \(x\), got 2"),
+        ('x\n1\n"2,5"\n', "x", "line 3, column 'x': .* such as 3.14, got '2,5'; decimal=',' would"),
+        ('x\n"1,234"\n', "x", "got '1,234'; decimal=',' or thousands=',' would read it"),
+        ('x\n"1,234.5"\n', "x", "got '1,234.5'; thousands=',' would read it"),
+        ('x\n"1.234,5 %"\n', "x", "; decimal=',' and thousands='.' and percent=True would read"),
+        ("x\n1_000\n", "x", "expected a number such as 3.14, got '1_000'"),
+        ("x\n1\n1e302\n", "x", r"line 3, column 'x': expected a number below 1e\+150 in size"),
+        ("x\n1e400\n", "x", r"expected a number below 1e\+150 in size, got '1e400'"),
+        (
+            "1.5\n2.5\n",
+            None,
+            "the first line should name .* '1.5'; is there no header.*column='1.5'",
+        ),
+        ("2020,1.5\n2021,2.5\n", None, "the first line should name the columns, but has '1.5'"),
         ("x,y\n1,2\n,3\n", "x", "line 3, column 'x': no value, ''; missing='previous'"),
         ("x\n1\nNaN\n", "x", "line 3, column 'x': no value, 'NaN'"),
         ("x\n1\n-inf\n", "x", "line 3, column 'x': expected a finite number, got '-inf'"),
@@ -58,7 +72,11 @@ def test_other_kinds_of_table(tmp_path):
         ("x,y\n1,12 %\n", None, "line 2: column 'y' holds '12 %'"),
         ('x,y\n1,"1,234.5"\n', None, "line 2: column 'y' holds '1,234.5'"),
         ("x,y\n1,\n", None, "line 2: column 'y' holds ''"),
-        ("x,y\na,b\n", None, "line 2: expected a number in one of the columns"),
+        (
+            "x,y\na,b\n",
+            None,
+            "expected a number in one of the columns: 'x' holds 'a', 'y' holds 'b'",
+        ),
         ("x,y\n", None, "has no rows after its header"),
         ("x,y\n", "y", "has no rows after its header"),
         ("", "x", "is empty"),
@@ -71,10 +89,70 @@ def test_bad_files_say_where_and_what(tmp_path, content, column, message):
     assert str(path) in str(caught.value)
 
 
-def test_json_that_is_no_number(tmp_path):
-    path = written(tmp_path, '{"x": 1}\n{"x": true}\n', "t.jsonl")
-    with pytest.raises(ValueError, match=r"line 2, column 'x': expected a number.*True"):
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("true", r"expected a number.*True"),
+        ("1" * 400, r"expected a number below 1e\+150 in size"),
+        ("[1]", r"expected a number.*\[1\]"),
+    ],
+)
+def test_json_that_is_no_number(tmp_path, cell, message):
+    path = written(tmp_path, f'{{"x": 1}}\n{{"x": {cell}}}\n', "t.jsonl")
+    with pytest.raises(ValueError, match=f"line 2, column 'x': {message}"):
         read_column(path, "x")
+
+
+def test_a_table_without_header(tmp_path):
+    path = written(tmp_path, "2020-01-01,1.5\n2020-01-02,2.5\n")
+    assert read_column(path, header=False)[:2] == ("1", pytest.approx([1.5, 2.5], abs=0))
+    years = written(tmp_path, "2020,2021\n1,2\n", "years.csv")
+    assert read_column(years, "2021").values.tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "expected"),
+    [
+        ("x;y\n1;2,5\n2;-3,75\n", {"decimal": ","}, [2.5, -3.75]),
+        ("y\n2,5\n3\n", {"decimal": ","}, [2.5, 3]),
+        ('y\n"1,234.5"\n"12,345,678"\n9\n', {"thousands": ","}, [1234.5, 12345678, 9]),
+        ('y\n"12,34,567"\n', {"thousands": ","}, [1234567]),
+        ("x;y\n0;1.234,5\n0;1.234\n", {"decimal": ",", "thousands": "."}, [1234.5, 1234]),
+        ("y\n1\u202f234.5\n1 000\n", {"thousands": " "}, [1234.5, 1000]),
+        ("y\n12.5 %\n-3%\n", {"percent": True}, [12.5, -3]),
+        ("y\n1e3\n+2\n 3 \n", {}, [1000, 2, 3]),
+    ],
+)
+def test_numbers_written_another_way(tmp_path, content, options, expected):
+    column = read_column(written(tmp_path, content), **options)
+    assert (column.name, column.values.tolist()) == ("y", expected)
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "message"),
+    [
+        ("1.5", {"decimal": ","}, "such as 3,14, got '1.5'"),
+        ("1,5", {"thousands": ","}, "such as 1,234.14, got '1,5'"),
+        ("1,23,4", {"thousands": ","}, "such as 1,234.14, got '1,23,4'"),
+        ("1.234,5", {"thousands": ","}, "such as 1,234.14, got '1.234,5'"),
+        ("5", {"percent": True}, "such as 3.14 %, got '5'"),
+        ("5", {"decimal": "::"}, "decimal must be one character such as ',', got '::'"),
+        ("5", {"thousands": "1"}, "thousands must be one character such as ',', got '1'"),
+        ("5", {"thousands": "."}, "decimal and thousands must differ, got '.' for both"),
+    ],
+)
+def test_numbers_not_written_as_is_said(tmp_path, cell, options, message):
+    path = written(tmp_path, f'y\n"{cell}"\n')
+    with pytest.raises(ValueError, match=message):
+        read_column(path, "y", **options)
+
+
+def test_a_compressed_column(tmp_path, monkeypatch):
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(b"x\n1\n2\n"))
+    assert read_column(path).values.tolist() == [1, 2]
+    monkeypatch.setattr(_column, "LARGE", 128)  # what it holds may be far larger than the file
+    assert isinstance(read_column(path, cache=tmp_path / "cache").values, np.memmap)
 
 
 def test_missing_values_repeat_what_was_known(tmp_path):
@@ -99,12 +177,28 @@ def test_a_large_file_is_read_once_and_mapped(tmp_path, monkeypatch):
     assert isinstance(values, np.memmap)
     np.testing.assert_array_equal(values, numbers)
 
-    scan = _column.read_rows
-    monkeypatch.setattr(_column, "read_rows", None)  # a second reading would call it
-    np.testing.assert_array_equal(read_column(path, "x", cache=cache).values, numbers)
-    monkeypatch.setattr(_column, "read_rows", scan)
-    path.write_text("x\n1\n2\n")
-    assert read_column(path, "x", cache=cache).values.tolist() == [1, 2]
+    # Read again only if the content or how it is read is another, whatever the name and times.
+    scan = _column.read_cells
+    monkeypatch.setattr(_column, "read_cells", None)
+    moved = path.rename(tmp_path / "moved.csv")
+    os.utime(moved, ns=(0, 0))
+    np.testing.assert_array_equal(read_column(moved, "x", cache=cache).values, numbers)
+    monkeypatch.setattr(_column, "read_cells", scan)
+    other = "x\n" + "\n".join(map(repr, (-numbers).tolist())) + "\n"
+    moved.write_text(other)
+    os.utime(moved, ns=(0, 0))
+    np.testing.assert_array_equal(read_column(moved, "x", cache=cache).values, -numbers)
+    with pytest.raises(ValueError, match=r"line 1, column '0': .* got 'x'"):
+        read_column(moved, "0", header=False, cache=cache)
+
+
+def test_without_a_place_for_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(_column, "LARGE", 1)
+    cache = tmp_path / "cache"
+    cache.write_text("a file, not a folder")
+    column = read_column(written(tmp_path, "x\n1\n2\n"), cache=cache)
+    assert isinstance(column.values, np.memmap)
+    assert column.values.tolist() == [1, 2]
 
 
 def test_a_bad_large_file_leaves_nothing_behind(tmp_path, monkeypatch):

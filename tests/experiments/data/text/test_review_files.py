@@ -1,5 +1,6 @@
 """Reviews in every layout that there is, and what is said about bad ones."""
 
+import gzip
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from rnnjax.experiments.data import open_lines
 from rnnjax.experiments.data.text import download_reviews, open_reviews
-from rnnjax.experiments.data.text._reviews import _from_datasets
+from rnnjax.experiments.data.text._reviews import _Columns, _from_datasets
 
 
 def contents(reviews):
@@ -138,8 +139,13 @@ def test_saved_dataset(tmp_path):
         (["a", None], [0, 1], None, "part 'train', row 1: expected a text, got nothing"),
         (["a", " \n"], [0, 1], None, "row 1: expected a text, got nothing"),
         (["a", "b"], [0, -1], ["n", "p"], "some rows have no label"),
-        (["a", "b"], [3, 3], None, "'train': expected 2 to 100 classes .*'label', got 1: '3'"),
-        (["a", "b"], [1, 1], ["n", "p"], "expected 2 to 100 classes .*'label', got 1: 'p'"),
+        (
+            ["a", "b"],
+            [3, 3],
+            None,
+            "'train', column 'label': expected 2 to 100 classes, got 1: '3'",
+        ),
+        (["a", "b"], [1, 1], ["n", "p"], "'label': expected 2 to 100 classes, got 1: 'p'"),
         (["a"] * 300, list(range(300)), None, "got 300: '0', '1'"),
         (["a"] * 2, [0, 1], list(map(str, range(101))), "got 101: '0', '1'"),
         ([], [], None, "saved has a part with no rows"),
@@ -161,7 +167,9 @@ def test_a_dataset_without_rows():
     import datasets
 
     with pytest.raises(ValueError, match="x, part 'train' has no rows"):
-        _from_datasets(datasets.Dataset.from_dict({"text": [], "label": []}), "text", "label", "x")
+        _from_datasets(
+            datasets.Dataset.from_dict({"text": [], "label": []}), _Columns("text", "label"), "x"
+        )
 
 
 @pytest.mark.parametrize(
@@ -179,12 +187,75 @@ def test_a_dataset_without_rows():
         ("a.jsonl", b'{"text": "good", "label": 1}\n{"text": "bad", "la', "line 2.*JSON"),
         ("a.jsonl", b'{"text": "good", "label": null}\n', "line 1: expected a label"),
         ("a.txt", b"good\n", r"a\.txt.*\.csv"),
+        ("a.jsonl", b'{"text": "\\ud800", "label": 1}\n', "line 1: the text has half a surrogate"),
     ],
 )
 def test_bad_tables(tmp_path, name, content, message):
     tmp_path.joinpath(name).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         open_reviews(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["pos", "POS", "neg", "pos"], r"'POS' \(1 times\) and 'pos' \(2 times\). Write each"),
+        (
+            ["1", "1.0", "0", "0.0"],
+            r"'0' \(1 times\) and '0.0' \(1 times\); '1' \(1 times\) and '1.0'",
+        ),
+        (["caf\u00e9", "cafe\u0301", "x", "x"], "classes that differ only in spelling"),
+    ],
+)
+def test_classes_that_are_spellings_of_one(tmp_path, labels, message):
+    table = tmp_path / "r.csv"
+    table.write_text("text,label\n" + "".join(f"good,{label}\n" for label in labels))
+    with pytest.raises(ValueError, match=message) as caught:
+        open_reviews(table)
+    assert f"{table}, column 'label': " in str(caught.value)
+    rows = "".join(json.dumps({"text": "good", "label": k}) + "\n" for k in labels)
+    jsonl = tmp_path / "r.jsonl"
+    jsonl.write_text(rows)
+    with pytest.raises(ValueError, match=message):
+        open_reviews(jsonl)
+
+
+def test_spaces_around_labels_are_no_part_of_them(tmp_path):
+    tmp_path.joinpath("r.csv").write_text("text,label\na, pos\nb,pos \nc,neg\n")
+    reviews = open_reviews(tmp_path / "r.csv").train
+    assert (reviews.classes, reviews.labels.tolist()) == (("neg", "pos"), [1, 1, 0])
+
+
+def test_a_table_without_header_and_a_compressed_one(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text('"2","good, cheap"\n"1",bad\n')
+    with pytest.raises(
+        ValueError, match="no column 'text' in '2', 'good, cheap'; is there no head"
+    ):
+        open_reviews(path)
+    reviews = open_reviews(path, text="1", label="0", header=False).train
+    assert contents(reviews) == [("good, cheap", "2"), ("bad", "1")]
+    (tmp_path / "both").mkdir()
+    for part in ("train", "test"):
+        table = gzip.compress(b"text,label\ngood,1\nbad,0\n")
+        tmp_path.joinpath("both", f"{part}.csv.gz").write_bytes(table)
+    source = open_reviews(tmp_path / "both")
+    assert contents(source.train) == contents(source.test) == [("good", "1"), ("bad", "0")]
+
+
+def test_options_without_effect(tmp_path):
+    import datasets
+
+    write_pair(tmp_path)
+    for option in ({"text": "body"}, {"label": "stars"}, {"header": False}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} has no effect without a table"):
+            open_reviews(tmp_path, **option)
+    datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}).save_to_disk(
+        str(tmp_path / "saved")
+    )
+    for option in ({"encoding": "utf-8"}, {"header": False}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} has no effect on a saved data"):
+            open_reviews(tmp_path / "saved", **option)
 
 
 def test_bad_folders(tmp_path):
