@@ -5,7 +5,6 @@ import inspect
 import math
 from collections import abc
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -13,6 +12,8 @@ from types import UnionType
 from typing import Annotated, Any, ParamSpec, TypeVar, Union, get_args, get_origin
 
 import numpy as np
+
+from rnnjax._names import nearest, option
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,16 +31,18 @@ def check_nonnegative_int(name: str, value: int) -> int:
 
 def _check_int(name: str, value: Any, wanted: str, least: int) -> int:
     if not is_int(value):
-        raise TypeError(f"{name} must be {wanted}, got {value!r} ({type(value).__name__})")
+        raise TypeError(f"{option(name)} must be {wanted}, got {value!r} ({type(value).__name__})")
     if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+        raise ValueError(f"{option(name)} must be at least {least}, got {value}")
     return int(value)
 
 
 def check_index(name: str, value: int, size: int, kind: str) -> int:
     """`value` as an int, if it is one of the `size` things of this kind, such as "classes"."""
     if not 0 <= check_int(name, value) < size:
-        raise ValueError(f"{name} must be one of the {size} {kind} (0..{size - 1}), got {value}")
+        raise ValueError(
+            f"{option(name)} must be one of the {size} {kind} (0..{size - 1}), got {value}"
+        )
     return int(value)
 
 
@@ -51,7 +54,9 @@ def is_int(value: Any) -> bool:
 def check_flag(name: str, value: Any) -> bool:
     """`value`, if it is a bool: the string "no" is true."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
+        raise TypeError(
+            f"{option(name)} must be True or False, got {value!r} ({type(value).__name__})"
+        )
     return bool(value)
 
 
@@ -60,20 +65,22 @@ def check_number(name: str, value: Any) -> Any:
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     scalar = getattr(value, "shape", None) == () and kind in ("i", "u", "f", "V")
     if not scalar and (not isinstance(value, int | float) or isinstance(value, bool)):
-        raise TypeError(f"{name} must be a real number, got {value!r} ({type(value).__name__})")
+        raise TypeError(
+            f"{option(name)} must be a real number, got {value!r} ({type(value).__name__})"
+        )
     try:
         unusable = math.isnan(value)
     except TypeError:  # a traced value, which is not known yet
         return value
     if unusable:
-        raise ValueError(f"{name} must be a real number, got nan")
+        raise ValueError(f"{option(name)} must be a real number, got nan")
     return value
 
 
 def check_callable(name: str, value: Any, form: str) -> Any:
     """`value`, if it is a function of as many arguments as `form` has: "(key, shape) -> array"."""
     count = form.partition(")")[0].count(",") + 1
-    return _check_callable(f"{name} must be a function {form}", value, count)
+    return _check_callable(f"{option(name)} must be a function {form}", value, count)
 
 
 def _check_callable(expected: str, value: Any, count: int) -> Any:
@@ -137,7 +144,7 @@ def _check_of(annotation: Any) -> Callable[[str, Any], Any] | None:
         count = len(get_args(first)[0])
         size = f"{count} argument{'s' * (count != 1)}"
         check = lambda name, value: _check_callable(  # noqa: E731
-            f"{name} must be a function of {size}", value, count
+            f"{option(name)} must be a function of {size}", value, count
         )
     elif origin in (abc.Sequence, abc.Iterable, abc.Mapping):
         check = partial(_check_collection, origin)
@@ -151,40 +158,42 @@ def _check_of(annotation: Any) -> Callable[[str, Any], Any] | None:
 def _check_collection(kind: Any, name: str, value: Any) -> Any:
     if isinstance(value, str) or not (isinstance(value, kind) or np.ndim(value) > 0):
         expected = kind.__name__.lower()
-        raise TypeError(f"{name} must be a {expected}, got {value!r} ({type(value).__name__})")
+        raise TypeError(
+            f"{option(name)} must be a {expected}, got {value!r} ({type(value).__name__})"
+        )
     return value
 
 
 def _check_instance(kind: type, name: str, value: Any) -> Any:
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got a {type(value).__name__}")
+        raise TypeError(f"{option(name)} must be a {kind.__name__}, got a {type(value).__name__}")
     return value
 
 
 def check_int(name: str, value: Any) -> int:
     """`value`, if it is an int."""
     if not is_int(value):
-        raise TypeError(f"{name} must be an int, got {value!r} ({type(value).__name__})")
+        raise TypeError(f"{option(name)} must be an int, got {value!r} ({type(value).__name__})")
     return int(value)
 
 
 def _check_seed(name: str, value: Any) -> int:
     if check_int(name, value) < 0:
-        raise ValueError(f"{name} must be at least 0, got {value}")
+        raise ValueError(f"{option(name)} must be at least 0, got {value}")
     return int(value)
 
 
 def check_text(name: str, value: Any) -> str:
     """`value`, if it is a str."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str, got {value!r} ({type(value).__name__})")
+        raise TypeError(f"{option(name)} must be a str, got {value!r} ({type(value).__name__})")
     return value
 
 
 def check_path(name: str, value: Any) -> Any:
     """`value`, if it is a path or a str."""
     if not isinstance(value, str | PathLike):
-        raise TypeError(f"{name} must be a path, got {value!r} ({type(value).__name__})")
+        raise TypeError(f"{option(name)} must be a path, got {value!r} ({type(value).__name__})")
     return value
 
 
@@ -201,7 +210,7 @@ _CHECKS: dict[frozenset[Any], Callable[[str, Any], Any]] = {
 def check_rate(name: str, rate: float) -> float:
     """`rate`, if it is a probability in [0, 1)."""
     if not 0.0 <= check_number(name, rate) < 1.0:
-        raise ValueError(f"{name} is a probability in [0, 1), got {rate}")
+        raise ValueError(f"{option(name)} is a probability in [0, 1), got {rate}")
     return float(rate)
 
 
@@ -211,12 +220,6 @@ def check_choice(name: str, value: str, choices: Iterable[str]) -> str:
     if isinstance(value, str) and value in choices:
         return value
     raise ValueError(
-        f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}"
+        f"{option(name)} must be one of {', '.join(map(repr, choices))}, got {value!r}"
         f"{nearest(value, choices)}"
     )
-
-
-def nearest(value: str, choices: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest of `choices`, if one is near."""
-    near = get_close_matches(str(value), list(choices), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
