@@ -5,20 +5,37 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from rnnjax._names import nearest, nearest_of
 from rnnjax._version import __version__
+from rnnjax.experiments.cli._help import Command, Group
 from rnnjax.experiments.cli._inference_commands import COMMANDS
 
 _UsageError: Any = typer.BadParameter.__base__
 
 
-class _Commands(TyperGroup):
+class _Commands(Group):
     """Lists `train` first; typer would list it last, since it is a group."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of all commands."""
         return sorted(super().list_commands(ctx), key=lambda name: name != "train")
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is asked for; a usage error with the nearest if there is none."""
+        names = self.list_commands(ctx)
+        if args[0] not in names:
+            ctx.fail(
+                f"there is no command {args[0]!r}{_train_it(args[0]) or nearest(args[0], names)}"
+            )
+        return super().resolve_command(ctx, args)
+
+
+def _train_it(name: str) -> str | None:
+    """The end of an error about a command that is the name of a task."""
+    from rnnjax.experiments.cli._train_commands import task_names
+
+    return f"; to train this task: rnnjax train {name}" if name in task_names() else None
 
 
 app = typer.Typer(
@@ -30,7 +47,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
 )
 
 
@@ -40,12 +56,22 @@ def run(arguments: Sequence[str]) -> int:
         return app(list(arguments) or ["--help"], prog_name="rnnjax", standalone_mode=False) or 0
     except _UsageError as error:
         path = error.ctx.command_path if error.ctx else "rnnjax"
-        message = error.format_message().rstrip(".")
+        message = _message(error)
         if message:  # empty if the help has just been shown
-            typer.secho(f"{path}: {message} (see {path} --help)", err=True, fg="red")
+            say(f"{path}: {message} (see {path} --help)", err=True, color="red")
         return 2
     except typer.Abort:
         return 130
+
+
+def _message(error: Any) -> str:
+    """What is wrong with a command line; names the nearest flag if one does not exist."""
+    unknown = getattr(error, "option_name", None)
+    if unknown is None or not hasattr(error, "possibilities"):
+        return error.format_message().rstrip(".")
+    flags = [flag for param in error.ctx.command.params for flag in param.opts]
+    near = nearest_of(unknown, [flag for flag in flags if flag.startswith("--")])
+    return f"there is no option {unknown}" + (f"; did you mean {near}?" if near else "")
 
 
 def _version(wanted: bool) -> None:
@@ -64,7 +90,7 @@ def _root(
     pass
 
 
-class _TaskCommands(TyperGroup):
+class _TaskCommands(Group):
     """The commands of `rnnjax train`, made on demand: importing the tasks takes a second."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -86,20 +112,21 @@ class _TaskCommands(TyperGroup):
         return super().parse_args(ctx, with_task(args))
 
 
-train = typer.Typer(cls=_TaskCommands, no_args_is_help=True, rich_markup_mode="markdown")
+train = typer.Typer(cls=_TaskCommands, no_args_is_help=True)
 app.add_typer(train, name="train")
 
 
 @train.callback()
 def _train() -> None:
-    """Train a task: `rnnjax train parity --hidden 64`; the flags are in `rnnjax train TASK --help`.
+    """Train a task; `rnnjax train TASK --help` lists its options.
 
-    A run writes config.toml into its folder; `rnnjax train --config FOLDER/config.toml` repeats
-    the run. After Ctrl-C or a kill, `rnnjax train --out FOLDER --resume` continues it.
+    rnnjax train parity --hidden 64                  trains one
+    rnnjax train --config FOLDER/config.toml         repeats a run
+    rnnjax train --out FOLDER --resume               continues it after Ctrl-C or a kill
     """
 
 
-@app.command()
+@app.command(cls=Command)
 def tasks() -> None:
     """List the tasks with their metrics and sources."""
     from rnnjax.experiments.cli._info import show_tasks
@@ -108,36 +135,47 @@ def tasks() -> None:
 
 
 for _command in COMMANDS:
-    app.command()(_command)
+    app.command(cls=Command)(_command)
 
 
-@app.command()
+@app.command(cls=Command)
 def compare(
     task: Annotated[
-        str, typer.Option(help="Task to train them on; rnnjax tasks lists all.")
+        str, typer.Option(metavar="TASK", help="Task to train them on; rnnjax tasks lists all.")
     ] = "digits",
     cells: Annotated[
         str,
-        typer.Option(help="Comma-separated names of cells, of those that the default lists."),
+        typer.Option(
+            metavar="NAMES", help="Comma-separated names of cells, of those that the default lists."
+        ),
     ] = "vanilla,irnn,identity_rnn,lstm_1997,lstm,gru",
     hidden: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Hidden units of every cell.", show_default="64, or 16 with --quick"
+            metavar="N",
+            min=1,
+            help="Hidden units of every cell.",
+            show_default="64, or 16 with --quick",
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Training steps.", show_default="1500, or 100 with --quick"),
+        typer.Option(
+            metavar="N", min=1, help="Training steps.", show_default="1500, or 100 with --quick"
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds to train at once (vmapped).")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Seeds to train at once (vmapped).")
+    ] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="The first seed.")] = 0,
     gradient: Annotated[
-        str, typer.Option(help="How to differentiate: bptt (hand-derived) or autodiff.")
+        str,
+        typer.Option(metavar="NAME", help="How to differentiate: bptt (hand-derived) or autodiff."),
     ] = "bptt",
     out: Annotated[
         Path | None,
         typer.Option(
+            metavar="FOLDER",
             help="Folder for metrics.json and the figures.",
             show_default="runs/compare, or runs/compare_TASK",
         ),
@@ -145,7 +183,10 @@ def compare(
     quick: Annotated[bool, typer.Option("--quick", help="A small, short run as a check.")] = False,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with task options in a table [options], such as the data."),
+        typer.Option(
+            metavar="FILE",
+            help="TOML file with task options in a table [options], such as the data.",
+        ),
     ] = None,
 ) -> None:
     """Train cells on the same real images and compare how their gradients flow.
@@ -179,29 +220,33 @@ def compare(
     )
 
 
-@app.command()
+@app.command(cls=Command)
 def curves(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Folders of runs of rnnjax train.")
     ],
-    out: Annotated[Path, typer.Option(help="The figure: .png, .pdf, .svg …")] = Path(
-        "runs/curves.png"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The figure: .png, .pdf, .svg …")
+    ] = Path("runs/curves.png"),
     metric: Annotated[
         str | None,
-        typer.Option(help="Metric to draw, by its name in metrics.jsonl.", show_default="task's"),
+        typer.Option(
+            metavar="NAME",
+            help="Metric to draw, by its name in metrics.jsonl.",
+            show_default="that of the task",
+        ),
     ] = None,
 ) -> None:
     """Draw the learning curves of runs of one task: training cost and held-out metric.
 
-    `rnnjax curves runs/adding_lstm runs/adding_vanilla --out adding.png`
+    rnnjax curves runs/adding_lstm runs/adding_vanilla --out adding.png
     """
     from rnnjax.experiments.cli._curves import draw_curves
 
     draw_curves(runs, out, metric)
 
 
-@app.command()
+@app.command(cls=Command)
 def doctor() -> None:
     """Print versions, devices, and which methods and extras are available, or why not."""
     from rnnjax.experiments.cli._info import run_doctor

@@ -8,33 +8,45 @@ import typer
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of rnnjax train.")]
 Best = Annotated[bool, typer.Option("--best", help="The best checkpoint instead of the last.")]
 Member = Annotated[
-    int, typer.Option(min=0, help="Index of the model in a run with several seeds, from 0.")
+    int,
+    typer.Option(
+        metavar="N", min=0, help="Index of the model in a run with several seeds, from 0."
+    ),
 ]
 
 
 def generate(
     run: Run,
-    prompt: Annotated[str, typer.Option(help="Beginning of the text.")] = "",
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="Beginning of the text.")] = "",
     length: Annotated[
-        int, typer.Option(min=1, help="Characters to generate, or words for a word-level model.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Characters to generate, or words for a word-level model.",
+        ),
     ] = 500,
     temperature: Annotated[
-        float, typer.Option(help="Softmax temperature: above 1 more random, below 1 less.")
+        float,
+        typer.Option(metavar="X", help="Softmax temperature: above 1 more random, below 1 less."),
     ] = 1.0,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Sample from the k most likely symbols only.")
+        int | None,
+        typer.Option(metavar="K", min=1, help="Sample from the K most likely symbols only."),
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(help="Nucleus sampling: from the most likely symbols of this total mass."),
+        typer.Option(
+            metavar="P", help="Nucleus sampling: from the most likely symbols of this total mass."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the sampling.")] = 0,
     best: Best = False,
     member: Member = 0,
 ) -> None:
     """Generate text from a prompt with a trained language model.
 
-    `rnnjax generate runs/language --prompt "ROMEO:" --length 300 --temperature 0.8`
+    rnnjax generate runs/language --prompt "ROMEO:" --length 300 --temperature 0.8
     """
     from rnnjax.experiments.cli import _inference
 
@@ -45,17 +57,20 @@ def generate(
 def caption(
     run: Run,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
-    beams: Annotated[int, typer.Option(min=1, help="Beam width.")] = 3,
+    beams: Annotated[int, typer.Option(metavar="N", min=1, help="Beam width.")] = 3,
     figure: Annotated[
         Path | None,
-        typer.Option(help="Also draw the images and the attention for each word into this file."),
+        typer.Option(
+            metavar="FILE",
+            help="Also draw the images and the attention for each word into this file.",
+        ),
     ] = None,
     best: Best = False,
     member: Member = 0,
 ) -> None:
     """Caption images with a model trained on captioned images.
 
-    `rnnjax caption runs/caption dog.jpg beach.jpg --figure looked.png`
+    rnnjax caption runs/caption dog.jpg beach.jpg --figure looked.png
     """
     from rnnjax.experiments.cli import _inference
 
@@ -70,7 +85,7 @@ def classify(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(help="File with one text per line; - for standard input."),
+        typer.Option(metavar="FILE", help="File with one text per line; - for standard input."),
     ] = None,
     invert: Annotated[
         bool, typer.Option("--invert", help="For images with dark ink on a bright background.")
@@ -80,7 +95,7 @@ def classify(
 ) -> None:
     """Classify texts, images or sounds, whichever the model was trained on.
 
-    `rnnjax classify runs/sentiment "a film to remember" "two hours too long"`
+    rnnjax classify runs/sentiment "a film to remember" "two hours too long"
     """
     from rnnjax.experiments.cli import _inference
 
@@ -103,15 +118,21 @@ def forecast(
     run: Run,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps to forecast.", show_default="horizon of the task"),
+        typer.Option(
+            metavar="N", min=1, help="Steps to forecast.", show_default="horizon of the task"
+        ),
     ] = None,
     history: Annotated[
         Path | None,
-        typer.Option(help="Table with a series to forecast instead of the one trained on."),
+        typer.Option(
+            metavar="FILE", help="Table with a series to forecast instead of the one trained on."
+        ),
     ] = None,
     column: Annotated[
         str | None,
-        typer.Option(help="Column of --history.", show_default="the column trained on"),
+        typer.Option(
+            metavar="NAME", help="Column of --history.", show_default="the column trained on"
+        ),
     ] = None,
     best: Best = False,
     member: Member = 0,

@@ -1,6 +1,7 @@
 """`rnnjax train TASK`: one command per task, with flags made from its factory and `Settings`."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,26 +11,16 @@ from typer.main import get_command
 
 from rnnjax._checks import check_choice
 from rnnjax.experiments._fields import Field, fields_of
+from rnnjax.experiments.cli._help import Command
 from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._plan import read_toml, task_in
-from rnnjax.experiments.tasks import TASKS, Recipe, TaskEntry
+from rnnjax.experiments.tasks import TASKS, TaskEntry
 from rnnjax.experiments.training import CONFIG, Settings
 
 _TASK, _TRAINING, _RUN = "Task options", "Training", "Run"
-_TASK_DEFAULT = "task default"  # shown where the value is known only once the data are loaded
+_METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
-    "out": (
-        Annotated[
-            Path | None,
-            typer.Option(
-                help="Folder for config.toml, metrics, checkpoints and results.",
-                show_default="runs/TASK",
-                rich_help_panel=_RUN,
-            ),
-        ],
-        None,
-    ),
     "resume": (
         Annotated[
             bool,
@@ -45,6 +36,7 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[
             Path | None,
             typer.Option(
+                metavar="FILE",
                 help="TOML file with options and settings, such as the config.toml of a run; "
                 "flags override it.",
                 rich_help_panel=_RUN,
@@ -56,6 +48,7 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
         Annotated[
             int | None,
             typer.Option(
+                metavar="N",
                 min=0,
                 help="Steps between measurements of the gradient flow, which are logged; 0: off.",
                 rich_help_panel=_RUN,
@@ -90,8 +83,10 @@ def task_command(name: str) -> Any:
     """Make the command that trains a task; exits with 2 if there is no such task."""
     with errors_of("train"):
         entry = TASKS[check_choice("TASK", name, TASKS)]
-    app = typer.Typer(add_completion=False, rich_markup_mode="markdown")
-    app.command(name, help=_explanation(entry), short_help=entry.summary)(_command(name, entry))
+    app = typer.Typer(add_completion=False)
+    app.command(name, cls=Command, help=_explanation(entry), short_help=entry.summary)(
+        _command(name, entry)
+    )
     return get_command(app)
 
 
@@ -144,17 +139,17 @@ def _command(name: str, entry: TaskEntry) -> Callable[..., None]:
             name,
             {name: given[name] for name in options if name in given},
             {name: given[name] for name in settings if name in given},
-            RunOptions(**{name: values[name] for name in _RUN_OPTIONS}),
+            RunOptions(**{name: values[name] for name in RunOptions._fields}),
         )
 
-    recipe = _recipe_defaults(entry)
+    recipe = {**(entry.recipe or entry.make().recipe)._asdict(), **entry.varies}
     parameters = [
         *(_parameter(field, _TASK, field.default) for field in options.values()),
         *(
             _parameter(field, _TRAINING, recipe.get(field.name, field.default))
             for field in settings.values()
         ),
-        *(_keyword(name, *declared) for name, declared in _RUN_OPTIONS.items()),
+        *(_keyword(name, *declared) for name, declared in _run_options(name).items()),
     ]
     _declare(command, parameters)
     return command
@@ -165,22 +160,28 @@ def _is_given(ctx: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _recipe_defaults(entry: TaskEntry) -> dict[str, Any]:
-    """The task's recipe; a placeholder for each field if making the task needs data."""
-    if entry.kind == "synthetic":
-        return entry.make().recipe._asdict()
-    return dict.fromkeys(Recipe._fields, _TASK_DEFAULT)
-
-
 def _parameter(field: Field, panel: str, shown: Any) -> inspect.Parameter:
     """Make a flag. Only flags that are given are used; the default is only for the help."""
-    kind: Any = field.kind | None
-    text = field.help.replace("<", r"\<")  # Markdown would drop <unk> as an HTML tag
-    if shown == _TASK_DEFAULT:
-        option = typer.Option(help=text, rich_help_panel=panel, show_default=shown)
-        return _keyword(field.name, Annotated[kind, option], None)
-    option = typer.Option(help=text, rich_help_panel=panel, show_default=shown is not False)
-    return _keyword(field.name, Annotated[bool if field.kind is bool else kind, option], shown)
+    text = isinstance(shown, str) and field.kind is not str  # such as "6 epochs"
+    option = typer.Option(
+        metavar=_METAVARS.get(field.kind),
+        help=field.help,
+        rich_help_panel=panel,
+        show_default=shown if text else shown is not False,
+    )
+    kind: Any = bool if field.kind is bool else field.kind | None
+    return _keyword(field.name, Annotated[kind, option], None if text else shown)
+
+
+def _run_options(task: str) -> dict[str, tuple[Any, Any]]:
+    """The annotation and default of each flag about the run."""
+    out = typer.Option(
+        metavar="FOLDER",
+        help="Folder for config.toml, metrics, checkpoints and results.",
+        show_default=f"runs/{task}",
+        rich_help_panel=_RUN,
+    )
+    return {"out": (Annotated[Path | None, out], None), **_RUN_OPTIONS}
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
@@ -199,10 +200,17 @@ def _declare(command: Callable[..., None], parameters: Iterable[inspect.Paramete
 
 
 def _explanation(entry: TaskEntry) -> str:
-    """The factory's docstring without the sections that the flags repeat."""
-    text = inspect.getdoc(entry.make) or entry.summary
-    before, found, after = text.partition("\nArgs:")
-    if not found:
-        return text
-    _, _, references = after.partition("\nReferences:\n")
-    return f"{before}\n**References:** {inspect.cleandoc(references)}" if references else before
+    """The factory's docstring without what the flags repeat, and without calls in Python."""
+    before, _, after = inspect.getdoc(entry.make).partition("\nArgs:")
+    shown = re.sub(r"`infer\[.*?(?=\n\n|\Z)", "", before, flags=re.DOTALL).strip()
+    _, found, references = after.partition("\nReferences:\n")
+    return f"{shown}\n\nReferences:\n{_entries(references)}" if found else shown
+
+
+def _entries(references: str) -> str:
+    """References as list items; each entry ends a line with its full stop."""
+    lines = inspect.cleandoc(references).split("\n")
+    ends = [True, *(line.endswith(".") for line in lines)]
+    return "\n".join(
+        f"{'  ' if begins else '    '}{line}" for line, begins in zip(lines, ends, strict=False)
+    )

@@ -1,9 +1,10 @@
 """The registry of tasks: factory, summary, source and metric of each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-from rnnjax.experiments.tasks._task import Model, Task
+from rnnjax.experiments.tasks import _recipes as recipes
+from rnnjax.experiments.tasks._task import Model, Recipe, Task
 from rnnjax.experiments.tasks.captions import caption, restore_caption
 from rnnjax.experiments.tasks.forecasting import restore_series, series
 from rnnjax.experiments.tasks.images import (
@@ -39,6 +40,8 @@ class TaskEntry(NamedTuple):
     source: str  # the paper or data set that it comes from
     metric: str = ""  # in a few words
     restore: Callable[..., Model] | None = None  # (Task.data, **options) -> Model, without the data
+    recipe: Recipe | None = None  # None: that of `make()`, which reads no data
+    varies: Mapping[str, str] = {}  # fields of the recipe that depend on options or data
 
 
 TASKS: dict[str, TaskEntry] = {
@@ -119,6 +122,7 @@ TASKS: dict[str, TaskEntry] = {
         "any table; by default Mackey & Glass 1977",
         "mean absolute error",
         restore_series,
+        recipe=recipes.SERIES,
     ),
     "digits": TaskEntry(
         sequential_digits,
@@ -127,6 +131,7 @@ TASKS: dict[str, TaskEntry] = {
         "UCI, Alpaydin & Kaynak 1998; ships with scikit-learn",
         "accuracy",
         restore_images,
+        recipe=recipes.DIGITS,
     ),
     "mnist": TaskEntry(
         sequential_mnist,
@@ -135,6 +140,7 @@ TASKS: dict[str, TaskEntry] = {
         "MNIST's four files in a folder (--data)",
         "accuracy",
         restore_images,
+        recipe=recipes.MNIST,
     ),
     "speech": TaskEntry(
         speech,
@@ -143,6 +149,8 @@ TASKS: dict[str, TaskEntry] = {
         "Jackson et al. 2018 or any such folder; by default synthetic speakers",
         "accuracy, or label error rate",
         restore_speech,
+        recipe=recipes.WORDS,
+        varies=recipes.OF_SPEECH,
     ),
     "caption": TaskEntry(
         caption,
@@ -151,6 +159,7 @@ TASKS: dict[str, TaskEntry] = {
         "Flickr8k's or COCO's layout; by default synthetic pictures",
         "exact match on synthetic pictures, or BLEU-4",
         restore_caption,
+        recipe=recipes.CAPTION,
     ),
     "sentiment": TaskEntry(
         sentiment,
@@ -159,6 +168,8 @@ TASKS: dict[str, TaskEntry] = {
         "rt-polarity (Pang & Lee 2005), IMDB, Yelp, or a folder or table of texts",
         "accuracy",
         restore_sentiment,
+        recipe=recipes.SENTIMENT,
+        varies=recipes.OF_SENTIMENT,
     ),
     "language": TaskEntry(
         language,
@@ -167,5 +178,6 @@ TASKS: dict[str, TaskEntry] = {
         "any text file; a folder of train, valid and test files such as the PTB's",
         "nats per character, or perplexity",
         restore_language,
+        recipe=recipes.LANGUAGE,
     ),
 }

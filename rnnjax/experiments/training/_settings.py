@@ -38,7 +38,7 @@ class Settings(NamedTuple):
         float | None, "Clip the gradient to this global norm; inf: no clipping."
     ] = None
     clip_value: Annotated[
-        float, "Clip each entry of the gradient to ± this value, before clip_norm."
+        float, "Clip each entry of the gradient to ± this value, before `clip_norm`."
     ] = math.inf
     accumulate: Annotated[int, "Gradient accumulation: batches in one step, as one large one."] = 1
     compute_dtype: Annotated[
@@ -48,7 +48,7 @@ class Settings(NamedTuple):
         float | None, "Decay of an exponential moving average of params, used to evaluate; 0: none."
     ] = None
     seed: Annotated[int, "Seed of the initial weights, the order of the data, and dropout."] = 0
-    seeds: Annotated[int, "Models trained at once (vmapped), with seed, seed + 1, …"] = 1
+    seeds: Annotated[int, "Models trained at once (vmapped), from `seed` on: seed, seed + 1, …"] = 1
     evaluate_every: Annotated[int | None, "Steps between evaluations on held-out data."] = None
     checkpoint_every: Annotated[
         int | None,
@@ -57,7 +57,8 @@ class Settings(NamedTuple):
     ] = None
     log_every: Annotated[int, "Steps averaged into each line of metrics.jsonl."] = 50
     dispatch: Annotated[
-        int | None, "Steps dispatched to the device at once; default: 10, or 1 (see training.fit)."
+        int | None,
+        "Steps dispatched to the device at once; default: 10, or 1 on the CPU with convolutions.",
     ] = None
     skip_nonfinite: Annotated[
         bool, "Skip and count updates with NaN or Inf instead of stopping."

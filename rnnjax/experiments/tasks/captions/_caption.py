@@ -31,7 +31,8 @@ from rnnjax.experiments.tasks._options import (
     check_rates,
     make_cell,
 )
-from rnnjax.experiments.tasks._task import Metric, Model, Recipe, Task, no_data
+from rnnjax.experiments.tasks._recipes import CAPTION
+from rnnjax.experiments.tasks._task import Metric, Model, Task, no_data
 from rnnjax.experiments.tasks.captions._describe import Describer, caption_use, describer
 from rnnjax.experiments.tasks.captions._model import Captioner, captioner
 from rnnjax.experiments.tasks.captions._scores import best_constant, evaluation, named
@@ -180,7 +181,7 @@ def caption(
         batches=lambda seed: caption_batches(source.train, sentences, batch_size, seed),
         evaluate=evaluation(describe, source.tests, beams),
         metric=metric,
-        recipe=Recipe(steps=5000, learning_rate=2e-3, evaluate_every=1000),
+        recipe=CAPTION,
         baselines={"best constant sentence": _constant(source)[metric.name]},
         infer=infer,
         terms=lambda batch: jnp.sum(jnp.asarray(batch.lengths)),

@@ -26,11 +26,11 @@ from rnnjax.experiments.data.series import (
     split_series,
 )
 from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_cell
+from rnnjax.experiments.tasks._recipes import SERIES
 from rnnjax.experiments.tasks._task import (
     Batches,
     Metric,
     Model,
-    Recipe,
     Recurrence,
     Task,
 )
@@ -255,7 +255,7 @@ def _task(
         batches=lambda seed: _batches(data, window, horizon, batch_size, seed),
         evaluate=evaluate,
         metric=Metric("mae", "min"),
-        recipe=Recipe(steps=2000, learning_rate=3e-3, average=0.995),
+        recipe=SERIES,
         baselines=baselines,
         recurrence=recurrence,
         infer=_infer(facts, model, window, horizon),

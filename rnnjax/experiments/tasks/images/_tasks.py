@@ -17,7 +17,8 @@ from rnnjax.experiments.tasks._options import (
     Layers,
     make_cell,
 )
-from rnnjax.experiments.tasks._task import Recipe, Task
+from rnnjax.experiments.tasks._recipes import DIGITS, MNIST
+from rnnjax.experiments.tasks._task import Task
 from rnnjax.experiments.tasks.images._sequential import reading, sequential_images
 
 Read = Annotated[str, "Input of one step: 'pixels' (one pixel) or 'rows'."]
@@ -90,7 +91,7 @@ def sequential_digits(
         Images(square(data.train_xs), data.train_labels, square(data.test_xs), data.test_labels),
         reading(read, permuted, permutation_seed, side * side),
         batch_size=batch_size,
-        recipe=Recipe(steps=3000, learning_rate=1e-2),
+        recipe=DIGITS,
         clip_in_loop=clip_in_loop,
     )
 
@@ -163,6 +164,6 @@ def sequential_mnist(
         images,
         reading(read, permuted, permutation_seed, pixels),
         batch_size=batch_size,
-        recipe=Recipe(steps=12_000, learning_rate=3e-3, evaluate_every=1000),
+        recipe=MNIST,
         clip_in_loop=clip_in_loop,
     )

@@ -11,7 +11,8 @@ import numpy as np
 from rnnjax._extras import optional
 from rnnjax._types import Array, Carry, Params
 from rnnjax.experiments.data.audio import StringBatch, StringSource
-from rnnjax.experiments.tasks._task import Metric, Model, Recipe, Task
+from rnnjax.experiments.tasks._recipes import STRINGS
+from rnnjax.experiments.tasks._task import Metric, Model, Task
 from rnnjax.experiments.tasks.spoken._ctc import ctc_greedy, label_error_rate
 from rnnjax.experiments.tasks.spoken._setup import Setup
 from rnnjax.scenarios import ManyToMany, ctc, many_to_many
@@ -58,7 +59,7 @@ def string_task(setup: Setup, longest: int) -> Task:
         batches=batches,
         evaluate=evaluate,
         metric=Metric("label_error_rate", "min"),
-        recipe=Recipe(steps=1200, learning_rate=5e-3, evaluate_every=200),
+        recipe=STRINGS,
         baselines={"empty string": 1.0},
         infer={"transcribe": _transcribe(setup, logits_of)},
         data=setup.data(),

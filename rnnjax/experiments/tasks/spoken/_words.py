@@ -14,8 +14,9 @@ from rnnjax._extras import optional
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.experiments.data import batches_by_length, bucketed_batches
 from rnnjax.experiments.data.audio import FrontEnd, Recordings, WordBatch, word_loader
+from rnnjax.experiments.tasks._recipes import WORDS
 from rnnjax.experiments.tasks._sequences import hits
-from rnnjax.experiments.tasks._task import Metric, Model, Recipe, Recurrence, Task
+from rnnjax.experiments.tasks._task import Metric, Model, Recurrence, Task
 from rnnjax.experiments.tasks.spoken._setup import Setup
 from rnnjax.scenarios import ManyToOne, Module, cross_entropy, many_to_one, pooled
 
@@ -58,7 +59,7 @@ def word_task(setup: Setup, pooling: str) -> Task:
         batches=batches,
         evaluate=evaluate,
         metric=Metric("accuracy", "max"),
-        recipe=Recipe(steps=800, learning_rate=5e-3, evaluate_every=100),
+        recipe=WORDS,
         baselines={
             "most frequent word": most_common(recordings, train, test),
             "linear": linear_accuracy(recordings, setup.front_end, train, test),

@@ -26,7 +26,8 @@ from rnnjax.experiments.data.text import (
     witten_bell,
 )
 from rnnjax.experiments.tasks._options import BatchSize, CellOption, Hidden, Layers, make_cell
-from rnnjax.experiments.tasks._task import Metric, Model, Recipe, Recurrence, Task
+from rnnjax.experiments.tasks._recipes import LANGUAGE
+from rnnjax.experiments.tasks._task import Metric, Model, Recurrence, Task
 from rnnjax.experiments.tasks.text._generate import generation
 from rnnjax.experiments.tasks.text._language_model import (
     LanguageModel,
@@ -152,7 +153,7 @@ def language(
         batches,
         _evaluation(model, corpus),
         _CHARACTERS if in_characters else _WORDS,
-        Recipe(steps=6000, learning_rate=2e-3, average=0.995, evaluate_every=500),
+        LANGUAGE,
         initial_carry=partial(_zero_carry, model, batch_size),
         baselines=_baselines(corpus, in_characters),
         recurrence=partial(_recurrence, unit, model),

@@ -24,14 +24,13 @@ from rnnjax.experiments.tasks._options import (
     check_rates,
     make_layer,
 )
-from rnnjax.experiments.tasks._task import Metric, Model, Recipe, Task
+from rnnjax.experiments.tasks._recipes import sentiment_recipe
+from rnnjax.experiments.tasks._task import Metric, Model, Task
 from rnnjax.experiments.tasks.text._review_model import (
     WordFeatures,
     evaluation,
     review_model,
 )
-
-_EPOCHS, _MOST_STEPS = 6, 20_000  # of the recipe
 
 
 @with_checked_options
@@ -172,7 +171,7 @@ def sentiment(
         partial(reviews.batches, batch_size=batch_size),
         evaluation(reviews, model.logits_of),
         Metric("accuracy", "max"),
-        _recipe(reviews.steps_per_epoch(batch_size)),
+        sentiment_recipe(reviews.steps_per_epoch(batch_size)),
         baselines=reviews.baselines(),
         recurrence=model.recurrence,
         infer={"classify": model.classify},
@@ -211,12 +210,3 @@ def restore_sentiment(
     features = WordFeatures(len(vocabulary), embedding, subwords)
     model = review_model(reader, features, layer, pooling, 0.0)
     return Model(model.init, {"classify": model.classify})
-
-
-def _recipe(epoch: int) -> Recipe:
-    return Recipe(
-        steps=min(_EPOCHS * epoch, _MOST_STEPS),
-        learning_rate=2e-3,
-        average=0.98,
-        evaluate_every=min(epoch, 1000),
-    )
