@@ -119,7 +119,7 @@ def checked_arguments(make: Callable[P, T]) -> Callable[P, T]:
         and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         and (check := _check_of(parameter.annotation)) is not None
     }
-    checks |= {name: _check_seed for name in checks if name == "seed" or name.endswith("_seed")}
+    checks |= {name: check_seed for name in checks if name == "seed" or name.endswith("_seed")}
 
     @functools.wraps(make)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -177,9 +177,12 @@ def check_int(name: str, value: Any) -> int:
     return int(value)
 
 
-def _check_seed(name: str, value: Any) -> int:
+def check_seed(name: str, value: Any) -> int:
+    """`value`, if it is an int of 32 bits: JAX would take a larger one modulo 2^32."""
     if check_int(name, value) < 0:
         raise ValueError(f"{option(name)} must be at least 0, got {value}")
+    if value >= 2**32:
+        raise ValueError(f"{option(name)} must be below 2^32, got {value}")
     return int(value)
 
 

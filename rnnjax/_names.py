@@ -59,7 +59,8 @@ def nearest_of(value: str, choices: Iterable[str]) -> str | None:
     alike = [choice for choice in plain if plain[choice] == whole]
     if len(whole) > 1:
         alike += [c for c, parts in words.items() if "".join(p[0] for p in parts) == whole]
-        alike += [choice for choice in plain if plain[choice].startswith(whole)]
     near = get_close_matches(whole, list(plain.values()), n=1)
     alike += [choice for choice in plain if plain[choice] in near]
+    if len(whole) > 1:
+        alike += [choice for choice in plain if plain[choice].startswith(whole)]
     return alike[0] if alike and whole else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from rnnjax._arguments import check_choice, check_flag, check_number, is_int
+from rnnjax._names import option
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,7 +82,7 @@ def as_declared(name: str, value: Any, field: Field) -> Any:
     if not (is_int(value) if field.kind is int else isinstance(value, field.kind)):
         kinds = {int: "an int", str: "a string", Path: "a path"}
         raise TypeError(
-            f"{name} must be {kinds[field.kind]}, got {value!r} ({type(value).__name__})"
+            f"{option(name)} must be {kinds[field.kind]}, got {value!r} ({type(value).__name__})"
         )
     return value
 

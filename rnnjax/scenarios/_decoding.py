@@ -1,5 +1,6 @@
 """Decoding with any step function: greedy, or by sampling."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +17,7 @@ from rnnjax._checks import (
     check_real,
 )
 from rnnjax._dtypes import at_least_float32
+from rnnjax._names import option
 from rnnjax._random import check_key
 from rnnjax._types import Array, PyTree
 from rnnjax.running import select
@@ -125,14 +127,18 @@ def check_sampling(
     temperature: float | Array, top_k: int | None, top_p: float | Array | None
 ) -> None:
     """Raise unless these options of `sample` are in range; what is traced is not checked."""
-    if not isinstance(temperature, Tracer) and not check_number("temperature", temperature) > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}: use greedy() for 0")
+    known = not isinstance(temperature, Tracer)
+    if known and not 0 < check_number("temperature", temperature) < math.inf:
+        raise ValueError(
+            f"{option('temperature')} must be above 0 and finite, got {temperature}: "
+            f"{option('top_k', 1)} always takes the most likely"
+        )
     if top_k is not None:
         check_positive_int("top_k", top_k)
     if top_p is None or isinstance(top_p, Tracer):
         return
     if not 0 < check_number("top_p", top_p) <= 1:
-        raise ValueError(f"top_p is a probability in (0, 1], got {top_p}")
+        raise ValueError(f"{option('top_p')} is a probability in (0, 1], got {top_p}")
 
 
 def _tempered(logits: Array, temperature: float | Array) -> Array:

@@ -318,7 +318,7 @@ KEY = jax.random.key(0)
         (
             lambda: scenarios.sample(step, None, FIRST, 3, KEY, temperature=0.0),
             ValueError,
-            r"temperature must be above 0, got 0.0: use greedy\(\)",
+            "temperature must be above 0 and finite, got 0.0: top_k=1 always",
         ),
         (lambda: scenarios.sample(step, None, FIRST, 3, KEY, top_k=0), ValueError, "top_k"),
         (lambda: scenarios.sample(step, None, FIRST, 3, KEY, top_p=0.0), ValueError, "top_p"),

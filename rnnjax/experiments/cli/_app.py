@@ -9,7 +9,7 @@ import typer
 from rnnjax._names import nearest, nearest_of
 from rnnjax._version import __version__
 from rnnjax.experiments.cli._help import Command, Group
-from rnnjax.experiments.cli._inference_commands import COMMANDS
+from rnnjax.experiments.cli._inference_commands import COMMANDS, LARGEST_SEED
 
 _UsageError: Any = typer.BadParameter.__base__
 
@@ -25,9 +25,8 @@ class _Commands(Group):
         """The command that is asked for; a usage error with the nearest if there is none."""
         names = self.list_commands(ctx)
         if args[0] not in names:
-            ctx.fail(
-                f"there is no command {args[0]!r}{_train_it(args[0]) or nearest(args[0], names)}"
-            )
+            instead = nearest(args[0], names) or _train_it(args[0]) or ""
+            ctx.fail(f"there is no command {args[0]!r}{instead}")
         return super().resolve_command(ctx, args)
 
 
@@ -35,7 +34,8 @@ def _train_it(name: str) -> str | None:
     """The end of an error about a command that is the name of a task."""
     from rnnjax.experiments.cli._train_commands import task_names
 
-    return f"; to train this task: rnnjax train {name}" if name in task_names() else None
+    task = nearest_of(name, task_names())
+    return f"; did you mean rnnjax train {task}?" if task else None
 
 
 app = typer.Typer(
@@ -44,7 +44,7 @@ app = typer.Typer(
     help="Recurrent networks in JAX, and how their gradients flow.\n\n"
     "Errors are printed in one line; set the environment variable RNNJAX_TRACEBACK to see "
     "tracebacks.",
-    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         path = error.ctx.command_path if error.ctx else "rnnjax"
         message = _message(error)
         if message:  # empty if the help has just been shown
-            say(f"{path}: {message} (see {path} --help)", err=True, color="red")
+            typer.secho(f"{path}: {message} (see {path} --help)", err=True, fg="red")
         return 2
     except typer.Abort:
         return 130
@@ -99,6 +99,12 @@ class _TaskCommands(Group):
 
         return task_names()
 
+    def summaries(self, ctx: Any) -> list[tuple[str, str]]:
+        """A line on each task."""
+        from rnnjax.experiments.cli._train_commands import task_summaries
+
+        return task_summaries()
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command that trains one task."""
         from rnnjax.experiments.cli._train_commands import task_command
@@ -112,7 +118,7 @@ class _TaskCommands(Group):
         return super().parse_args(ctx, with_task(args))
 
 
-train = typer.Typer(cls=_TaskCommands, no_args_is_help=True)
+train = typer.Typer(cls=_TaskCommands)
 app.add_typer(train, name="train")
 
 
@@ -120,9 +126,11 @@ app.add_typer(train, name="train")
 def _train() -> None:
     """Train a task; `rnnjax train TASK --help` lists its options.
 
-    rnnjax train parity --hidden 64                  trains one
-    rnnjax train --config FOLDER/config.toml         repeats a run
-    rnnjax train --out FOLDER --resume               continues it after Ctrl-C or a kill
+        rnnjax train parity --hidden 64             trains one
+        rnnjax train --config FOLDER/config.toml    repeats a run
+        rnnjax train --out FOLDER --resume          continues it after Ctrl-C or a kill
+
+    A run writes config.toml, its metrics, checkpoints and results into its folder.
     """
 
 
@@ -146,7 +154,8 @@ def compare(
     cells: Annotated[
         str,
         typer.Option(
-            metavar="NAMES", help="Comma-separated names of cells, of those that the default lists."
+            metavar="NAMES",
+            help="Comma-separated names of cells, of those that the default lists.",
         ),
     ] = "vanilla,irnn,identity_rnn,lstm_1997,lstm,gru",
     hidden: Annotated[
@@ -167,7 +176,10 @@ def compare(
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="Seeds to train at once (vmapped).")
     ] = 1,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="The first seed.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="The first seed."),
+    ] = 0,
     gradient: Annotated[
         str,
         typer.Option(metavar="NAME", help="How to differentiate: bptt (hand-derived) or autodiff."),

@@ -7,13 +7,16 @@ and the help.
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from shutil import get_terminal_size
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from rnnjax._names import spelled
 
+_WRONG_USE = 2
 _NARROWEST, _WIDEST = 20, 100  # columns
 _INDENT, _MOST_LEFT = 2, 30  # columns of a flag before its text
 _TWO_COLUMNS = 60  # a narrower terminal gets each text below its flag
@@ -24,8 +27,16 @@ _NO_BREAK = "\xa0"
 Row = tuple[str, str]  # a flag or command, and its text
 
 
+_UsageError: Any = typer.BadParameter.__base__
+
+
 class Command(TyperCommand):
     """A command whose help is plain text, and whose errors speak of its flags."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; an error knows which command it is of."""
+        with _errors_in(ctx):
+            return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of the command."""
@@ -38,15 +49,37 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands whose help is plain text."""
+    """A group of commands whose help is plain text, and is shown if no command is given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; an error knows which command it is of."""
+        if not args:
+            typer.echo(self.get_help(ctx).rstrip("\n"), err=True)
+            raise typer.Exit(_WRONG_USE)
+        with _errors_in(ctx):
+            return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of the group, with a line for each command."""
-        summaries = [
-            (name, self.get_command(ctx, name).get_short_help_str(200))
+        rows = [(name, _flagged(text, {})) for name, text in self.summaries(ctx)]
+        formatter.write(help_of(self, ctx, get_terminal_size().columns, rows))
+
+    def summaries(self, ctx: Any) -> list[Row]:
+        """A line on each command."""
+        return [
+            (name, command.get_short_help_str(200))
             for name in self.list_commands(ctx)
+            if (command := self.get_command(ctx, name)) is not None
         ]
-        formatter.write(help_of(self, ctx, get_terminal_size().columns, summaries))
+
+
+@contextmanager
+def _errors_in(ctx: Any) -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        error.ctx = error.ctx or ctx
+        raise
 
 
 def flags_of(command: Any) -> dict[str, str]:
@@ -164,7 +197,7 @@ def _sections(command: Any, ctx: Any, flags: Mapping[str, str]) -> dict[str, lis
 def _name(param: Any, is_option: bool) -> str:
     if not is_option:
         return param.metavar or param.name.upper()
-    names = [*param.opts, *param.secondary_opts]
+    names = [*sorted(param.opts, key=len), *param.secondary_opts]
     if getattr(param, "is_flag", False):
         return ", ".join(names)
     return f"{', '.join(names)} {param.metavar or 'VALUE'}"

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+LARGEST_SEED = 2**32 - 1  # JAX would take a larger seed modulo 2^32
+
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of rnnjax train.")]
 Best = Annotated[bool, typer.Option("--best", help="The best checkpoint instead of the last.")]
 Member = Annotated[
@@ -40,7 +42,10 @@ def generate(
             metavar="P", help="Nucleus sampling: from the most likely symbols of this total mass."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the sampling.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="Seed of the sampling."),
+    ] = 0,
     best: Best = False,
     member: Member = 0,
 ) -> None:

@@ -79,6 +79,11 @@ def task_names() -> list[str]:
     return list(TASKS)
 
 
+def task_summaries() -> list[tuple[str, str]]:
+    """A line on each task."""
+    return [(name, entry.summary) for name, entry in TASKS.items()]
+
+
 def task_command(name: str) -> Any:
     """Make the command that trains a task; exits with 2 if there is no such task."""
     with errors_of("train"):
@@ -201,7 +206,7 @@ def _declare(command: Callable[..., None], parameters: Iterable[inspect.Paramete
 
 def _explanation(entry: TaskEntry) -> str:
     """The factory's docstring without what the flags repeat, and without calls in Python."""
-    before, _, after = inspect.getdoc(entry.make).partition("\nArgs:")
+    before, _, after = (inspect.getdoc(entry.make) or entry.summary).partition("\nArgs:")
     shown = re.sub(r"`infer\[.*?(?=\n\n|\Z)", "", before, flags=re.DOTALL).strip()
     _, found, references = after.partition("\nReferences:\n")
     return f"{shown}\n\nReferences:\n{_entries(references)}" if found else shown

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
+from rnnjax._names import option
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.experiments.tasks._sequences import Objective, Sequences
 from rnnjax.experiments.tasks._task import Loss, Recurrence
@@ -88,5 +89,5 @@ def _options(clip_in_loop: float | None) -> dict[str, Any]:
     if clip_in_loop is None:
         return {}
     if not clip_in_loop > 0:
-        raise ValueError(f"clip_in_loop must be a limit above 0, got {clip_in_loop}")
+        raise ValueError(f"{option('clip_in_loop')} must be a limit above 0, got {clip_in_loop}")
     return {"gradient": bptt(clip=clip_by_value(clip_in_loop))}

@@ -1,11 +1,13 @@
 """Options that tasks share: cells by name, layers, sizes, each with its help text."""
 
+import math
 from collections.abc import Callable
 from inspect import signature
 from typing import TYPE_CHECKING, Annotated
 
 from rnnjax._arguments import checked_arguments
-from rnnjax._checks import check_choice, check_positive_int, check_rate
+from rnnjax._checks import check_choice, check_number, check_positive_int, check_rate
+from rnnjax._names import option
 from rnnjax._types import Cell
 from rnnjax.cells import FACTORIES, initializers, vanilla
 from rnnjax.combinators import stack
@@ -102,6 +104,20 @@ def make_layer(
     return serial(
         *(both_directions(make_cell(cell, hidden), make_cell(cell, hidden)) for _ in range(layers))
     )
+
+
+def check_at_least(name: str, value: int, least: int, why: str = "") -> int:
+    """`value`, if it is an int of at least `least`; `why` ends the error."""
+    if check_positive_int(name, value) < least:
+        raise ValueError(f"{option(name)} must be at least {least}, got {value}{why}")
+    return value
+
+
+def check_spread(name: str, value: float) -> float:
+    """`value`, if it is a standard deviation: at least 0 and finite."""
+    if not 0 <= check_number(name, value) < math.inf:
+        raise ValueError(f"{option(name)} is a standard deviation, at least 0, got {value}")
+    return value
 
 
 def check_positive_ints(**sizes: int) -> None:

@@ -7,7 +7,9 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import optax
 
+from rnnjax._arguments import check_seed
 from rnnjax._checks import check_choice, check_positive_int, check_rate, described
+from rnnjax._names import option
 from rnnjax.experiments._fields import as_declared, fields_of
 from rnnjax.experiments.tasks import Recipe
 
@@ -128,20 +130,25 @@ def _validated(full: ResolvedSettings) -> ResolvedSettings:
         check_rate(name, getattr(full, name))
     for name in ("learning_rate", "clip_norm", "clip_value"):
         if not getattr(full, name) > 0:
-            raise ValueError(f"{name} must be above 0, got {getattr(full, name)}")
+            raise ValueError(f"{option(name)} must be above 0, got {getattr(full, name)}")
     if not math.isfinite(full.learning_rate):
-        raise ValueError(f"learning_rate must be finite, got {full.learning_rate}")
+        raise ValueError(f"{option('learning_rate')} must be finite, got {full.learning_rate}")
     if not 0 <= full.weight_decay < math.inf:
-        raise ValueError(f"weight_decay must be at least 0 and finite, got {full.weight_decay}")
-    if full.seed < 0:
-        raise ValueError(f"seed must be at least 0, got {full.seed}")
+        raise ValueError(
+            f"{option('weight_decay')} must be at least 0 and finite, got {full.weight_decay}"
+        )
+    if check_seed("seed", full.seed) + full.seeds > 2**32:
+        raise ValueError(
+            f"{option('seed')} + {option('seeds')} must be at most 2^32, got {full.seed} + "
+            f"{full.seeds}"
+        )
     check_choice("optimizer", full.optimizer, OPTIMIZERS)
     check_choice("schedule", full.schedule, SCHEDULES)
     if full.weight_decay and not has_weight_decay(full.optimizer):
         able = ", ".join(filter(has_weight_decay, OPTIMIZERS))
         raise ValueError(
-            f"optimizer {full.optimizer!r} has no weight decay, got weight_decay = "
-            f"{full.weight_decay}: take one of {able}"
+            f"{option('optimizer', full.optimizer)} has no weight decay, got "
+            f"{option('weight_decay', full.weight_decay)}: take one of {able}"
         )
     return full
 
@@ -150,8 +157,8 @@ def _check_compute_dtype(dtype: str) -> None:
     check_choice("compute_dtype", dtype, COMPUTE_DTYPES)
     if dtype == "float64" and not jax.config.read("jax_enable_x64"):
         raise ValueError(
-            "compute_dtype float64 needs JAX's 64 bits, which are off: set JAX_ENABLE_X64=1, or "
-            "take float32"
+            f"{option('compute_dtype', dtype)} needs JAX's 64 bits, which are off: set "
+            "JAX_ENABLE_X64=1, or take float32"
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rnnjax._dtypes import standard_promotion
@@ -86,7 +87,7 @@ def initial_state(task: Task, settings: ResolvedSettings) -> TrainState:
             average=bool(settings.average),
         )
 
-    seeds = jnp.arange(settings.seed, settings.seed + settings.seeds)
+    seeds = jnp.asarray(np.arange(settings.seed, settings.seed + settings.seeds), jnp.uint32)
     state = start(seeds[0]) if settings.seeds == 1 else jax.vmap(start)(seeds)
     # Copied so that no two leaves share a buffer: the first step donates them all.
     return jax.tree.map(jnp.copy, state)

@@ -165,7 +165,7 @@ def test_ctrl_c_keeps_the_finished_cells(tmp_path):
         (("--gradient", "autodif"), "did you mean 'autodiff'"),
         (("--hidden", "0"), "hidden"),
         (("--steps", "none"), "steps"),
-        (("--speed", "9"), "No such option"),
+        (("--speed", "9"), "there is no option --speed"),
         (("--task", "digit"), "did you mean 'digits'"),
         (("--task", "parity", "--config", "nowhere.toml"), "there is no file nowhere.toml"),
     ],

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
+from rnnjax._names import option
 from rnnjax._types import Array
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
@@ -16,6 +17,7 @@ from rnnjax.experiments.tasks._options import (
     Hidden,
     Layers,
     TestSize,
+    check_at_least,
     make_cell,
 )
 from rnnjax.experiments.tasks._sequences import Sequences, regression
@@ -87,12 +89,8 @@ def adding(
     """
     check_choice("variant", variant, VARIANTS)
     original = variant == "hochreiter_1997"
-    check_positive_int("length", length)
     shortest = 20 if original else 2
-    if length < shortest:
-        raise ValueError(
-            f"length must be at least {shortest} for variant {variant!r}, got {length}"
-        )
+    check_at_least("length", length, shortest, f"; {option('variant', variant)} needs as many")
     if original:
         draw = partial(_draw_original, length=length)
     else:

@@ -17,6 +17,7 @@ from rnnjax.experiments.tasks._options import (
     Hidden,
     Layers,
     TestSize,
+    check_at_least,
     make_cell,
 )
 from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification, hits, one_hot
@@ -80,10 +81,7 @@ def copying(
     """
     for name, value in (("delay", delay), ("items", items), ("test_size", test_size)):
         check_positive_int(name, value)
-    if check_positive_int("symbols", symbols) < 2:
-        raise ValueError(
-            f"symbols must be at least 2, got {symbols}: one symbol carries no information"
-        )
+    check_at_least("symbols", symbols, 2, ": one symbol carries no information")
     draw = partial(_draw, delay=delay, items=items, symbols=symbols)
     return build(
         "copying",

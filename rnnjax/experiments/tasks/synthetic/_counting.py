@@ -14,6 +14,7 @@ from rnnjax.experiments.tasks._options import (
     ClipInLoop,
     Hidden,
     Layers,
+    check_at_least,
     make_cell,
 )
 from rnnjax.experiments.tasks._sequences import Sequences, next_symbol_sets, one_hot
@@ -72,8 +73,7 @@ def counting(
       Gers & Schmidhuber (2001), LSTM recurrent networks learn simple context-free and
       context-sensitive languages, IEEE Transactions on Neural Networks 12.
     """
-    if check_positive_int("letters", letters) < 2:
-        raise ValueError(f"letters must be at least 2, got {letters}: aⁿ alone needs no counting")
+    check_at_least("letters", letters, 2, ": aⁿ alone needs no counting")
     check_positive_int("max_n", max_n)
     check_positive_int("test_n", test_n)
     check_positive_int("batch_size", batch_size)

@@ -16,6 +16,7 @@ from rnnjax.experiments.tasks._options import (
     Hidden,
     Layers,
     TestSize,
+    check_at_least,
     make_cell,
 )
 from rnnjax.experiments.tasks._sequences import Sequences, classification
@@ -74,8 +75,7 @@ def delayed_xor(
       Martens & Sutskever (2011), Learning recurrent neural networks with Hessian-free
       optimization, ICML, section 5.
     """
-    if check_positive_int("length", length) < 10:
-        raise ValueError(f"length must be at least 10, got {length}: the marks need room")
+    check_at_least("length", length, 10, ": the marks need room")
     draw = partial(_draw, length=length)
     return build(
         "delayed_xor",

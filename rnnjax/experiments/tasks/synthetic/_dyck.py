@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
+from rnnjax._names import option
 from rnnjax._types import Array
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
@@ -85,9 +86,12 @@ def dyck(
     check_positive_int("kinds", kinds)
     for name, value in (("max_length", max_length), ("test_length", test_length)):
         if check_positive_int(name, value) % 2:
-            raise ValueError(f"{name} must be even, got {value}: brackets come in pairs")
+            raise ValueError(f"{option(name)} must be even, got {value}: brackets come in pairs")
     if test_length <= max_length:
-        raise ValueError(f"test_length must exceed max_length = {max_length}, got {test_length}")
+        raise ValueError(
+            f"{option('test_length')} must exceed {option('max_length')} = {max_length}, got "
+            f"{test_length}"
+        )
     check_positive_int("test_size", test_size)
     short = partial(_draw, kinds=kinds, shortest=2, longest=max_length)
     long = partial(_draw, kinds=kinds, shortest=max_length + 2, longest=test_length)

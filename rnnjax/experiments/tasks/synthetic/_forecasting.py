@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Array, Cell, Params
+from rnnjax.experiments.tasks._options import check_at_least, check_spread
 from rnnjax.experiments.tasks._sequences import Sequences, regression
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
 from rnnjax.experiments.tasks.synthetic._build import TEST_SEED, build
@@ -59,8 +60,7 @@ def forecasting(
     """
     check_positive_int("batch_size", batch_size)
     check_positive_int("test_size", test_size)
-    if not noise >= 0:
-        raise ValueError(f"noise is a standard deviation, at least 0, got {noise}")
+    check_spread("noise", noise)
 
     def draw(key: Array) -> Sequences:
         key_series, key_noise = jax.random.split(key)
@@ -123,6 +123,5 @@ def check_spans(length: int, context: int, horizon: int) -> Spans:
         ("context", context, 2),
         ("horizon", horizon, 1),
     ):
-        if check_positive_int(name, value) < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+        check_at_least(name, value, least)
     return Spans(length, context, horizon)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_positive_int
+from rnnjax._names import option
 from rnnjax._types import Array
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
@@ -16,6 +17,8 @@ from rnnjax.experiments.tasks._options import (
     Hidden,
     Layers,
     TestSize,
+    check_at_least,
+    check_spread,
     make_cell,
 )
 from rnnjax.experiments.tasks._sequences import Objective, Sequences, classification, hits
@@ -97,13 +100,14 @@ def match_to_sample(
       prefrontal cortex of the macaque, Journal of Neuroscience 16.
       Molano-Mazón et al. (2022), NeuroGym, doi 10.31234/osf.io/aqc9n, for the epochs.
     """
-    if check_positive_int("stimuli", stimuli) < 2:
-        raise ValueError(f"stimuli must be at least 2, got {stimuli}: with one all trials match")
+    check_at_least("stimuli", stimuli, 2, ": with one all trials match")
     check_positive_int("min_delay", min_delay)
     if check_positive_int("max_delay", max_delay) < min_delay:
-        raise ValueError(f"max_delay must be at least min_delay = {min_delay}, got {max_delay}")
-    if not noise >= 0:
-        raise ValueError(f"noise is a standard deviation, at least 0, got {noise}")
+        raise ValueError(
+            f"{option('max_delay')} must be at least {option('min_delay')} = {min_delay}, got "
+            f"{max_delay}"
+        )
+    check_spread("noise", noise)
     draw = partial(_draw, trial=_Trial(stimuli, min_delay, max_delay, noise))
     return build(
         "match_to_sample",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._names import option
 from rnnjax._types import Array
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
@@ -83,7 +84,8 @@ def sine(
     """
     if not 2 < min_period <= max_period:
         raise ValueError(
-            f"periods must satisfy 2 < min_period <= max_period, got {min_period} and {max_period}"
+            f"periods must satisfy 2 < {option('min_period')} <= {option('max_period')}, got "
+            f"{min_period} and {max_period}"
         )
     return forecasting(
         "sine",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_choice, check_positive_int
+from rnnjax._names import option
 from rnnjax._types import Array
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.tasks._options import (
@@ -16,6 +17,7 @@ from rnnjax.experiments.tasks._options import (
     Hidden,
     Layers,
     TestSize,
+    check_at_least,
     make_cell,
 )
 from rnnjax.experiments.tasks._sequences import Sequences, classification, one_hot
@@ -102,9 +104,8 @@ def temporal_order(
     """
     kind = VARIANTS[check_choice("variant", variant, VARIANTS)]
     if marks not in kind.places:
-        raise ValueError(f"marks must be 2 or 3, got {marks}")
-    if check_positive_int("length", length) < 20:
-        raise ValueError(f"length must be at least 20, got {length}: the marks need room")
+        raise ValueError(f"{option('marks')} must be 2 or 3, got {marks}")
+    check_at_least("length", length, 20, ": the marks need room")
     draw = partial(_draw, length=length, kind=kind, places=kind.places[marks])
     return build(
         "temporal_order",
