@@ -4,18 +4,26 @@ from rnnjax._files import write_json
 from rnnjax.experiments.report._captions import CaptionRow, write_captions
 from rnnjax.experiments.report._curves import RunCurve, write_curves
 from rnnjax.experiments.report._figures import write_figures
-from rnnjax.experiments.report._style import LOOKS, new_figure, style
+from rnnjax.experiments.report._lines import Key, add_legend, say
+from rnnjax.experiments.report._style import LOOKS, PAGE, new_figure, style, write_figure
 from rnnjax.experiments.report._table import comparison_table
+from rnnjax.experiments.report._words import cell_label
 
 __all__ = [
     "LOOKS",
+    "PAGE",
     "CaptionRow",
+    "Key",
     "RunCurve",
+    "add_legend",
+    "cell_label",
     "comparison_table",
     "new_figure",
+    "say",
     "style",
     "write_captions",
     "write_curves",
+    "write_figure",
     "write_figures",
     "write_json",
 ]

@@ -7,178 +7,213 @@ from typing import Any
 import numpy as np
 
 from rnnjax._extras import optional
-from rnnjax._files import replace_file
-from rnnjax.experiments.report._style import LOOKS, new_figure, style
-from rnnjax.experiments.report._table import is_fraction
+from rnnjax.experiments.report._curves import Curve, learning_figure
+from rnnjax.experiments.report._lines import (
+    Line,
+    add_legend,
+    draw_line,
+    fit_steps,
+    fit_values,
+    line_key,
+    line_of,
+    say,
+    sign_keys,
+)
+from rnnjax.experiments.report._style import COLUMN, LOOKS, PAGE, new_figure, save_figure, style
+from rnnjax.experiments.report._words import is_fraction
 from rnnjax.experiments.training import CellResult, FlowMeasures
 
 Results = Mapping[str, CellResult]
 
-_LAG = "lag T − t (steps);  C the cost of the last output"
-WHEN = (("before", "before training"), ("after", "after training"))
+WHEN = (("before", "Before training"), ("after", "After training"))
+_LOWEST = -20.0  # log10 of the smallest singular values that are drawn
 
 
 def write_figures(results: Results, folder: Path) -> None:
     """Draw all figures of `results` into `folder`, each as PNG and PDF."""
-    for draw in (gradient_norms, singular_values, sensitivity, learning_curves):
+    for draw, title in (
+        (gradient_norms, "Norms of the gradient by hidden states"),
+        (singular_values, "Singular values of products of Jacobians"),
+        (sensitivity, "Sensitivity of outputs to inputs"),
+        (learning_curves, "Learning curves"),
+    ):
         with style():
             figure = draw(results)
             for suffix in ("png", "pdf"):
-                replace_file(folder / f"{draw.__name__}.{suffix}", figure.savefig)
+                save_figure(figure, folder / f"{draw.__name__}.{suffix}", title)
 
 
 def gradient_norms(results: Results) -> Any:
     """Draw ‖∂C/∂h_t‖ by lag, all cells on one logarithmic axis, before and after training.
 
-    C is the cost of the last output.
+    C is the cost of the last output alone: one error on its way back, not a sum of them.
     """
-    figure, axes = new_figure(1, 2, (7.2, 3.2))
-    for axis, (when, title) in zip(axes[0], WHEN, strict=True):
-        for name, result in results.items():
-            relative = _relative_norms(getattr(result, when))
-            lags = np.arange(len(relative))[::-1]
-            look = LOOKS[name]
-            axis.plot(
-                lags,
-                relative,
-                color=look.color,
-                linestyle=look.dashes,
-                marker=look.marker,
-                markevery=9,
-                markersize=4,
-                label=look.label,
-            )
-        axis.set(title=f"{title} (own scale)", xlabel=_LAG, yscale="log")
-        axis.locator_params(axis="x", integer=True)
-    axes[0, 0].set_ylabel("‖∂C/∂h$_t$‖ / ‖∂C/∂h$_T$‖, median")
-    figure.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False
-    )
+    figure, axes = new_figure(2, 1, (COLUMN, 3.8), sharex=True)
+    panels = []
+    for axis, (when, title) in zip(axes[:, 0], WHEN, strict=True):
+        lines = [_norm_line(name, getattr(result, when)) for name, result in results.items()]
+        for k, line in enumerate(lines):
+            draw_line(axis, line, k, len(lines))
+        fit_values(axis, lines, log=True, empty="no gradient")
+        axis.set_title("\n".join([title, *_missing(results, when)]), loc="left")
+        panels.append((axis, lines))
+    steps = max(len(line.x) for _, lines in panels for line in lines)
+    fit_steps(axes[-1, 0], 0, max(steps - 1, 1))
+    count = max(result.before.norms.shape[1] for result in results.values())
+    of = f"median over {count} examples" if count > 1 else "one example"
+    axes[-1, 0].set_xlabel(f"Lag T − t (steps)\nC: cost of the last output\n({of})")
+    figure.supylabel("‖∂C/∂h$_t$‖ / ‖∂C/∂h$_T$‖", fontsize=7.5)
+    looks = [LOOKS[name] for name in results]
+    keys = [line_key(look, look.label) for look in looks] + sign_keys(panels)
+    add_legend(figure, keys)
     return figure
+
+
+def _norm_line(name: str, measures: FlowMeasures) -> Line:
+    relative = _relative_norms(measures)[::-1]
+    return line_of(LOOKS[name], np.arange(len(relative)), relative[None])
+
+
+def _missing(results: Results, when: str) -> list[str]:
+    """Which cells have no line, and why."""
+    reasons: dict[str, list[str]] = {}
+    for name, result in results.items():
+        measures = getattr(result, when)
+        if not np.isfinite(_relative_norms(measures)).any():
+            why = "no gradient" if np.isfinite(measures.norms).all() else "not finite"
+            reasons.setdefault(why, []).append(LOOKS[name].label)
+    return [f"({why}: {', '.join(labels)})" for why, labels in reasons.items()]
 
 
 def _relative_norms(measures: FlowMeasures) -> np.ndarray:
     """Gradient norms relative to the last step: [T], median over the examples.
 
-    Examples with zero gradient at the last step (dead units) are left out. Where at least half of
-    the others are exactly zero, the result is NaN, a gap in the line.
+    Examples with zero gradient at the last step (dead units) are left out; NaN if all are.
     """
     norms = measures.norms[:, measures.norms[-1] > 0].astype(np.float64)
     if norms.shape[1] == 0:
         return np.full(len(norms), np.nan)
-    median = np.median(norms / norms[-1], axis=1)
-    return np.where(median > 0, median, np.nan)
+    with np.errstate(invalid="ignore"):  # of inf and inf
+        return np.median(norms / norms[-1], axis=1)
 
 
 def singular_values(results: Results) -> Any:
     """Draw the singular values of ∂s_T/∂s_{T-lag}: one column per cell, before and after."""
-    count = len(results)
-    size = (max(1.15 * count, 3.0) + 0.6, 3.6)
-    figure, axes = new_figure(2, count, size, sharex=True, sharey=True)
-    top = 1.0
+    figure, axes = _grid(len(results), 3.2)
+    limits = [0.0, 0.0]
+    longest, has_any = 1, False
     for column, (name, result) in enumerate(results.items()):
-        for row, (when, title) in enumerate(WHEN):
+        axes[0, column].set_title(LOOKS[name].label)
+        for row, (when, _) in enumerate(WHEN):
             measures = getattr(result, when)
-            logs = measures.log_singular_values.astype(np.float64) / np.log(10)
-            logs[~np.isfinite(logs)] = np.nan  # singular values of exactly zero: a gap
-            top = max(top, 1.1 * np.max(logs, initial=0.0, where=np.isfinite(logs)))
-            axis = axes[row, column]
-            axis.plot(measures.lags, logs[:, 1:], color=LOOKS[name].color, lw=0.4, alpha=0.5)
-            axis.plot(measures.lags, logs[:, 0], color=LOOKS[name].color, lw=1.8)
-            axis.axhline(0, color="black", lw=0.6)
-            axis.set_xscale("log", base=2)
-            if row == 0:
-                axis.set_title(LOOKS[name].label)
-            if column == 0:
-                axis.set_ylabel(f"{title}\nlog$_{{10}}$ σ$_i$")
-    axes[0, 0].set_ylim(max(axes[0, 0].get_ylim()[0], -20.0), top)
+            logs = np.asarray(measures.log_singular_values, np.float64) / np.log(10)
+            logs = np.where(np.isfinite(logs), logs, np.nan)  # exactly zero: a gap
+            _draw_spectrum(axes[row, column], measures.lags, logs, LOOKS[name].color)
+            drawn = logs[np.isfinite(logs)]
+            limits = [min([*limits, *drawn]), max([*limits, *drawn])]
+            longest = max([longest, *measures.lags])
+            has_any = has_any or len(drawn) > 0
+    low, high = max(limits[0], _LOWEST), limits[1]
+    room = max(0.05 * (high - low), 0.5 * (1 - (high - low)))
+    axes[0, 0].set_ylim(low - room, high + room)
+    if not has_any:
+        axes[0, 0].set_yticks([])
+    _double(axes[0, 0], int(longest))
+    for row, (_, title) in enumerate(WHEN):
+        axes[row, 0].set_ylabel(f"{title}\nlog$_{{10}}$ σ$_i$")
     figure.supxlabel(
-        "lag T − t (steps);  σ$_i$ of ∂s$_T$/∂s$_t$ with s the whole state, largest bold",
-        fontsize=8.5,
+        "Lag T − t (steps)\nσ$_i$: of ∂s$_T$/∂s$_t$, s the whole state; thick: the largest",
+        fontsize=7.5,
     )
     return figure
+
+
+def _draw_spectrum(axis: Any, lags: np.ndarray, logs: np.ndarray, color: str) -> None:
+    if not np.isfinite(logs).any():
+        say(axis, "exactly\nzero" if logs.size else "no lags")
+        return
+    alone = {"marker": "o"} if len(lags) == 1 else {}
+    axis.axhline(0, color="black", lw=0.6, zorder=1)
+    axis.plot(lags, logs[:, 1:], color=color, lw=0.4, alpha=0.5, markersize=1.5, **alone)
+    axis.plot(lags, logs[:, 0], color=color, lw=1.6, markersize=4, **alone)
+
+
+def _double(axis: Any, longest: int) -> None:
+    """A horizontal axis from 1 to the longest lag, logarithmic, with powers of two as ticks."""
+    powers = [1 << k for k in range(longest.bit_length())]
+    axis.set_xscale("log", base=2)
+    axis.set_xlim(0.9, 1.1 * max(longest, 2))
+    axis.set_xticks(powers[:: -(-len(powers) // 4)], minor=False)
+    axis.xaxis.set_major_formatter(optional("matplotlib.ticker").FuncFormatter("{:.0f}".format))
+    axis.xaxis.set_minor_locator(optional("matplotlib.ticker").NullLocator())
 
 
 def sensitivity(results: Results) -> Any:
     """Draw ‖∂y_t/∂x_k‖, one column per cell, before and after, on one logarithmic scale."""
-    count = len(results)
-    size = (max(1.1 * count, 2.6) + 0.9, 2.55)
-    figure, axes = new_figure(2, count, size, sharex=True, sharey=True)
+    side = min(((COLUMN if len(results) <= 2 else PAGE) - 1.6) / len(results), 1.4)
+    figure, axes = _grid(len(results), 2 * side + 0.85)
     figure.set_layout_engine("compressed")  # the maps are square
-    norm = optional("matplotlib.colors").LogNorm(vmin=1e-6, vmax=1.0)
-    image: Any = None
+    scale = {"norm": optional("matplotlib.colors").LogNorm(vmin=_LEAST, vmax=1.0), **_MAP}
     for column, (name, result) in enumerate(results.items()):
-        for row, (when, title) in enumerate(WHEN):
-            axis = axes[row, column]
-            relative = _relative_map(getattr(result, when).sensitivity)
-            steps = len(relative)
-            edges = (0.5, steps + 0.5) * 2
-            image = axis.imshow(relative, norm=norm, extent=edges, **_MAP)
-            axis.grid(visible=False)
-            ticks = sorted({1, (steps + 1) // 2, steps})
-            axis.set(xticks=ticks, yticks=ticks)
-            if column == 0:
-                axis.set_ylabel(f"{title}\noutput step t")
         axes[0, column].set_title(LOOKS[name].label)
-        axes[1, column].set_xlabel("input step k")
-    bar = figure.colorbar(image, ax=axes, extend="min", aspect=16)
-    bar.set_label("‖∂y$_t$/∂x$_k$‖ / maximum")
+        axes[1, column].set_xlabel("Input step k")
+        for row, (when, _) in enumerate(WHEN):
+            _draw_map(axes[row, column], getattr(result, when).sensitivity, scale)
+    for row, (_, title) in enumerate(WHEN):
+        axes[row, 0].set_ylabel(f"{title}\nOutput step t")
+    mappable = optional("matplotlib.cm").ScalarMappable(scale["norm"], scale["cmap"])
+    bar = figure.colorbar(mappable, ax=axes, extend="min", aspect=18, pad=0.04)
+    bar.set_label("‖∂y$_t$/∂x$_k$‖ / its maximum\n(white: inputs to come, k > t)", fontsize=7.5)
     return figure
 
 
-_MAP = {
-    "cmap": "cividis",
-    "origin": "lower",
-    "interpolation": "nearest",
-}
+_LEAST = 1e-6
+_MAP = {"cmap": "cividis", "origin": "lower", "interpolation": "nearest"}
+
+
+def _draw_map(axis: Any, sensitivity: np.ndarray, scale: dict[str, Any]) -> None:
+    steps, peak = len(sensitivity), np.max(sensitivity, initial=0.0)
+    ticks = sorted({1, (steps + 1) // 2, steps})
+    axis.grid(visible=False)
+    axis.set(xlim=(0.5, steps + 0.5), ylim=(0.5, steps + 0.5), xticks=ticks, yticks=ticks)
+    axis.set_aspect("equal")
+    if not (np.isfinite(peak) and peak > 0):
+        say(axis, "all zero" if peak == 0 else "not finite")
+        return
+    axis.imshow(_relative_map(sensitivity), extent=(0.5, steps + 0.5) * 2, **scale)
 
 
 def _relative_map(sensitivity: np.ndarray) -> np.ndarray:
     """The map relative to its maximum, at least 1e-6; NaN (white) for future inputs, k > t."""
-    peak = sensitivity.max()
-    relative = np.maximum(sensitivity / (peak if peak > 0 else 1.0), 1e-6)
+    relative = np.maximum(sensitivity / sensitivity.max(), _LEAST)
     return np.where(np.tri(len(sensitivity), dtype=bool), relative, np.nan)
+
+
+def _grid(cells: int, height: float) -> Any:
+    """Panels for each cell, before above after, as wide as a column or, for many cells, a page."""
+    size = (COLUMN if cells <= 2 else PAGE, height)
+    return new_figure(2, cells, size, sharex=True, sharey=True)
 
 
 def learning_curves(results: Results) -> Any:
     """Draw training cost and metric by step: the mean over seeds, and their range."""
-    figure, axes = new_figure(1, 2, (7.2, 3.0))
-    starts = []
-    for name, result in results.items():
-        look = LOOKS[name]
-        style = {"color": look.color, "linestyle": look.dashes}
-        costs = _smoothed(result.cost, result.cost_every)
-        starts.append(costs[:, 0].mean())
-        steps = result.cost_every * np.arange(1, costs.shape[1] + 1)
-        axes[0, 0].plot(steps, costs.mean(axis=0), **style)
-        marks = {"marker": look.marker, "markersize": 3.5, "label": look.label}
-        curve = (100 if is_fraction(result.metric) else 1) * result.curve
-        axes[0, 1].plot(result.curve_steps, curve.mean(axis=0), **style, **marks)
-        if len(curve) > 1:
-            band = {"color": look.color, "alpha": 0.15, "lw": 0}
-            axes[0, 0].fill_between(steps, costs.min(axis=0), costs.max(axis=0), **band)
-            axes[0, 1].fill_between(
-                result.curve_steps, curve.min(axis=0), curve.max(axis=0), **band
-            )
-    axes[0, 0].set(xlabel="training step", ylabel="training cost, smoothed")
-    axes[0, 0].set_ylim(0, _TOP * float(np.nanmedian(starts)))
     metric = next(iter(results.values())).metric
-    unit = "%" if is_fraction(metric) else metric.unit
-    axes[0, 1].set(xlabel="training step", ylabel=f"test {metric.name}{unit and f' ({unit})'}")
-    if is_fraction(metric):
-        axes[0, 1].set_ylim(0, 100)
-    figure.legend(
-        *axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False
-    )
-    return figure
-
-
-_TOP = 1.3  # upper limit of the cost axis, in units of the cost at the start of training
+    scale = 100.0 if is_fraction(metric) else 1.0
+    curves = []
+    for name, result in results.items():
+        look, costs = LOOKS[name], _smoothed(result.cost, result.cost_every)
+        steps = result.cost_every * np.arange(1, costs.shape[1] + 1)
+        scores = line_of(look, result.curve_steps, scale * result.curve)
+        curves.append(Curve(look, line_of(look, steps, costs), scores))
+    return learning_figure(curves, metric, {}, "Training cost, smoothed")
 
 
 def _smoothed(cost: np.ndarray, every: int) -> np.ndarray:
     """Exponential moving average over about 20 steps of `cost [seeds, steps/every]`."""
-    smooth, kept = cost.astype(np.float64), 0.95**every
-    for step in range(1, cost.shape[1]):
-        smooth[:, step] = kept * smooth[:, step - 1] + (1 - kept) * cost[:, step]
+    values, kept = cost.astype(np.float64), 0.95**every
+    smooth, state = np.empty_like(values), values[:, 0]
+    for step, value in enumerate(values.T):
+        mixed = np.where(np.isfinite(state), kept * state + (1 - kept) * value, value)
+        smooth[:, step] = np.where(np.isfinite(value), mixed, value)
+        state = np.where(np.isfinite(value), mixed, state)
     return smooth

@@ -6,6 +6,7 @@ from typing import Any
 
 from rnnjax._extras import optional
 from rnnjax.experiments.report._style import LOOKS
+from rnnjax.experiments.report._words import is_fraction
 from rnnjax.experiments.tasks import Metric
 from rnnjax.experiments.training import CellResult, FlowMeasures
 
@@ -67,11 +68,6 @@ def _heading(results: Mapping[str, CellResult]) -> str:
 
 def _metric(results: Mapping[str, CellResult]) -> Metric:
     return next(iter(results.values())).metric
-
-
-def is_fraction(metric: Metric) -> bool:
-    """Whether a metric is a fraction that is shown in percent."""
-    return metric.name.startswith("accuracy")
 
 
 def _score(result: CellResult) -> str:
