@@ -10,7 +10,7 @@ import typer
 from rnnjax._checks import check_choice
 from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._plan import Plan, make_task, read_plan
-from rnnjax.experiments.report import RunCurve, write_curves
+from rnnjax.experiments.report import RunCurve, cell_label, write_curves
 from rnnjax.experiments.tasks import Metric
 from rnnjax.experiments.training import RESULTS, read_metrics
 
@@ -19,11 +19,12 @@ def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
     """Draw the learning curves of runs of one task into a file; exits with 2 on wrong use.
 
     Args:
-      folders: of the runs.
+      folders: of the runs; one that is named twice is drawn once.
       out: the file.
       metric: its name in `Task.evaluate`; None for the task's own metric.
     """
     with errors_of("curves"):
+        folders = list({folder.resolve(): folder for folder in folders}.values())
         plans = [read_plan(folder) for folder in folders]
         others = {plan.task for plan in plans} - {plans[0].task}
         if others:
@@ -37,11 +38,16 @@ def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
             RunCurve(label, read_metrics(folder))
             for label, folder in zip(labels, folders, strict=True)
         ]
+        if not any(run.history for run in runs):
+            raise ValueError(f"{folders[0]} holds a run that has not logged anything yet")
         if metric is not None and metric != drawn.name:
             names = {name for run in runs for entry in run.history for name in _evaluation(entry)}
+            if not names:
+                raise ValueError(f"--metric {metric}: nothing has been evaluated yet")
             drawn, baselines = Metric(check_choice("--metric", metric, sorted(names)), "max"), {}
         out.parent.mkdir(parents=True, exist_ok=True)
-        written = write_curves(runs, drawn, out, baselines)
+        title = f"Learning curves: {plans[0].task}"
+        written = write_curves(runs, drawn, out, baselines, title)
     typer.echo(f"the curves are in {written}")
 
 
@@ -68,15 +74,29 @@ def _metric_of(folder: Path, plan: Plan) -> tuple[Metric, Mapping[str, float]]:
 def _labels(folders: Sequence[Path], plans: Sequence[Plan]) -> list[str]:
     """Label runs by what distinguishes them: the cell, other options, or the folder's name."""
     tables = [{**plan.options, **plan.settings} for plan in plans]
-    cells = [str(table.get("cell")) for table in tables]
-    if len(set(cells)) == len(cells) > 1:
-        return cells
+    cells = [table.get("cell") for table in tables]
+    if len(set(map(str, cells))) == len(cells) and None not in cells:
+        return [str(cell) for cell in cells]
     names = dict.fromkeys(name for table in tables for name in table)
     apart = [name for name in names if len({str(table.get(name)) for table in tables}) > 1]
-    labels = [", ".join(f"{name}={table.get(name)}" for name in apart) for table in tables]
-    if len(set(labels)) < len(labels) or max(map(len, labels)) > _LONG:
-        return [folder.absolute().name for folder in folders]
+    labels = [", ".join(_option(name, table.get(name)) for name in apart) for table in tables]
+    if len(set(labels)) < len(labels) or "" in labels or max(map(len, labels)) > _LONG:
+        return _shortest_paths(folders)
     return labels
 
 
 _LONG = 40  # characters of a label above which the folder's name is used instead
+
+
+def _option(name: str, value: Any) -> str:
+    if name == "cell":
+        return cell_label(str(value))
+    return f"{name} {'default' if value is None else value}"
+
+
+def _shortest_paths(folders: Sequence[Path]) -> list[str]:
+    """The last parts of each path, as many as tell all of them apart."""
+    parts = [folder.absolute().parts for folder in folders]
+    longest = max(map(len, parts))
+    tails = (["/".join(each[-count:]) for each in parts] for count in range(1, longest + 1))
+    return next(labels for labels in tails if len(set(labels)) == len(labels))

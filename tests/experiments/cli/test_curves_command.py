@@ -1,6 +1,7 @@
 """`rnnjax curves`: which runs it draws, with which labels."""
 
 import json
+import shutil
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ def test_runs_are_labelled_by_what_distinguishes_them(runs, drawn):
     done = run("curves", runs / "a", runs / "b", "--out", out)
     assert (done.returncode, done.stdout) == (0, f"the curves are in {out}\n")
     assert np.asarray(Image.open(out)).std() > 10
-    curves, metric, _, baselines = drawn[0]
+    curves, metric, _, baselines, title = drawn[0]
+    assert title == "Learning curves: adding"
     assert [curve.label for curve in curves] == ["lstm", "gru"]
     assert [entry["cost"] for entry in curves[1].history] == [1, 0.5]
     assert (metric.name, metric.goal, baselines) == ("mse", "min", {"mean": 0.2})
@@ -57,7 +59,7 @@ def test_runs_of_one_cell_are_labelled_by_other_options(runs, drawn):
         text = f'task = "adding"\n[options]\ncell = "gru"\nlength = {length}\n'
         (runs / name / "config.toml").write_text(text)
     assert run("curves", runs / "a", runs / "b", "--out", runs / "x.png").returncode == 0
-    assert [curve.label for curve in drawn[0][0]] == ["length=7", "length=9"]
+    assert [curve.label for curve in drawn[0][0]] == ["length 7", "length 9"]
 
 
 def test_an_unfinished_run_takes_metric_and_baselines_from_its_task(runs, drawn):
@@ -70,6 +72,46 @@ def test_runs_with_equal_options_are_labelled_by_folder(runs, drawn):
     (runs / "a" / "config.toml").write_text('task = "adding"\n[options]\ncell = "gru"\n')
     assert run("curves", runs / "a", runs / "b", "--out", runs / "x.png").returncode == 0
     assert [curve.label for curve in drawn[0][0]] == ["a", "b"]
+
+
+def test_folders_of_the_same_name_are_told_apart(runs, drawn):
+    folders = [runs / group / "run" for group in ("x", "y")]
+    for folder in folders:
+        shutil.copytree(runs / "b", folder)
+    assert run("curves", *folders, "--out", runs / "x.png").returncode == 0
+    assert [curve.label for curve in drawn[0][0]] == ["x/run", "y/run"]
+
+
+def test_a_run_that_is_named_twice_is_drawn_once(runs, drawn):
+    again = runs / "b" / ".." / "a"
+    assert run("curves", runs / "a", again, "--out", runs / "x.png").returncode == 0
+    assert [curve.label for curve in drawn[0][0]] == ["lstm"]
+
+
+def test_cells_and_other_options_are_named_together(runs, drawn):
+    for name, cell, width in (("a", "lstm", 8), ("b", "lstm", 9), ("c", "min_gru", 8)):
+        text = f'task = "adding"\n[options]\ncell = "{cell}"\nhidden = {width}\n'
+        (runs / name / "config.toml").write_text(text)
+    folders = [runs / name for name in "abc"]
+    assert run("curves", *folders, "--out", runs / "x.png").returncode == 0
+    labels = [curve.label for curve in drawn[0][0]]
+    assert labels == ["LSTM, hidden 8", "LSTM, hidden 9", "minGRU, hidden 8"]
+
+
+def test_a_run_without_a_line_is_drawn_beside_others_but_not_alone(runs, drawn):
+    (runs / "b" / "metrics.jsonl").write_text("")
+    assert run("curves", runs / "a", runs / "b", "--out", runs / "x.png").returncode == 0
+    assert [len(curve.history) for curve in drawn[0][0]] == [2, 0]
+    done = run("curves", runs / "b", "--out", runs / "y.png")
+    assert done.returncode == 2
+    assert done.stderr.endswith("b holds a run that has not logged anything yet\n")
+
+
+def test_a_metric_of_runs_without_evaluations_is_refused(runs):
+    (runs / "a" / "metrics.jsonl").write_text('{"step": 1, "cost": null}\n')
+    done = run("curves", runs / "a", "--metric", "wrong", "--out", runs / "x.png")
+    assert done.returncode == 2
+    assert "--metric wrong: nothing has been evaluated yet" in done.stderr
 
 
 def test_another_metric(runs, drawn):
