@@ -1,5 +1,6 @@
 """Hashable values with arrays in them: what of a gradient may be traced goes beside the rest."""
 
+import dataclasses
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,24 @@ class Static(NamedTuple):
 
     tree: Hashable
     others: tuple[Any, ...]
+
+
+def register_value(cls: type, data: tuple[str, ...]) -> None:
+    """Make a frozen dataclass a pytree whose children are the fields in `data`.
+
+    Not by `jax.tree_util.register_dataclass`: JAX 0.10 to 0.12 take the structures of two classes
+    that are registered so for equal where their other fields are, and run one's program for the
+    other.
+    """
+    others = [f.name for f in dataclasses.fields(cls) if f.init and f.name not in data]
+
+    def flatten(value: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        return tuple(getattr(value, f) for f in data), tuple(getattr(value, f) for f in others)
+
+    def unflatten(aux: tuple[Any, ...], children: tuple[Any, ...]) -> Any:
+        return cls(**dict(zip((*others, *data), (*aux, *children), strict=True)))
+
+    jax.tree_util.register_pytree_node(cls, flatten, unflatten)
 
 
 def take_arrays(value: Any) -> tuple[Static, tuple[Array | None, ...]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from rnnjax._arrays import Static, put_arrays, take_arrays
+from rnnjax._arrays import Static, put_arrays, register_value, take_arrays
 from rnnjax._calls import Value
 from rnnjax._checks import check_callable
 from rnnjax._execution import BaseGradient, Loop, Run
@@ -56,7 +56,7 @@ class BPTT(Value):
         return _unfold(unfolded, *reverse_only((params, carry, xs)), limits)
 
 
-jax.tree_util.register_dataclass(BPTT, data_fields=["clip"], meta_fields=[])
+register_value(BPTT, ("clip",))
 
 
 def bptt(clip: Clip | None = None) -> BaseGradient:

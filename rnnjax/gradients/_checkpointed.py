@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import jax
 
+from rnnjax._arrays import register_value
 from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
 from rnnjax._execution import BaseGradient, Gradient, Run, check_gradient
@@ -31,7 +32,7 @@ class Checkpointed(Value):
         return in_pieces(inner, self.k, reverse, lambda carry: carry, in_loop=again)
 
 
-jax.tree_util.register_dataclass(Checkpointed, data_fields=["inner"], meta_fields=["k"])
+register_value(Checkpointed, ("inner",))
 
 
 def checkpointed(k: int | None = None, base: Gradient | None = None) -> Gradient:

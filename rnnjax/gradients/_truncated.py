@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import jax
 
+from rnnjax._arrays import register_value
 from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
 from rnnjax._execution import BaseGradient, Gradient, Run, check_gradient
@@ -27,7 +28,7 @@ class Truncated(Value):
         return in_pieces(inner, self.k, reverse, jax.lax.stop_gradient)
 
 
-jax.tree_util.register_dataclass(Truncated, data_fields=["inner"], meta_fields=["k"])
+register_value(Truncated, ("inner",))
 
 
 def truncated(k: int, base: Gradient | None = None) -> Gradient:

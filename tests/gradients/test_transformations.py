@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import rnnjax
+from rnnjax import bptt, checkpointed, truncated
 
 T, B, D, H = 5, 2, 3, 4
 CELL = rnnjax.lstm(H)
@@ -122,3 +123,22 @@ def test_mixed_second_derivative_is_autodiffs():
     exact = mixed(rnnjax.autodiff())
     assert float(jnp.abs(exact).max()) > 1e-3
     np.testing.assert_allclose(mixed(rnnjax.bptt()), exact, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_of_the_same_arguments_do_not_share_a_program():
+    """JAX keeps a compiled program by the structure of what it was given."""
+    values = [truncated(2), checkpointed(2), truncated(2, bptt()), checkpointed(2, bptt()), bptt()]
+    structures = [jax.tree.structure(value) for value in values]
+    assert [structures.index(each) for each in structures] == [0, 1, 2, 3, 4]
+    cell = rnnjax.identity_rnn(1)
+    params, xs = cell.init(jax.random.key(0), 1), jnp.ones((4, 1))
+
+    def reach(gradient):
+        def cost(xs):
+            last, _ = rnnjax.unroll(cell, params, xs, gradient=gradient)
+            return (last.h / params.w_x[0]).sum()
+
+        return jax.grad(cost)(xs)[:, 0].tolist()
+
+    assert reach(truncated(2)) == [0.0, 0.0, 1.0, 1.0]
+    assert reach(checkpointed(2)) == [1.0, 1.0, 1.0, 1.0]
