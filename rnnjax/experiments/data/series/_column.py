@@ -12,10 +12,12 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from rnnjax._arguments import check_choice, check_flag, checked_arguments
+from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments.data._tables import COMPRESSED, kind_of, no_header, read_cells, read_rows
 from rnnjax.experiments.data.series._cells import is_missing, is_nearly_a_number, number_reader
 
 LARGE = 64 << 20  # bytes of a file from which on its column is cached on disk
+READING = ("header", "decimal", "thousands", "percent", "missing", "encoding")  # what cells mean
 _COMPRESSION = 64  # how much smaller a compressed file may be
 _CHUNK = 1 << 20  # values in memory at once
 
@@ -100,6 +102,8 @@ def read_column(
     """
     check_choice("missing", missing, ("error", "previous"))
     path = Path(path)
+    if kind_of(path) == "jsonl":
+        check_no_effect(read_column, {"header": header}, f"on JSON lines, which {path} holds")
     reader = _Reader(
         path,
         encoding,

@@ -1,6 +1,7 @@
 """Chronological split of a series into training, validation and test parts, and its windows."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -63,7 +64,9 @@ def split_series(
             )
     lag = season or 1
     mean = _mean(valid, lambda part: values[part])
-    scale = _mean(valid, lambda part: (values[part] - mean) ** 2) ** 0.5
+    farthest = max(float(np.max(values[:valid])) - mean, mean - float(np.min(values[:valid])))
+    unit = farthest or 1.0  # so that no square under- or overflows
+    scale = unit * _mean(valid, lambda part: ((values[part] - mean) / unit) ** 2) ** 0.5
     naive = _mean(valid - lag, lambda part: np.abs(values[lag:][part] - values[part]))
     if scale == 0 or naive == 0:
         raise ValueError(
@@ -71,6 +74,28 @@ def split_series(
             "nothing to learn"
         )
     return Series(values, valid, test, mean, scale, naive)
+
+
+def format_values(values: Iterable[float], scale: float) -> list[str]:
+    """Values with as many digits as tell them apart: four below the largest digit of `scale`.
+
+    Args:
+      values: any numbers.
+      scale: the standard deviation of the series that they belong to.
+
+    Example:
+      >>> format_values([1e12 + 3.14159, 1e12 + 4], scale=2.5)
+      ['1000000000003.1416', '1000000000004.0000']
+      >>> format_values([0.00123456, 12], scale=30), format_values([1.5e-9], scale=2e-10)
+      (['0.001', '12.000'], ['1.50000e-09'])
+    """
+    found = [float(value) for value in values]
+    places = 4 - math.floor(math.log10(scale))
+    largest = max(map(abs, filter(math.isfinite, found)), default=0.0)
+    if places > 8 or largest >= 1e16:
+        digits = max(places + math.floor(math.log10(largest or 1.0)), 0)
+        return [f"{value:.{min(digits, 16)}e}" for value in found]
+    return [f"{value:.{max(places, 0)}f}" for value in found]
 
 
 def _mean(count: int, term: Callable[[slice], np.ndarray]) -> float:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnjax._arguments import check_choice, check_positive_int, checked_arguments
+from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments.data._storage import store_tokens
 from rnnjax.experiments.data._text_files import read_blocks
 from rnnjax.experiments.data.text._vocabulary import UNITS, UNKNOWN, Vocabulary, learn_vocabulary
@@ -57,8 +58,8 @@ def open_corpus(
 
     Raises:
       FileNotFoundError: path does not exist, or a part is missing from a folder.
-      ValueError: a share outside (0, 1), max_words that leaves room for no word, an empty text, or
-        one that is not in the encoding; the error gives the line.
+      ValueError: a share outside (0, 1), max_words that leaves room for no word, an empty text, one
+        that is not in the encoding (with its line), or an option that has no effect.
     """
     path = Path(path)
     check_choice("units", units, UNITS)
@@ -67,9 +68,11 @@ def open_corpus(
     if max_words is not None:
         _check_size(max_words, (UNKNOWN, *specials))
     if path.is_dir():
+        check_no_effect(open_corpus, {"held_out": held_out}, f"on a folder, which {path} is")
         files = [_part(path, name, units) for name in ("train", part)]
         texts = [lambda file=file: read_blocks(file, encoding) for file in files]
     else:
+        check_no_effect(open_corpus, {"part": part}, f"on a single file, which {path} is")
         texts = _cut(path, encoding, held_out, units)
     pieces = [lambda text=text: _pieces(text(), units) for text in texts]
     vocabulary = learn_vocabulary(

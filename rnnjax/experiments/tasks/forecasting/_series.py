@@ -1,6 +1,6 @@
 """The forecasting task: the next values of any time series."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from rnnjax._checks import check_choice, check_positive_int, check_rate
 from rnnjax._extras import optional
-from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax._types import Array, Carry, Params
+from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data import digest_arrays
 from rnnjax.experiments.data.series import (
@@ -19,6 +20,7 @@ from rnnjax.experiments.data.series import (
     extract_windows,
     forecast_errors,
     forecast_origins,
+    format_values,
     linear_forecasts,
     mackey_glass,
     naive_forecasts,
@@ -30,11 +32,11 @@ from rnnjax.experiments.tasks._recipes import SERIES
 from rnnjax.experiments.tasks._task import (
     Batches,
     Metric,
-    Model,
     Recurrence,
     Task,
 )
-from rnnjax.experiments.tasks.forecasting._forecaster import Forecaster, direct, looped
+from rnnjax.experiments.tasks.forecasting._forecaster import Forecaster
+from rnnjax.experiments.tasks.forecasting._restore import inference, make_forecaster
 
 _GENERATED = 6000  # values of the default series
 _AT_ONCE = 128  # windows that are forecast at once in evaluation
@@ -66,8 +68,15 @@ def series(
         float, "Share of the series for validation, before the test part."
     ] = 0.1,
     test_fraction: Annotated[float, "Share at the end of the series for testing."] = 0.2,
+    header: Annotated[bool, "Whether the first line of the table names the columns."] = True,
+    decimal: Annotated[str, "Decimal mark of the numbers."] = ".",
+    thousands: Annotated[str | None, "What separates groups of three digits."] = None,
+    percent: Annotated[bool, "Whether every number ends in %; 12.5 % is 12.5."] = False,
     missing: Annotated[str, "Missing values: error, or previous for forward fill."] = "error",
     encoding: Annotated[str, "Encoding of the file."] = "utf-8",
+    compression: Annotated[
+        str, "Compression of the file: infer (from .gz, .bz2 or .xz), gzip, bz2, xz or none."
+    ] = "infer",
 ) -> Task:
     """Forecast the next values of a time series.
 
@@ -91,8 +100,8 @@ def series(
     forecasts.
 
     Args:
-      csv: a .csv, .tsv, .tab, .jsonl or .ndjson file. The column of a file of 64 MiB or more is
-        cached in the user's cache folder.
+      csv: a table. A name that ends in .tsv, .tab, .jsonl or .ndjson says what kind, any other is
+        read as CSV. The column of a file of 64 MiB or more is cached in the user's cache folder.
       column: the column to forecast; by default the last one with a number in the first row, and
         `Task.notes` says which that is, and why the others were passed over.
       horizon: K, steps to forecast.
@@ -105,16 +114,16 @@ def series(
       dropout: rate, of the input of the head.
       batch_size: windows per training batch.
       valid_fraction, test_fraction: shares of the series.
-      missing: "error" rejects missing values (empty, NA, NaN, null, none, ?); "previous" repeats
-        the last known value.
-      encoding: of the file.
+      header, decimal, thousands, percent, missing, encoding, compression: how the file is read, as
+        in `rnnjax.experiments.data.read_column`.
 
     Returns:
       A `Task`.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: a malformed file (with its line), a series too short, or options out of range.
+      ValueError: a malformed file (with its line), a series too short, options out of range, or
+        how a file is read without a file.
 
     Example:
       >>> from rnnjax.experiments.tasks import series
@@ -128,10 +137,20 @@ def series(
       Mackey & Glass (1977), Oscillation and chaos in physiological control systems, Science 197.
     """
     _check(horizon, window, season, mode, dropout, batch_size)
+    reading = {
+        "header": header,
+        "decimal": decimal,
+        "thousands": thousands,
+        "percent": percent,
+        "missing": missing,
+        "encoding": encoding,
+        "compression": compression,
+    }
     if csv is None:
+        check_no_effect(series, {"column": column, **reading}, "without csv")
         column_read = Column("x", mackey_glass(_GENERATED))
     else:
-        column_read = read_column(csv, column, missing=missing, encoding=encoding)
+        column_read = read_column(csv, column, **reading)
     name = "the series" if csv is None else f"{csv}, column {column_read.name!r},"
     data = split_series(
         name,
@@ -142,10 +161,11 @@ def series(
         valid_fraction=valid_fraction,
         test_fraction=test_fraction,
     )
-    model = _forecaster(make_cell(cell, hidden, layers), mode, window, horizon, season, dropout)
+    model = make_forecaster(make_cell(cell, hidden, layers), mode, window, horizon, season, dropout)
     facts = _facts(data, None if csv is None else column_read.name, window)
     task = _task(data, facts, model, window, horizon, season, batch_size)
-    return task._replace(notes=(column_read.note,) if column_read.note else ())
+    notes = (column_read.note, _note(name.rstrip(","), facts))
+    return task._replace(notes=[note for note in notes if note])
 
 
 def _check(
@@ -164,38 +184,13 @@ def _check(
         )
 
 
-def restore_series(
-    facts: Mapping[str, Any],
-    /,
-    *,
-    horizon: int,
-    window: int,
-    season: int | None,
-    mode: str,
-    cell: CellOption,
-    hidden: int,
-    layers: int,
-    dropout: float,
-    **_: Any,
-) -> Model:
-    """The model of `series(...)`, from `Task.data` and the same options."""
-    model = _forecaster(make_cell(cell, hidden, layers), mode, window, horizon, season, dropout)
-    return Model(model.init, _infer(facts, model, window, horizon))
-
-
-def _forecaster(
-    cell: Cell, mode: str, window: int, horizon: int, season: int | None, dropout: float
-) -> Forecaster:
-    if mode == "direct":
-        return direct(cell, window, horizon, season, dropout)
-    return looped(cell, window, horizon, dropout)
-
-
 def _facts(data: Series, column: str | None, window: int) -> dict[str, Any]:
     """`Task.data`: the split and the statistics of its training part, and the last values."""
     return {
         **({} if column is None else {"column": column}),
         "values": len(data.values),
+        "smallest": float(np.min(data.values)),
+        "largest": float(np.max(data.values)),
         "training": data.valid,
         "validation": data.test - data.valid,
         "test": len(data.values) - data.test,
@@ -204,12 +199,12 @@ def _facts(data: Series, column: str | None, window: int) -> dict[str, Any]:
     }
 
 
-def _infer(
-    facts: Mapping[str, Any], model: Forecaster, window: int, horizon: int
-) -> dict[str, Callable[..., Any]]:
-    statistics = {name: facts[name] for name in ("mean", "scale", "naive")}
-    known = Series(np.array(facts["last"]), valid=0, test=0, **statistics)
-    return {"forecast": _forecast(known, jax.jit(model.forecast), window, horizon)}
+def _note(name: str, facts: Mapping[str, Any]) -> str:
+    low, high = format_values([facts["smallest"], facts["largest"]], facts["scale"])
+    return (
+        f"{name}: {facts['values']:,} values from {low} to {high}; {facts['training']:,} for "
+        f"training, {facts['validation']:,} for validation, {facts['test']:,} for testing"
+    )
 
 
 def _task(
@@ -258,7 +253,7 @@ def _task(
         recipe=SERIES,
         baselines=baselines,
         recurrence=recurrence,
-        infer=_infer(facts, model, window, horizon),
+        infer=inference(facts, model, window, horizon),
         data=facts,
         digest=lambda: digest_arrays(data.values),
     )
@@ -283,39 +278,3 @@ def _by_parts(model: Forecaster, params: Params, histories: Array) -> Array:
         batch_size=_AT_ONCE,
     )
     return found.T
-
-
-def _numbers(history: Any, window: int) -> np.ndarray:
-    try:
-        return np.asarray(history, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"history must be at least window = {window} finite values [N], got something else "
-            f"than numbers: {error}"
-        ) from None
-
-
-def _forecast(
-    data: Series,
-    forecast: Callable[[Params, Array], Array],
-    window: int,
-    horizon: int,
-) -> Callable[..., np.ndarray]:
-    def continued(
-        params: Params, *, steps: int | None = None, history: Any | None = None
-    ) -> np.ndarray:
-        """The next `steps` values `[steps]` after a history `[N]`, or after the series."""
-        steps = check_positive_int("steps", horizon if steps is None else steps)
-        known = _numbers(data.values[-window:] if history is None else history, window)
-        if known.ndim != 1 or len(known) < window or not np.isfinite(known).all():
-            raise ValueError(
-                f"history must be at least window = {window} finite values [N], got shape "
-                f"{known.shape}"
-            )
-        known = data.standardise(known[-window:])
-        for _ in range(-(-steps // horizon)):
-            ahead = forecast(params, jnp.asarray(known[-window:, None]))
-            known = np.concatenate([known, np.asarray(ahead)[:, 0]])
-        return data.restore(known[window : window + steps])
-
-    return continued

@@ -146,6 +146,7 @@ def language(
     batches = partial(streams, corpus.train, batch_size, unroll_steps, name=name)
     batches(0)  # raises now if the text is too short for a batch
     in_characters = units == "characters"
+    kind = "characters" if in_characters else "words"
     return Task(
         "language",
         partial(_init, model),
@@ -158,6 +159,10 @@ def language(
         baselines=_baselines(corpus, in_characters),
         recurrence=partial(_recurrence, unit, model),
         infer={"generate": generation(model, corpus.vocabulary)},
+        notes=[
+            f"{text}: {len(corpus.train):,} {kind} for training, {len(corpus.held_out):,} held "
+            f"out, {len(corpus.vocabulary):,} in the vocabulary"
+        ],
         data={
             "tokens": len(corpus.train),
             "held_out_tokens": len(corpus.held_out),

@@ -5,7 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+
 from rnnjax._checks import check_choice, check_positive_int
+from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data import digest_arrays
 from rnnjax.experiments.data.text import (
@@ -32,6 +35,8 @@ from rnnjax.experiments.tasks.text._review_model import (
     review_model,
 )
 
+_SHOWN = 10  # classes
+
 
 @with_checked_options
 def sentiment(
@@ -46,6 +51,7 @@ def sentiment(
     ] = "imdb",
     text: Annotated[str, "Column of the texts in a table."] = "text",
     label: Annotated[str, "Column of the classes in a table."] = "label",
+    header: Annotated[bool, "Whether the first line of a table names the columns."] = True,
     encoding: Annotated[
         str | None, "Encoding of the files; by default UTF-8, and Latin-1 for rt-polarity."
     ] = None,
@@ -95,7 +101,7 @@ def sentiment(
     Args:
       data: the data; None downloads `dataset`.
       dataset: a name on Hugging Face's hub.
-      text, label, encoding: how the data are read.
+      text, label, header, encoding: how the data are read.
       fold, folds, dev: which texts are evaluated.
       units, lowercase, min_count, max_words, max_length: tokenisation and vocabulary.
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
@@ -114,7 +120,8 @@ def sentiment(
     Raises:
       FileNotFoundError: data does not exist.
       ImportError: tokenizers, scikit-learn or grain is not installed, or datasets where needed.
-      ValueError: an unknown layout, a malformed file (with its line), or options out of range.
+      ValueError: an unknown layout, a malformed file (with its line), options out of range, or
+        options without effect, such as a fold of data with a test part.
 
     Example:
       >>> import pathlib, tempfile
@@ -144,10 +151,16 @@ def sentiment(
         check_positive_int("subwords", subwords)
     check_choice("units", units, ("words", "spaces"))
     layer = make_layer(cell, hidden, layers, bidirectional=bidirectional)
+    reading = {"text": text, "label": label, "header": header, "encoding": encoding}
     if data is None:
+        check_no_effect(sentiment, reading, "without data")
         source = download_reviews(dataset)
     else:
-        source = open_reviews(data, text=text, label=label, encoding=encoding)
+        check_no_effect(sentiment, {"dataset": dataset}, "with data")
+        source = open_reviews(data, **reading)
+    if source.test is not None:
+        held_out = {"fold": fold, "folds": folds}
+        check_no_effect(sentiment, held_out, f"with a test part, which {data or dataset} has")
     reviews = prepare_reviews(
         source,
         fold=fold,
@@ -164,6 +177,13 @@ def sentiment(
         len(reviews.reader.vocabulary), embedding, subwords, embedding_dropout, word_dropout
     )
     model = review_model(reviews.reader, features, layer, pooling, dropout_rate)
+    facts = {
+        "classes": list(reviews.reader.classes),
+        "texts_of_each": np.bincount(reviews.labels).tolist(),
+        "training_texts": len(reviews.split.train),
+        "test_texts": len(reviews.split.test),
+        "vocabulary": list(reviews.reader.vocabulary.entries),
+    }
     return Task(
         "sentiment",
         model.init,
@@ -175,15 +195,21 @@ def sentiment(
         baselines=reviews.baselines(),
         recurrence=model.recurrence,
         infer={"classify": model.classify},
-        data={
-            "classes": list(reviews.reader.classes),
-            "training_texts": len(reviews.split.train),
-            "test_texts": len(reviews.split.test),
-            "vocabulary": list(reviews.reader.vocabulary.entries),
-        },
+        notes=[_note(str(data or dataset), facts)],
+        data=facts,
         digest=lambda: digest_arrays(
             reviews.store.ids, reviews.store.starts, reviews.labels, *reviews.split
         ),
+    )
+
+
+def _note(name: str, facts: Mapping[str, Any]) -> str:
+    counts = zip(facts["classes"], facts["texts_of_each"], strict=True)
+    each = [f"{label} ({count:,})" for label, count in counts]
+    shown = ", ".join(each[:_SHOWN]) + (" …" if len(each) > _SHOWN else "")
+    return (
+        f"{name}: {len(each)} classes of texts, {shown}; {facts['training_texts']:,} for training, "
+        f"{facts['test_texts']:,} for testing; {len(facts['vocabulary']):,} words"
     )
 
 

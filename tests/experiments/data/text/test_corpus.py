@@ -53,6 +53,14 @@ def test_vocabulary_comes_from_the_training_text_alone(tmp_path):
     assert corpus.held_out.tolist() == [0, 1, 0, 0, 2] * 2
 
 
+def test_options_without_effect(tmp_path):
+    write_folder(tmp_path)
+    with pytest.raises(ValueError, match=r"held_out has no effect on a folder, .* got 0\.2"):
+        open_corpus(tmp_path, held_out=0.2)
+    with pytest.raises(ValueError, match="part has no effect on a single file"):
+        open_corpus(tmp_path / "ptb.train.txt", part="test")
+
+
 def write_folder(folder):
     for part, text in (("train", " a b c \n a \n"), ("valid", " b \n"), ("test", " c d \n")):
         folder.joinpath(f"ptb.{part}.txt").write_text(text)

@@ -1,5 +1,7 @@
 """Forecasting: the nets against loops written out, the parts kept apart, the baselines."""
 
+import gzip
+import re
 from functools import cache, partial
 
 import jax
@@ -9,6 +11,7 @@ import pytest
 from learning import trained
 
 from rnnjax.experiments.data import mackey_glass
+from rnnjax.experiments.data.series import split_series
 from rnnjax.experiments.tasks.forecasting import series
 
 SMALL = {"horizon": 4, "window": 9, "hidden": 5, "batch_size": 3}
@@ -233,3 +236,65 @@ def test_wrong_history(tmp_path, history):
     task = made(tmp_path, walk())
     with pytest.raises(ValueError, match="at least window = 9 finite values"):
         task.infer["forecast"](task.init(jax.random.key(0)), history=history)
+
+
+def test_a_history_or_forecast_that_overflows(tmp_path):
+    task = made(tmp_path, walk() * 1e-10)
+    params = task.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"a value of 1e\+302, too far for float64"):
+        task.infer["forecast"](params, history=[*range(8), 1e302])
+    lost = jax.tree.map(lambda x: x * np.nan, params)
+    with pytest.raises(FloatingPointError, match="the forecast has NaN or Inf"):
+        task.infer["forecast"](lost)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-9, 1, 1e12, 1e149])
+def test_the_unit_of_a_series_makes_no_difference(tmp_path, unit):
+    values = walk()
+    data = split_series(
+        "x", values * unit, window=9, horizon=4, season=None, valid_fraction=0.1, test_fraction=0.2
+    )
+    assert data.mean / unit == pytest.approx(values[:210].mean(), rel=1e-12)
+    assert data.scale / unit == pytest.approx(values[:210].std(), rel=1e-12)
+
+
+def test_notes_and_facts_say_what_was_chosen(tmp_path):
+    values = 1e12 + walk()
+    task = made(tmp_path, values)
+    column, split = task.notes
+    assert column.startswith(f"column 'x' of {tmp_path / 't.csv'}, the last with a number")
+    assert split == (
+        f"{tmp_path / 't.csv'}, column 'x': 300 values from {values.min():.4f} to "
+        f"{values.max():.4f}; 210 for training, 30 for validation, 60 for testing"
+    )
+    assert task.data["smallest"] == values.min()
+    assert task.data["largest"] == values.max()
+    (generated,) = series(**SMALL).notes
+    assert re.match("the series: 6,000 values from 0.41826 to 1.31840; 4,200 for", generated)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("column", "x"),
+        ("header", False),
+        ("decimal", ","),
+        ("thousands", "."),
+        ("percent", True),
+        ("missing", "previous"),
+        ("encoding", "latin-1"),
+        ("compression", "gzip"),
+    ],
+)
+def test_options_of_a_file_without_a_file(name, value):
+    with pytest.raises(ValueError, match=f"{name} has no effect without csv, got"):
+        series(**{name: value})
+
+
+def test_options_of_a_file_reach_it(tmp_path):
+    path = tmp_path / "t.dat"
+    rows = "".join(f"{value:.3f} %;x\n".replace(".", ",") for value in walk())
+    path.write_bytes(gzip.compress(rows.encode("latin-1")))
+    options = {"header": False, "decimal": ",", "percent": True, "compression": "gzip"}
+    task = series(csv=path, column="0", encoding="latin-1", **options, **SMALL)
+    assert task.data["last"] == pytest.approx(walk()[-9:], abs=1e-3)

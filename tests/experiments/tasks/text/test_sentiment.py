@@ -167,7 +167,14 @@ def test_folder_with_a_test_part(tmp_path):
     for part, rows in (("train", 10), ("test", 4)):
         lines = [f"a {word} film,{word}" for word in ("dull", "fun") for _ in range(rows)]
         tmp_path.joinpath(f"{part}.csv").write_text("\n".join(["text,label", *lines, ""]))
-    task = made(tmp_path, folds=99)  # folds play no role
+    for option in ({"folds": 5}, {"fold": 1}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} has no effect with a test"):
+            made(tmp_path, **{"folds": 10, **option})
+    task = made(tmp_path, folds=10)
+    assert task.notes == [
+        f"{tmp_path}: 2 classes of texts, dull (14), fun (14); 20 for training, 8 for testing; "
+        "5 words"
+    ]
     assert task.baselines["naive Bayes"] == 1.0
     assert task.evaluate(task.init(jax.random.key(0)))["accuracy"] in (0.0, 0.5, 1.0)
     labels = {tuple(task.batches(0)[k].labels.tolist()) for k in range(2)}
@@ -184,6 +191,11 @@ def test_bad_options(folder):
         ({"subwords": -1}, "subwords must be at least 1"),
         ({"max_words": 0}, "max_words must be at least 1"),
         ({"layers": 0}, "layers must be at least 1"),
+        ({"dataset": "yelp"}, "dataset has no effect with data, got 'yelp': leave it out"),
+        ({"header": False}, "header has no effect without a table"),
     ):
         with pytest.raises(ValueError, match=message):
             made(folder, **options)
+    for option in ({"text": "x"}, {"label": "x"}, {"header": False}, {"encoding": "ascii"}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} has no effect without data"):
+            sentiment(**option)
