@@ -32,10 +32,15 @@ def option(name: str, value: Any = None) -> str:
       >>> with spelled({"top_k": "--top-k", "missing": "--missing", "resume": "--resume"}):
       ...     option("top_k"), option("missing", "previous"), option("resume", True)
       ('--top-k', '--missing previous', '--resume')
+      >>> with spelled({"header": "--header"}):
+      ...     option("header", False)
+      '--no-header'
     """
     flag = _FLAGS.get().get(name)
     if flag is None:
         return name if value is None else f"{name}={value!r}"
+    if value is False:
+        return f"--no-{flag.removeprefix('--')}"
     return flag if value is None or value is True else f"{flag} {value}"
 
 

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rnnjax._names import option
+
 
 def check_no_effect(make: Callable[..., Any], given: Mapping[str, Any], reason: str) -> None:
     """Raise ValueError if one of these options is given: another value than its default.
@@ -18,9 +20,9 @@ def check_no_effect(make: Callable[..., Any], given: Mapping[str, Any], reason: 
       >>> check_no_effect(sorted, {"reverse": True}, "without a key")
       Traceback (most recent call last):
       ...
-      ValueError: reverse has no effect without a key, got True: leave it out
+      ValueError: reverse=True has no effect without a key: leave it out
     """
     parameters = inspect.signature(make).parameters
     for name, value in given.items():
         if value != parameters[name].default:
-            raise ValueError(f"{name} has no effect {reason}, got {value!r}: leave it out")
+            raise ValueError(f"{option(name, value)} has no effect {reason}: leave it out")

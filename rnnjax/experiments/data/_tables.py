@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO, TypeVar, cast
 
 from rnnjax._arguments import check_choice, checked_arguments, nearest
+from rnnjax._names import option
 from rnnjax.experiments.data._text_files import check_encoding, decode
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -131,7 +132,7 @@ def _format(
     check_encoding(encoding)
     for name, mark in (("delimiter", delimiter), ("decimal", decimal)):
         if mark is not None and (len(mark) != 1 or mark in '"\r\n'):
-            raise ValueError(f"{name} must be one character such as ',', got {mark!r}")
+            raise ValueError(f"{option(name)} must be one character such as ',', got {mark!r}")
     ending = path.suffix.lower()
     if compression == "infer":
         compression = COMPRESSED.get(ending, "none")
@@ -176,7 +177,7 @@ def _undecodable(form: _Format, error: UnicodeError) -> ValueError:
         if file.read(2) == b"\x1f\x8b":
             return ValueError(
                 f"{form.path} is compressed, though its name does not end in .gz: rename it, or "
-                "give compression='gzip'"
+                f"give {option('compression', 'gzip')}"
             )
         file.seek(0)
         if "\n".encode(encoding) == b"\n":
@@ -283,7 +284,8 @@ def _columns(
 
 def no_header(names: Iterable[str]) -> str:
     """A question to add to an error, if what should be names are numbers."""
-    return "; is there no header? Then give header=False" if any(map(_is_number, names)) else ""
+    hint = f"; is there no header? Then give {option('header', False)}"
+    return hint if any(map(_is_number, names)) else ""
 
 
 def _is_number(name: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rnnjax._arguments import checked_arguments
+from rnnjax._names import option
 
 _BLOCK = 1 << 18  # bytes read at once
 
@@ -124,11 +125,13 @@ def check_encoding(encoding: str) -> None:
     try:
         "a".encode(encoding)
     except LookupError:
-        raise ValueError(f"encoding {encoding!r} is not known: try 'utf-8' or 'latin-1'") from None
+        raise ValueError(
+            f"{option('encoding', encoding)} is not known: try 'utf-8' or 'latin-1'"
+        ) from None
 
 
 def _not_in(encoding: str, byte: int, position: str = "") -> str:
     return (
         f"not {encoding}: byte {byte:#04x}{position}. Give the file's encoding, for example "
-        "encoding='latin-1'"
+        f"{option('encoding', 'latin-1')}"
     )

@@ -158,7 +158,7 @@ def test_compressed(tmp_path, ending, name, compress):
         ("t.xlsx", "a,b\n", {}, r"expected a name that ends in \.csv, \.tsv"),
         ("t.csv", b"a\n1\n2", {"encoding": "utf-16"}, "t.csv: not utf-16: "),
         ("t.csv", "a\n1\n", {"delimiter": ";;"}, "delimiter must be one character .* got ';;'"),
-        ("t.csv", "a\n1\n", {"encoding": "utf-9"}, "'utf-9' is not known"),
+        ("t.csv", "a\n1\n", {"encoding": "utf-9"}, "encoding='utf-9' is not known"),
         ("t.csv", "a\n1\n", {"kind": "jsnl"}, "did you mean 'jsonl'"),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnjax._arguments import check_flag
+from rnnjax._names import option
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
 LARGEST = 1e150  # the square of a larger number overflows
@@ -68,9 +69,11 @@ def number_reader(decimal: str, thousands: str | None, percent: bool) -> Callabl
 def _check_marks(decimal: str, thousands: str | None) -> None:
     for name, mark in (("decimal", decimal), ("thousands", thousands)):
         if mark is not None and (len(mark) != 1 or mark in _ALREADY_MEANT):
-            raise ValueError(f"{name} must be one character such as ',', got {mark!r}")
+            raise ValueError(f"{option(name)} must be one character such as ',', got {mark!r}")
     if decimal == thousands:
-        raise ValueError(f"decimal and thousands must differ, got {decimal!r} for both")
+        raise ValueError(
+            f"{option('decimal')} and {option('thousands')} must differ, got {decimal!r} for both"
+        )
 
 
 def _plain(cell: Any) -> float:
@@ -98,7 +101,7 @@ def _hint(cell: Any) -> str:
     if not isinstance(cell, str) or not is_nearly_a_number(cell):
         return ""
     text = cell.strip()
-    marks = [*_marks(text.rstrip("% ")), *(["percent=True"] if text.endswith("%") else [])]
+    marks = [*_marks(text.rstrip("% ")), *([option("percent", True)] if text.endswith("%") else [])]
     return f"; {' and '.join(marks)} would read it" if marks else ""
 
 
@@ -107,11 +110,11 @@ def _marks(text: str) -> list[str]:
     if comma < 0:
         return []
     if point > comma or text.count(",") > 1:
-        return ["thousands=','"]
+        return [option("thousands", ",")]
     if point >= 0:
-        return ["decimal=','", "thousands='.'"]
-    digits = len(text) - comma - 1
-    return ["decimal=',' or thousands=','" if digits == 3 else "decimal=','"]
+        return [option("decimal", ","), option("thousands", ".")]
+    either = f" or {option('thousands', ',')}" if len(text) - comma - 1 == 3 else ""
+    return [f"{option('decimal', ',')}{either}"]
 
 
 def _shown(cell: Any) -> str:

@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from rnnjax._arguments import check_choice, check_flag, checked_arguments
+from rnnjax._names import option
 from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments.data._tables import COMPRESSED, kind_of, no_header, read_cells, read_rows
 from rnnjax.experiments.data.series._cells import is_missing, is_nearly_a_number, number_reader
@@ -136,14 +137,14 @@ def _numeric_column(reader: _Reader) -> tuple[str, str]:
     if reader.header and kind_of(reader.path) != "jsonl" and no_header([name]):
         raise ValueError(
             f"{reader.path}: the first line should name the columns, but has {name!r}"
-            f"{no_header([name])}, or column={name!r} if that is a name"
+            f"{no_header([name])}, or {option('column', name)} if that is a name"
         )
     for other, cell in cells[:chosen]:  # passed over
         if is_missing(cell) or is_nearly_a_number(cell):
             raise ValueError(
                 f"{reader.path}, line {line}: column {other!r} holds {cell!r}, which is not a "
                 f"number such as 1234.5, so the column would be {name!r}: if that is meant, say "
-                f"column={name!r}"
+                f"{option('column', name)}"
             )
     others = [other for other, cell in cells[chosen + 1 :] if reader.is_number(cell)]
     return name, _note(reader.path, name, cells[:chosen], others)
@@ -156,7 +157,7 @@ def _note(path: Path, name: str, after: list[tuple[str, Any]], others: list[str]
         held = ", ".join(f"{other!r} holds {_shortened(cell)}" for other, cell in reversed(after))
         said += f"; passed over: {held}"
     if others:
-        said += f"; column= takes another: {', '.join(map(repr, reversed(others)))}"
+        said += f"; {option('column')} takes another: {', '.join(map(repr, reversed(others)))}"
     return said
 
 
@@ -176,7 +177,8 @@ def _numbers(reader: _Reader, name: str) -> Iterator[float]:
                 raise ValueError(f"{where}: {error}") from None
             if reader.missing == "error":
                 raise ValueError(
-                    f"{where}: no value, {cell!r}; missing='previous' repeats the one before it"
+                    f"{where}: no value, {cell!r}; "
+                    f"{option('missing', 'previous')} repeats the one before it"
                 ) from None
             if before is None:
                 raise ValueError(

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnnjax._names import option
+
 _CHUNK = 1 << 20  # values in memory at once
 _WINDOWS = 1024  # windows of one part that are evaluated
 
@@ -45,7 +47,8 @@ def split_series(
     """
     if not (valid_fraction > 0 and test_fraction > 0 and valid_fraction + test_fraction < 1):
         raise ValueError(
-            "valid_fraction and test_fraction must be above 0 and together below 1, got "
+            f"{option('valid_fraction')} and {option('test_fraction')} must be above 0 and "
+            "together below 1, got "
             f"{valid_fraction} and {test_fraction}"
         )
     total = len(values)
@@ -60,7 +63,8 @@ def split_series(
         if found < needed:
             raise ValueError(
                 f"{name} is too short: of its {total} values {found} are the {part} part, which "
-                f"needs {needed} with window = {window} and horizon = {horizon}; make them smaller"
+                f"needs {needed} with {option('window')} = {window} and {option('horizon')} = "
+                f"{horizon}; make them smaller"
             )
     lag = season or 1
     mean = _mean(valid, lambda part: values[part])

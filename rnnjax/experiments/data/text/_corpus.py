@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnjax._arguments import check_choice, check_positive_int, checked_arguments
+from rnnjax._names import option
 from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments.data._storage import store_tokens
 from rnnjax.experiments.data._text_files import read_blocks
@@ -87,8 +88,8 @@ def open_corpus(
 def _check_size(max_words: int, reserved: tuple[str, ...]) -> None:
     if check_positive_int("max_words", max_words) <= len(reserved):
         raise ValueError(
-            f"max_words must be above {len(reserved)}, with {' and '.join(reserved)} among them, "
-            f"got {max_words}"
+            f"{option('max_words')} must be above {len(reserved)}, with "
+            f"{' and '.join(reserved)} among them, got {max_words}"
         )
 
 
@@ -110,7 +111,7 @@ def _part(folder: Path, name: str, units: str) -> Path:
 def _cut(path: Path, encoding: str, held_out: float, units: str):
     """Two functions that iterate over the first and the last part of a file."""
     if not 0 < held_out < 1:
-        raise ValueError(f"held_out is a share of the text, in (0, 1), got {held_out}")
+        raise ValueError(f"{option('held_out')} is a share of the text, in (0, 1), got {held_out}")
     total = sum(map(len, read_blocks(path, encoding)))
     at = int(total * (1 - held_out))
     if units != "characters":

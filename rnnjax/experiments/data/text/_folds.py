@@ -6,6 +6,7 @@ import numpy as np
 
 from rnnjax._arguments import check_positive_int, is_int
 from rnnjax._extras import optional
+from rnnjax._names import option
 
 _SEED = 0  # of all splits, so that a fold is the same in every run
 DEV_SHARE = 0.2
@@ -44,13 +45,14 @@ def fold_split(labels: np.ndarray, fold: int, folds: int = 10) -> Split:
       selection, IJCAI.
     """
     if check_positive_int("folds", folds) < 2:
-        raise ValueError(f"folds must be at least 2, got {folds}")
+        raise ValueError(f"{option('folds')} must be at least 2, got {folds}")
     if not is_int(fold):
         raise TypeError(
-            f"fold must be an int in 0 … {folds - 1}, got {fold!r} ({type(fold).__name__})"
+            f"{option('fold')} must be an int in 0 … {folds - 1}, got {fold!r} "
+            f"({type(fold).__name__})"
         )
     if not 0 <= fold < folds:
-        raise ValueError(f"fold must be one of 0 … {folds - 1}, got {fold}")
+        raise ValueError(f"{option('fold')} must be one of 0 … {folds - 1}, got {fold}")
     fewest = int(np.bincount(labels).min())
     if fewest < folds:
         raise ValueError(

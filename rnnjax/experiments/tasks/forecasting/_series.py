@@ -10,6 +10,7 @@ import numpy as np
 
 from rnnjax._checks import check_choice, check_positive_int, check_rate
 from rnnjax._extras import optional
+from rnnjax._names import option
 from rnnjax._types import Array, Carry, Params
 from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments._fields import with_checked_options
@@ -147,7 +148,7 @@ def series(
         "compression": compression,
     }
     if csv is None:
-        check_no_effect(series, {"column": column, **reading}, "without csv")
+        check_no_effect(series, {"column": column, **reading}, f"without {option('csv')}")
         column_read = Column("x", mackey_glass(_GENERATED))
     else:
         column_read = read_column(csv, column, **reading)
@@ -176,10 +177,10 @@ def _check(
         check_positive_int(name, value)
     check_rate("dropout", dropout)
     if window < 2:
-        raise ValueError(f"window must be at least 2, got {window}")
+        raise ValueError(f"{option('window')} must be at least 2, got {window}")
     if season is not None and check_positive_int("season", season) > window:
         raise ValueError(
-            f"season must be at most window, got season = {season} and window = {window}: "
+            f"{option('season')} must be at most {option('window')}, got {season} and {window}: "
             "the window has to contain one season"
         )
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._checks import check_positive_int
+from rnnjax._names import option
 from rnnjax._types import Array, Carry, Params
 from rnnjax.experiments.data.text import END, Vocabulary, encode_text
 from rnnjax.experiments.tasks.text._language_model import LanguageModel, initial_carry
@@ -43,9 +44,9 @@ def generation(model: LanguageModel, vocabulary: Vocabulary) -> Callable[..., st
         """The prompt, followed by `length` sampled characters or words."""
         steps = check_positive_int("length", length)
         if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
+            raise ValueError(f"{option('temperature')} must be above 0, got {temperature}")
         if top_p is not None and not 0 < top_p <= 1:
-            raise ValueError(f"top_p is a probability in (0, 1], got {top_p}")
+            raise ValueError(f"{option('top_p')} is a probability in (0, 1], got {top_p}")
         ids = _encode_prompt(vocabulary, prompt)
         carry = initial_carry(model, params, 1)
         if len(ids) > 1:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax._checks import check_positive_int, check_rate
+from rnnjax._names import option
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data import digest_arrays
@@ -119,7 +120,9 @@ def language(
       Sutskever, Martens & Hinton (2011), Generating text with recurrent neural networks, ICML.
     """
     if text is None:
-        raise ValueError("text must be given: a text file, or a folder such as that of the PTB")
+        raise ValueError(
+            f"{option('text')} must be given: a text file, or a folder such as that of the PTB"
+        )
     check_positive_int("unroll_steps", unroll_steps)
     check_positive_int("batch_size", batch_size)
     check_rate("dropout_rate", dropout_rate)

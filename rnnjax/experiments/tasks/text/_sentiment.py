@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from rnnjax._checks import check_choice, check_positive_int
+from rnnjax._names import option
 from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data import digest_arrays
@@ -153,10 +154,10 @@ def sentiment(
     layer = make_layer(cell, hidden, layers, bidirectional=bidirectional)
     reading = {"text": text, "label": label, "header": header, "encoding": encoding}
     if data is None:
-        check_no_effect(sentiment, reading, "without data")
+        check_no_effect(sentiment, reading, f"without {option('data')}")
         source = download_reviews(dataset)
     else:
-        check_no_effect(sentiment, {"dataset": dataset}, "with data")
+        check_no_effect(sentiment, {"dataset": dataset}, f"with {option('data')}")
         source = open_reviews(data, **reading)
     if source.test is not None:
         held_out = {"fold": fold, "folds": folds}

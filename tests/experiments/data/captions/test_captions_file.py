@@ -66,7 +66,7 @@ def test_other_encodings_and_byte_order_marks(tmp_path):
     with pytest.raises(ValueError, match=r"token.txt, line 2: not utf-8: byte 0xe9 at .*latin-1"):
         read_captions(path)
     assert read_captions(path, "latin-1")[1].captions == ("un café",)
-    with pytest.raises(ValueError, match="encoding 'latin-one' is not known"):
+    with pytest.raises(ValueError, match="encoding='latin-one' is not known"):
         read_captions(path, "latin-one")
 
 

@@ -25,7 +25,7 @@ def test_named_column_or_the_last_with_numbers(tmp_path):
     found = read_column(path)
     assert (found.name, found.values.tolist()) == ("low", [-2.0, 3.0])
     assert found.note == (
-        f"column 'low' of {path}, the last with a number in the first row; column= takes another: "
+        f"column 'low' of {path}, the last with a number in the first row; column takes another: "
         "'high'"
     )
     text_last = written(tmp_path, f"a,b,c\n1,x,{'long' * 9}\n2,3,4\n", "u.csv")

@@ -229,9 +229,7 @@ def test_spaces_around_labels_are_no_part_of_them(tmp_path):
 def test_a_table_without_header_and_a_compressed_one(tmp_path):
     path = tmp_path / "r.csv"
     path.write_text('"2","good, cheap"\n"1",bad\n')
-    with pytest.raises(
-        ValueError, match="no column 'text' in '2', 'good, cheap'; is there no head"
-    ):
+    with pytest.raises(ValueError, match="no column 'text' in '2', 'good, cheap'; is there no h"):
         open_reviews(path)
     reviews = open_reviews(path, text="1", label="0", header=False).train
     assert contents(reviews) == [("good, cheap", "2"), ("bad", "1")]
@@ -248,13 +246,17 @@ def test_options_without_effect(tmp_path):
 
     write_pair(tmp_path)
     for option in ({"text": "body"}, {"label": "stars"}, {"header": False}):
-        with pytest.raises(ValueError, match=f"{next(iter(option))} has no effect without a table"):
+        with pytest.raises(
+            ValueError, match=f"{next(iter(option))}=.* has no effect without a table"
+        ):
             open_reviews(tmp_path, **option)
     datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}).save_to_disk(
         str(tmp_path / "saved")
     )
     for option in ({"encoding": "utf-8"}, {"header": False}):
-        with pytest.raises(ValueError, match=f"{next(iter(option))} has no effect on a saved data"):
+        with pytest.raises(
+            ValueError, match=f"{next(iter(option))}=.* has no effect on a saved data"
+        ):
             open_reviews(tmp_path / "saved", **option)
 
 
@@ -289,7 +291,7 @@ def test_lines_are_read_by_their_number(tmp_path):
     ]
     with pytest.raises(ValueError, match=r"lines\.txt, line 1: not ascii: byte 0xc3.*latin-1"):
         open_lines(path, "ascii")
-    with pytest.raises(ValueError, match="encoding 'latin-11' is not known"):
+    with pytest.raises(ValueError, match="encoding='latin-11' is not known"):
         open_lines(path, "latin-11")
 
 

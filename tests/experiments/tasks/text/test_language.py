@@ -213,7 +213,7 @@ def test_bad_requests(file):
         ValueError, match=r"sea\.txt has 972 tokens, and a batch of 3 streams of 999 steps"
     ):
         made(file, unroll_steps=999)
-    with pytest.raises(ValueError, match="part has no effect on a single file"):
+    with pytest.raises(ValueError, match="part='test' has no effect on a single file"):
         made(file, part="test")
     with pytest.raises(ValueError, match="dropout_rate is a probability"):
         made(file, dropout_rate=1.0)
