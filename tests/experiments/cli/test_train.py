@@ -44,10 +44,14 @@ def test_a_run_says_which_column_it_took(tmp_path, monkeypatch):
     errors = run("train", "series", *options, "--out", tmp_path / "run").stderr.splitlines()
     assert errors[0] == (
         f"column 'load' of {table}, the last with a number in the first row; passed over: 'label' "
-        "holds 'x'; column= takes another: 'day'"
+        "holds 'x'; --column takes another: 'day'"
+    )
+    assert errors[1] == (
+        f"{table}, column 'load': 200 values from 0 to 6; 140 for training, 20 for "
+        "validation, 40 for testing"
     )
     named = run("train", "series", *options, "--column", "day", "--out", tmp_path / "run").stderr
-    assert "column" not in named
+    assert named.startswith(f"{table}, column 'day': 200 values from 0 to 199; 140 for")
 
 
 def test_a_run_prints_its_result_beside_the_baseline(trained):

@@ -201,7 +201,10 @@ def _facts(data: Series, column: str | None, window: int) -> dict[str, Any]:
 
 
 def _note(name: str, facts: Mapping[str, Any]) -> str:
-    low, high = format_values([facts["smallest"], facts["largest"]], facts["scale"])
+    ends = format_values([facts["smallest"], facts["largest"]], facts["scale"])
+    low, high = (
+        end if "e" in end or "." not in end else end.rstrip("0").rstrip(".") for end in ends
+    )
     return (
         f"{name}: {facts['values']:,} values from {low} to {high}; {facts['training']:,} for "
         f"training, {facts['validation']:,} for validation, {facts['test']:,} for testing"

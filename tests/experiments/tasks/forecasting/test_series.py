@@ -270,7 +270,7 @@ def test_notes_and_facts_say_what_was_chosen(tmp_path):
     assert task.data["smallest"] == values.min()
     assert task.data["largest"] == values.max()
     (generated,) = series(**SMALL).notes
-    assert re.match("the series: 6,000 values from 0.41826 to 1.31840; 4,200 for", generated)
+    assert re.match("the series: 6,000 values from 0.41826 to 1.3184; 4,200 for", generated)
 
 
 @pytest.mark.parametrize(
