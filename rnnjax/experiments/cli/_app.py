@@ -10,6 +10,7 @@ from rnnjax._names import nearest, nearest_of
 from rnnjax._version import __version__
 from rnnjax.experiments.cli._help import Command, Group
 from rnnjax.experiments.cli._inference_commands import COMMANDS, LARGEST_SEED
+from rnnjax.experiments.cli._printing import say
 
 _UsageError: Any = typer.BadParameter.__base__
 
@@ -58,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
         path = error.ctx.command_path if error.ctx else "rnnjax"
         message = _message(error)
         if message:  # empty if the help has just been shown
-            typer.secho(f"{path}: {message} (see {path} --help)", err=True, fg="red")
+            say(f"{path}: {message} (see {path} --help)", err=True, color="red")
         return 2
     except typer.Abort:
         return 130
@@ -76,7 +77,7 @@ def _message(error: Any) -> str:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"rnnjax {__version__}")
+        say(f"rnnjax {__version__}")
         raise typer.Exit
 
 

@@ -24,6 +24,7 @@ from rnnjax._extras import missing
 from rnnjax._version import __version__
 from rnnjax.experiments.cli._output import FAILED, INTERRUPTED, complain, errors_of, message_of
 from rnnjax.experiments.cli._plan import Plan, full_options, read_plan
+from rnnjax.experiments.cli._printing import say
 from rnnjax.experiments.report import LOOKS, comparison_table, write_figures, write_json
 from rnnjax.experiments.tasks import TASKS, Recipe, Task
 from rnnjax.experiments.training import (
@@ -77,7 +78,7 @@ def run_compare(
         complain("compare", f"{LOOKS[name].label}: diverged: {why}")
     if outcome.interrupted:
         left = [n for n in names if n not in outcome.results and n not in outcome.diverged]
-        typer.secho(f"interrupted; not finished: {', '.join(left)}", err=True, fg="yellow")
+        say(f"interrupted; not finished: {', '.join(left)}", err=True, color="yellow")
         raise typer.Exit(INTERRUPTED)
     if outcome.diverged:
         raise typer.Exit(FAILED)
@@ -118,7 +119,7 @@ def _show(results: dict[str, CellResult], out: Path) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(comparison_table(results, compact=console.width < _TABLE_WIDTH))
     write_figures(results, out)
-    console.print(f"metrics.json and figures are in {out}")
+    say(f"metrics.json and figures are in {out}")
 
 
 def _subject(task: str, config: Path | None, settings: ComparisonSettings, first: str) -> Subject:

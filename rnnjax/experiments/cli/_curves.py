@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from rnnjax._checks import check_choice
 from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._plan import Plan, make_task, read_plan
+from rnnjax.experiments.cli._printing import say
 from rnnjax.experiments.report import RunCurve, cell_label, write_curves
 from rnnjax.experiments.tasks import Metric
 from rnnjax.experiments.training import RESULTS, read_metrics
@@ -48,7 +47,7 @@ def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         title = f"Learning curves: {plans[0].task}"
         written = write_curves(runs, drawn, out, baselines, title)
-    typer.echo(f"the curves are in {written}")
+    say(f"the curves are in {written}")
 
 
 def _evaluation(entry: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import typer
 
 from rnnjax.experiments.cli._output import errors_of, message_of, show_rows
 from rnnjax.experiments.cli._plan import make_task, read_plan
+from rnnjax.experiments.cli._printing import say, say_text
 from rnnjax.experiments.data import Column, read_column
 from rnnjax.experiments.training import CONFIG, load
 
@@ -59,7 +59,7 @@ class Trained(NamedTuple):
 def generate(run: Trained, prompt: str, length: int, seed: int, **sampling: Any) -> None:
     """Print a prompt and the model's continuation."""
     with errors_of("generate"):
-        typer.echo(run.infer("generate")(prompt, length, key=jax.random.key(seed), **sampling))
+        say_text(run.infer("generate")(prompt, length, key=jax.random.key(seed), **sampling))
 
 
 def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | None) -> None:
@@ -80,7 +80,7 @@ def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | Non
                 for path, each in zip(paths, found, strict=True)
             ]
             figure.parent.mkdir(parents=True, exist_ok=True)
-            typer.echo(f"the figure is in {write_captions(rows, figure)}", err=True)
+            say(f"the figure is in {write_captions(rows, figure)}", err=True)
 
 
 def classify(run: Trained, things: Sequence[str], file: Path | None, **options: Any) -> None:
@@ -123,11 +123,11 @@ def forecast(run: Trained, steps: int | None, history: Path | None, column: str 
             _supported(predict, {"history": history})
             known = _history(run, history, column)
             if known.note:
-                typer.echo(known.note, err=True)
+                say(known.note, err=True)
             with _naming(f"{history}, column {known.name!r}"):
                 values = np.asarray(predict(history=known.values, **options))
         for row in values.reshape(len(values), -1):
-            typer.echo(" ".join(f"{value:.6g}" for value in row))
+            say(" ".join(f"{value:.6g}" for value in row))
 
 
 @contextmanager

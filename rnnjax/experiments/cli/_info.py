@@ -11,6 +11,7 @@ from rich.text import Text
 from rnnjax._extras import EXTRAS, missing
 from rnnjax._version import __version__
 from rnnjax.experiments.cli._output import show_rows
+from rnnjax.experiments.cli._printing import printable
 from rnnjax.experiments.tasks import TASKS
 from rnnjax.methods import AVAILABILITY, instruction_set
 
@@ -31,7 +32,7 @@ def run_doctor() -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
 
     def add(*cells: str) -> None:
-        table.add_row(*map(Text, cells))  # brackets are no markup
+        table.add_row(*(Text(printable(cell)) for cell in cells))  # brackets are no markup
 
     add("rnnjax", __version__)
     add("Python", f"{platform.python_version()} on {platform.platform()}")

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rnnjax.experiments.cli._printing import printable, say, warnings_of
 from rnnjax.experiments.tasks import Task
 from rnnjax.experiments.training import Result, logged_mean, logged_values
 
@@ -32,7 +33,8 @@ def errors_of(command: str) -> Iterator[None]:
         yield
         return
     try:
-        yield
+        with warnings_of(command):
+            yield
     except FloatingPointError as error:
         complain(command, error)
         raise typer.Exit(FAILED) from None
@@ -43,7 +45,7 @@ def errors_of(command: str) -> Iterator[None]:
 
 def complain(command: str, message: object, color: str = "red") -> None:
     """Print a line on standard error."""
-    typer.secho(f"rnnjax {command}: {message}", err=True, fg=color)
+    say(f"rnnjax {command}: {message}", err=True, color=color)
 
 
 def message_of(error: Exception) -> str:
@@ -79,6 +81,7 @@ def show_rows(
       rows: a text for each column.
       right: indices of the columns to right-align.
     """
+    columns, *rows = ([printable(cell) for cell in row] for row in (columns, *rows))
     if not sys.stdout.isatty():
         _print_lines([columns, *rows], right)
         return
@@ -97,7 +100,7 @@ def _print_lines(rows: Sequence[Sequence[str]], right: Sequence[int]) -> None:
             cell.rjust(width) if place in right else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-        typer.echo("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
 def _value(value: Any) -> str:

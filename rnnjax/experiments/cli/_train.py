@@ -11,6 +11,7 @@ import typer
 from rnnjax._checks import check_choice
 from rnnjax.experiments.cli._output import INTERRUPTED, complain, errors_of, show_results
 from rnnjax.experiments.cli._plan import Plan, full_options, make_task, read_plan, with_flags
+from rnnjax.experiments.cli._printing import say
 from rnnjax.experiments.tasks import TASKS, Task
 from rnnjax.experiments.training import (
     CONFIG,
@@ -59,7 +60,7 @@ def train(
             raise ValueError("this task has no --flow-every: it does not expose its recurrent cell")
         if not run.quiet:
             for line in (*task.notes, _summary(task, full)):
-                typer.echo(line, err=True)
+                say(line, err=True)
         try:
             result = _fit(plan, task, settings_given, out, run)
         except Interrupted as interrupted:
@@ -68,9 +69,9 @@ def train(
             complain(command, f"{interrupted}; {again}", "yellow")
             raise typer.Exit(INTERRUPTED) from None
         show_results(task, result)
-    typer.echo(f"config.toml, metrics.jsonl, checkpoints and results.json are in {out}")
+    say(f"config.toml, metrics.jsonl, checkpoints and results.json are in {out}")
     for use in task.infer:
-        typer.echo(f"to use it: rnnjax {use} {out} …")
+        say(f"to use it: rnnjax {use} {out} …")
 
 
 def _plan(name: str, out: Path, run: RunOptions) -> Plan:

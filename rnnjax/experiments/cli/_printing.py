@@ -1,0 +1,55 @@
+"""Where all text that commands print passes: nothing in data reaches the terminal as a command."""
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+# Control characters (C0 and C1), marks and overrides of the writing direction, line and paragraph
+# separators, and the surrogates by which Python spells bytes of file names that are not UTF-8.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_LINE_END = re.compile(r"\s*[\r\n]\s*")
+
+
+def printable(text: object, keep: str = "") -> str:
+    """Escape what a terminal would obey instead of show, as Python escapes it.
+
+    Args:
+      text: anything, by its `str`.
+      keep: characters to leave as they are, such as line ends.
+
+    Example:
+      >>> printable("a red \\x1b[31mword")
+      'a red \\\\x1b[31mword'
+    """
+    return _UNSAFE.sub(lambda found: _escaped(found[0], keep), str(text))
+
+
+def _escaped(letter: str, keep: str) -> str:
+    return letter if letter in keep else letter.encode("unicode_escape").decode()
+
+
+def say(text: object, *, err: bool = False, color: str | None = None) -> None:
+    """Print one line; line ends within the text become spaces."""
+    typer.secho(printable(_LINE_END.sub(" ", str(text).strip("\r\n"))), err=err, fg=color)
+
+
+def say_text(text: str) -> None:
+    """Print text of several lines, with its line ends and tabs."""
+    typer.echo(printable(text, keep="\n\t"))
+
+
+@contextmanager
+def warnings_of(command: str) -> Iterator[None]:
+    """Print each warning in one line, without the place in the code that it came from."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        say(f"rnnjax {command}: warning: {message}", err=True, color="yellow")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
