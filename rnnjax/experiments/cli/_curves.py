@@ -1,11 +1,11 @@
 """`rnnjax curves`: the learning curves of several runs in one figure."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rnnjax._checks import check_choice
+from rnnjax.experiments._parsing import parse_json
 from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._plan import Plan, make_task, read_plan
 from rnnjax.experiments.cli._printing import say
@@ -61,7 +61,7 @@ def _metric_of(folder: Path, plan: Plan) -> tuple[Metric, Mapping[str, float]]:
         task = make_task(plan)
         return task.metric, task.baselines
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         return Metric(**content["metric"]), content["baselines"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

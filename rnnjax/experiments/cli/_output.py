@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rnnjax.experiments.cli._printing import printable, say, warnings_of
+from rnnjax.experiments.cli._printing import printable, say, shortened, warnings_of
 from rnnjax.experiments.tasks import Task
 from rnnjax.experiments.training import Result, logged_mean, logged_values
 
@@ -45,7 +45,7 @@ def errors_of(command: str) -> Iterator[None]:
 
 def complain(command: str, message: object, color: str = "red") -> None:
     """Print a line on standard error."""
-    say(f"rnnjax {command}: {message}", err=True, color=color)
+    say(f"rnnjax {command}: {shortened(str(message))}", err=True, color=color)
 
 
 def message_of(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """A plan: a task, its options and settings, from flags, a TOML file, or a run's folder."""
 
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rnnjax._checks import check_choice
 from rnnjax.experiments._fields import Field, checked, fields_of
+from rnnjax.experiments._parsing import read_toml_file
 from rnnjax.experiments.tasks import TASKS, Task
 from rnnjax.experiments.training import CONFIG, Settings
 
@@ -63,11 +63,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file, or the config in a run's folder."""
     path = path / CONFIG if path.is_dir() else path
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml_file(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no file {path}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not TOML: {error}") from None
 
 
 def task_in(content: Mapping[str, Any], path: Path) -> str:

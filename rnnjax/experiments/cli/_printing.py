@@ -12,6 +12,7 @@ import typer
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+_LONGEST = 2000  # characters of an error; a message may quote what it found in a file
 _LINE_END = re.compile(r"\s*[\r\n]\s*")
 
 
@@ -31,6 +32,13 @@ def printable(text: object, keep: str = "") -> str:
 
 def _escaped(letter: str, keep: str) -> str:
     return letter if letter in keep else letter.encode("unicode_escape").decode()
+
+
+def shortened(text: str) -> str:
+    """`text`, without its middle if it is longer than anyone reads."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: 2 * _LONGEST // 3]} … {text[-_LONGEST // 3 :]}"
 
 
 def say(text: object, *, err: bool = False, color: str | None = None) -> None:

@@ -12,7 +12,6 @@ import codecs
 import csv
 import gzip
 import io
-import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +23,7 @@ from typing import Any, BinaryIO, NamedTuple, TextIO, TypeVar, cast
 
 from rnnjax._arguments import check_choice, checked_arguments, nearest
 from rnnjax._names import option
+from rnnjax.experiments._parsing import parse_json
 from rnnjax.experiments.data._text_files import check_encoding, decode
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -328,14 +328,7 @@ def _objects(
 
 
 def _json_row(text: str, columns: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"expected a JSON object: {error.msg} at position {error.pos + 1}"
-        ) from None
-    except RecursionError:
-        raise ValueError("expected a JSON object, got one that is nested too deeply") from None
+    row = parse_json(text)
     if not isinstance(row, dict):
         raise ValueError(f"expected a JSON object, got {type(row).__name__}")
     for name in columns:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from rnnjax._arguments import checked_arguments
 from rnnjax._extras import optional
 from rnnjax._files import replace_file
+from rnnjax.experiments._parsing import read_toml_file
 from rnnjax.experiments.tasks import Task
 
 CONFIG = "config.toml"
@@ -47,10 +47,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no run: there is no {CONFIG} in it")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not TOML: {error}") from None
+    return read_toml_file(path)
 
 
 def names_of(task: Task) -> dict[str, str]:

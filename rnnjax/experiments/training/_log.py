@@ -11,6 +11,7 @@ import numpy as np
 from rnnjax._arguments import checked_arguments
 from rnnjax._extras import optional
 from rnnjax._files import plain, replace_file
+from rnnjax.experiments._parsing import parse_json
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -41,11 +42,13 @@ def read_metrics(folder: Path, last: int | None = None) -> list[dict[str, Any]]:
 def _read(line: str, where: str) -> dict[str, Any]:
     """Parse a log entry; an empty line gives an empty one."""
     try:
-        entry = json.loads(line) if line.strip() else {}
+        entry = parse_json(line) if line.strip() else {}
     except ValueError:
         entry = None
     if not isinstance(entry, dict) or (entry and "step" not in entry):
-        raise ValueError(f"{where}: expected an object with a step, got {line!r}: delete the line")
+        raise ValueError(
+            f"{where}: expected an object with a step, got {line[:60]!r}: delete the line"
+        )
     return entry
 
 

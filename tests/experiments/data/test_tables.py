@@ -142,7 +142,7 @@ def test_compressed(tmp_path, ending, name, compress):
             {"columns": ["x", "y", "z"], "header": False},
             r"line 1: expected 3 fields \(x, y, z\), got 2",
         ),
-        ("t.jsonl", '{"a": 1}\n{"a": 1\n', {}, "line 2: expected a JSON object: Expecting"),
+        ("t.jsonl", '{"a": 1}\n{"a": 1\n', {}, "line 2: not JSON: Expecting"),
         ("t.jsonl", '{"a": 1}\n[1]\n', {}, "line 2: expected a JSON object, got list"),
         (
             "t.jsonl",

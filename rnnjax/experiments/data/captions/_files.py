@@ -1,11 +1,12 @@
 """Caption files: Flickr8k's two formats, and COCO's."""
 
-import json
+import reprlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnnjax._arguments import checked_arguments
+from rnnjax.experiments._parsing import parse_json
 from rnnjax.experiments.data._tables import read_rows
 from rnnjax.experiments.data._text_files import stripped_lines
 from rnnjax.experiments.data.captions._words import normalise_caption
@@ -98,7 +99,7 @@ def _of_table(path: Path, encoding: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_json(path: Path) -> Iterator[tuple[str, str, str]]:
-    content = _parsed(path)
+    content = parse_json(path.read_bytes(), path)
     for key in ("images", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f"{path}: expected an object with a list {key!r}, as COCO has it")
@@ -114,19 +115,11 @@ def _of_json(path: Path) -> Iterator[tuple[str, str, str]]:
         yield names[annotation["image_id"]], annotation["caption"], where
 
 
-def _parsed(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8, which JSON is: {error}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
-
-
 def _check_keys(where: str, found: Any, wanted: dict[str, Any]) -> None:
     if not isinstance(found, dict):
         raise ValueError(f"{where}: expected an object, got {type(found).__name__}")
     for key, kind in wanted.items():
         if not isinstance(found.get(key), kind):
             what = "text" if kind is str else "a number"
-            raise ValueError(f"{where}: expected {what} as {key!r}, got {found.get(key)!r}")
+            got = reprlib.repr(found.get(key))  # shortened
+            raise ValueError(f"{where}: expected {what} as {key!r}, got {got}")
