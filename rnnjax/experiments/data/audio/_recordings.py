@@ -13,7 +13,7 @@ from rnnjax._arguments import checked_arguments, nearest
 from rnnjax.experiments.data._storage import cached
 from rnnjax.experiments.data._text_files import stripped_lines
 from rnnjax.experiments.data.audio._formants import RATE, speak, voice
-from rnnjax.experiments.data.audio._wav import read_wav, wav_header
+from rnnjax.experiments.data.audio._wav import checked_size, read_wav
 
 _NAME = re.compile(r"([^_]+)_(.+)_(\d+)\.wav", re.IGNORECASE)  # 7_jackson_0.wav
 _FIRST_TAKES = 5  # test takes of each speaker and digit, as the authors of the data set define them
@@ -77,7 +77,7 @@ def open_recordings(folder: Path, rate: int) -> Recordings:
         )
     divided = _divided(found) if files else _divided_folders(folder, found)
     entries = tuple(
-        Recording(label, speaker, _resampled_size(path, rate), path, test)
+        Recording(label, speaker, checked_size(path, rate), path, test)
         for label, speaker, path, test in divided
     )
     paths = [path for _, _, path, _ in found]
@@ -158,11 +158,6 @@ def _test_speakers(found: list[_Found]) -> set[str]:
 
 def _with_tests(found: list[_Found], tests: list[bool]) -> list[_Found]:
     return [(*entry[:3], test) for entry, test in zip(found, tests, strict=True)]
-
-
-def _resampled_size(path: Path, rate: int) -> int:
-    header = wav_header(path)
-    return -(-header.frames * rate // header.rate)
 
 
 @checked_arguments

@@ -9,11 +9,14 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from rnnjax._arguments import checked_arguments
+from rnnjax.experiments._memory import check_fits
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _WIDTHS = {_PCM: (1, 2, 3, 4), _FLOAT: (4, 8)}  # bytes of one sample
 _OTHERS = {2: "ADPCM", 6: "A-law", 7: "mu-law", 17: "IMA ADPCM", 49: "GSM", 85: "MP3"}
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # after the two bytes of the format
+_FORMAT, _CHUNKS = 40, 1000  # bytes of the longest format, and chunks to look for samples in
+_MOST_TERMS = 1_000_000  # of the ratio of two rates: the filter has twenty times as many taps
 _TO_THE_END = 0xFFFFFFFF  # stands for the size where it was not known when the header was written
 
 
@@ -58,13 +61,7 @@ def read_wav(path: str | Path, rate: int | None = None) -> np.ndarray:
       ValueError: not WAV, compressed, no samples, fewer than the header states, or samples that are
         not finite; it names the file.
     """
-    with open(path, "rb") as file:
-        wav = _open(path, file)
-        raw = file.read(wav.size)
-    header = wav.header
-    samples = _floats(raw, wav.form, header.width).reshape(header.frames, header.channels)
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{path} has samples that are NaN or infinite")
+    header, samples = _samples(path, rate)
     samples = samples.mean(axis=1)
     if rate is not None and rate != header.rate:
         from scipy.signal import resample_poly
@@ -72,6 +69,37 @@ def read_wav(path: str | Path, rate: int | None = None) -> np.ndarray:
         shared = math.gcd(rate, header.rate)
         samples = resample_poly(samples, rate // shared, header.rate // shared)
     return np.asarray(samples, np.float32)
+
+
+def checked_size(path: str | Path, rate: int) -> int:
+    """The number of samples at a rate, after all that `read_wav` could refuse has been looked for.
+
+    Of PCM, in which any sample is a number, only the header is read.
+
+    Raises:
+      FileNotFoundError, ValueError: as `read_wav`.
+    """
+    with open(path, "rb") as file:
+        wav = _open(path, file, rate)
+    if wav.form == _FLOAT:
+        _samples(path, rate)
+    return _size_at(wav.header, rate)
+
+
+def _samples(path: str | Path, rate: int | None) -> tuple[WavHeader, np.ndarray]:
+    """The header, and the samples `[N, channels]` at the rate of the file."""
+    with open(path, "rb") as file:
+        wav = _open(path, file, rate)
+        raw = file.read(wav.size)
+    header = wav.header
+    samples = _floats(raw, wav.form, header.width).reshape(header.frames, header.channels)
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{path} has samples that are NaN or infinite")
+    return header, samples
+
+
+def _size_at(header: WavHeader, rate: int) -> int:
+    return -(-header.frames * rate // header.rate)
 
 
 @checked_arguments
@@ -88,10 +116,10 @@ class _Wav(NamedTuple):
     size: int  # bytes of the samples, which the file is at
 
 
-def _open(path: str | Path, file: BinaryIO) -> _Wav:
-    """Read the header, and leave the file at the first sample."""
+def _open(path: str | Path, file: BinaryIO, rate: int | None = None) -> _Wav:
+    """Read the header, check that the rest can be read, and stop at the first sample."""
     try:
-        form, channels, rate, width = _format(_chunk(file, b"fmt "))
+        form, channels, own_rate, width = _format(_chunk(file, b"fmt "))
         size = _find(file, b"data")
     except ValueError as error:
         raise ValueError(
@@ -103,11 +131,26 @@ def _open(path: str | Path, file: BinaryIO) -> _Wav:
     file.seek(begin)
     size = there if size == _TO_THE_END else size
     frames = size // (width * channels)
-    if frames == 0 or rate == 0:
+    if frames == 0 or own_rate == 0:
         raise ValueError(f"{path} has no samples")
     if there < size:
         raise ValueError(f"{path} is truncated: expected {size} bytes of samples, got {there}")
-    return _Wav(WavHeader(frames, rate, channels, width), form, frames * width * channels)
+    header = WavHeader(frames, own_rate, channels, width)
+    check_fits(f"{path}, {frames:,} x {channels} samples,", size + 4 * frames * channels)
+    if rate is not None:
+        _check_rates(path, header, rate)
+    return _Wav(header, form, frames * width * channels)
+
+
+def _check_rates(path: str | Path, header: WavHeader, rate: int) -> None:
+    """Raise ValueError if resampling would take a filter or a result that is too long."""
+    if max(rate, header.rate) // math.gcd(rate, header.rate) > _MOST_TERMS:
+        raise ValueError(
+            f"{path} has a sample rate of {header.rate:,} Hz, which cannot be resampled to "
+            f"{rate:,} Hz; if it is right, sox converts: sox IN -r {rate} OUT.wav"
+        )
+    what = f"{path}, {header.frames:,} samples at {header.rate:,} Hz resampled to {rate:,} Hz,"
+    check_fits(what, 8 * _size_at(header, rate))
 
 
 def _chunk(file: BinaryIO, name: bytes) -> bytes:
@@ -120,15 +163,17 @@ def _chunk(file: BinaryIO, name: bytes) -> bytes:
     if start[8:] != b"WAVE":
         raise ValueError(f"it holds {start[8:]!r}, not WAVE")
     size = _find(file, name)
-    content = file.read(size + size % 2)
-    if len(content) < size:
-        raise ValueError("it ends within its header")
+    begin = file.tell()
+    content = file.read(min(size, _FORMAT))
+    file.seek(begin + size + size % 2)
     return content
 
 
 def _find(file: BinaryIO, name: bytes) -> int:
     """The size of the next chunk with this name, at whose content the file is then."""
-    while len(head := file.read(8)) == 8:
+    for _ in range(_CHUNKS):
+        if len(head := file.read(8)) < 8:
+            break
         size = int.from_bytes(head[4:], "little")
         if head[:4] == name:
             return size

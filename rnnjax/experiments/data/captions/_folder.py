@@ -5,18 +5,16 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from rnnjax._arguments import checked_arguments
 from rnnjax.experiments.data._storage import cached
 from rnnjax.experiments.data._text_files import stripped_lines
 from rnnjax.experiments.data.captions._captioned import Captioned, CaptionSource
 from rnnjax.experiments.data.captions._features import Features
 from rnnjax.experiments.data.captions._files import PictureCaptions, read_captions
-from rnnjax.experiments.data.images._pictures import read_image
+from rnnjax.experiments.data.captions._picture_files import PictureFiles, check_names
 
 _EVERY = 10  # every tenth picture is for testing if nothing defines a test set
-_MISSING = 0.01  # share of pictures that may be missing
+_LEFT_OUT = 0.01  # share of pictures that may be missing or damaged
 _LAYOUTS = """expected, in it or a subfolder,
   captions.txt (columns image,caption) or *.token.txt (lines of image.jpg#0, a tab, a caption), a
   folder of pictures, and perhaps *testImages.txt or *devImages.txt, with or without
@@ -50,48 +48,31 @@ def open_captioned_pictures(
     Raises:
       FileNotFoundError: there is no such folder or file.
       ValueError: an unknown layout, several files where one is expected, a malformed line (with its
-        number), a picture in both training and test lists, or missing pictures.
+        number), a picture in both training and test lists, a name or a link that leads out of the
+        folder, or more than one in a hundred pictures that are missing or damaged; fewer are left
+        out, with a warning that counts them.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder: expected one of captioned pictures")
     train, test = _entries(folder, part, encoding)
     if features is None:
-        reader = _Files([_folder_of(folder, train), _folder_of(folder, test)], side)
+        check_names([*train, *test])
+        folders = [_folder_of(folder, train), _folder_of(folder, test)]
+        reader = PictureFiles(folder, folders, side)
     else:
         reader = Features(features)
-    missing = _missing([*train, *test], reader)
-    present = {entry.name for entry in (*train, *test)} - missing
-    paths = [reader.path_of(name) for name in present]
+    left_out = _left_out([*train, *test], reader)
+    paths = [reader.path_of(each.name) for each in (*train, *test) if each.name not in left_out]
     return CaptionSource(
-        _part(train, missing, reader), {"pictures": _part(test, missing, reader)}, paths
+        _part(train, left_out, reader), {"pictures": _part(test, left_out, reader)}, paths
     )
 
 
-class _Files:
-    """Picture files in a few folders, by name."""
-
-    def __init__(self, folders: list[Path], side: int) -> None:
-        self.folders, self._side = list(dict.fromkeys(folders)), side
-
-    def __str__(self) -> str:
-        return " or ".join(str(folder) for folder in self.folders)
-
-    def __contains__(self, name: str) -> bool:
-        return any((folder / name).is_file() for folder in self.folders)
-
-    def __getitem__(self, name: str, /) -> np.ndarray:
-        return read_image(self.path_of(name), self._side)
-
-    def path_of(self, name: str) -> Path:
-        there = [path for path in (folder / name for folder in self.folders) if path.is_file()]
-        return (there or [self.folders[0] / name])[0]
-
-
 def _part(
-    entries: list[PictureCaptions], missing: set[str], reader: _Files | Features
+    entries: list[PictureCaptions], left_out: set[str], reader: PictureFiles | Features
 ) -> Captioned:
-    present = [entry for entry in entries if entry.name not in missing]
+    present = [entry for entry in entries if entry.name not in left_out]
     captions = [entry.captions for entry in present]
     return Captioned(cached(lambda k: reader[present[k].name]), captions)
 
@@ -199,15 +180,34 @@ def _folders_in(folder: Path, depth: int = 2) -> Iterator[Path]:
             yield from _folders_in(path, depth - 1)
 
 
-def _missing(entries: list[PictureCaptions], reader: _Files | Features) -> set[str]:
-    """The names of missing pictures: a warning if they are few, an error otherwise."""
+def _left_out(entries: list[PictureCaptions], reader: PictureFiles | Features) -> set[str]:
+    """The names of missing and damaged pictures: a warning if they are few, an error otherwise."""
     missing = [entry for entry in entries if entry.name not in reader]
+    left_out = {entry.name for entry in missing}
+    damaged = _damaged([entry for entry in entries if entry.name not in left_out], reader)
+    messages = []
     if missing:
-        first = missing[0]
-        message = (
-            f"{first.where}: {first.name} is not in {reader}, nor are {len(missing) - 1} others"
-        )
-        if len(missing) > _MISSING * len(entries):
-            raise ValueError(f"{message}, of {len(entries)}")
-        warnings.warn(f"{message}: they are left out", stacklevel=2)
-    return {entry.name for entry in missing}
+        first = f"{missing[0].where}: {missing[0].name} is not in {reader}"
+        messages.append(f"{first}, nor are {len(missing) - 1} others")
+    if damaged:
+        first = next(iter(damaged.values()))
+        messages.append(f"{first}; {len(damaged) - 1} others are damaged")
+    if messages:
+        left_out |= damaged.keys()
+        if len(left_out) > _LEFT_OUT * len(entries):
+            raise ValueError(f"{'; '.join(messages)}, of {len(entries)}")
+        warnings.warn(f"{'; '.join(messages)}: they are left out", stacklevel=2)
+    return left_out
+
+
+def _damaged(
+    entries: list[PictureCaptions], reader: PictureFiles | Features
+) -> dict[str, ValueError]:
+    """What is wrong with pictures, by name."""
+    found: dict[str, ValueError] = {}
+    for entry in entries:
+        try:
+            reader.check(entry.name)
+        except ValueError as error:
+            found[entry.name] = error
+    return found

@@ -7,6 +7,7 @@ import numpy as np
 
 from rnnjax._arguments import checked_arguments
 from rnnjax._extras import optional
+from rnnjax.experiments._memory import check_fits
 from rnnjax.experiments.data.images._idx import read_idx
 
 STEPS, CLASSES = 64, 10
@@ -99,7 +100,7 @@ def _read_set(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     )
     images, labels = read_idx(images_at), read_idx(labels_at)
     for path, array, dimensions in ((images_at, images, 3), (labels_at, labels, 1)):
-        if array.ndim != dimensions or array.dtype.itemsize != 1:
+        if array.ndim != dimensions or array.dtype != np.uint8:
             raise ValueError(
                 f"{path} holds {array.ndim} dimensions of {array.dtype.name}, expected "
                 f"{dimensions} of uint8"
@@ -108,8 +109,9 @@ def _read_set(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"{images_at} has {len(images)} images but {labels_at} {len(labels)} labels"
         )
-    if len(images) == 0:
-        raise ValueError(f"{images_at} holds no images")
+    if images.size == 0:
+        raise ValueError(f"{images_at} holds no images: its shape is {images.shape}")
+    check_fits(f"{labels_at}, as labels of {len(labels):,} images,", 4 * len(labels))
     return images, labels.astype(np.int32)
 
 

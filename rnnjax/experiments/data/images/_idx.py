@@ -9,9 +9,12 @@ from typing import BinaryIO
 import numpy as np
 
 from rnnjax._arguments import checked_arguments
+from rnnjax.experiments._memory import check_fits, check_growth
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 8
+_MOST_DEFLATED = 1032  # bytes that one byte of gzip stands for, at most
+_BLOCK = 1 << 20  # bytes decompressed at once
 
 
 @checked_arguments
@@ -29,7 +32,8 @@ def read_idx(path: Path) -> np.ndarray:
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: a file that is not IDX, or whose size contradicts its header.
+      ValueError: a file that is not IDX, whose size contradicts its header, or, if compressed,
+        whose values do not fit into memory.
 
     Example:
       >>> import tempfile
@@ -57,12 +61,40 @@ def _read_compressed(path: Path) -> np.ndarray:
     try:
         with gzip.open(path, "rb") as file:
             dtype, shape, offset = _header(file, path)
-            content = file.read()
+            size = dtype.itemsize * math.prod(shape)
+            _check_growth(path, shape, dtype, size)
+            content = _read(file, size + 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a whole gzip file ({error}): download it again") from None
-    expected = offset + dtype.itemsize * math.prod(shape)
-    _check_size(path, shape, dtype, expected, offset + len(content))
-    return np.frombuffer(content, dtype).reshape(shape)
+    if len(content) > size:
+        raise ValueError(
+            f"{path} is longer than its header says: expected {offset + size} bytes for {shape} of "
+            f"{dtype.name}"
+        )
+    _check_size(path, shape, dtype, offset + size, offset + len(content))
+    array = np.frombuffer(content, dtype).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def _check_growth(path: Path, shape: tuple[int, ...], dtype: np.dtype, size: int) -> None:
+    """Raise ValueError, before anything is decompressed, if it cannot or should not be."""
+    there = path.stat().st_size
+    if size > _MOST_DEFLATED * there:
+        raise ValueError(
+            f"{path} is truncated: {there} compressed bytes cannot hold {shape} of {dtype.name}"
+        )
+    check_growth(f"{path} (decompress it with gunzip if it is right)", there, size)
+    what = f"{path}, decompressed to {shape} of {dtype.name} (after gunzip it is read on demand),"
+    check_fits(what, size)
+
+
+def _read(file: BinaryIO | gzip.GzipFile, size: int) -> bytearray:
+    """At most `size` bytes, in memory that grows with what there is."""
+    content = bytearray()
+    while len(content) < size and (block := file.read(min(_BLOCK, size - len(content)))):
+        content += block
+    return content
 
 
 def _header(file: BinaryIO | gzip.GzipFile, path: Path) -> tuple[np.dtype, tuple[int, ...], int]:
@@ -79,6 +111,8 @@ def _header(file: BinaryIO | gzip.GzipFile, path: Path) -> tuple[np.dtype, tuple
     if len(sizes) < 4 * magic[3]:
         raise ValueError(f"{path} ends within its header, which says {magic[3]} dimensions")
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+    if math.prod(max(size, 1) for size in shape) >= 1 << 60:
+        raise ValueError(f"{path} is damaged: its header says {shape}")
     return np.dtype(_DTYPES[magic[2]]), shape, 4 + len(sizes)
 
 
