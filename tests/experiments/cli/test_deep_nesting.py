@@ -5,13 +5,13 @@ from command_line import run
 
 from rnnjax.experiments._parsing import parse_json, read_toml_file
 from rnnjax.experiments.cli._plan import read_plan
-from rnnjax.experiments.data import open_table, read_captions
+from rnnjax.experiments.data import read_captions, read_rows
 from rnnjax.experiments.training import read_config, read_metrics
 
 LISTS = "[" * 100_000
 OBJECTS = '{"step":' * 100_000
 READERS = {
-    "rows.jsonl": (open_table, r"rows\.jsonl, line 1: not JSON that can be read: .* too deeply"),
+    "rows.jsonl": (lambda path: list(read_rows(path)), r"rows\.jsonl, line 1: not JSON .* deeply"),
     "captions.json": (read_captions, r"captions\.json: not JSON that can be read: .* too deeply"),
     "metrics.jsonl": (lambda path: read_metrics(path.parent), r"metrics\.jsonl, line 1: expected"),
     "config.toml": (lambda path: read_config(path.parent), r"config\.toml is not TOML: .* deeply"),

@@ -15,6 +15,8 @@ ALLOWED_FROM_RNNJAX = (
     "rnnjax._extras",
     "rnnjax._names",
     "rnnjax.experiments._effects",
+    "rnnjax.experiments._memory",
+    "rnnjax.experiments._parsing",
     "rnnjax.experiments.data",
 )
 
@@ -39,7 +41,10 @@ def is_allowed(module):
 @pytest.mark.parametrize(
     "path",
     [
-        *(ROOT / name for name in ("_arguments.py", "_extras.py", "experiments/_effects.py")),
+        *(
+            ROOT / f"{module.removeprefix('rnnjax.').replace('.', '/')}.py"
+            for module in ALLOWED_FROM_RNNJAX[:-1]
+        ),
         *sorted(FOLDER.rglob("*.py")),
     ],
     ids=lambda path: str(path.relative_to(ROOT)),
