@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from rnnjax._names import spelled
+from rnnjax.experiments.cli._printing import say_text
 
 _WRONG_USE = 2
 _NARROWEST, _WIDEST = 20, 100  # columns
@@ -54,7 +55,7 @@ class Group(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments; an error knows which command it is of."""
         if not args:
-            typer.echo(self.get_help(ctx).rstrip("\n"), err=True)
+            say_text(self.get_help(ctx).rstrip("\n"), err=True)
             raise typer.Exit(_WRONG_USE)
         with _errors_in(ctx):
             return super().parse_args(ctx, args)

@@ -46,9 +46,9 @@ def say(text: object, *, err: bool = False, color: str | None = None) -> None:
     typer.secho(printable(_LINE_END.sub(" ", str(text).strip("\r\n"))), err=err, fg=color)
 
 
-def say_text(text: str) -> None:
+def say_text(text: str, *, err: bool = False) -> None:
     """Print text of several lines, with its line ends and tabs."""
-    typer.echo(printable(text, keep="\n\t"))
+    typer.echo(printable(text, keep="\n\t"), err=err)
 
 
 @contextmanager
