@@ -200,10 +200,14 @@ def _facts(data: Series, column: str | None, window: int) -> dict[str, Any]:
     }
 
 
+def _without_zeros(number: str) -> str:
+    """A decimal number without the zeros at its end."""
+    return number.rstrip("0").rstrip(".") if "." in number and "e" not in number else number
+
+
 def _note(name: str, facts: Mapping[str, Any]) -> str:
-    ends = format_values([facts["smallest"], facts["largest"]], facts["scale"])
-    low, high = (
-        end if "e" in end or "." not in end else end.rstrip("0").rstrip(".") for end in ends
+    low, high = map(
+        _without_zeros, format_values([facts["smallest"], facts["largest"]], facts["scale"])
     )
     return (
         f"{name}: {facts['values']:,} values from {low} to {high}; {facts['training']:,} for "

@@ -263,9 +263,10 @@ def test_notes_and_facts_say_what_was_chosen(tmp_path):
     task = made(tmp_path, values)
     column, split = task.notes
     assert column.startswith(f"column 'x' of {tmp_path / 't.csv'}, the last with a number")
+    low, high = (f"{end:.4f}".rstrip("0") for end in (values.min(), values.max()))
     assert split == (
-        f"{tmp_path / 't.csv'}, column 'x': 300 values from {values.min():.4f} to "
-        f"{values.max():.4f}; 210 for training, 30 for validation, 60 for testing"
+        f"{tmp_path / 't.csv'}, column 'x': 300 values from {low} to {high}; 210 for training, 30 "
+        "for validation, 60 for testing"
     )
     assert task.data["smallest"] == values.min()
     assert task.data["largest"] == values.max()
