@@ -1,5 +1,6 @@
 """`rnnjax curves`: the learning curves of several runs in one figure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from rnnjax.experiments._parsing import parse_json
 from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._plan import Plan, make_task, read_plan
 from rnnjax.experiments.cli._printing import say
-from rnnjax.experiments.report import RunCurve, cell_label, write_curves
+from rnnjax.experiments.report import LOOKS, RunCurve, cell_label, write_curves
 from rnnjax.experiments.tasks import Metric
 from rnnjax.experiments.training import RESULTS, read_metrics
 
@@ -90,12 +91,13 @@ _LONG = 40  # characters of a label above which the folder's name is used instea
 def _option(name: str, value: Any) -> str:
     if name == "cell":
         return cell_label(str(value))
-    return f"{name} {'default' if value is None else value}"
+    return f"{name} {'default' if value is None else '∞' if value == math.inf else value}"
 
 
 def _shortest_paths(folders: Sequence[Path]) -> list[str]:
-    """The last parts of each path, as many as tell all of them apart."""
+    """The last parts of each path, as many as tell them apart, also from the names of cells."""
     parts = [folder.absolute().parts for folder in folders]
     longest = max(map(len, parts))
-    tails = (["/".join(each[-count:]) for each in parts] for count in range(1, longest + 1))
-    return next(labels for labels in tails if len(set(labels)) == len(labels))
+    tails = [["/".join(each[-count:]) for each in parts] for count in range(1, longest + 1)]
+    apart = (each for each in tails if len(set(each)) == len(each) and not LOOKS.keys() & each)
+    return next(apart, tails[-1])

@@ -62,8 +62,8 @@ def line_of(look: Look, x: np.ndarray, values: np.ndarray) -> Line:
 def draw_line(axis: Any, line: Line, number: int = 0, count: int = 1) -> None:
     """Draw the mean with some markers, the range as a band, and a cross where a line breaks off.
 
-    Points without neighbours always have a marker. Of `count` lines, each has the others in other
-    places, and is a little thicker than those drawn over it: it can be seen where they coincide.
+    Points without neighbours always have a marker; other markers are in different places on each
+    of `count` lines. A line is a little thicker than those drawn over it, and shows below them.
     """
     look, marked = line.look, _marked(line.mean, number / count)
     extra = _UNDER * (1 - (number + 1) / count)

@@ -55,11 +55,11 @@ def test_runs_are_labelled_by_what_distinguishes_them(runs, drawn):
 
 
 def test_runs_of_one_cell_are_labelled_by_other_options(runs, drawn):
-    for name, length in (("a", 7), ("b", 9)):
-        text = f'task = "adding"\n[options]\ncell = "gru"\nlength = {length}\n'
+    for name, limit in (("a", 1.5), ("b", "inf")):
+        text = f'task = "adding"\n[options]\ncell = "gru"\n[settings]\nclip_norm = {limit}\n'
         (runs / name / "config.toml").write_text(text)
     assert run("curves", runs / "a", runs / "b", "--out", runs / "x.png").returncode == 0
-    assert [curve.label for curve in drawn[0][0]] == ["length 7", "length 9"]
+    assert [curve.label for curve in drawn[0][0]] == ["clip_norm 1.5", "clip_norm ∞"]
 
 
 def test_an_unfinished_run_takes_metric_and_baselines_from_its_task(runs, drawn):
@@ -74,12 +74,13 @@ def test_runs_with_equal_options_are_labelled_by_folder(runs, drawn):
     assert [curve.label for curve in drawn[0][0]] == ["a", "b"]
 
 
-def test_folders_of_the_same_name_are_told_apart(runs, drawn):
-    folders = [runs / group / "run" for group in ("x", "y")]
+@pytest.mark.parametrize("names", [("x/run", "y/run"), ("x/lstm", "x/vanilla")])
+def test_folders_are_told_apart_from_each_other_and_from_cells(names, runs, drawn):
+    folders = [runs / name for name in names]
     for folder in folders:
         shutil.copytree(runs / "b", folder)
     assert run("curves", *folders, "--out", runs / "x.png").returncode == 0
-    assert [curve.label for curve in drawn[0][0]] == ["x/run", "y/run"]
+    assert [curve.label for curve in drawn[0][0]] == [*names]
 
 
 def test_a_run_that_is_named_twice_is_drawn_once(runs, drawn):
