@@ -195,6 +195,7 @@ def test_lines_that_coincide_can_be_told_apart():
     assert widths == sorted(widths, reverse=True)
     assert widths[0] > widths[-1]
     assert len({line.get_markevery()[0] for line in lines[::4]}) > 1
+    assert all(4 <= len(line.get_markevery()) <= 16 for line in lines)
 
 
 def test_looks_do_not_take_the_color_of_a_cell_that_is_there():
