@@ -1,11 +1,13 @@
 """What commands print: tables of results, and errors in one line."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import jax
 import numpy as np
 import typer
 from rich import box
@@ -21,11 +23,12 @@ FAILED = 1
 WRONG_USE = 2
 INTERRUPTED = 130
 TRACEBACK = "RNNJAX_TRACEBACK"
+_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
 
 @contextmanager
 def errors_of(command: str) -> Iterator[None]:
-    """Print errors in one line: exit with 2 on wrong options, files or data, 1 on NaN or Inf.
+    """Print errors in one line: exit with 2 on wrong options, files or data, else with 1.
 
     With the environment variable `RNNJAX_TRACEBACK` set, errors are raised with their tracebacks.
     """
@@ -35,8 +38,17 @@ def errors_of(command: str) -> Iterator[None]:
     try:
         with warnings_of(command):
             yield
+    except BrokenPipeError:
+        raise
     except FloatingPointError as error:
         complain(command, error)
+        raise typer.Exit(FAILED) from None
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and _OUT_OF_MEMORY not in str(error):
+            raise
+        said = re.search(r"allocating [\d.]+\s?\w+", str(error))
+        size = f" {said[0]}" if said else ""
+        complain(command, f"out of memory{size}: take smaller sizes, such as of the batches")
         raise typer.Exit(FAILED) from None
     except (ValueError, TypeError, OSError, ImportError) as error:
         complain(command, message_of(error))
@@ -52,7 +64,7 @@ def message_of(error: Exception) -> str:
     """The message of an error, without the error number of the operating system."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return str(error)
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def show_results(task: Task, result: Result) -> None:

@@ -1,11 +1,14 @@
 """Where all text that commands print passes: nothing in data reaches the terminal as a command."""
 
+import os
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
+
+from rnnjax.experiments.cli._streams import UnprintedError
 
 # Control characters (C0 and C1), marks and overrides of the writing direction, line and paragraph
 # separators, and the surrogates by which Python spells bytes of file names that are not UTF-8.
@@ -42,13 +45,22 @@ def shortened(text: str) -> str:
 
 
 def say(text: object, *, err: bool = False, color: str | None = None) -> None:
-    """Print one line; line ends within the text become spaces."""
-    typer.secho(printable(_LINE_END.sub(" ", str(text).strip("\r\n"))), err=err, fg=color)
+    """Print one line, in color where that is wanted; line ends within the text become spaces."""
+    _print(_LINE_END.sub(" ", str(text).strip("\r\n")), err, "", color)
 
 
 def say_text(text: str, *, err: bool = False) -> None:
     """Print text of several lines, with its line ends and tabs."""
-    typer.echo(printable(text, keep="\n\t"), err=err)
+    _print(text, err, "\n\t")
+
+
+def _print(text: str, err: bool, keep: str, color: str | None = None) -> None:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    try:
+        typer.secho(printable(text, keep), err=err, fg=None if plain else color)
+    except OSError as error:
+        if not err:  # where standard error is closed, nobody reads it
+            raise UnprintedError from error
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from rnnjax._checks import check_choice
 from rnnjax.experiments.cli._output import INTERRUPTED, complain, errors_of, show_results
 from rnnjax.experiments.cli._plan import Plan, full_options, make_task, read_plan, with_flags
 from rnnjax.experiments.cli._printing import say
+from rnnjax.experiments.cli._streams import waiting
 from rnnjax.experiments.tasks import TASKS, Task
 from rnnjax.experiments.training import (
     CONFIG,
@@ -19,6 +20,7 @@ from rnnjax.experiments.training import (
     ResolvedSettings,
     Result,
     Settings,
+    check_memory,
     fit,
     flow_callback,
     is_unused,
@@ -53,11 +55,13 @@ def train(
         check_choice("TASK", name, TASKS)
         out = run.out or Path("runs") / name
         plan = with_flags(_plan(name, out, run), options, settings, _run_flags(run))
-        task = make_task(plan)
+        with waiting(f"{name}: reading the data", quiet=run.quiet):
+            task = make_task(plan)
         settings_given = Settings(**plan.settings)
         full = resolve(settings_given, task.recipe)
         if plan.run.get("flow_every") and task.recurrence is None:
             raise ValueError("this task has no --flow-every: it does not expose its recurrent cell")
+        check_memory(task, full, {**plan.options, **plan.settings})
         if not run.quiet:
             for line in (*task.notes, _summary(task, full)):
                 say(line, err=True)
