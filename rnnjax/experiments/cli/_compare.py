@@ -34,10 +34,13 @@ from rnnjax.experiments.training import (
     CellResult,
     ComparisonSettings,
     NoRecurrenceError,
+    Settings,
     cached_batches,
+    check_memory,
     comparison_task,
     deferred_interrupt,
     peak_learning_rate,
+    resolve,
     train_and_measure,
 )
 
@@ -126,6 +129,9 @@ def _subject(task: str, config: Path | None, settings: ComparisonSettings, first
     """Make the task with the first cell, so that wrong options fail before any training."""
     options = _options(check_choice("--task", task, TASKS), config)
     first_task = _first_task(task, first, settings, options, config)
+    trained = Settings(seeds=settings.seeds, seed=settings.seed)
+    chosen = {"hidden": settings.hidden, "seeds": settings.seeds}
+    check_memory(first_task, resolve(trained, first_task.recipe), chosen)
     batches = cached_batches(first_task.batches)  # the same for every cell
 
     def make(cell: str) -> Task:

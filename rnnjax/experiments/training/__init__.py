@@ -20,6 +20,7 @@ from rnnjax.experiments.training._config import CONFIG, RESULTS, is_unused, read
 from rnnjax.experiments.training._fit import Interrupted, fit
 from rnnjax.experiments.training._flow import FlowMeasures, measure_flow
 from rnnjax.experiments.training._log import logged_mean, logged_values, read_metrics
+from rnnjax.experiments.training._needs import check_memory
 from rnnjax.experiments.training._record import Result
 from rnnjax.experiments.training._settings import (
     OPTIMIZERS,
@@ -59,6 +60,7 @@ __all__ = [
     "Settings",
     "TrainState",
     "cached_batches",
+    "check_memory",
     "comparison_task",
     "deferred_interrupt",
     "fit",

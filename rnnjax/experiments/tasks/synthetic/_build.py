@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping
 
 import jax
 
-from rnnjax._types import Array, Cell, Params
+from rnnjax._names import option
+from rnnjax._types import Array, Cell, Params, PyTree
+from rnnjax.experiments._memory import check_fits
 from rnnjax.experiments.tasks._net import Net, dense_net
 from rnnjax.experiments.tasks._sequences import Draw, Objective, drawn, promoting, valid_terms
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task, no_data
@@ -40,6 +42,8 @@ def build(
       judged: the objective on test data, if different.
     """
     form = jax.eval_shape(promoting(draw), jax.random.key(0))
+    for one in tests.values():
+        check_test_set(jax.eval_shape(promoting(one), jax.random.key(0)))
     net = dense_net(cell, outputs, objective, form, clip_in_loop)
     return Task(
         name,
@@ -56,6 +60,12 @@ def build(
         terms=valid_terms,
         digest=no_data,
     )
+
+
+def check_test_set(shapes: PyTree) -> None:
+    """Raise ValueError if the test sequences alone do not fit into memory."""
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    check_fits(f"{option('test_size')}: the test sequences", size)
 
 
 def _evaluation(

@@ -13,7 +13,7 @@ from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.tasks._options import check_at_least, check_spread
 from rnnjax.experiments.tasks._sequences import Sequences, regression
 from rnnjax.experiments.tasks._task import Metric, Recipe, Task
-from rnnjax.experiments.tasks.synthetic._build import TEST_SEED, build
+from rnnjax.experiments.tasks.synthetic._build import TEST_SEED, build, check_test_set
 from rnnjax.scenarios import closed_loop, many_to_many
 
 Series = Callable[[Array, int, int], Array]  # (key, batch, steps) -> [steps, batch, D]
@@ -71,6 +71,8 @@ def forecasting(
         return Sequences(inputs, xs[1:])
 
     size = jax.eval_shape(draw, jax.random.key(0)).xs.shape[-1]
+    whole = spans.context + spans.horizon
+    check_test_set(jax.eval_shape(lambda: series(jax.random.key(0), test_size, whole)))
     task = build(
         name,
         cell,
