@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 from typing import NamedTuple
@@ -11,6 +12,9 @@ from rnnjax.experiments.cli import _app
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "RNNJAX_"))}
 ENVIRONMENT["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # as in the rest of the suite
+
+
+_WAITING = re.compile(r"^.*: (loading|reading) the \w+ …( \d+ s)?\n", re.MULTILINE)  # if slow
 
 
 class Done(NamedTuple):
@@ -24,7 +28,7 @@ def run(*arguments) -> Done:
     stdout, stderr = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         code = _app.run([str(argument) for argument in arguments])
-    return Done(code, stdout.getvalue(), stderr.getvalue())
+    return Done(code, stdout.getvalue(), _WAITING.sub("", stderr.getvalue()))
 
 
 def command(*arguments):
@@ -33,7 +37,7 @@ def command(*arguments):
 
 def run_process(*arguments, **options):
     """Run a command in a process of its own."""
-    return subprocess.run(
+    done = subprocess.run(
         command(*arguments),
         capture_output=True,
         text=True,
@@ -41,3 +45,5 @@ def run_process(*arguments, **options):
         timeout=300,
         **options,
     )
+    done.stderr = _WAITING.sub("", done.stderr)
+    return done
