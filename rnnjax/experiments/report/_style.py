@@ -92,6 +92,7 @@ def write_figure(draw: Callable[[], Any], path: str | Path, title: str) -> Path:
     """
     path = Path(path)
     path = path if path.suffix else path.with_name(f"{path.name}.png")
+    _check_format(path)
     with style():
         save_figure(draw(), path, title)
     return path
@@ -100,7 +101,21 @@ def write_figure(draw: Callable[[], Any], path: str | Path, title: str) -> Path:
 def save_figure(figure: Any, path: Path, title: str) -> None:
     """Save a figure; within `style()`."""
     metadata = _metadata(path.suffix.lower(), title)
-    replace_file(path, lambda partial: figure.savefig(partial, metadata=metadata))
+    try:
+        replace_file(path, lambda partial: figure.savefig(partial, metadata=metadata))
+    except OSError as error:  # of the temporary file
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _check_format(path: Path) -> None:
+    known = optional("matplotlib.backend_bases").FigureCanvasBase.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise ValueError(
+            f"{path}: a figure in the format {path.suffix} is not supported: choose .png, .pdf or "
+            f".svg, or one of {', '.join(sorted(known))}"
+        )
 
 
 def _metadata(suffix: str, title: str) -> dict[str, Any] | None:

@@ -256,4 +256,9 @@ def test_what_is_refused(tmp_path):
         write_curves([RunCurve("a", [])], ACCURACY, tmp_path / "y.png")
     with pytest.raises(ValueError, match="several runs have the label 'a'"):
         write_curves([one, one], ACCURACY, tmp_path / "y.png")
+    with pytest.raises(ValueError, match=r"y.docx: a figure in the format .docx is not supported"):
+        write_curves([one], ACCURACY, tmp_path / "y.docx")
+    with pytest.raises(FileNotFoundError) as refused:
+        write_curves([one], ACCURACY, tmp_path / "nowhere" / "y.png")
+    assert refused.value.filename == str(tmp_path / "nowhere" / "y.png")
     assert not [*tmp_path.iterdir()]
