@@ -9,7 +9,8 @@ import typer
 from rnnjax._names import nearest, nearest_of
 from rnnjax._version import __version__
 from rnnjax.experiments.cli._help import Command, Group
-from rnnjax.experiments.cli._inference_commands import COMMANDS, LARGEST_SEED
+from rnnjax.experiments.cli._inference_commands import COMMANDS
+from rnnjax.experiments.cli._numbers import LARGEST_SEED, whole
 from rnnjax.experiments.cli._printing import say
 
 _UsageError: Any = typer.BadParameter.__base__
@@ -163,7 +164,7 @@ def compare(
         int | None,
         typer.Option(
             metavar="N",
-            min=1,
+            parser=whole(1),
             help="Hidden units of every cell.",
             show_default="64, or 16 with --quick",
         ),
@@ -171,15 +172,18 @@ def compare(
     steps: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Training steps.", show_default="1500, or 100 with --quick"
+            metavar="N",
+            parser=whole(1),
+            help="Training steps.",
+            show_default="1500, or 100 with --quick",
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Seeds to train at once (vmapped).")
+        int, typer.Option(metavar="N", parser=whole(1), help="Seeds to train at once (vmapped).")
     ] = 1,
     seed: Annotated[
         int,
-        typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="The first seed."),
+        typer.Option(metavar="N", parser=whole(0, LARGEST_SEED), help="The first seed."),
     ] = 0,
     gradient: Annotated[
         str,

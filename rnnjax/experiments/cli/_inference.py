@@ -171,11 +171,14 @@ def _existing(names: Sequence[str | Path]) -> list[Path]:
 
 def _lines(path: Path) -> list[str]:
     """Read texts from a file, one per line; from standard input if the path is `-`."""
+    piped = str(path) == "-"
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        raw = sys.stdin.buffer.read() if piped else path.read_bytes()
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path}: expected text in UTF-8, got the byte 0x{error.object[error.start]:02x} at "
+            f"{'standard input' if piped else path}: expected text in UTF-8, got the byte "
+            f"0x{error.object[error.start]:02x} at "
             f"{error.start} ({error.reason}): convert the file"
         ) from None
     return [line for line in text.splitlines() if line.strip()]

@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-LARGEST_SEED = 2**32 - 1  # JAX would take a larger seed modulo 2^32
+from rnnjax.experiments.cli._numbers import LARGEST_SEED, real, whole
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of rnnjax train.")]
 Best = Annotated[bool, typer.Option("--best", help="The best checkpoint instead of the last.")]
 Member = Annotated[
     int,
     typer.Option(
-        metavar="N", min=0, help="Index of the model in a run with several seeds, from 0."
+        metavar="N",
+        parser=whole(0),
+        help="Index of the model in a run with several seeds, from 0.",
     ),
 ]
 
@@ -24,27 +26,37 @@ def generate(
         int,
         typer.Option(
             metavar="N",
-            min=1,
+            parser=whole(1),
             help="Characters to generate, or words for a word-level model.",
         ),
     ] = 500,
     temperature: Annotated[
         float,
-        typer.Option(metavar="X", help="Softmax temperature: above 1 more random, below 1 less."),
+        typer.Option(
+            metavar="X",
+            parser=real,
+            help="Softmax temperature: above 1 more random, below 1 less.",
+        ),
     ] = 1.0,
     top_k: Annotated[
         int | None,
-        typer.Option(metavar="K", min=1, help="Sample from the K most likely symbols only."),
+        typer.Option(
+            metavar="K",
+            parser=whole(1),
+            help="Sample from the K most likely symbols only.",
+        ),
     ] = None,
     top_p: Annotated[
         float | None,
         typer.Option(
-            metavar="P", help="Nucleus sampling: from the most likely symbols of this total mass."
+            metavar="P",
+            parser=real,
+            help="Nucleus sampling: from the most likely symbols of this total mass.",
         ),
     ] = None,
     seed: Annotated[
         int,
-        typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="Seed of the sampling."),
+        typer.Option(metavar="N", parser=whole(0, LARGEST_SEED), help="Seed of the sampling."),
     ] = 0,
     best: Best = False,
     member: Member = 0,
@@ -62,7 +74,7 @@ def generate(
 def caption(
     run: Run,
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
-    beams: Annotated[int, typer.Option(metavar="N", min=1, help="Beam width.")] = 3,
+    beams: Annotated[int, typer.Option(metavar="N", parser=whole(1), help="Beam width.")] = 3,
     figure: Annotated[
         Path | None,
         typer.Option(
@@ -124,7 +136,10 @@ def forecast(
     steps: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Steps to forecast.", show_default="horizon of the task"
+            metavar="N",
+            parser=whole(1),
+            help="Steps to forecast.",
+            show_default="horizon of the task",
         ),
     ] = None,
     history: Annotated[

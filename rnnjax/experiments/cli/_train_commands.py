@@ -12,6 +12,7 @@ from typer.main import get_command
 from rnnjax._checks import check_choice
 from rnnjax.experiments._fields import Field, fields_of
 from rnnjax.experiments.cli._help import Command
+from rnnjax.experiments.cli._numbers import real, whole
 from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._plan import read_toml, task_in
 from rnnjax.experiments.tasks import TASKS, TaskEntry
@@ -19,6 +20,7 @@ from rnnjax.experiments.training import CONFIG, Settings
 
 _TASK, _TRAINING, _RUN = "Task options", "Training", "Run"
 _METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
+_PARSERS: dict[type, Callable[[Any], Any]] = {int: whole(), float: real}
 
 _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
     "resume": (
@@ -49,7 +51,7 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
             int | None,
             typer.Option(
                 metavar="N",
-                min=0,
+                parser=whole(0),
                 help="Steps between measurements of the gradient flow, which are logged; 0: off.",
                 rich_help_panel=_RUN,
             ),
@@ -170,6 +172,7 @@ def _parameter(field: Field, panel: str, shown: Any) -> inspect.Parameter:
     text = isinstance(shown, str) and field.kind is not str  # such as "6 epochs"
     option = typer.Option(
         metavar=_METAVARS.get(field.kind),
+        parser=_PARSERS.get(field.kind),
         help=field.help,
         rich_help_panel=panel,
         show_default=shown if text else shown is not False,

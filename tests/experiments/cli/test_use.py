@@ -1,5 +1,7 @@
 """Inference commands: from the folder of a run to text, classes and forecasts."""
 
+import io
+import sys
 from pathlib import Path
 
 import jax
@@ -205,8 +207,8 @@ def runs(of_series, of_digits, of_language, of_sentiment):
             "short.csv, column 'x': history must be at least window = 10 finite values",
         ),
         (("classify", "DIGITS", "latin1.txt"), "latin1.txt: this picture cannot be read"),
-        (("generate", "LANGUAGE", "--temperature", 0), "temperature must be above 0"),
-        (("generate", "LANGUAGE", "--top-p", 2), "top_p is a probability"),
+        (("generate", "LANGUAGE", "--temperature", 0), "--temperature must be above 0"),
+        (("generate", "LANGUAGE", "--top-p", 2), "--top-p is a probability"),
         (("classify", "REVIEWS"), "expected texts to classify, got none"),
         (("classify", "REVIEWS", "a", "--invert"), "a run of this task has no --invert"),
         (("classify", "REVIEWS", "--file", "nowhere.txt"), "nowhere.txt"),
@@ -226,6 +228,26 @@ def test_wrong_use(arguments, message, runs, tmp_path, monkeypatch):
     assert message in errors
     assert errors.count("\n") == 1
     assert printed == ""
+
+
+@pytest.mark.parametrize(
+    ("raw", "code", "said"),
+    [
+        ("un café\n".encode("latin-1"), 2, "standard input: expected text in UTF-8, got the byte"),
+        (b"", 2, "expected texts to classify, got none"),
+        (b"\xef\xbb\xbfa good film\n\nbad\n", 0, ""),
+    ],
+)
+def test_texts_from_standard_input(raw, code, said, of_sentiment, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), "latin-1"))
+    done = run("classify", of_sentiment, "--file", "-")
+    assert done.returncode == code
+    assert said in done.stderr
+    if not code:
+        assert [line.split(maxsplit=2)[2] for line in done.stdout.splitlines()[1:]] == [
+            "a good film",
+            "bad",
+        ]
 
 
 def test_a_run_of_the_wrong_kind_through_the_entry_point(of_series):
