@@ -33,6 +33,7 @@ def _run(arguments: Sequence[str]) -> int:
 
             if not quiet:
                 import rnnjax.experiments.training  # noqa: F401, what all other commands need
+        return run(arguments)
     except ImportError as error:
         package = (error.name or "").split(".")[0]
         if package not in ("typer", "rich"):
@@ -40,7 +41,6 @@ def _run(arguments: Sequence[str]) -> int:
         raise SystemExit(
             f"rnnjax: the command line needs {package}: pip install 'rnnjax[cli,tasks]'"
         ) from None
-    return run(arguments)
 
 
 __all__ = ["main"]

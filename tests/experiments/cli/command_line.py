@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from rnnjax.experiments.cli import _app
+from rnnjax.experiments.cli import _app, main
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "RNNJAX_"))}
 ENVIRONMENT["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # as in the rest of the suite
@@ -29,6 +29,21 @@ def run(*arguments) -> Done:
     with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         code = _app.run([str(argument) for argument in arguments])
     return Done(code, stdout.getvalue(), _WAITING.sub("", stderr.getvalue()))
+
+
+def run_main(*arguments) -> Done:
+    """Run a command in this process by its entry point."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    before, sys.argv = sys.argv, ["rnnjax", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+        said = "" if isinstance(ended.code, int) else f"{ended.code}\n"
+    finally:
+        sys.argv = before
+    return Done(code, stdout.getvalue(), _WAITING.sub("", stderr.getvalue()) + said)
 
 
 def command(*arguments):

@@ -10,13 +10,14 @@ import tomllib
 
 import jax
 import pytest
-from command_line import ENVIRONMENT, command, run, run_process
+from command_line import ENVIRONMENT, command, run, run_main
 
 from rnnjax.experiments._fields import fields_of
 from rnnjax.experiments.tasks import TASKS
 from rnnjax.experiments.training import Settings, read_metrics
 
 TINY = ("--hidden", 4, "--max-length", 5, "--test-length", 30, "--test-size", 50)
+XOR = ("--hidden", 2, "--length", 10, "--batch-size", 4, "--test-size", 10)
 SHORT = ("--steps", 20, "--evaluate-every", 10, "--log-every", 10)
 
 
@@ -192,7 +193,7 @@ def test_nan_stops_with_the_step_and_no_traceback(tmp_path):
 def test_flow_and_tensorboard_options_are_recorded_in_the_config(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     flow = ("--flow-every", 5, "--tensorboard", "--quiet")
-    assert run("train", "parity", *TINY, *SHORT, *flow, "--out", first)[0] == 0
+    assert run("train", "delayed_xor", *XOR, *SHORT, *flow, "--out", first)[0] == 0
     config = tomllib.loads((first / "config.toml").read_text("utf-8"))
     assert config["run"] == {"flow_every": 5, "tensorboard": True}
     assert run("train", "--config", first, "--quiet", "--out", second)[0] == 0
@@ -222,15 +223,16 @@ def test_flow_and_tensorboard_options_are_recorded_in_the_config(tmp_path):
     ],
 )
 def test_nonfinite_metrics_do_not_end_a_run(flags, tmp_path):
-    arguments = ("train", "parity", *TINY, "--steps", 20, *flags, "--out", tmp_path / "run")
+    arguments = ("train", "delayed_xor", *XOR, "--steps", 20, *flags, "--out", tmp_path / "run")
     code, shown, errors = run(*arguments)
     assert code == 0, errors
-    assert shown.startswith("parity: accuracy_30")
+    assert shown.startswith("delayed_xor: accuracy")
     assert read_metrics(tmp_path / "run")[-1]["step"] == 20
 
 
-def test_wrong_use_through_the_entry_point(tmp_path):
-    done = run_process("train", "parit", cwd=tmp_path)
+def test_wrong_use_through_the_entry_point(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run_main("train", "parit")
     assert done.returncode == 2
     assert "did you mean 'parity'" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from command_line import run, run_process
+from command_line import run, run_main
 from PIL import Image
 
 from rnnjax.experiments.data import picture
@@ -251,7 +251,7 @@ def test_texts_from_standard_input(raw, code, said, of_sentiment, monkeypatch):
 
 
 def test_a_run_of_the_wrong_kind_through_the_entry_point(of_series):
-    done = run_process("caption", of_series, Path(__file__))
+    done = run_main("caption", of_series, Path(__file__))
     assert done.returncode == 2
     assert "holds a run of 'series', which cannot caption" in done.stderr
     assert "Traceback" not in done.stderr
