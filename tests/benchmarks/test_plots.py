@@ -38,6 +38,7 @@ def test_every_program_of_any_panel_is_in_the_legend(drawn):
     time = figure.axes[0]
     np.testing.assert_allclose(time.lines[0].get_ydata(), [1, 10, 100])
     assert [text.get_text() for text in time.get_legend().texts] == ["$T^{1.00}$"] * 2
+    assert time.get_legend().get_window_extent().y0 >= time.bbox.y1  # above the panel
     low, high = time.get_ylim()
     assert low < 1 < 200 < high
     labels = [axis.get_ylabel() for axis in figure.axes]
