@@ -101,7 +101,7 @@ def _page(rows: Sequence[CaptionRow]) -> _Page:
     if not words or all(row.attention is None for row in rows):
         return _Page(COLUMN, 0.0, 0)
     widest = max(text_width(word, weight="bold") for word in words)
-    cell = min(max(_PANEL + 0.02, widest + 0.03), _WIDEST)
+    cell = min(max(_PANEL + 0.02, widest + 0.02), _WIDEST)
     left = _IMAGE + 2 * _GAP
     columns = min(count, int((PAGE - left) // cell))
     return _Page(max(left + columns * cell, COLUMN), cell, columns)

@@ -101,7 +101,7 @@ def singular_values(results: Results) -> Any:
     """Draw the singular values of ∂s_T/∂s_{T-lag}: one column per cell, before and after."""
     figure, axes = _grid(len(results), 3.2)
     limits = [0.0, 0.0]
-    longest, has_any = 1, False
+    longest, has_any, has_gaps = 1, False, False
     for column, (name, result) in enumerate(results.items()):
         axes[0, column].set_title(LOOKS[name].label)
         for row, (when, _) in enumerate(WHEN):
@@ -113,6 +113,7 @@ def singular_values(results: Results) -> Any:
             limits = [min([*limits, *drawn]), max([*limits, *drawn])]
             longest = max([longest, *measures.lags])
             has_any = has_any or len(drawn) > 0
+            has_gaps = has_gaps or 0 < len(drawn) < logs.size
     low, high = max(limits[0], _LOWEST), limits[1]
     room = max(0.05 * (high - low), 0.5 * (1 - (high - low)))
     axes[0, 0].set_ylim(low - room, high + room)
@@ -121,10 +122,8 @@ def singular_values(results: Results) -> Any:
     _double(axes[0, 0], int(longest))
     for row, (_, title) in enumerate(WHEN):
         axes[row, 0].set_ylabel(f"{title}\nlog$_{{10}}$ σ$_i$")
-    figure.supxlabel(
-        "Lag T − t (steps)\nσ$_i$: of ∂s$_T$/∂s$_t$, s the whole state; thick: the largest",
-        fontsize=7.5,
-    )
+    said = "Lag T − t (steps)\nσ$_i$: of ∂s$_T$/∂s$_t$, s the whole state; thick: the largest"
+    figure.supxlabel(said + ("\n(where lines end: exactly zero)" if has_gaps else ""), fontsize=7.5)
     return figure
 
 

@@ -14,7 +14,7 @@ _WIDE_WITH_ZEROS = 1000.0  # the same where some values are exactly zero
 _TOP = 30.0  # upper limit of a logarithmic axis, in units of the largest first value of a line
 _FAR = 1000.0  # quartile ranges outside of the quartiles: a spike, on other axes
 _MARKS = 8  # on a line, about
-_UNDER = 1.2  # points by which the first of many lines is thicker than the last
+_UNDER = 0.6  # points by which the first of many lines is thicker than the last
 _HANDLE = 0.44  # inches beside a text of a legend
 _TINY = 1e-200  # values below are drawn on a logarithmic axis: matplotlib takes their range for 0
 _GRAY = "#555555"
@@ -83,7 +83,7 @@ _ZERO = {"marker": "v", "markersize": 4, "markerfacecolor": "white", "ls": "None
 
 def _marked(mean: np.ndarray, place: float) -> list[int]:
     finite = np.isfinite(mean)
-    around = np.pad(finite, 1)
+    around = np.pad(finite & (mean != 0), 1)
     alone = finite & ~around[:-2] & ~around[2:]
     count = len(mean)
     every = count if count == 0 else max(1, round(count / _MARKS))
@@ -129,8 +129,7 @@ def fit_values(
     elif _is_wide(values) if log is None else log and values.max() > 0:
         axis.set_yscale("log", nonpositive="clip")
         axis.set_ylim(_log_limits(values, lines if log is None else ()))
-        for line in lines:
-            _draw_zeros(axis, line)
+        _draw_zeros(axis, lines)
     else:
         axis.set_ylim(_linear_limits(values, levels))
 
@@ -180,15 +179,21 @@ def _linear_limits(values: np.ndarray, levels: Sequence[float]) -> tuple[float, 
     return float(low - room), float(high + room)
 
 
-def _draw_zeros(axis: Any, line: Line) -> None:
-    at = _zeros(line)
-    if len(at):
-        edge = {"transform": axis.get_xaxis_transform(), "clip_on": False}
-        axis.plot(line.x[at], np.zeros(len(at)), color=line.look.color, **_ZERO, **edge)
+def _draw_zeros(axis: Any, lines: Sequence[Line]) -> None:
+    """End curves where they become zero, and mark that place on the lower edge."""
+    for drawn in axis.lines:
+        if drawn.get_transform() == axis.transData:
+            values = np.asarray(drawn.get_ydata(), float)
+            drawn.set_ydata(np.where(values > 0, values, np.nan))
+    for line in lines:
+        at = _zeros(line)
+        if len(at):
+            edge = {"transform": axis.get_xaxis_transform(), "clip_on": False}
+            axis.plot(line.x[at], np.zeros(len(at)), color=line.look.color, **_ZERO, **edge)
 
 
 def _zeros(line: Line) -> np.ndarray:
-    """Where the mean becomes zero: the first of neighbouring zeros."""
+    """Where the mean becomes exactly zero: the first of neighbouring zeros."""
     zero = line.mean == 0
     return np.flatnonzero(zero & ~np.pad(zero, (1, 0))[:-1])
 
@@ -207,10 +212,10 @@ def sign_keys(panels: Sequence[tuple[Any, Sequence[Line]]]) -> list[Key]:
         patch = optional("matplotlib.patches").Patch(color=_GRAY, alpha=0.25, lw=0)
         keys.append(Key(patch, "range over seeds (line: mean)"))
     if any(_breaks_off(line) is not None for line in lines):
-        keys.append(Key(_handle(color=_GRAY, **_CROSS), "not finite from here on"))
+        keys.append(Key(_handle(color=_GRAY, **_CROSS), "then not finite"))
     logs = [line for axis, drawn in panels if axis.get_yscale() == "log" for line in drawn]
     if any(len(_zeros(line)) for line in logs):
-        keys.append(Key(_handle(color=_GRAY, **_ZERO), "exactly zero"))
+        keys.append(Key(_handle(color=_GRAY, **_ZERO), "then exactly zero"))
     return keys
 
 

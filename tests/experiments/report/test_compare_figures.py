@@ -94,7 +94,7 @@ def test_norms_that_vanish_explode_or_are_missing_are_explained():
     legend = legend_of(figure)
     assert [*legend] == [
         *("IRNN (ReLU)", "vanilla (tanh)", "LSTM"),
-        *("not finite from here on", "exactly zero"),
+        *("then not finite", "then exactly zero"),
     ]
     marks = [{line.get_marker() for line in axis.lines} for axis in figure.axes]
     assert "v" in marks[0]
@@ -125,6 +125,12 @@ def test_singular_values_share_limits_that_fit_them():
     assert low == pytest.approx(-20, abs=3)
     assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["exactly\nzero"] * 2
     assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["1", "2", "4", "8"]
+    assert "exactly zero" not in figure.get_supxlabel()
+    gone = flow()
+    gone.log_singular_values[-1, -1] = -np.inf
+    with style():
+        gaps = figures.singular_values({"gru": result(gone, gone)})
+    assert gaps.get_supxlabel().endswith("thick: the largest\n(where lines end: exactly zero)")
     none = flow()._replace(lags=np.zeros(0), log_singular_values=np.zeros((0, 3)))
     with style():
         empty = figures.singular_values({"gru": result(none, none)})
