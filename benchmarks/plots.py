@@ -72,6 +72,7 @@ def _draw_growth(
     if not handles:
         say(panel, "not measured")
         panel.set_yticks([])
+        panel.yaxis.set_minor_locator(NullLocator())
         return
     place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.1}
     panel.legend(*zip(*handles, strict=True), **place, ncols=3, handlelength=1.6, columnspacing=0.8)
