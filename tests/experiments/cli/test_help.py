@@ -39,7 +39,7 @@ def test_help_fits_the_terminal_and_is_plain(command, columns, monkeypatch):
 def test_formulas_lists_and_flags_of_a_docstring():
     text = (
         "One thing of `size` and `other`:\n\n"
-        "    y = x;   z = y\n    w = <unk> [cuda12]\n\n"
+        "    y = x;   z = y\n      + w\n    w = <unk> [cuda12]\n\n"
         'Two kinds:\n  "a": short;\n  "b": longer\n    than a line\nand more text.'
     )
     assert description(text, 22, {"size": "--size"}) == [
@@ -47,6 +47,7 @@ def test_formulas_lists_and_flags_of_a_docstring():
         "and other:",
         "",
         "    y = x;   z = y",
+        "      + w",
         "    w = <unk> [cuda12]",
         "",
         "Two kinds:",

@@ -98,10 +98,11 @@ def test_errors_are_plain_where_that_is_wanted(name, value, monkeypatch):
     ]
 
 
-def test_quiet_silences_libraries_and_not_errors(capfd):
+def test_quiet_silences_libraries_and_not_errors(capfd, caplog):
     with silenced():
         os.write(2, b"from C++\n")
         logging.getLogger("library").error("from a log")
+        assert caplog.records == []
         warnings.warn("from a library", stacklevel=1)
         assert os.environ["TQDM_DISABLE"] == "1"
         with pytest.raises(typer.Exit), errors_of("train"):

@@ -204,7 +204,7 @@ def runs(of_series, of_digits, of_language, of_sentiment):
         (("forecast", "SERIES", "--steps", 0), "--steps"),
         (
             ("forecast", "SERIES", "--history", "short.csv", "--column", "x"),
-            "short.csv, column 'x': history must be at least window = 10 finite values",
+            "short.csv, column 'x': --history must be at least window = 10 finite values",
         ),
         (("classify", "DIGITS", "latin1.txt"), "latin1.txt: this picture cannot be read"),
         (("generate", "LANGUAGE", "--temperature", 0), "--temperature must be above 0"),

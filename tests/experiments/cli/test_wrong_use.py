@@ -1,9 +1,17 @@
 """Wrong use is answered in the words of the command line, with the nearest name and the help."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 from command_line import run
 
-from rnnjax._names import option, spelled
+from rnnjax import experiments
+from rnnjax._names import nearest_of, option, spelled
+from rnnjax.experiments._fields import fields_of
+from rnnjax.experiments.tasks import TASKS
+from rnnjax.experiments.training import Settings
 
 
 @pytest.mark.parametrize(
@@ -58,6 +66,11 @@ def test_wrong_use_speaks_of_flags(arguments, message, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_same_name_in_another_case_is_nearer_than_initials():
+    assert nearest_of("LR", ["learning-rate", "lr"]) == "lr"
+    assert nearest_of("", ["lr"]) is None
+
+
 def test_flags_are_spoken_of_inside_a_command_alone():
     assert option("top_k", 1) == "top_k=1"
     with spelled({"top_k": "--top-k"}):
@@ -66,3 +79,33 @@ def test_flags_are_spoken_of_inside_a_command_alone():
             assert option("top_k") == "top_k"
         assert option("top_k") == "--top-k"
     assert option("top_k") == "top_k"
+
+
+# Arguments of Python's interface alone, which no command passes on unchecked.
+OF_PYTHON = {("_settings.py", "steps"), ("_step.py", "compute_dtype"), ("_step.py", "optimizer")}
+OF_PYTHON |= {("_options.py", "cell")}  # a cell of a wrong type
+OF_PYTHON |= {("_config.py", "resume"), ("_checkpoints.py", "member"), ("_speech.py", "rate")}
+
+
+def test_errors_name_options_by_the_function_that_knows_their_flags():
+    """A name that an error writes out would be wrong on the command line."""
+    names = {"resume", "member", "history", "top_k", "top_p", "temperature", *fields_of(Settings)}
+    names = names.union(*(fields_of(entry.make) for entry in TASKS.values()))
+    named = re.compile(
+        rf"(?<![\w.-])({'|'.join(names)})=|^({'|'.join(names)}) (?:must|is a|leaves)\b"
+    )
+    found = []
+    for path in Path(experiments.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            texts = _texts(node.exc) if isinstance(node, ast.Raise) and node.exc else []
+            for match in filter(None, map(named.search, texts)):
+                found.append((path.name, match[1] or match[2]))
+    assert [each for each in found if each not in OF_PYTHON] == []
+
+
+def _texts(node):
+    """The texts of an error, without the arguments of the function `option`."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "option":
+        return []
+    own = [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+    return own + [text for child in ast.iter_child_nodes(node) for text in _texts(child)]

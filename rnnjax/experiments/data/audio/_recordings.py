@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from rnnjax._arguments import checked_arguments, nearest
+from rnnjax._names import option
 from rnnjax.experiments.data._storage import cached
 from rnnjax.experiments.data._text_files import stripped_lines
 from rnnjax.experiments.data.audio._formants import RATE, speak, voice
@@ -201,5 +202,5 @@ def split_recordings(recordings: Recordings, held_out: str | None) -> tuple[np.n
             raise ValueError(f"no speaker {name!r}; there are {known}{nearest(name, speakers)}")
     test = np.array([entry.speaker in wanted for entry in recordings.entries])
     if test.all():
-        raise ValueError(f"held_out = {held_out!r} leaves no speaker to train on")
+        raise ValueError(f"{option('held_out', held_out)} leaves no speaker to train on")
     return np.flatnonzero(~test), np.flatnonzero(test)

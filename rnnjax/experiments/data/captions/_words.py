@@ -7,6 +7,7 @@ from itertools import chain
 import numpy as np
 
 from rnnjax._arguments import check_positive_int
+from rnnjax._names import option
 from rnnjax.experiments.data.text._vocabulary import Vocabulary, learn_vocabulary
 
 UNKNOWN, BEGIN, END = 0, 1, 2  # ids
@@ -41,7 +42,8 @@ def caption_vocabulary(captions: Iterable[str], max_words: int | None = None) ->
         return vocabulary
     if check_positive_int("max_words", max_words) <= 1 + len(_MARKS):
         raise ValueError(
-            f"max_words must be above {1 + len(_MARKS)}, the special tokens, got {max_words}"
+            f"{option('max_words')} must be above {1 + len(_MARKS)}, the special tokens, got "
+            f"{max_words}"
         )
     return vocabulary.first(max_words)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from rnnjax._arguments import checked_arguments
 from rnnjax._extras import optional
+from rnnjax._names import option
 from rnnjax.experiments._memory import check_fits
 from rnnjax.experiments.data.images._idx import read_idx
 
@@ -43,7 +44,7 @@ def digits(seed: int = 0, test_fraction: float = 0.2) -> Digits:
       Repository, doi 10.24432/C50P49.
     """
     if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction must lie in (0, 1), got {test_fraction}")
+        raise ValueError(f"{option('test_fraction')} must lie in (0, 1), got {test_fraction}")
     data = optional("sklearn.datasets").load_digits()
     labels = data.target.astype(np.int32)
     train, test = optional("sklearn.model_selection").train_test_split(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._checks import check_positive_int
+from rnnjax._names import option
 from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.data.series import Series
 from rnnjax.experiments.tasks._options import CellOption, make_cell
@@ -55,8 +56,8 @@ def _numbers(history: Any, window: int) -> np.ndarray:
         return np.asarray(history, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"history must be at least window = {window} finite values [N], got something else "
-            f"than numbers: {error}"
+            f"{option('history')} must be at least window = {window} finite values [N], got "
+            f"something else than numbers: {error}"
         ) from None
 
 
@@ -88,8 +89,8 @@ def _forecast(
         known = _numbers(data.values[-window:] if history is None else history, window)
         if known.ndim != 1 or len(known) < window or not np.isfinite(known).all():
             raise ValueError(
-                f"history must be at least window = {window} finite values [N], got shape "
-                f"{known.shape}"
+                f"{option('history')} must be at least window = {window} finite values [N], got "
+                f"shape {known.shape}"
             )
         known = _standardised(data, known[-window:])
         for _ in range(-(-steps // horizon)):
