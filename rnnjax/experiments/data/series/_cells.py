@@ -93,10 +93,10 @@ def _plain(cell: Any) -> float:
 
 
 def _unexpected(cell: Any, example: str) -> ValueError:
-    return ValueError(f"expected a number such as {example}, got {_shown(cell)}{_hint(cell)}")
+    return ValueError(f"expected a number such as {example}, got {_shown(cell)}{other_marks(cell)}")
 
 
-def _hint(cell: Any) -> str:
+def other_marks(cell: Any) -> str:
     """How to say that numbers are written another way, if a cell looks like it."""
     if not isinstance(cell, str) or not is_nearly_a_number(cell):
         return ""

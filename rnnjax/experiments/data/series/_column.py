@@ -15,7 +15,12 @@ from rnnjax._arguments import check_choice, check_flag, checked_arguments
 from rnnjax._names import option
 from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments.data._tables import COMPRESSED, kind_of, no_header, read_cells, read_rows
-from rnnjax.experiments.data.series._cells import is_missing, is_nearly_a_number, number_reader
+from rnnjax.experiments.data.series._cells import (
+    is_missing,
+    is_nearly_a_number,
+    number_reader,
+    other_marks,
+)
 
 LARGE = 64 << 20  # bytes of a file from which on its column is cached on disk
 READING = ("header", "decimal", "thousands", "percent", "missing", "encoding")  # what cells mean
@@ -132,6 +137,7 @@ def _numeric_column(reader: _Reader) -> tuple[str, str]:
         shown = ", ".join(f"{name!r} holds {_shortened(cell)}" for name, cell in row.items())
         raise ValueError(
             f"{reader.path}, line {line}: expected a number in one of the columns: {shown}"
+            + next(filter(None, map(other_marks, row.values())), "")
         )
     name = cells[chosen][0]
     if reader.header and kind_of(reader.path) != "jsonl" and no_header([name]):
@@ -143,8 +149,8 @@ def _numeric_column(reader: _Reader) -> tuple[str, str]:
         if is_missing(cell) or is_nearly_a_number(cell):
             raise ValueError(
                 f"{reader.path}, line {line}: column {other!r} holds {cell!r}, which is not a "
-                f"number such as 1234.5, so the column would be {name!r}: if that is meant, say "
-                f"{option('column', name)}"
+                f"number such as 1234.5{other_marks(cell)}. Without it the column would be "
+                f"{name!r}: if that is meant, say {option('column', name)}"
             )
     others = [other for other, cell in cells[chosen + 1 :] if reader.is_number(cell)]
     return name, _note(reader.path, name, cells[:chosen], others)

@@ -68,8 +68,13 @@ def test_other_kinds_of_table(tmp_path):
         ("x,y\n1,2\n,3\n", "x", "line 3, column 'x': no value, ''; missing='previous'"),
         ("x\n1\nNaN\n", "x", "line 3, column 'x': no value, 'NaN'"),
         ("x\n1\n-inf\n", "x", "line 3, column 'x': expected a finite number, got '-inf'"),
-        ('x,y\n1,"2,5"\n', None, "line 2: column 'y' holds '2,5'.*would be 'x'.*say column='x'"),
-        ("x,y\n1,12 %\n", None, "line 2: column 'y' holds '12 %'"),
+        (
+            'x,y\n1,"2,5"\n',
+            None,
+            "'y' holds '2,5'.*; decimal=',' would read it.*be 'x'.*say column='x'",
+        ),
+        ("x,y\n1,12 %\n", None, "line 2: column 'y' holds '12 %'.*; percent=True would read it"),
+        ("y;x\n1,5;a\n", None, "one of the columns: 'y' holds '1,5', 'x' holds 'a'; decimal=','"),
         ('x,y\n1,"1,234.5"\n', None, "line 2: column 'y' holds '1,234.5'"),
         ("x,y\n1,\n", None, "line 2: column 'y' holds ''"),
         (
