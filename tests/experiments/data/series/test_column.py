@@ -138,6 +138,7 @@ def test_numbers_written_another_way(tmp_path, content, options, expected):
     [
         ("1.5", {"decimal": ","}, "such as 3,14, got '1.5'"),
         ("1,5", {"thousands": ","}, "such as 1,234.14, got '1,5'"),
+        ("12,34", {"thousands": ","}, "such as 1,234.14, got '12,34'"),
         ("1,23,4", {"thousands": ","}, "such as 1,234.14, got '1,23,4'"),
         ("1.234,5", {"thousands": ","}, "such as 1,234.14, got '1.234,5'"),
         ("5", {"percent": True}, "such as 3.14 %, got '5'"),
