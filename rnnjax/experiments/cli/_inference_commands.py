@@ -104,6 +104,9 @@ def classify(
         Path | None,
         typer.Option(metavar="FILE", help="File with one text per line; - for standard input."),
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of --file.", show_default="utf-8")
+    ] = None,
     invert: Annotated[
         bool, typer.Option("--invert", help="For images with dark ink on a bright background.")
     ] = False,

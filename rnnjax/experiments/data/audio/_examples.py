@@ -49,6 +49,12 @@ class FrontEnd(NamedTuple):
         frames = np.pad(frames, ((0, steps * self.frames_per_step - len(frames)), (0, 0)))
         return frames.reshape(steps, -1)
 
+    def bytes_of(self, count: int) -> tuple[int, int]:
+        """The memory that the spectrum of `count` samples takes, and that of the mel filters."""
+        bins = 2 ** math.ceil(math.log2(max(1, round(WINDOW * self.rate)))) + 1
+        frames = self._replace(frames_per_step=1).steps(count)
+        return 16 * bins * frames, 8 * bins * self.filters
+
     def steps(self, count: int) -> int:
         """T for `count` samples."""
         beyond = max(0, count - round(WINDOW * self.rate))

@@ -1,6 +1,7 @@
 """The image captioning task."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._checks import check_choice
+from rnnjax._names import option
 from rnnjax._types import Cell
 from rnnjax.experiments._fields import with_checked_options
+from rnnjax.experiments._memory import check_fits
 from rnnjax.experiments.data import digest_arrays, digest_files
 from rnnjax.experiments.data.captions import (
     CaptionSource,
@@ -37,6 +40,7 @@ from rnnjax.experiments.tasks.captions._describe import Describer, caption_use, 
 from rnnjax.experiments.tasks.captions._model import Captioner, captioner
 from rnnjax.experiments.tasks.captions._scores import best_constant, evaluation, named
 
+_DESCRIPTION = 300  # bytes of the sentences of one synthetic picture
 ATTENTIONS = ("additive", "dot", "none")
 
 
@@ -141,9 +145,14 @@ def caption(
         pictures=pictures, test_pictures=test_pictures, side=side, beams=beams, channels=channels
     )
     check_positive_ints(embedding=embedding, batch_size=batch_size)
+    _check_batch(1, side, (side, side, 3))
     if data is None:
         if features is not None:
             raise ValueError("features belong to the pictures of a folder: pass data as well")
+        described = option("pictures", pictures), option("test_pictures", test_pictures)
+        what = f"{' and '.join(described)}: the descriptions"
+        check_fits(what, _DESCRIPTION * (pictures + 2 * test_pictures))
+        _check_batch(min(batch_size, 2 * pictures), side, (side, side, 3))
         source = synthetic_pictures(pictures, test_pictures, side)
     else:
         source = open_captioned_pictures(
@@ -154,6 +163,7 @@ def caption(
     )
     sentences = Sentences(source.train.captions, vocabulary)
     example = source.train.read(0)
+    _check_batch(min(batch_size, len(sentences)), side, example.shape)
     facts = {
         "training_pictures": len(source.train.captions),
         "test_pictures": len(source.tests["pictures"].captions),
@@ -188,6 +198,12 @@ def caption(
         data=facts,
         digest=no_data if data is None else lambda: _digest(source),
     )
+
+
+def _check_batch(pictures: int, side: int, shape: Sequence[int]) -> None:
+    """Raise ValueError if pictures, or features, of this shape do not fit into memory as floats."""
+    what = "one picture" if pictures == 1 else f"a batch of {pictures} pictures"
+    check_fits(f"{option('side', side)}: {what}", 4 * pictures * math.prod(shape))
 
 
 def restore_caption(

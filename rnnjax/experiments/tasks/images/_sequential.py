@@ -1,5 +1,6 @@
 """Classification of images as sequences: pixel order, batches, evaluation, inference."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,9 @@ import numpy as np
 
 from rnnjax._checks import check_choice, check_flag, check_positive_int
 from rnnjax._extras import optional
+from rnnjax._names import option
 from rnnjax._types import Array, Cell, Params
+from rnnjax.experiments._memory import check_fits
 from rnnjax.experiments.data import digest_arrays
 from rnnjax.experiments.data.images import Images, check_pixels, read_grey
 from rnnjax.experiments.tasks._net import Net, dense_net
@@ -73,6 +76,8 @@ def sequential_images(
     check_positive_int("batch_size", batch_size)
     classes = 1 + int(max(images.train_labels.max(), images.test_labels.max()))
     size = images.train.shape[1], images.train.shape[2]
+    what = f"{option('batch_size', batch_size)}: a batch of images of {size[0]} x {size[1]} pixels"
+    check_fits(what, 4 * math.prod(size) * max(batch_size, min(_CHUNK, len(images.test))))
     net = _net(cell, classes, size, how, clip_in_loop)
     most = np.bincount(images.train_labels).argmax()
     return Task(

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rnnjax._checks import check_choice, check_rate
+from rnnjax._names import option
 from rnnjax.experiments._fields import with_checked_options
+from rnnjax.experiments._memory import check_fits
 from rnnjax.experiments.data.audio import (
     HOP,
     FrontEnd,
+    Recordings,
     open_recordings,
     split_recordings,
     synthetic_recordings,
@@ -65,7 +68,7 @@ def speech(
     Spoken Digit Dataset), or one folder of files per word (Speech Commands), where the test set is
     that in `testing_list.txt`, else a fifth of the speakers (the part of the name before
     `_nohash_`), or every fifth file if there are no speakers in the names.
-    Files are 8, 16, 24 or 32-bit PCM of any sample rate; channels are averaged.
+    Files are PCM of 8 to 32 bits or floats, of any sample rate; channels are averaged.
 
     Metric: `accuracy`, or in `ctc` mode `label_error_rate`, the edit distance per word; `exact` is
     the share of strings without error. Baselines: the most frequent word of training, and logistic
@@ -124,16 +127,35 @@ def speech(
         if data is None
         else open_recordings(Path(data), rate)
     )
+    front_end = FrontEnd(recordings.rate, filters, frames_per_step)
+    _check_sizes(recordings, front_end, batch_size, words if mode == "ctc" else 1)
     setup = Setup(
         recordings,
         *split_recordings(recordings, held_out),
-        front_end=FrontEnd(recordings.rate, filters, frames_per_step),
+        front_end=front_end,
         layer=make_layer(cell, hidden, layers, bidirectional=bidirectional),
         dropout=dropout_rate,
         spec_augment=spec_augment,
         batch_size=batch_size,
     )
     return word_task(setup, pooling) if mode == "word" else string_task(setup, words)
+
+
+def _check_sizes(recordings: Recordings, front_end: FrontEnd, batch_size: int, words: int) -> None:
+    """Raise ValueError, naming the options, if features or a batch would not fit into memory."""
+    sizes = [entry.size for entry in recordings.entries]
+    steps, (spectrum, bank) = front_end.steps(max(sizes)), front_end.bytes_of(max(sizes))
+    filters, frames = front_end.filters, front_end.frames_per_step
+    check_fits(f"{option('rate', front_end.rate)}: the spectrum of the longest recording", spectrum)
+    check_fits(f"{option('filters', filters)}: the mel filters", bank)
+    if words > 1:
+        steps = words * front_end.steps(sum(sizes) // len(sizes)) // 2  # half as many, on average
+    given = [("batch_size", batch_size), ("frames_per_step", frames), ("filters", filters)]
+    given += [("words", words)] if words > 1 else []
+    what = f"{', '.join(option(*each) for each in given)}: the features of a batch"
+    if words == 1:
+        batch_size = min(batch_size, len(sizes))
+    check_fits(what, 4 * batch_size * (steps * frames * filters + words))
 
 
 def restore_speech(
