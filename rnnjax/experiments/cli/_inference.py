@@ -1,6 +1,7 @@
 """Inference with a trained model: `rnnjax generate`, `caption`, `classify` and the like."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from rnnjax._names import option
 from rnnjax.experiments.cli._output import errors_of, message_of, show_rows
 from rnnjax.experiments.cli._plan import make_task, read_plan
 from rnnjax.experiments.cli._printing import say, say_text
@@ -83,14 +85,22 @@ def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | Non
             say(f"the figure is in {write_captions(rows, figure)}", err=True)
 
 
-def classify(run: Trained, things: Sequence[str], file: Path | None, **options: Any) -> None:
+def classify(
+    run: Trained,
+    things: Sequence[str],
+    file: Path | None,
+    encoding: str | None = None,
+    **options: Any,
+) -> None:
     """Print a class and its probability for each text, image or sound file."""
     with errors_of("classify"):
         label_all = run.infer("classify")
         of_texts = "texts" in inspect.signature(label_all).parameters
+        if encoding is not None and file is None:
+            raise ValueError("--encoding is that of --file: name the file there")
         if file is not None and not of_texts:
             raise ValueError("--file is for runs that classify texts: name the files themselves")
-        things = [*things, *(_lines(file) if file is not None else [])]
+        things = [*things, *(_lines(file, encoding or "utf-8") if file is not None else [])]
         if not things:
             raise ValueError(f"expected {'texts' if of_texts else 'files'} to classify, got none")
         inputs = things if of_texts else _existing(things)
@@ -169,16 +179,21 @@ def _existing(names: Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path, encoding: str) -> list[str]:
     """Read texts from a file, one per line; from standard input if the path is `-`."""
     piped = str(path) == "-"
+    raw = sys.stdin.buffer.read() if piped else path.read_bytes()
     try:
-        raw = sys.stdin.buffer.read() if piped else path.read_bytes()
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+        text = raw.decode(encoding).removeprefix("\ufeff")
+    except LookupError:
         raise ValueError(
-            f"{'standard input' if piped else path}: expected text in UTF-8, got the byte "
-            f"0x{error.object[error.start]:02x} at "
-            f"{error.start} ({error.reason}): convert the file"
+            f"{option('encoding', encoding)} is not known: try utf-8 or latin-1"
         ) from None
-    return [line for line in text.splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{'standard input' if piped else path}: expected text in {encoding.upper()}, got the "
+            f"byte 0x{raw[error.start]:02x} in line {line}: give its encoding, such as "
+            f"{option('encoding')} latin-1"
+        ) from None
+    return [line for line in re.split(r"\r\n|\r|\n", text) if line.strip()]

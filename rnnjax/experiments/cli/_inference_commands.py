@@ -119,7 +119,8 @@ def classify(
     """
     from rnnjax.experiments.cli import _inference
 
-    _inference.classify(_inference.Trained(run, best, member), things or [], file, invert=invert)
+    trained = _inference.Trained(run, best, member)
+    _inference.classify(trained, things or [], file, encoding, invert=invert)
 
 
 def transcribe(

@@ -214,15 +214,21 @@ def runs(of_series, of_digits, of_language, of_sentiment):
         (("classify", "REVIEWS", "--file", "nowhere.txt"), "nowhere.txt"),
         (
             ("classify", "REVIEWS", "--file", "latin1.txt"),
-            "latin1.txt: expected text in UTF-8, got",
+            "latin1.txt: expected text in UTF-8, got the byte 0xe9 in line 2: give its encoding, "
+            "such as --encoding latin-1",
         ),
+        (
+            ("classify", "REVIEWS", "--file", "latin1.txt", "--encoding", "latin-0"),
+            "--encoding latin-0 is not known",
+        ),
+        (("classify", "REVIEWS", "a", "--encoding", "latin-1"), "--encoding is that of --file"),
         (("forecast", "SERIES", "--column", "x"), "--column needs --history"),
     ],
 )
 def test_wrong_use(arguments, message, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("short.csv").write_text("x\n1\n2\n", "utf-8")
-    Path("latin1.txt").write_bytes("un café".encode("latin-1"))
+    Path("latin1.txt").write_bytes("good\nun café".encode("latin-1"))
     code, printed, errors = run(*(runs.get(it, it) for it in arguments))
     assert code == 2
     assert message in errors
@@ -248,6 +254,17 @@ def test_texts_from_standard_input(raw, code, said, of_sentiment, monkeypatch):
             "a good film",
             "bad",
         ]
+
+
+def test_texts_of_another_encoding_are_shown_escaped(of_sentiment, tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_bytes("un café\x85\r\na \x1b[31mred\x1b[0m film".encode("latin-1"))
+    done = run("classify", of_sentiment, "--file", texts, "--encoding", "latin-1")
+    assert done.returncode == 0
+    assert [line.split(maxsplit=2)[2] for line in done.stdout.splitlines()[1:]] == [
+        r"un café\x85",
+        r"a \x1b[31mred\x1b[0m film",
+    ]
 
 
 def test_a_run_of_the_wrong_kind_through_the_entry_point(of_series):

@@ -147,7 +147,8 @@ def _check_sizes(recordings: Recordings, front_end: FrontEnd, batch_size: int, w
     steps, (spectrum, bank) = front_end.steps(max(sizes)), front_end.bytes_of(max(sizes))
     filters, frames = front_end.filters, front_end.frames_per_step
     check_fits(f"{option('rate', front_end.rate)}: the spectrum of the longest recording", spectrum)
-    check_fits(f"{option('filters', filters)}: the mel filters", bank)
+    what = f"{option('rate', front_end.rate)}, {option('filters', filters)}: the mel filters"
+    check_fits(what, bank)
     if words > 1:
         steps = words * front_end.steps(sum(sizes) // len(sizes)) // 2  # half as many, on average
     given = [("batch_size", batch_size), ("frames_per_step", frames), ("filters", filters)]
