@@ -119,8 +119,8 @@ def speech(
     check_positive_ints(frames_per_step=frames_per_step, batch_size=batch_size)
     if rate * HOP < 1:
         raise ValueError(
-            f"rate must be at least {round(1 / HOP)}, one sample for each frame of 10 ms, got "
-            f"{rate}"
+            f"{option('rate')} must be at least {round(1 / HOP)}, one sample for each frame of "
+            f"10 ms, got {rate}"
         )
     recordings = (
         synthetic_recordings(_SPEAKERS, _TAKES)
