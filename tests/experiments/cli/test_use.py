@@ -140,7 +140,7 @@ def test_caption_image_files(tmp_path_factory, tmp_path):
     assert np.asarray(Image.open(drawn)).std() > 10
     code, _, errors = run("caption", out, tmp_path / "x.png", "--figure", tmp_path / "x.y")
     assert code == 2
-    assert "'y' is not supported" in errors
+    assert "x.y: a figure in the format .y is not supported" in errors
 
 
 def test_forecast_is_that_of_the_task_with_the_trained_params(of_series, table):
