@@ -7,7 +7,7 @@ from typing import Any
 EXTRAS: dict[str, tuple[str, ...]] = {
     "cli": ("typer", "rich", "matplotlib"),
     "tasks": ("datasets", "grain", "PIL", "sacrebleu", "sklearn", "tokenizers"),
-    "training": ("orbax", "rich", "tensorboardX", "tomli_w"),
+    "training": ("rich", "tensorboardX", "tomli_w"),
 }
 
 

@@ -25,7 +25,13 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:
         write(partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # before the name: a power cut leaves one file or the other
         os.replace(partial, path)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # of a write, on a full disk
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

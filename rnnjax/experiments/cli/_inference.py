@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +12,11 @@ import jax
 import numpy as np
 
 from rnnjax._names import option
-from rnnjax.experiments.cli._output import errors_of, message_of, show_rows
-from rnnjax.experiments.cli._plan import make_task, read_plan
+from rnnjax.experiments.cli._output import errors_of, show_rows
+from rnnjax.experiments.cli._plan import read_plan
 from rnnjax.experiments.cli._printing import say, say_text
 from rnnjax.experiments.data import Column, read_column
-from rnnjax.experiments.training import CONFIG, load
+from rnnjax.experiments.training import CONFIG, TrainedModel, load_model
 
 _FIGURE_SIDE = 128  # pixels along a side of each image in a figure
 
@@ -30,32 +29,29 @@ class Trained(NamedTuple):
     member: int = 0  # index among the seeds of the run
 
     def infer(self, name: str) -> Callable[..., Any]:
-        """`Task.infer[name]` of the run's task, with the trained params bound.
+        """`TrainedModel.infer[name]`, from the folder of the run alone.
 
         Raises:
-          FileNotFoundError: no run in the folder, or the data of its task are missing.
+          FileNotFoundError: no run in the folder.
           ValueError: the task has no such inference; the message names those that it has.
         """
+        return self.model(name).infer[name]
+
+    def model(self, name: str) -> TrainedModel:
+        """The trained model, which can do `name`; raises as `infer` does."""
         if not (self.folder / CONFIG).is_file():
             raise FileNotFoundError(
                 f"{self.folder} holds no run: expected a folder with a {CONFIG}, as written by "
                 "rnnjax train"
             )
-        plan = read_plan(self.folder)
-        try:
-            task = make_task(plan)
-        except FileNotFoundError as error:
-            raise FileNotFoundError(
-                f"{message_of(error)}; a trained model needs its training data for the words or "
-                f"classes in them: put them back, or change [options] in {self.folder / CONFIG}"
-            ) from None
-        if name not in task.infer:
-            able = " or ".join(f"rnnjax {use}" for use in task.infer) or "nothing but training"
+        model = load_model(self.folder, which="best" if self.best else "last", member=self.member)
+        if name not in model.infer:
+            able = " or ".join(f"rnnjax {use}" for use in model.infer)
             raise ValueError(
-                f"{self.folder} holds a run of {plan.task!r}, which cannot {name}: it is for {able}"
+                f"{self.folder} holds a run of {model.task!r}, which cannot {name}: it is for "
+                f"{able}"
             )
-        which = "best" if self.best else "last"
-        return partial(task.infer[name], load(self.folder, task, which=which, member=self.member))
+        return model
 
 
 def generate(run: Trained, prompt: str, length: int, seed: int, **sampling: Any) -> None:
@@ -125,19 +121,29 @@ def forecast(run: Trained, steps: int | None, history: Path | None, column: str 
     with errors_of("forecast"):
         if column is not None and history is None:
             raise ValueError("--column needs --history: name the table with the column there")
-        predict = run.infer("forecast")
+        model = run.model("forecast")
+        predict = model.infer["forecast"]
         options: dict[str, Any] = {} if steps is None else {"steps": steps}
         if history is None:
+            say(_continued(model, run), err=True)
             values = np.asarray(predict(**options))
         else:
             _supported(predict, {"history": history})
-            known = _history(run, history, column)
+            known = _history(run, history, column or model.data.get("column"))
             if known.note:
                 say(known.note, err=True)
             with _naming(f"{history}, column {known.name!r}"):
                 values = np.asarray(predict(history=known.values, **options))
         for row in values.reshape(len(values), -1):
             say(" ".join(f"{value:.6g}" for value in row))
+
+
+def _continued(model: TrainedModel, run: Trained) -> str:
+    """What is continued without --history: the series as it was when the model was trained."""
+    return (
+        f"after the last of the {model.data['values']:,} values that {run.folder} was trained on; "
+        "--history FILE continues newer ones"
+    )
 
 
 @contextmanager
@@ -150,11 +156,11 @@ def _naming(what: str) -> Iterator[None]:
 
 
 def _history(run: Trained, path: Path, column: str | None) -> Column:
-    """Read a column of a table, by default the one that the model was trained on."""
+    """Read a column of a table as that of the training was read."""
     options = read_plan(run.folder).options
     return read_column(
         path,
-        column or options.get("column"),
+        column,
         missing=options.get("missing", "error"),
         encoding=options.get("encoding", "utf-8"),
     )

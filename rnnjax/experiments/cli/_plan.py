@@ -11,7 +11,7 @@ from rnnjax.experiments._parsing import read_toml_file
 from rnnjax.experiments.tasks import TASKS, Task
 from rnnjax.experiments.training import CONFIG, Settings
 
-_TABLES = ("task", "names", "options", "settings", "run", "versions")
+_TABLES = ("task", "options", "settings", "run", "versions")
 _RUN_FIELDS = {
     "flow_every": Field("flow_every", int, True, "", None),
     "tensorboard": Field("tensorboard", bool, False, "", False),

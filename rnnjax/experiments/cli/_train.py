@@ -1,15 +1,17 @@
 """`rnnjax train`: train one task, and print its results beside the baselines."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import typer
 
 from rnnjax._checks import check_choice
-from rnnjax.experiments.cli._output import INTERRUPTED, complain, errors_of, show_results
+from rnnjax.experiments.cli._output import complain, errors_of, show_results
 from rnnjax.experiments.cli._plan import Plan, full_options, make_task, read_plan, with_flags
 from rnnjax.experiments.cli._printing import say
 from rnnjax.experiments.cli._streams import waiting
@@ -21,9 +23,12 @@ from rnnjax.experiments.training import (
     Result,
     Settings,
     check_memory,
+    check_writable,
     fit,
     flow_callback,
     is_unused,
+    logged_mean,
+    logged_values,
     resolve,
 )
 
@@ -54,6 +59,7 @@ def train(
     with errors_of(command):
         check_choice("TASK", name, TASKS)
         out = run.out or Path("runs") / name
+        check_writable(out)
         plan = with_flags(_plan(name, out, run), options, settings, _run_flags(run))
         with waiting(f"{name}: reading the data", quiet=run.quiet):
             task = make_task(plan)
@@ -69,13 +75,25 @@ def train(
             result = _fit(plan, task, settings_given, out, run)
         except Interrupted as interrupted:
             show_results(task, interrupted.result)
-            again = f"continue with: rnnjax train {name} --out {out} --resume"
+            again = f"continue with: rnnjax train {name} --out {shlex.quote(str(out))} --resume"
             complain(command, f"{interrupted}; {again}", "yellow")
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(128 + interrupted.signal) from None
         show_results(task, result)
+        _check_result(task, result)
     say(f"config.toml, metrics.jsonl, checkpoints and results.json are in {out}")
     for use in task.infer:
         say(f"to use it: rnnjax {use} {out} …")
+
+
+def _check_result(task: Task, result: Result) -> None:
+    """Raise FloatingPointError if the final metric is not finite."""
+    name = task.metric.name
+    value = result.metrics[name]
+    if not np.isfinite(logged_values(value)).all():
+        raise FloatingPointError(
+            f"the final {name} is not finite ({logged_mean(value):.4g}): the model diverged. Lower "
+            "--learning-rate or --clip-norm"
+        )
 
 
 def _plan(name: str, out: Path, run: RunOptions) -> Plan:

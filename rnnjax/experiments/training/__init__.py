@@ -2,7 +2,6 @@
 
 from rnnjax.experiments.training._batches import cached_batches
 from rnnjax.experiments.training._callbacks import Callback, flow_callback
-from rnnjax.experiments.training._checkpoints import load
 from rnnjax.experiments.training._comparison import (
     CONTENDERS,
     GRADIENTS,
@@ -19,6 +18,8 @@ from rnnjax.experiments.training._comparison import (
 from rnnjax.experiments.training._config import CONFIG, RESULTS, is_unused, read_config
 from rnnjax.experiments.training._fit import Interrupted, fit
 from rnnjax.experiments.training._flow import FlowMeasures, measure_flow
+from rnnjax.experiments.training._load import TrainedModel, load, load_model
+from rnnjax.experiments.training._lock import check_writable
 from rnnjax.experiments.training._log import logged_mean, logged_values, read_metrics
 from rnnjax.experiments.training._needs import check_memory
 from rnnjax.experiments.training._record import Result
@@ -59,8 +60,10 @@ __all__ = [
     "Result",
     "Settings",
     "TrainState",
+    "TrainedModel",
     "cached_batches",
     "check_memory",
+    "check_writable",
     "comparison_task",
     "deferred_interrupt",
     "fit",
@@ -68,6 +71,7 @@ __all__ = [
     "global_norm",
     "is_unused",
     "load",
+    "load_model",
     "logged_mean",
     "logged_values",
     "measure_flow",

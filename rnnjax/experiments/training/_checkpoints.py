@@ -1,60 +1,81 @@
-"""Checkpoints by orbax: written atomically; the last two and the best are kept."""
+"""The checkpoints of a run: one file each; the last two and the best are kept."""
 
-import gc
-import sys
+import math
+import re
+import threading
+import time
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rnnjax._checks import check_choice, is_int
-from rnnjax._extras import optional
 from rnnjax._random import is_key
-from rnnjax._types import Params, PyTree
-from rnnjax.experiments.tasks import Task
-from rnnjax.experiments.training._config import (
-    CHECKPOINTS,
-    CONFIG,
-    NAMES,
-    OTHER_NAMES,
-    names_of,
-    read_config,
+from rnnjax._types import PyTree
+from rnnjax.experiments.training._archive import (
+    DamagedError,
+    leaf_paths,
+    read_about,
+    read_archive,
+    write_archive,
 )
+from rnnjax.experiments.training._config import CHECKPOINTS
 from rnnjax.experiments.training._step import TrainState
 
 _LATEST = 2  # checkpoints kept, besides the best
-_WORST = -sys.float_info.max  # the score of a checkpoint that is not the best so far
+_NAME = re.compile(r"(\d+)\.npz")
+
+
+class Saved(NamedTuple):
+    """A checkpoint that can be read, and what was written into it."""
+
+    step: int
+    about: dict[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of one run: `folder/checkpoints/STEP`."""
+    """The checkpoints of one run: `folder/checkpoints/STEP.npz`."""
 
-    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
-        """Open the checkpoints in a run's folder, or create the folder for them."""
-        ocp = optional("orbax.checkpoint")
-        policies = ocp.checkpoint_managers
-        options = ocp.CheckpointManagerOptions(
-            best_fn=_score,  # orbax writes no metrics without it
-            preservation_policy=policies.AnyPreservationPolicy(
-                [
-                    policies.LatestN(_LATEST),
-                    policies.BestN(
-                        get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False
-                    ),
-                ]
-            ),
-            cleanup_tmp_directories=not read_only,  # left by a killed run
-            create=not read_only,
-        )
-        self._ocp = ocp
-        self.folder = (folder / CHECKPOINTS).absolute()
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+    def __init__(self, folder: Path, about: Mapping[str, Any] | None = None) -> None:
+        """Open the checkpoints in a run's folder.
 
-    def save(self, step: int, state: TrainState, score: float | None) -> None:
+        Args:
+          folder: of the run.
+          about: what to write into each checkpoint besides the state; None to read only.
+        """
+        self.folder = folder.absolute() / CHECKPOINTS
+        self._about = about
+        self._writing: threading.Thread | None = None
+        self._failed: BaseException | None = None
+        self._spent = 0.0
+        self._scores: dict[int, float | None] = {}
+        if about is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for partial in self.folder.glob("*.partial.npz"):  # left by a killed run
+                partial.unlink()
+
+    def path(self, step: int) -> Path:
+        """The file of the checkpoint of a step."""
+        return self.folder / f"{step}.npz"
+
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, in order."""
+        if not self.folder.is_dir():
+            return []
+        names = (_NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted(int(name[1]) for name in names if name)
+
+    def save(
+        self,
+        step: int,
+        state: TrainState,
+        score: float | None,
+        totals: PyTree = None,
+        seconds: float = 0.0,
+    ) -> None:
         """Copy the state, and write it in the background.
 
         Args:
@@ -62,179 +83,178 @@ class Checkpoints:
           state: a `TrainState`.
           score: its evaluation, higher is better; None if it was not evaluated, or is not the best
             so far.
-        """
-        rest = state._replace(params=None, average=None)
-        items = {"params": state.params, "rest": rest}
-        if state.average is not None:
-            items["average"] = state.average
-        # Copied, because the next step donates the buffers of the state.
-        save = self._ocp.args.StandardSave
-        arguments = {name: save(jax.tree.map(jnp.copy, _raw(it))) for name, it in items.items()}
-        self._manager.save(
-            step,
-            args=self._ocp.args.Composite(**arguments),
-            metrics={"score": _WORST if score is None else max(score, _WORST)},
-            force=True,
-        )
+          totals: sums over the steps since the last log entry; None if there are none.
+          seconds: spent so far.
 
-    def latest(self) -> int | None:
-        """The step of the last complete checkpoint; None if there is none."""
-        return self._manager.latest_step()
+        Raises:
+          OSError: the one before could not be written.
+        """
+        began = time.perf_counter()
+        self._wait()
+        trees = {"params": state.params, "average": state.average, "totals": totals}
+        trees["rest"] = state._replace(params=None, average=None)
+        # Copied, because the next step donates the buffers of the state.
+        trees = jax.tree.map(np.array, jax.device_get(_raw(trees)))
+        about = {**(self._about or {}), "step": step, "score": score, "seconds": seconds}
+        thread = threading.Thread(target=self._write, args=(step, trees, about, began))
+        self._writing = thread
+        thread.start()
+
+    def seconds_spent(self) -> float:
+        """What the last checkpoint took, infinity while it is being written."""
+        if self._writing is not None and self._writing.is_alive():
+            return math.inf
+        return self._spent
+
+    def _write(
+        self, step: int, trees: dict[str, PyTree], about: dict[str, Any], began: float
+    ) -> None:
+        try:
+            write_archive(self.path(step), trees, about)
+            self._scores[step] = about["score"]
+            steps = self.steps()
+            kept = {*steps[-_LATEST:], step, self.best()}
+            for old in steps:
+                if old not in kept:
+                    self.path(old).unlink(missing_ok=True)
+            self._spent = time.perf_counter() - began
+        except BaseException as error:
+            self._failed = error
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
+        if self._failed is not None:
+            error, self._failed = self._failed, None
+            raise error
+
+    def latest(self) -> Saved | None:
+        """The last checkpoint that is intact; None if there is no checkpoint at all.
+
+        A warning names each later one that is damaged.
+
+        Raises:
+          DamagedError: all checkpoints are damaged.
+        """
+        steps, damaged = self.steps(), []
+        for step in reversed(steps):
+            try:
+                read_archive(self.path(step), ("params", "average", "totals", "rest"))
+                found = Saved(step, read_about(self.path(step)))
+            except DamagedError as error:
+                damaged.append(error)
+                continue
+            except FileNotFoundError:  # replaced by a later one while being read
+                continue
+            for error in damaged:
+                warnings.warn(f"{error}: taking {found.step}.npz, the one before", stacklevel=2)
+            return found
+        if damaged:
+            raise DamagedError(
+                f"{damaged[0]}, and no other checkpoint is intact: put one back from a copy, or "
+                f"delete {self.folder} to begin again"
+            )
+        return None
 
     def best(self) -> int | None:
-        """The step of the best checkpoint, the last if several tie; None if none was evaluated."""
-        scores = {step: _score(self._manager.metrics(step)) for step in self._manager.all_steps()}
-        evaluated = (step for step, score in scores.items() if score > _WORST)
-        return max(evaluated, key=lambda step: (scores[step], step), default=None)
+        """The step of the best checkpoint, the last if several tie; None if none was evaluated.
+
+        Raises:
+          DamagedError: a checkpoint is damaged.
+        """
+        for step in self.steps():
+            if step not in self._scores:
+                try:
+                    self._scores[step] = read_about(self.path(step))["score"]
+                except (DamagedError, FileNotFoundError):
+                    self._scores[step] = None
+        scores = {step: score for step, score in self._scores.items() if score is not None}
+        return max(scores, key=lambda step: (scores[step], step), default=None)
+
+    def resume(self, step: int, like: TrainState) -> TrainState:
+        """As `restore`; damaged checkpoints of later steps are renamed to `STEP.damaged`."""
+        try:
+            state = self.restore(step, like)
+        except ValueError as error:
+            raise ValueError(f"{self.path(step)} does not fit the task: {error}") from None
+        for later in self.steps():
+            if later > step:
+                self.path(later).replace(self.folder / f"{later}.damaged")
+        return state
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """Restore the state saved at a step, with the structure and dtypes of `like`."""
-        items = {"params": like.params, "rest": like._replace(params=None, average=None)}
-        if like.average is not None:
-            items["average"] = like.average
-        found = self.restore_items(step, items)
-        return found["rest"]._replace(params=found["params"], average=found.get("average"))
+        """Restore the state saved at a step.
 
-    def restore_items(self, step: int, items: dict[str, PyTree]) -> dict[str, PyTree]:
+        Raises:
+          ValueError: it was saved with other leaves, shapes or dtypes than `like` has.
+          DamagedError: the checkpoint is damaged.
+        """
+        items = {
+            "params": like.params,
+            "average": like.average,
+            "rest": like._replace(params=None, average=None),
+        }
+        found = self.restore_items(step, items, same_dtypes=True)
+        return found["rest"]._replace(params=found["params"], average=found["average"])
+
+    def restore_totals(self, step: int, like: PyTree) -> PyTree:
+        """The totals saved with the state of a step, as NumPy arrays; `like` if there are none."""
+        found = read_archive(self.path(step), ("totals",))["totals"]
+        if not found:
+            return like
+        _check(found, like, same_dtypes=True)
+        leaves = (found[path] for path in leaf_paths(like))
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+    def restore_items(
+        self, step: int, items: dict[str, PyTree], *, same_dtypes: bool = False
+    ) -> dict[str, PyTree]:
         """Restore items by name, each with the structure and dtypes of the tree given for it.
 
         Raises:
-          ValueError: an item was saved with other leaves or shapes.
-          OSError: the checkpoint is damaged.
+          ValueError: an item was saved with other leaves or shapes, or dtypes if those count.
+          DamagedError: the checkpoint is damaged.
         """
-        restore = self._ocp.args.StandardRestore
-        abstract = {name: jax.tree.map(_abstract, _raw(item)) for name, item in items.items()}
-        # Compared here: orbax gives up halfway, with warnings about what it had begun to read.
-        for name, item in abstract.items():
-            with self._reading(step):
-                saved = self._saved(step, name)
-            _check_shapes(saved, _shapes(item))
-        arguments = self._ocp.args.Composite(**{name: restore(it) for name, it in abstract.items()})
-        with self._reading(step):
-            found = self._manager.restore(step, args=arguments)
-        return {name: _wrapped(found[name], item) for name, item in items.items()}
-
-    @contextmanager
-    def _reading(self, step: int) -> Iterator[None]:
-        """Say of whatever orbax raises that the checkpoint is damaged, and what to do."""
-        try:
-            yield
-            return
-        except Exception as error:
-            why = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-            gc.collect()  # coroutines that orbax began and did not await
-        raise OSError(
-            f"the checkpoint {self.folder / str(step)} is damaged: delete it to go on from the one "
-            f"before, or from the beginning if there is none ({why})"
-        )
-
-    def _saved(self, step: int, name: str) -> dict[str, tuple[int, ...]]:
-        handler = self._ocp.StandardCheckpointHandler()
-        return _shapes(handler.metadata(self.folder / str(step) / name).tree)
+        found = read_archive(self.path(step), tuple(items))
+        return {name: _restored(found[name], item, same_dtypes) for name, item in items.items()}
 
     def close(self) -> None:
-        """Wait until all checkpoints are written."""
-        self._manager.close()
+        """Wait until all checkpoints are written.
+
+        Raises:
+          OSError: the last one could not be written.
+        """
+        self._wait()
 
 
-def _shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
-    """Shapes by dotted path."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    keystr = jax.tree_util.keystr
-    return {
-        keystr(path, simple=True, separator="."): tuple(leaf.shape)
-        for path, leaf in leaves
-        if hasattr(leaf, "shape")
-    }
+def _restored(found: dict[str, np.ndarray], like: PyTree, same_dtypes: bool) -> PyTree:
+    raw = jax.eval_shape(_raw, like)
+    _check(found, raw, same_dtypes)
+    wanted = zip(leaf_paths(raw), jax.tree.leaves(raw), strict=True)
+    # Copied, because JAX may keep a view of an array that it cannot own.
+    leaves = [jnp.array(found[path].astype(leaf.dtype)) for path, leaf in wanted]
+    tree = jax.tree.unflatten(jax.tree.structure(raw), leaves)
 
-
-def _check_shapes(saved: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> None:
-    for path in sorted(saved.keys() | wanted.keys()):
-        if saved.get(path) != wanted.get(path):
-            was, now = (
-                f"of shape {shapes[path]}" if path in shapes else "absent"
-                for shapes in (saved, wanted)
-            )
-            raise ValueError(f"{path} is {was} in the checkpoint, {now} in the task")
-
-
-def _score(metrics: dict[str, float]) -> float:
-    return metrics["score"]
-
-
-def _raw(tree: PyTree) -> PyTree:
-    """Convert PRNG keys in the tree to their integer data."""
-    return jax.tree.map(lambda x: _key_data(x) if is_key(x) else x, tree)
-
-
-def _key_data(key: Any) -> Any:
-    if isinstance(key, jax.Array):
-        return jax.random.key_data(key)
-    return jax.eval_shape(jax.random.key_data, key)
-
-
-def _wrapped(tree: PyTree, like: PyTree) -> PyTree:
     def wrap(x: Any, old: Any) -> Any:
         return jax.random.wrap_key_data(x, impl=jax.random.key_impl(old)) if is_key(old) else x
 
     return jax.tree.map(wrap, tree, like)
 
 
-def _abstract(x: Any) -> jax.ShapeDtypeStruct:
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
+def _check(found: dict[str, np.ndarray], like: PyTree, same_dtypes: bool) -> None:
+    wanted = dict(zip(leaf_paths(like), jax.tree.leaves(like), strict=True))
+    for path in sorted(found.keys() | wanted.keys()):
+        was, now = found.get(path), wanted.get(path)
+        if was is None or now is None or was.shape != now.shape:
+            was, now = ("absent" if x is None else f"of shape {x.shape}" for x in (was, now))
+        elif same_dtypes and was.dtype != now.dtype:
+            was, now = was.dtype, now.dtype
+        else:
+            continue
+        raise ValueError(f"{path} is {was} in the checkpoint, {now} in the task")
 
 
-def load(
-    folder: Path | str, task: Task, *, which: Literal["last", "best"] = "last", member: int = 0
-) -> Params:
-    """Load the trained params of a run: their exponential moving average if one was kept.
-
-    It can be called while the run is in progress.
-
-    Args:
-      folder: of the run, as given to `fit`.
-      task: the task that was trained, made with the same options, which determine the structure.
-      which: the last checkpoint, or the best by the task's metric.
-      member: which of the run's seeds, counted from 0.
-
-    Returns:
-      Params as `task.init` returns them.
-
-    Raises:
-      FileNotFoundError: no run in the folder, or no checkpoint yet.
-      OSError: the checkpoint is damaged.
-      ValueError: an unknown `which`; a member out of range; params of another shape than the
-        task's; data with other words or classes than those of the run.
-      ImportError: a package of `rnnjax[training]` is missing.
-    """
-    check_choice("which", which, ("last", "best"))
-    folder = Path(folder)
-    config = read_config(folder)
-    if config.get(NAMES) != names_of(task).get(NAMES):
-        raise ValueError(f"the run in {folder} {OTHER_NAMES}")
-    settings = config["settings"]
-    seeds = settings["seeds"]
-    if not is_int(member):
-        raise TypeError(f"member must be an int, got {member!r} ({type(member).__name__})")
-    if not 0 <= member < seeds:
-        raise ValueError(f"member must lie in 0..{seeds - 1}, the run's seeds, got {member}")
-
-    def init() -> Params:
-        key = jax.random.key(0)
-        return task.init(key) if seeds == 1 else jax.vmap(task.init)(jax.random.split(key, seeds))
-
-    item = "average" if settings["average"] else "params"
-    with closing(Checkpoints(folder, read_only=True)) as checkpoints:
-        step = checkpoints.latest() if which == "last" else checkpoints.best()
-        if step is None:
-            raise FileNotFoundError(f"{checkpoints.folder} holds no {which} checkpoint yet")
-        try:
-            params = checkpoints.restore_items(step, {item: jax.eval_shape(init)})[item]
-        except (ValueError, KeyError) as error:
-            raise ValueError(
-                f"the params in {folder} do not fit task {task.name!r} with these options: make it "
-                f"with the options in {folder / CONFIG} ({error})"
-            ) from error
-    return params if seeds == 1 else jax.tree.map(lambda x: x[member], params)
+def _raw(tree: PyTree) -> PyTree:
+    """Convert PRNG keys in the tree to their integer data."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)

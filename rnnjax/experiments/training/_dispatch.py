@@ -83,13 +83,14 @@ def _programs(
 def take_steps(
     dispatch: Dispatch,
     state: TrainState,
+    totals: Totals,
     batches: Iterator[Batch],
     count: int,
-    interrupted: Callable[[], bool],
+    interrupted: Callable[[], int],
 ) -> Taken:
-    """Take `count` steps, or fewer on Ctrl-C, without waiting for each."""
+    """Take `count` steps, or fewer on Ctrl-C, without waiting for each; add to the totals."""
     began = time.perf_counter()
-    totals, batch, taken = dispatch.no_steps, None, 0
+    batch, taken = None, 0
     costs: deque[Array] = deque()
     for groups in grouped(batches, count, dispatch.group):
         for group in groups:

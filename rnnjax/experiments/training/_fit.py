@@ -1,6 +1,7 @@
 """`fit`: train a task, in memory or into a folder that a run can be resumed from."""
 
 import platform
+import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from importlib.metadata import version
@@ -18,26 +19,35 @@ from rnnjax._version import __version__
 from rnnjax.experiments.tasks import Task
 from rnnjax.experiments.training._batches import batch_source, prefetched
 from rnnjax.experiments.training._callbacks import Callback
-from rnnjax.experiments.training._checkpoints import Checkpoints
-from rnnjax.experiments.training._config import RESULTS, VERSIONS, names_of, open_run
+from rnnjax.experiments.training._checkpoints import Checkpoints, Saved
+from rnnjax.experiments.training._config import (
+    RESULTS,
+    VERSIONS,
+    check_same_run,
+    check_unused,
+    identity,
+    store,
+)
+from rnnjax.experiments.training._lock import locked
 from rnnjax.experiments.training._log import Log, read_metrics
 from rnnjax.experiments.training._loop import steps_taken, train
 from rnnjax.experiments.training._record import Record, Result
 from rnnjax.experiments.training._settings import ResolvedSettings, Settings, resolve
 from rnnjax.experiments.training._setup import initial_state
 from rnnjax.experiments.training._step import TrainState
-from rnnjax.experiments.training._terminal import deferred_interrupt, progress
+from rnnjax.experiments.training._terminal import announce, deferred_interrupt, progress
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C: the run stopped between two steps, and its checkpoint is written."""
+    """Ctrl-C or SIGTERM: the run stopped between two steps, and its checkpoint is written."""
 
-    def __init__(self, message: str, result: Result) -> None:
-        """Keep the result of the steps taken."""
+    def __init__(self, message: str, result: Result, number: int = signal.SIGINT) -> None:
+        """Keep the result of the steps taken, and the number of the signal."""
         super().__init__(message)
         self.result = result
+        self.signal = number
 
 
 def fit(
@@ -53,9 +63,11 @@ def fit(
 ) -> Result:
     """Train a task.
 
-    With a folder, the run writes `config.toml`, `metrics.jsonl`, `checkpoints/`, and at the end
-    `results.json`. All randomness is derived from the seed and the step, so a run that was killed
-    at any moment resumes, with `resume=True`, to bit-identical params.
+    With a folder, the run writes `config.toml`, `data.json` (`Task.data`), `metrics.jsonl`,
+    `checkpoints/`, and at the end `results.json`. All randomness is derived from the seed and the
+    step, so a run that was killed at any moment resumes, with `resume=True`, to bit-identical
+    params and metrics, from the last checkpoint that is intact. Each checkpoint holds a digest of
+    the config and of the data, and a run is not resumed with others.
 
     Ten steps are dispatched to the device at once, as one compiled loop (`Settings.dispatch`). On
     the CPU it is one step if the loss has convolutions, whose gradients XLA runs many times slower
@@ -71,14 +83,15 @@ def fit(
       callbacks: called during training, each at its own interval.
       resume: continue the run in the folder from its last checkpoint. A folder without a
         checkpoint starts from step 0, with other settings too, so that one command serves for
-        both. A finished run goes on if it is given more steps, from then on with the learning rate
-        of a run of the new length: under the cosine schedule higher than where it ended.
+        both; a line on standard error says which. A run, finished or not, may be given more steps,
+        from then on with the learning rate of a run of the new length: under the cosine schedule
+        higher than where it was.
       config: what else is needed to repeat the run, such as the task's options: written to
         `config.toml` beside the settings and package versions, and compared, as the settings are,
-        when the run is resumed. Only `skip_nonfinite`, `log_every`, `checkpoint_every` and a table
-        named `run` may then differ.
-      quiet: show nothing. Otherwise a progress bar on a terminal, elsewhere a line for each
-        evaluation.
+        when the run is resumed. Only `skip_nonfinite`, `log_every`, `checkpoint_every`, a table
+        named `run`, and values that are a `pathlib.Path` may then differ.
+      quiet: show nothing but warnings. Otherwise a progress bar on a terminal, elsewhere a line
+        for each evaluation.
       tensorboard: write TensorBoard event files into the folder as well.
 
     Returns:
@@ -87,13 +100,14 @@ def fit(
     Raises:
       TypeError: an argument of another kind, such as a task that is a factory, or a flag that is
         no bool.
-      ValueError: settings out of range; a folder that holds another run, or a run on data with
-        other words or classes.
+      ValueError: settings out of range; a folder that holds another run, or a run on other data;
+        a config.toml that was edited after the last checkpoint.
       FloatingPointError: NaN or Inf in the cost or its gradient; the message names the step, the
         first such leaf, and the last checkpoint.
-      OSError: the last checkpoint is damaged; the message says what to delete.
-      Interrupted: Ctrl-C, after a checkpoint was written; a KeyboardInterrupt whose `result` is
-        that of the steps taken.
+      OSError: the folder cannot be written, or the disk is full; another process trains in it
+        (BlockingIOError); all of its checkpoints are damaged.
+      Interrupted: Ctrl-C or SIGTERM, after a checkpoint was written; a KeyboardInterrupt whose
+        `result` is that of the steps taken, and whose `signal` is the number of the signal.
       ImportError: a folder is given and a package of `rnnjax[training]` is missing.
 
     Example:
@@ -116,17 +130,37 @@ def fit(
         return _train(task, full, state, Record(task.metric), callbacks, None, quiet)
     _check_packages(tensorboard)
     folder = Path(folder)
-    open_run(folder, _full_config(task, full, config or {}), resume)
-    with closing(Checkpoints(folder)) as checkpoints:
-        latest = checkpoints.latest()
-        if latest is not None:
-            state = checkpoints.restore(latest, state)
-        history = [] if latest is None else read_metrics(folder, latest)
-        with closing(Log(folder, history, tensorboard)) as log:
-            record = Record(task.metric, full.checkpoint_every, checkpoints, log, history)
-            result = _train(task, full, state, record, callbacks, folder, quiet)
-    write_json(folder / RESULTS, _results(task, full, result))
+    with locked(folder):
+        check_unused(folder, resume)
+        full_config = _full_config(task, full, config or {})
+        about = identity(task, full_config, full.seed)
+        with closing(Checkpoints(folder, about)) as checkpoints:
+            saved = checkpoints.latest()
+            if saved is not None:
+                check_same_run(folder, saved.about, about, task.data)
+                state = checkpoints.resume(saved.step, state)
+            store(folder, full_config, task.data, resumed=saved is not None)
+            announce(_beginning(folder, full, saved), quiet or not resume)
+            history = [] if saved is None else read_metrics(folder, saved.step)
+            with closing(Log(folder, history, tensorboard)) as log:
+                record = Record(
+                    task.metric, full.checkpoint_every, checkpoints, log, history, saved
+                )
+                result = _train(task, full, state, record, callbacks, folder, quiet)
+        write_json(folder / RESULTS, _results(task, full, result))
     return result
+
+
+def _beginning(folder: Path, settings: ResolvedSettings, saved: Saved | None) -> str:
+    """A line that says where a run begins that was asked to resume."""
+    steps = settings.steps
+    if saved is None:
+        return f"no checkpoint in {folder}: starting at step 0 of {steps:,}"
+    if saved.step == steps:
+        return f"the run is finished: step {steps:,} of {steps:,} is in {folder}"
+    before = saved.about["config"]["settings.steps"]
+    more = f", {steps - before:,} more than before" if steps > before else ""
+    return f"resuming from step {saved.step:,} of {steps:,}{more}"
 
 
 def _checked(
@@ -164,7 +198,7 @@ def _train(
         source = batch_source(task, settings)
         batches = stack.enter_context(prefetched(source, range(begin, steps)))
         show = stack.enter_context(progress(task.name, begin, steps, quiet))
-        state = train(
+        state, totals = train(
             task,
             settings,
             state,
@@ -176,16 +210,16 @@ def _train(
         )
         taken = steps_taken(state)
         if taken < steps:
-            record.save(taken, state)
+            record.save(taken, state, totals=totals)
             where = "" if folder is None else f". {record.last_checkpoint}"
             message = f"interrupted after step {taken} of {steps}{where}"
-            raise Interrupted(message, record.result(state, folder))
+            raise Interrupted(message, record.result(state, folder), interrupted())
         return record.result(state, folder)
 
 
 def _check_packages(tensorboard: bool) -> None:
     """Import the packages of a run with a folder, before anything is written."""
-    for package in ("orbax.checkpoint", "tomli_w", *(["tensorboardX"] if tensorboard else [])):
+    for package in ("tomli_w", *(["tensorboardX"] if tensorboard else [])):
         optional(package)
 
 
@@ -194,7 +228,6 @@ def _full_config(
 ) -> dict[str, Any]:
     return {
         "task": task.name,
-        **names_of(task),
         **config,
         "settings": settings.recorded(),
         VERSIONS: _versions(),

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,16 +83,20 @@ class Log:
             self._board = writer(str(folder / TENSORBOARD), purge_step=begin)
 
     def write(self, entry: Mapping[str, Any]) -> None:
-        """Append one line and flush it."""
-        self._file.write(_line(entry))
-        self._file.flush()
+        """Append one line and flush it; OSError on a full disk."""
+        try:
+            self._file.write(_line(entry))
+            self._file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._file.name) from None
         if self._board is not None:
             for name, value in _scalars(entry):
                 self._board.add_scalar(name, value, entry["step"])
 
     def close(self) -> None:
         """Close the files."""
-        self._file.close()
+        with suppress(OSError):  # of what is left after a failed write
+            self._file.close()
         if self._board is not None:
             self._board.close()
 

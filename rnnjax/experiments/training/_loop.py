@@ -11,7 +11,7 @@ import numpy as np
 from rnnjax._types import Array, Params
 from rnnjax.experiments.tasks import Batch, Task
 from rnnjax.experiments.training._callbacks import Callback
-from rnnjax.experiments.training._dispatch import Taken, make_dispatch, means, take_steps
+from rnnjax.experiments.training._dispatch import Taken, Totals, make_dispatch, means, take_steps
 from rnnjax.experiments.training._record import Record, evaluated_params
 from rnnjax.experiments.training._settings import ResolvedSettings
 from rnnjax.experiments.training._setup import learning_rates
@@ -27,10 +27,10 @@ def train(
     record: Record,
     *,
     callbacks: Sequence[Callback],
-    interrupted: Callable[[], bool],
+    interrupted: Callable[[], int],
     show: Show,
-) -> TrainState:
-    """Take the remaining steps, or stop early once `interrupted` returns True.
+) -> tuple[TrainState, Totals | None]:
+    """Take the remaining steps, or stop early once `interrupted` returns a signal.
 
     Args:
       task: what to train.
@@ -39,27 +39,33 @@ def train(
       batches: one for each remaining step.
       record: where entries and checkpoints go.
       callbacks: each is called at its own interval.
-      interrupted: whether Ctrl-C has been pressed.
+      interrupted: the number of the signal that was received; 0: none.
       show: called with every log entry.
+
+    Returns:
+      The state, and totals over the steps since the last entry; None at an entry.
 
     Raises:
       FloatingPointError: NaN or Inf in a cost, its gradient, or the params of a checkpoint.
     """
     step = steps_taken(state)
     if step >= settings.steps:
-        return state
+        return state, None
     first = next(batches)
     dispatch = make_dispatch(task, settings, state, first)
     rates = jax.jit(learning_rates(settings))
     batches = chain([first], batches)
+    totals = record.restored_totals(dispatch.no_steps)
     while step < settings.steps and not interrupted():
         stop = _next_stop(step, settings, callbacks)
-        taken = take_steps(dispatch, state, batches, stop - step, interrupted)
+        taken = take_steps(dispatch, state, totals, batches, stop - step, interrupted)
         _check_finite(taken, settings, record)
-        state, step = taken.state, step + taken.steps
+        state, step, totals = taken.state, step + taken.steps, taken.totals
+        if step < stop:
+            break
         entry = {
             "step": step,
-            **means(taken.totals, taken.steps),
+            **means(totals, step - record.last_step),
             "learning_rate": rates(_updates(step, state, settings) - 1),
             "steps_per_second": taken.steps / taken.seconds,
             **_observations(step, taken, task, settings, callbacks),
@@ -67,7 +73,8 @@ def train(
         logged = record.add(entry)
         record.save_if_due(logged, state, is_last=step == settings.steps)
         show(logged)
-    return state
+        totals = dispatch.no_steps
+    return state, totals if step > record.last_step else None
 
 
 def steps_taken(state: TrainState) -> int:

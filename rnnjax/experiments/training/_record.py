@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._files import plain
-from rnnjax._types import Array, Params
+from rnnjax._types import Array, Params, PyTree
 from rnnjax.experiments.tasks import Metric
-from rnnjax.experiments.training._checkpoints import Checkpoints
+from rnnjax.experiments.training._checkpoints import Checkpoints, Saved
 from rnnjax.experiments.training._log import Log, logged_mean
 from rnnjax.experiments.training._step import TrainState
 
@@ -42,6 +42,7 @@ class Record:
         checkpoints: Checkpoints | None = None,
         log: Log | None = None,
         history: Sequence[dict[str, Any]] = (),
+        saved: Saved | None = None,
     ) -> None:
         """Continue from the history of the steps already taken."""
         self.history = list(history)
@@ -49,11 +50,11 @@ class Record:
         self._checkpoint_every = checkpoint_every
         self._checkpoints = checkpoints
         self._log = log
-        self._saved = None if checkpoints is None else checkpoints.latest()
+        self._saved = None if saved is None else saved.step
         scores = (self._score(entry) for entry in self.history if "evaluation" in entry)
         self._best = max(scores, default=-math.inf)
-        self._next_save = 0.0  # by the clock, where no interval is given
-        earlier = self.history[-1]["seconds"] if self.history else 0.0
+        self._saved_at = -math.inf  # by the clock
+        earlier = 0.0 if saved is None else saved.about["seconds"]
         self._began = time.perf_counter() - earlier
 
     @property
@@ -71,7 +72,18 @@ class Record:
         """A sentence that says where the last checkpoint is."""
         if self._checkpoints is None or self._saved is None:
             return "There is no checkpoint"
-        return f"The last checkpoint is {self._checkpoints.folder / str(self._saved)}"
+        return f"The last checkpoint is {self._checkpoints.path(self._saved)}"
+
+    @property
+    def last_step(self) -> int:
+        """The step of the last entry; 0 if there is none."""
+        return self.history[-1]["step"] if self.history else 0
+
+    def restored_totals(self, like: PyTree) -> PyTree:
+        """The totals since the last entry, as saved when the run was interrupted."""
+        if self._checkpoints is None or self._saved is None:
+            return like
+        return self._checkpoints.restore_totals(self._saved, like)
 
     def add(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Append an entry to the history and the log; returns it as plain Python values."""
@@ -90,18 +102,21 @@ class Record:
             self.save(step, state, score if is_best else None)
         self._best = max(self._best, score)
 
-    def save(self, step: int, state: TrainState, score: float | None = None) -> None:
-        """Write a checkpoint, unless there is one of this step or the run has no folder."""
+    def save(
+        self, step: int, state: TrainState, score: float | None = None, totals: PyTree = None
+    ) -> None:
+        """Write a checkpoint, unless there is one of this step or the run has no folder.
+
+        `totals` are those since the last entry, if the step is between two.
+        """
         if self._checkpoints is None or self._saved == step:
             return
         if not _all_finite(state.params):
             raise FloatingPointError(
                 f"step {step}: the params hold NaN or Inf. {self.last_checkpoint}. {self.advice()}"
             )
-        began = time.perf_counter()
-        self._checkpoints.save(step, state, score)
-        self._saved, ended = step, time.perf_counter()
-        self._next_save = ended + (ended - began) / _SAVING_SHARE
+        self._checkpoints.save(step, state, score, totals, self.seconds)
+        self._saved, self._saved_at = step, time.perf_counter()
 
     def advice(self) -> str:
         """What to change after NaN or Inf."""
@@ -133,7 +148,10 @@ class Record:
     def _is_due(self, step: int, is_evaluated: bool) -> bool:
         if self._checkpoint_every:
             return step % self._checkpoint_every == 0
-        return is_evaluated and time.perf_counter() >= self._next_save
+        if not is_evaluated or self._checkpoints is None:
+            return False
+        wait = self._checkpoints.seconds_spent() / _SAVING_SHARE
+        return time.perf_counter() >= self._saved_at + wait
 
 
 def evaluated_params(state: TrainState) -> Params:

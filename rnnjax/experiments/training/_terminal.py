@@ -37,6 +37,12 @@ def progress(name: str, begin: int, steps: int, quiet: bool) -> Iterator[Show]:
         yield lambda entry: _print_evaluation(name, steps, entry)
 
 
+def announce(line: str, quiet: bool) -> None:
+    """Show a line on standard error, unless quiet."""
+    if not quiet:
+        print(line, file=sys.stderr, flush=True)
+
+
 def _has_rich() -> bool:
     try:
         optional("rich")
@@ -85,25 +91,30 @@ def _rate(entry: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Defer Ctrl-C to the end of the current steps; a second one ends the program at once.
+def deferred_interrupt() -> Iterator[Callable[[], int]]:
+    """Defer Ctrl-C and SIGTERM to the end of the current steps; a second one ends the program.
 
-    Yields a function that returns whether Ctrl-C has been pressed, to be called between steps. No
-    KeyboardInterrupt is raised, since one that is raised during JAX's garbage collection is lost.
-    Outside the main thread, which alone receives signals, the function always returns False.
+    Yields a function that returns the number of the signal that was received, or 0, to be called
+    between steps. No KeyboardInterrupt is raised, since one that is raised during JAX's garbage
+    collection is lost. Signals that the program ignores stay ignored. Outside the main thread,
+    which alone receives signals, the function always returns 0.
     """
-    pressed = False
+    received = 0
 
-    def on_interrupt(*_: object) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    def on_signal(number: int, _: object) -> None:
+        nonlocal received
+        received = received or number
+        signal.signal(number, signal.SIG_DFL)
 
     if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: 0
         return
-    previous = signal.signal(signal.SIGINT, on_interrupt)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: on for number, on in previous.items() if on != signal.SIG_IGN}
+    for number in previous:
+        signal.signal(number, on_signal)
     try:
-        yield lambda: pressed
+        yield lambda: received
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, on in previous.items():
+            signal.signal(number, on)

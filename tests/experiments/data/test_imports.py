@@ -9,7 +9,7 @@ import rnnjax.experiments.data
 
 FOLDER = Path(rnnjax.experiments.data.__file__).parent
 ROOT = FOLDER.parents[1]
-FORBIDDEN = {"jax", "jaxlib", "flax", "optax", "chex", "orbax"}
+FORBIDDEN = {"jax", "jaxlib", "flax", "optax", "chex"}
 ALLOWED_FROM_RNNJAX = (
     "rnnjax._arguments",
     "rnnjax._extras",

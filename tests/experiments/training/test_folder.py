@@ -24,7 +24,7 @@ def run(folder, settings=SHORT, *, task=None, **options):
 
 
 def steps_saved(folder):
-    return sorted(int(path.name) for path in (folder / "checkpoints").iterdir())
+    return sorted(int(path.stem) for path in (folder / "checkpoints").iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +45,42 @@ def test_the_config_can_be_read_back(finished):
     assert Settings(**config["settings"])._replace(seed=3).steps == 6
 
 
-def test_a_run_is_refused_with_another_vocabulary(tmp_path):
-    task = tiny_task()._replace(data={"words": ["a", "b"]})
+def test_a_run_is_refused_on_data_with_other_facts(tmp_path):
+    facts = {"scale": 2.5, "words": ["a", "b"] * 20}
+    task = tiny_task()._replace(data=facts)
     run(tmp_path, task=task)
-    assert len(read_config(tmp_path)["names"]) == 16
+    assert json.loads((tmp_path / "data.json").read_text("utf-8")) == facts
     load(tmp_path, task)
     run(tmp_path, task=task, resume=True)
-    for words in (["b", "a"], ["a b"], []):
-        other = tiny_task()._replace(data={"words": words})
-        with pytest.raises(ValueError, match="other words or classes than the present data"):
-            load(tmp_path, other)
-        with pytest.raises(ValueError, match="other words or classes than the present data"):
-            run(tmp_path, task=other, resume=True)
+    for other, told in (
+        ({"scale": 2.5, "words": ["b", "a"] * 20}, ""),
+        ({**facts, "scale": 7.5}, ": scale was 2.5, is 7.5"),
+        ({}, ""),
+    ):
+        with pytest.raises(ValueError, match=rf"other data{told}\. Make the task with the same"):
+            load(tmp_path, task._replace(data=other))
+        with pytest.raises(ValueError, match=rf"other data{told}\. Resume it with the same data"):
+            run(tmp_path, task=task._replace(data=other), resume=True)
+
+
+def scaled(batches, factor, kind=np.asarray):
+    return [batch._replace(targets=kind(factor * batch.targets)) for batch in batches]
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("kind", [np.asarray, jax.numpy.asarray])
+def test_a_run_of_ones_own_task_is_refused_on_other_arrays(kind, tmp_path):
+    batches = [tiny_task().batches(0)[n] for n in range(8)]
+    task = tiny_task()._replace(batches=lambda seed: scaled(batches, 1, kind))
+    settings = SHORT._replace(steps=2)
+    run(tmp_path, settings, task=task)
+    run(tmp_path, settings, task=task, resume=True)
+    other = task._replace(batches=lambda seed: scaled(batches, 3, kind))
+    with pytest.raises(ValueError, match=r"was made on other data\. Resume it with the same data"):
+        run(tmp_path, settings, task=other, resume=True)
+    digested = task._replace(digest=lambda: "of a large file")
+    with pytest.raises(ValueError, match="was made on other data"):
+        run(tmp_path, settings, task=digested, resume=True)
 
 
 def test_results_record_metrics_and_versions(finished):
@@ -238,7 +262,9 @@ def test_a_run_stopped_by_nan_resumes_as_its_message_says(tmp_path):
         good[n] if n != 4 else good[n]._replace(targets=good[n].targets * np.nan) for n in range(6)
     ]
     task = tiny_task(batches=lambda seed: batches)
-    with pytest.raises(FloatingPointError, match=r"step 5: .*checkpoints/4\. Lower .*") as info:
+    with pytest.raises(
+        FloatingPointError, match=r"step 5: .*checkpoints/4\.npz\. Lower .*"
+    ) as info:
         run(tmp_path, task=task)
     assert str(info.value).endswith(
         "Lower learning_rate or clip_norm, in another folder, or resume this run and skip such "
@@ -271,23 +297,64 @@ def test_checkpoints_without_a_config_are_refused(tmp_path):
     assert not (tmp_path / "config.toml").exists()
 
 
-@pytest.mark.parametrize("damage", ["truncated", "overwritten", "metadata lost"])
-def test_a_damaged_checkpoint_is_named_and_may_be_deleted(damage, tmp_path):
-    whole = run(tmp_path)
-    last = tmp_path / "checkpoints" / "6"
-    if damage == "metadata lost":
-        (last / "params" / "_METADATA").unlink()
-    for path in (last / "params").rglob("*"):
-        if path.is_file() and damage != "metadata lost":
-            path.write_bytes(path.read_bytes()[:7] if damage == "truncated" else b"\x00" * 90)
-    message = r"checkpoints/6 is damaged: delete it to go on from the one before"
-    with pytest.raises(OSError, match=message) as info:
-        run(tmp_path, resume=True)
-    assert len(str(info.value)) < 500
-    with pytest.raises(OSError, match=message):
-        load(tmp_path, tiny_task())
-    shutil.rmtree(last)
-    jax.tree.map(np.testing.assert_array_equal, run(tmp_path, resume=True).params, whole.params)
+def changed(data, k):
+    return data[:k] + bytes([data[k] ^ 1]) + data[k + 1 :]
+
+
+DAMAGES = {
+    "truncated": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "zeros": lambda data: bytes(len(data)),
+    "one bit of an array": lambda data: changed(data, data.index(b"\x93NUMPY") + 150),
+    "one bit of the facts": lambda data: changed(data, data.index(b'"score"')),
+}
+
+
+@pytest.fixture(scope="module")
+def one_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one") / "run"
+    return folder, run(folder)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(damage, one_run, tmp_path):
+    folder, whole = tmp_path / "run", one_run[1]
+    shutil.copytree(one_run[0], folder)
+    last = folder / "checkpoints" / "6.npz"
+    last.write_bytes(DAMAGES[damage](last.read_bytes()))
+    with pytest.warns(
+        UserWarning, match=r"checkpoints/6\.npz is damaged .*: taking 4\.npz"
+    ) as told:
+        loaded = load(folder, tiny_task())
+    assert len(told) == 1
+    assert len(str(told[0].message)) < 500
+    with np.load(folder / "checkpoints" / "4.npz") as before:
+        np.testing.assert_array_equal(loaded.out, before["params.out"])
+    with pytest.warns(UserWarning, match=r"6\.npz is damaged"):
+        rest = run(folder, resume=True)
+    assert without_times(rest.history) == without_times(whole.history)
+    assert (folder / "checkpoints" / "6.damaged").exists()
+    jax.tree.map(np.testing.assert_array_equal, rest.params, whole.params)
+    jax.tree.map(np.testing.assert_array_equal, load(folder, tiny_task()), rest.params)
+
+
+def without_times(lines):
+    times = ("seconds", "steps_per_second")
+    return [{k: v for k, v in line.items() if k not in times} for line in lines]
+
+
+def test_nothing_is_lost_in_silence_if_all_checkpoints_are_damaged(one_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(one_run[0], folder)
+    before = read_metrics(folder)
+    for path in (folder / "checkpoints").iterdir():
+        path.write_bytes(b"?")
+    for which in ("last", "best"):
+        with pytest.raises(OSError, match=r"npz is damaged.*put .* back from a copy"):
+            load(folder, tiny_task(), which=which)
+    with pytest.raises(OSError, match=r"no other checkpoint is intact: .*delete .*checkpoints to"):
+        run(folder, resume=True)
+    assert read_metrics(folder) == before
 
 
 def scripted(values):
@@ -324,9 +391,7 @@ def test_a_resumed_run_remembers_its_best(tmp_path):
         run(tmp_path, SHORT, task=scripted([1, 3]), callbacks=[LightsOut(5)])
     result = run(tmp_path, task=scripted([2]), resume=True)
     assert result.best == {"step": 2, "value": 1.0}
-    checkpoints = Checkpoints(tmp_path, read_only=True)
-    assert checkpoints.best() == 2
-    checkpoints.close()
+    assert Checkpoints(tmp_path).best() == 2
 
 
 class Keep:
@@ -341,9 +406,7 @@ class Keep:
 def test_a_nan_score_is_the_worst(tmp_path):
     run(tmp_path, task=scripted([float("nan"), 7.0, float("nan")]))
     assert steps_saved(tmp_path) == [4, 6]
-    checkpoints = Checkpoints(tmp_path, read_only=True)
-    assert checkpoints.best() == 4
-    checkpoints.close()
+    assert Checkpoints(tmp_path).best() == 4
 
 
 def test_without_an_interval_saving_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
@@ -398,7 +461,7 @@ class Absent(NamedTuple):
             raise ModuleNotFoundError(f"No module named {self.package!r}", name=self.package)
 
 
-@pytest.mark.parametrize("package", ["orbax", "tomli_w", "tensorboardX"])
+@pytest.mark.parametrize("package", ["tomli_w", "tensorboardX"])
 def test_a_missing_package_is_named_with_its_extra(package, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)

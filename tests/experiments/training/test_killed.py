@@ -50,9 +50,8 @@ def kill(folder, rng):
 def final_state(folder):
     task = tiny_task(dropout=0.2, stateful=True)
     like = initial_state(task, resolve(SETTINGS, RECIPE))
-    checkpoints = Checkpoints(folder, read_only=True)
-    state = checkpoints.restore(checkpoints.latest(), like)
-    checkpoints.close()
+    checkpoints = Checkpoints(folder)
+    state = checkpoints.restore(checkpoints.latest().step, like)
     return state._replace(key=jax.random.key_data(state.key))
 
 
