@@ -1,7 +1,9 @@
 """The command line: `rnnjax train`, `rnnjax compare`, and the rest that `rnnjax --help` lists."""
 
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rnnjax.experiments.cli._streams import ended, open_streams, silenced, waiting
 
@@ -13,16 +15,39 @@ _LIGHT = ("-h", "--help", "--version", "tasks", "doctor")  # what is soon done
 def main() -> None:
     """Run the command line."""
     open_streams()
-    arguments = sys.argv[1:]
+    sys.exit(_interruptible(_printing, sys.argv[1:]))
+
+
+def _printing(arguments: Sequence[str]) -> int:
+    if "--quiet" not in arguments:
+        return ended(lambda: _run(arguments))
+    with silenced():
+        return ended(lambda: _run(arguments))
+
+
+def _interruptible(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
+    """Run a command; Ctrl-C ends it with 130, a second one without any cleaning up.
+
+    The first raises a KeyboardInterrupt, which some imports turn into other errors. Training
+    replaces the handler by its own.
+    """
+    pressed = False
+
+    def on_interrupt(*_: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, on_interrupt)
     try:
-        if "--quiet" in arguments:
-            with silenced():
-                code = ended(lambda: _run(arguments))
-        else:
-            code = ended(lambda: _run(arguments))
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
-    sys.exit(code)
+        code = command(arguments)
+    except BaseException:
+        if not pressed:
+            raise
+        return _INTERRUPTED
+    return _INTERRUPTED if pressed and code else code
 
 
 def _run(arguments: Sequence[str]) -> int:

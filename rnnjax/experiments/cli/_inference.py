@@ -46,7 +46,7 @@ class Trained(NamedTuple):
             )
         model = load_model(self.folder, which="best" if self.best else "last", member=self.member)
         if name not in model.infer:
-            able = " or ".join(f"rnnjax {use}" for use in model.infer)
+            able = " or ".join(f"rnnjax {use}" for use in model.infer) or "nothing but training"
             raise ValueError(
                 f"{self.folder} holds a run of {model.task!r}, which cannot {name}: it is for "
                 f"{able}"
@@ -125,7 +125,8 @@ def forecast(run: Trained, steps: int | None, history: Path | None, column: str 
         predict = model.infer["forecast"]
         options: dict[str, Any] = {} if steps is None else {"steps": steps}
         if history is None:
-            say(_continued(model, run), err=True)
+            if "values" in model.data:
+                say(_continued(model, run), err=True)
             values = np.asarray(predict(**options))
         else:
             _supported(predict, {"history": history})

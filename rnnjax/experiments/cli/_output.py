@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -76,6 +77,10 @@ def show_results(task: Task, result: Result) -> None:
     if result.best:
         best = f"trained, at its best (step {result.best['step']})"
         rows.append((best, _value(result.best["value"])))
+    if np.any(result.state.skipped):
+        steps = int(np.max(result.state.step))
+        each = ", ".join(f"{int(count):,}" for count in np.atleast_1d(result.state.skipped))
+        rows.append((f"skipped updates, of {steps:,}", each))
     rows += [(f"baseline: {name}", _value(value)) for name, value in task.baselines.items()]
     rows += [(name, _value(value)) for name, value in result.metrics.items() if name != metric.name]
     better = "higher" if metric.goal == "max" else "lower"

@@ -47,7 +47,7 @@ class RunOptions(NamedTuple):
 def train(
     name: str, options: Mapping[str, Any], settings: Mapping[str, Any], run: RunOptions
 ) -> None:
-    """Train a task; exits with 2 on wrong use, 1 on NaN or Inf, and 130 on Ctrl-C.
+    """Train a task; exits with 2 on wrong use, 1 on NaN or Inf, 130 on Ctrl-C, 143 on SIGTERM.
 
     Args:
       name: a key of `TASKS`.
@@ -59,6 +59,7 @@ def train(
     with errors_of(command):
         check_choice("TASK", name, TASKS)
         out = run.out or Path("runs") / name
+        place = shlex.quote(str(out))
         check_writable(out)
         plan = with_flags(_plan(name, out, run), options, settings, _run_flags(run))
         with waiting(f"{name}: reading the data", quiet=run.quiet):
@@ -75,14 +76,14 @@ def train(
             result = _fit(plan, task, settings_given, out, run)
         except Interrupted as interrupted:
             show_results(task, interrupted.result)
-            again = f"continue with: rnnjax train {name} --out {shlex.quote(str(out))} --resume"
+            again = f"continue with: rnnjax train {name} --out {place} --resume"
             complain(command, f"{interrupted}; {again}", "yellow")
             raise typer.Exit(128 + interrupted.signal) from None
         show_results(task, result)
         _check_result(task, result)
     say(f"config.toml, metrics.jsonl, checkpoints and results.json are in {out}")
     for use in task.infer:
-        say(f"to use it: rnnjax {use} {out} …")
+        say(f"to use it: rnnjax {use} {place} …")
 
 
 def _check_result(task: Task, result: Result) -> None:

@@ -58,8 +58,12 @@ def one_hot(symbols: Array, count: int) -> Array:
 
 
 def hits(logits: Array, labels: Array | np.ndarray) -> Array:
-    """Whether the most probable class is the right one: logits `[..., K]`, labels `[...]`."""
-    return jnp.argmax(logits, axis=-1).astype(jnp.int32) == jnp.asarray(labels, jnp.int32)
+    """Whether the most probable class is the right one: logits `[..., K]`, labels `[...]`.
+
+    No class is if one of the logits is NaN.
+    """
+    best = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    return (best == jnp.asarray(labels, jnp.int32)) & ~jnp.any(jnp.isnan(logits), axis=-1)
 
 
 def valid_terms(batch: Sequences) -> Array:
@@ -87,7 +91,7 @@ def classification() -> Objective:
 
 
 def regression(tolerance: float | None = None) -> Objective:
-    """Regression: mean squared error, and the share of errors above `tolerance`."""
+    """Regression: mean squared error, and the share of errors above `tolerance`, or NaN."""
 
     def cost(outputs: Array, batch: Sequences) -> Array:
         return squared_error(outputs, batch.targets, batch.valid)
@@ -95,7 +99,7 @@ def regression(tolerance: float | None = None) -> Objective:
     def scores(outputs: Array, batch: Sequences) -> dict[str, Array]:
         found = {"mse": cost(outputs, batch)}
         if tolerance is not None:
-            off = jnp.max(jnp.abs(outputs - batch.targets), axis=-1) > tolerance
+            off = ~(jnp.max(jnp.abs(outputs - batch.targets), axis=-1) <= tolerance)
             found["wrong"] = jnp.mean(off, where=batch.valid)
         return found
 
@@ -117,7 +121,8 @@ def next_symbol_sets() -> Objective:
         return jnp.mean(costs, where=batch.valid)
 
     def scores(logits: Array, batch: Sequences) -> dict[str, Array]:
-        right = jnp.all((logits > 0) == (batch.targets > 0), axis=-1)
+        right = jnp.where(batch.targets > 0, logits > 0, logits <= 0)  # neither holds for NaN
+        right = jnp.all(right, axis=-1)
         accepted = jnp.all(right, axis=0, where=batch.valid)
         return {"accuracy": jnp.mean(accepted)}
 

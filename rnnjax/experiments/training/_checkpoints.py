@@ -252,7 +252,9 @@ def _check(found: dict[str, np.ndarray], like: PyTree, same_dtypes: bool) -> Non
             was, now = was.dtype, now.dtype
         else:
             continue
-        raise ValueError(f"{path} is {was} in the checkpoint, {now} in the task")
+        kind = was if isinstance(was, np.dtype) else None
+        hint = "; JAX_ENABLE_X64 decides" if kind is not None and kind.itemsize in (4, 8) else ""
+        raise ValueError(f"{path} is {was} in the checkpoint, {now} in the task{hint}")
 
 
 def _raw(tree: PyTree) -> PyTree:

@@ -10,7 +10,7 @@ import jax
 from rnnjax._checks import check_choice, is_int
 from rnnjax._types import Array, Params
 from rnnjax.experiments._fields import fields_of
-from rnnjax.experiments.tasks import TASKS, Task
+from rnnjax.experiments.tasks import TASKS, Model, Task
 from rnnjax.experiments.training._archive import DamagedError, read_about
 from rnnjax.experiments.training._checkpoints import Checkpoints, Saved
 from rnnjax.experiments.training._config import (
@@ -49,22 +49,28 @@ def load_model(folder: Path | str, *, which: Which = "last", member: int = 0) ->
     Raises:
       FileNotFoundError: no run in the folder, or no checkpoint yet.
       OSError: all checkpoints are damaged, or the best one if it is asked for.
-      ValueError: an unknown `which`; a member out of range; a task of your own, or one without
-        inference; files of the run that were edited.
+      ValueError: an unknown `which`; a member out of range; a task of your own; files of the run
+        that were edited.
     """
     folder = Path(folder)
     config = read_config(folder)
     entry = TASKS.get(config.get("task", ""))
-    if entry is None or entry.restore is None or "options" not in config:
+    if entry is None or "options" not in config:
         raise ValueError(
-            f"{folder} holds a run of {config.get('task')!r}, which is for nothing but training"
+            f"{folder} holds a run of {config.get('task')!r}, which rnnjax train did not make: use "
+            "training.load with its task"
         )
     saved = _chosen(folder, config, which, member)
     facts = read_data(folder)
     if digest_facts(facts) != saved.about["facts"]:
         raise ValueError(f"{folder / DATA} was edited after the run. Put it back as it was")
     defaults = {name: field.default for name, field in fields_of(entry.make).items()}
-    model = entry.restore(facts, **{**defaults, **config["options"]})
+    options = {**defaults, **config["options"]}
+    if entry.restore is None:  # it generates its data
+        task = entry.make(**options)
+        model = Model(task.init, task.infer)
+    else:
+        model = entry.restore(facts, **options)
     params = _params(folder, config, saved.step, model.init, member)
     infer = {name: partial(function, params) for name, function in model.infer.items()}
     return TrainedModel(config["task"], params, infer, facts)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import numpy as np
+
 from rnnjax._extras import optional
 from rnnjax.experiments.training._log import logged_mean
 
@@ -58,6 +60,8 @@ def _print_evaluation(name: str, steps: int, entry: Mapping[str, Any]) -> None:
 
 def _summary(entry: Mapping[str, Any]) -> str:
     values = {"cost": entry["cost"], **entry.get("evaluation", {})}
+    if np.any(entry.get("skipped", 0)):
+        values["skipped"] = entry["skipped"]
     return "  ".join(f"{name} {logged_mean(value):.4g}" for name, value in values.items())
 
 

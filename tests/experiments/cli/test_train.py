@@ -2,19 +2,19 @@
 
 import json
 import re
-import shutil
 import signal
 import subprocess
 import time
 import tomllib
 
 import jax
+import numpy as np
 import pytest
 from command_line import ENVIRONMENT, command, run, run_main
 
 from rnnjax.experiments._fields import fields_of
 from rnnjax.experiments.tasks import TASKS
-from rnnjax.experiments.training import Settings, read_metrics
+from rnnjax.experiments.training import Result, Settings, TrainState, read_metrics
 
 TINY = ("--hidden", 4, "--max-length", 5, "--test-length", 30, "--test-size", 50)
 XOR = ("--hidden", 2, "--length", 10, "--batch-size", 4, "--test-size", 10)
@@ -147,27 +147,27 @@ def test_flags_override_the_file(tmp_path):
     assert "lyapunov" in read_metrics(out)[-1]["callbacks"]
 
 
-def test_a_run_resumes_after_ctrl_c(tmp_path):
-    out, steps = tmp_path / "run", 4000
+def test_a_run_resumes_after_sigterm_as_after_ctrl_c(tmp_path):
+    out, steps = tmp_path / "run 1", 4000
     arguments = ("train", "parity", *TINY, "--steps", steps, "--out", out)
     process = subprocess.Popen(
         command(*arguments),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "JAX_ENABLE_X64": "1"},  # as in this process
     )
     try:
         while not read_metrics(out):
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=120)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 128 + signal.SIGTERM
     assert "interrupted after step" in errors
-    assert f"continue with: rnnjax train parity --out {out} --resume" in errors
+    assert f"continue with: rnnjax train parity --out '{out}' --resume" in errors
     assert "Traceback" not in errors
     assert not (out / "results.json").exists()
     done = run("train", "parity", "--out", out, "--resume", "--quiet")
@@ -190,6 +190,26 @@ def test_nan_stops_with_the_step_and_no_traceback(tmp_path):
     assert (config["options"]["length"], config["settings"]["steps"]) == (6, 2)
 
 
+@pytest.mark.parametrize("value", [float("nan"), [0.5, float("inf")]])
+def test_a_final_metric_that_is_not_finite_is_an_error(value, tmp_path, monkeypatch):
+    state = TrainState(None, None, np.array(1200), np.array(7))
+    result = Result(None, {"mse": value, "wrong": 1.0}, {}, [], state, 1.0, tmp_path)
+    monkeypatch.setattr("rnnjax.experiments.cli._train.fit", lambda *_, **__: result)
+    code, printed, errors = run("train", "adding", "--length", 5, "--quiet", "--out", tmp_path)
+    assert code == 1
+    assert re.search(r"^skipped updates, of 1,200 +7$", printed, re.MULTILINE)
+    assert errors.startswith("rnnjax train adding: the final mse is not finite")
+    assert errors.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_data_are_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    flags = ("--csv", tmp_path / "nowhere.csv", "--out", tmp_path / "file" / "run")
+    code, _, errors = run("train", "series", *flags)
+    assert code == 2
+    assert f"file/run cannot be written: {tmp_path}/file is a file" in errors
+
+
 def test_flow_and_tensorboard_options_are_recorded_in_the_config(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     flow = ("--flow-every", 5, "--tensorboard", "--quiet")
@@ -199,8 +219,7 @@ def test_flow_and_tensorboard_options_are_recorded_in_the_config(tmp_path):
     assert run("train", "--config", first, "--quiet", "--out", second)[0] == 0
     assert [line["step"] for line in read_metrics(second) if "callbacks" in line] == [5, 10, 15, 20]
     assert (second / "tensorboard").is_dir()
-    for checkpoint in (second / "checkpoints").glob("20"):
-        shutil.rmtree(checkpoint)
+    (second / "checkpoints" / "20.npz").unlink()
     (second / "results.json").unlink()
     changed = ("--resume", "--flow-every", 10, "--no-tensorboard", "--quiet")
     code, _, errors = run("train", "--out", second, *changed)

@@ -1,6 +1,7 @@
 """Inference commands: from the folder of a run to text, classes and forecasts."""
 
 import io
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,9 +18,19 @@ from rnnjax.experiments.training import load
 STEPS = ("--steps", 3, "--quiet")
 
 
-def trained_here(tmp_path_factory, task, *options):
-    out = tmp_path_factory.mktemp(task) / "run"
-    assert run("train", task, *options, *STEPS, "--out", out).returncode == 0
+def trained_here(tmp_path_factory, task, *options, data=()):
+    """A run in a folder whose name would be a pattern, its data gone: `data` is a flag and a file.
+
+    All that is inferred with it has to come from the folder alone.
+    """
+    out = tmp_path_factory.mktemp(task) / "run[1] of *"
+    for path in data[1:]:
+        path = shutil.copy(path, path.with_name(f"copy{path.suffix}"))
+        data = (data[0], path)
+    done = run("train", task, *options, *STEPS, *data, "--out", out)
+    assert done.returncode == 0, done.stderr
+    for path in data[1:]:
+        path.unlink()
     return out
 
 
@@ -38,7 +49,7 @@ SERIES = {"window": 10, "horizon": 4, "hidden": 3, "batch_size": 8}
 def of_series(tmp_path_factory, table):
     options = [x for name, value in SERIES.items() for x in (f"--{name}", value)]
     options = [str(x).replace("_", "-") for x in options]
-    return trained_here(tmp_path_factory, "series", "--csv", table, *options)
+    return trained_here(tmp_path_factory, "series", *options, data=("--csv", table))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +71,7 @@ LANGUAGE = {"hidden": 4, "embedding": 3, "unroll_steps": 8, "batch_size": 4}
 
 @pytest.fixture(scope="module")
 def of_language(tmp_path_factory, text):
-    return trained_here(tmp_path_factory, "language", "--text", text, *SMALL)
+    return trained_here(tmp_path_factory, "language", *SMALL, data=("--text", text))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +84,7 @@ def reviews(tmp_path_factory):
 @pytest.fixture(scope="module")
 def of_sentiment(tmp_path_factory, reviews):
     flags = ("--hidden", 4, "--embedding", 3, "--batch-size", 4)
-    return trained_here(tmp_path_factory, "sentiment", "--data", reviews, *flags)
+    return trained_here(tmp_path_factory, "sentiment", *flags, data=("--data", reviews))
 
 
 def test_generate_prints_the_text_of_the_task(of_language, text):
@@ -89,22 +100,6 @@ def test_generate_prints_the_text_of_the_task(of_language, text):
     assert len(expected) == 33
     code, other, _ = run(*arguments, "--seed", 5)
     assert other != printed
-
-
-def test_a_model_is_refused_with_another_vocabulary(tmp_path_factory, tmp_path):
-    text = tmp_path / "text.txt"
-    text.write_text("the sea and the sky " * 30, "utf-8")
-    out = trained_here(tmp_path_factory, "language", "--text", text, *SMALL)
-    assert run("generate", out)[0] == 0
-    text.write_text("THE SEA AND THE SKY " * 30, "utf-8")
-    code, printed, errors = run("generate", out)
-    assert (code, printed) == (2, "")
-    assert "other words or classes" in errors
-    text.unlink()
-    code, printed, errors = run("generate", out)
-    assert (code, printed) == (2, "")
-    assert f"{text}: No such file" in errors
-    assert "put them back" in errors
 
 
 def test_classify_texts_and_the_lines_of_a_file(of_sentiment, reviews, tmp_path):
@@ -149,6 +144,29 @@ def test_forecast_is_that_of_the_task_with_the_trained_params(of_series, table):
     done = run("forecast", of_series, "--steps", 6)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose([float(x) for x in done.stdout.split()], expected, rtol=1e-4)
+    assert f"after the last of the 200 values that {of_series} was trained on" in done.stderr
+
+
+def test_a_run_is_resumed_on_the_same_data_elsewhere_and_not_on_others(of_series, table):
+    same = ("train", "series", "--out", of_series, "--resume", "--csv")
+    other = table.parent / "3.csv"
+    values = [3 * float(line) for line in table.read_text("utf-8").splitlines()[1:]]
+    other.write_text("y\n" + "\n".join(map(str, values)), "utf-8")
+    code, _, errors = run(*same, other)
+    assert code == 2
+    assert "was made on other data: mean was 5." in errors.splitlines()[-1]
+    code, printed, errors = run(*same, table)
+    assert code == 0, errors
+    assert "series: mae" in printed
+    assert f"the run is finished: step 3 of 3 is in {of_series}" in errors
+
+
+def test_forecasts_of_generated_series(tmp_path_factory):
+    flags = ("--length", 6, "--context", 2, "--horizon", 3, "--hidden", 2, "--test-size", 2)
+    out = trained_here(tmp_path_factory, "sine", *flags, "--batch-size", 2)
+    code, printed, errors = run("forecast", out, "--steps", 4)
+    assert (code, errors) == (0, "")
+    assert len(printed.splitlines()) == 4
 
 
 def test_forecast_continues_a_given_history(of_series, table):
@@ -272,14 +290,3 @@ def test_a_run_of_the_wrong_kind_through_the_entry_point(of_series):
     assert done.returncode == 2
     assert "holds a run of 'series', which cannot caption" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_missing_data_of_a_run_are_named(tmp_path_factory, table):
-    moved = table.parent / "moved.csv"
-    moved.write_text(table.read_text("utf-8"), "utf-8")
-    flags = ("--csv", moved, "--window", 10, "--horizon", 4, "--hidden", 2)
-    out = trained_here(tmp_path_factory, "series", *flags)
-    moved.unlink()
-    code, _, errors = run("forecast", out)
-    assert code == 2
-    assert "moved.csv" in errors

@@ -103,7 +103,7 @@ def test_a_model_is_restored_from_the_stored_facts_alone(case, tmp_path):
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_with_inference_can_be_restored(name):
+def test_a_task_that_reads_data_can_be_restored(name):
     assert (TASKS[name].restore is None) == (TASKS[name].kind == "synthetic")
 
 

@@ -224,3 +224,14 @@ def test_a_full_disk_is_one_error_and_the_run_goes_on_afterwards(fill, tmp_path,
     assert not [each for each in names if "partial" in each]
     rest = run(tmp_path, settings, task=signalled(None), resume=True)
     jax.tree.map(np.testing.assert_array_equal, rest.params, whole[1].params)
+
+
+def test_a_run_is_not_resumed_in_another_precision(tmp_path):
+    settings = SETTINGS._replace(steps=2)
+    run(tmp_path, settings)
+    init = tiny_task().init
+    task = tiny_task()._replace(init=lambda key: jax.tree.map(lambda x: x.astype(float), init(key)))
+    message = "cell.b is float32 in the checkpoint, float64 in the task; JAX_ENABLE_X64 decides"
+    with pytest.raises(ValueError, match=rf"checkpoints/2\.npz does not fit the task: {message}"):
+        run(tmp_path, settings, task=task, resume=True)
+    assert load(tmp_path, task).out.dtype == np.float64
