@@ -77,6 +77,8 @@ _ACCEPTED = {
     "store_tokens": ("texts: leaf 0 another axis",),
     "flow_callback": ("leaf: unknown",),  # the task is not known yet
     "global_norm": ("tree: leaf 0 another dtype",),
+    "check_writable": ("folder: missing",),
+    "digest_arrays": (".*",),  # any arrays
     "is_unused": ("folder: missing",),
     "read_metrics": ("folder: missing", "last: -1"),
     "logged_mean": ("value: (None|number)",),
@@ -117,6 +119,15 @@ def calls(folder: Path) -> dict[str, Call]:
     data_files.table(pictures / "captions.txt", {f"{n}.png": ["one two"] for n in "abcdefghijkl"})
     run = folder / "run"
     training.fit(TASK, training.Settings(steps=1), run, quiet=True)
+    small = {"hidden": 2, "max_length": 3, "test_length": 3, "test_size": 2, "batch_size": 2}
+    parity = folder / "parity"
+    training.fit(
+        tasks.parity(**small),
+        training.Settings(steps=1),
+        parity,
+        quiet=True,
+        config={"options": small},
+    )
     state = training.start_training(_params, _adam)
     d = data
     reading = {"path": table, "columns": ["text", "x"], "encoding": "utf-8", "kind": "csv"}
@@ -204,6 +215,8 @@ def calls(folder: Path) -> dict[str, Call]:
                 "compression": "none",
             },
         ),
+        "digest_arrays": Call(lambda one: d.digest_arrays(one), {"one": 1}),
+        "digest_files": Call(d.digest_files, {"paths": [text, table]}),
         "read_idx": Call(d.read_idx, {"path": mnist / "train-labels-idx1-ubyte"}),
         "read_image": Call(d.read_image, {"path": image, "side": 8}),
         "read_wav": Call(d.read_wav, {"path": wav, "rate": 4000}),
@@ -249,6 +262,12 @@ def calls(folder: Path) -> dict[str, Call]:
             lambda **k: training.comparison_task(**k).name,
             {"name": "adding", "cell": "gru", "hidden": 4, "options": {}, "gradient": "bptt"},
         ),
+        "check_memory": Call(
+            lambda **k: training.check_memory(TASK, chosen={}, **k),
+            {"settings": training.resolve(training.Settings(steps=1), TASK.recipe)},
+            (".*",),  # of what `resolve` returns
+        ),
+        "check_writable": Call(training.check_writable, {"folder": run}),
         "deferred_interrupt": Call(lambda: training.deferred_interrupt().__enter__(), {}),
         "fit": Call(
             _fitted,
@@ -265,6 +284,10 @@ def calls(folder: Path) -> dict[str, Call]:
         "global_norm": Call(training.global_norm, {"tree": {"a": XS}}),
         "is_unused": Call(training.is_unused, {"folder": run}),
         "load": Call(training.load, {"folder": run, "task": TASK, "which": "last", "member": 0}),
+        "load_model": Call(
+            lambda **k: training.load_model(**k).params,
+            {"folder": parity, "which": "last", "member": 0},
+        ),
         "logged_mean": Call(training.logged_mean, {"value": [1.0, 2.0]}),
         "logged_values": Call(training.logged_values, {"value": [1.0, 2.0]}),
         "measure_flow": _compiled(

@@ -15,10 +15,10 @@ _LIGHT = ("-h", "--help", "--version", "tasks", "doctor")  # what is soon done
 def main() -> None:
     """Run the command line."""
     open_streams()
-    sys.exit(_interruptible(_printing, sys.argv[1:]))
+    sys.exit(_interruptible(_with_output, sys.argv[1:]))
 
 
-def _printing(arguments: Sequence[str]) -> int:
+def _with_output(arguments: Sequence[str]) -> int:
     if "--quiet" not in arguments:
         return ended(lambda: _run(arguments))
     with silenced():

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 
+from rnnjax._arguments import checked_arguments
 from rnnjax._checks import check_choice, is_int
 from rnnjax._types import Array, Params
 from rnnjax.experiments._fields import fields_of
@@ -35,6 +36,7 @@ class TrainedModel(NamedTuple):
     data: Mapping[str, Any]  # facts about the data it was trained on, as Task.data
 
 
+@checked_arguments
 def load_model(folder: Path | str, *, which: Which = "last", member: int = 0) -> TrainedModel:
     """Load a model that `rnnjax train` trained, with nothing but the folder of its run.
 
