@@ -146,6 +146,13 @@ class Structure(NamedTuple):
     It never changes an answer, only how it is obtained, which combinators fit and what is refused.
     `rnnjax.gradients.check` compares the step with its linear form and with its layers.
 
+    `mixing` says that the step acts unit by unit: every differentiable leaf of the carry is
+    [..., H], the last axis of every array of params is one or several blocks of H entries, one a
+    unit, and unit j of the new carry and of y_t depends on entries j of all of these alone, but for
+    products of the carry with the params that are named, such as "w_h" [H, G], the only ones by
+    which the rule's `backward` crosses units. () is a cell whose units do not see each other, and
+    None claims nothing.
+
     `params` are shapes in the place of the arrays: a str such as "D" for a size that the inputs
     decide, None where the cell has no array. With them the cell refuses the params of another.
     """
@@ -155,6 +162,7 @@ class Structure(NamedTuple):
     linear: Linear | None = None  # the same step as an affine map of its carry
     feature_axes: Any = 1  # trailing axes of an input that are features; an int, or one a leaf
     through_weights: tuple[str, ...] = ()  # carry fields read through a weight matrix alone
+    mixing: tuple[str, ...] | None = None  # params that join units, see above
     output: str | None = None  # the carry field that y_t is
     skips: "Cell | None" = None  # the cell to whose output this one adds its input
     params: Any = None  # the shape of every array of its params: LSTMParams(("D", 32), …)
@@ -244,7 +252,7 @@ def known(cell: Cell) -> Structure:
         return structure
     if structure.made_for[0] != cell.step:
         return Structure(feature_axes=structure.feature_axes)
-    return structure._replace(form=None, layers=(), linear=None, skips=None, call=None)
+    return structure._replace(form=None, layers=(), linear=None, mixing=None, skips=None, call=None)
 
 
 def initial_carry(

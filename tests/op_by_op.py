@@ -150,6 +150,10 @@ def _select_n(which, *cases):
     return np.where(which, cases[1], cases[0]) if which.dtype == bool else None
 
 
+def _reshape(x, *, new_sizes, dimensions, **_):
+    return (x if dimensions is None else x.transpose(dimensions)).reshape(new_sizes)
+
+
 def _convert_element_type(x, *, new_dtype, **_):
     if not is_plain(new_dtype):
         return None
@@ -219,7 +223,7 @@ _OTHERS: dict[str, Callable[..., Any]] = {
     "pad": _pad,
     "iota": _iota,
     "select_n": _select_n,
-    "reshape": lambda x, *, new_sizes, **_: x.reshape(new_sizes),
+    "reshape": _reshape,
     "concatenate": lambda *xs, dimension: np.concatenate(xs, dimension),
     "squeeze": lambda x, *, dimensions: x.squeeze(tuple(dimensions)),
     "transpose": lambda x, *, permutation: x.transpose(permutation),

@@ -86,10 +86,12 @@ def fixed_dt(cell: Cell, dt: float) -> Cell:
 
     inner = known(cell)
     structure = Structure(
+        form=None if inner.form is None else ("fixed_dt", inner.form, dt),
         linear=None if inner.linear is None else linear_of(inner.linear),
         feature_axes=axes[0],
         params=inner.params,
         through_weights=inner.through_weights,
+        mixing=inner.mixing,
         output=inner.output,
     )
     rule = None if cell.rule is None else rule_of(cell.rule)

@@ -103,7 +103,8 @@ def gru(
             (hidden,) if after else None,
         )
     )
-    structure = Structure(params=shapes, form=("gru", reset), output="h")
+    mixing = ("w_h",) if after else None  # before, r_j reaches every unit in the same step
+    structure = Structure(params=shapes, form=("gru", reset), mixing=mixing, output="h")
     return Cell(init, _initial_carry, step, rule, structure)
 
 

@@ -92,7 +92,13 @@ def lstm(
             (4 * hidden,),
         )
     )
-    structure = Structure(params=shapes, form="lstm", through_weights=("h",), output="h")
+    structure = Structure(
+        params=shapes,
+        form="lstm",
+        through_weights=("h",),
+        mixing=("w_h",),
+        output="h",
+    )
     return Cell(
         init, _initial_carry, _step, Rule(_project, _forward, _backward, _gradients), structure
     )

@@ -123,7 +123,13 @@ def lstm_1997(
             (3 * hidden,),
         )
     )
-    structure = Structure(params=shapes, form=form, through_weights=("h",), output="h")
+    structure = Structure(
+        params=shapes,
+        form=form,
+        through_weights=("h",),
+        mixing=("w_h",),
+        output="h",
+    )
     rule = Rule(_project, forward, backward, _gradients)
     return Cell(init, _initial_carry, step, rule, structure)
 

@@ -96,7 +96,13 @@ def peephole_lstm(
             (3 * hidden,),
         )
     )
-    structure = Structure(params=shapes, form="peephole_lstm", through_weights=("h",), output="h")
+    structure = Structure(
+        params=shapes,
+        form="peephole_lstm",
+        through_weights=("h",),
+        mixing=("w_h",),
+        output="h",
+    )
     rule = Rule(_project, _forward, _backward, _gradients)
     return Cell(init, _initial_carry, _step, rule, structure)
 

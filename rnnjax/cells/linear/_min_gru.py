@@ -153,6 +153,7 @@ def min_gru(
         params=shapes,
         form=("min_gru", candidate),
         linear=Linear(coefficients, _readout),
+        mixing=(),
         output="h",
     )
     rule = Rule(_project, forward, backward, _gradients)

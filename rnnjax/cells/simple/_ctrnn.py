@@ -221,6 +221,7 @@ def ctrnn(
         params=shapes,
         form=("ctrnn", leak, activation, None if learn_tau else taus, noise),
         feature_axes=(1, 0),
+        mixing=("w_h",),
         output="h" if leak == "rate" else None,
     )
     return Cell(init, initial_carry, step, Rule(project, forward, backward, gradients), structure)

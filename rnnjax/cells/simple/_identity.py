@@ -67,7 +67,11 @@ def identity_rnn(
 
     shapes = IdentityParams._make((("D", hidden),))
     structure = Structure(
-        params=shapes, form="identity", linear=Linear(_coefficients, _readout), output="h"
+        params=shapes,
+        form="identity",
+        linear=Linear(_coefficients, _readout),
+        mixing=(),
+        output="h",
     )
     return Cell(
         init, initial_carry, _step, Rule(_project, _forward, _backward, _gradients), structure

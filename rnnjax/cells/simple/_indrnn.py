@@ -131,7 +131,9 @@ def indrnn(
             (hidden,),
         )
     )
-    structure = Structure(params=shapes, form=("indrnn", activation), linear=linear, output="h")
+    structure = Structure(
+        params=shapes, form=("indrnn", activation), linear=linear, mixing=(), output="h"
+    )
     return Cell(
         init, _initial_carry, step, Rule(_project, forward, backward, _gradients), structure
     )

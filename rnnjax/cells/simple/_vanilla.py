@@ -113,7 +113,11 @@ def vanilla(
         )
     )
     structure = Structure(
-        params=shapes, form=("vanilla", activation), through_weights=("h",), output="h"
+        params=shapes,
+        form=("vanilla", activation),
+        through_weights=("h",),
+        mixing=("w_h",),
+        output="h",
     )
     return Cell(init, initial_carry, step, Rule(project, forward, backward, _gradients), structure)
 
