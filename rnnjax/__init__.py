@@ -10,6 +10,7 @@ from rnnjax import (
     gradients as gradients,
     interop as interop,
     methods as methods,
+    online as online,
     scenarios as scenarios,
 )
 from rnnjax._execution import (

@@ -152,6 +152,19 @@ def check_resets(resets: Array, length: int, batch_shape: tuple[int, ...]) -> Ar
     return jnp.asarray(resets)
 
 
+def check_reset(reset: Any) -> Array:
+    """`reset` of one step, if it is booleans [...]."""
+    reset = array_of(reset)
+    if not (is_array(reset) or isinstance(reset, bool)):
+        raise TypeError(f"reset must be booleans [...], got {described(reset)}")
+    if jnp.result_type(reset) != jnp.bool_:
+        raise TypeError(
+            f"reset has dtype {jnp.result_type(reset)}: expected booleans, true where an episode "
+            "begins"
+        )
+    return jnp.asarray(reset)
+
+
 def check_cost(value: Any) -> Array:
     """What `cost(carry, ys)` returned, if it is a real scalar."""
     if not is_array(value) and not isinstance(value, int | float):

@@ -79,6 +79,15 @@ class BaseGradient(Gradient, Protocol):
         ...
 
 
+@runtime_checkable
+class OnlineGradient(BaseGradient, Protocol):
+    """A base gradient that is computed forwards in time, beside the cell's own steps."""
+
+    def bind(self, cell: Cell, loop: Loop, reverse: bool, carries: bool, /) -> Run:
+        """The run of `cell` over a sequence; with `carries`, its outputs are `(carries, ys)`."""
+        ...
+
+
 class Method(Protocol):
     """How to execute a recurrence: a hashable value such as `sequential()`."""
 

@@ -20,9 +20,9 @@ from rnnjax._checks import is_inexact
 from rnnjax._types import PyTree
 
 _MESSAGE = (
-    "gradient=bptt() is a reverse-mode rule: jvp, jacfwd and linearize cannot pass through it. "
-    "Use unroll(..., gradient=autodiff()) for forward mode; grad, jacrev and jvp of a grad work "
-    "with bptt()"
+    "gradient=bptt(), like those of rnnjax.online, is a reverse-mode rule: jvp, jacfwd and "
+    "linearize cannot pass through it. Use unroll(..., gradient=autodiff()) for forward mode; "
+    "grad, jacrev and jvp of a grad work with bptt()"
 )
 
 _marker: Any = Primitive("bptt_reverse_mode_only")

@@ -9,6 +9,7 @@ from rnnjax._execution import (
     BaseGradient,
     Gradient,
     Method,
+    OnlineGradient,
     Run,
     Sequence,
     check_gradient,
@@ -143,7 +144,7 @@ def _layers(
 ) -> list[tuple[Cell, BaseGradient | None, Params, Sequence]]:
     """What `_choose` and `_plan` take, for each layer of the cell; empty without layers."""
     cells = known(cell).layers
-    if not cells:
+    if not cells or isinstance(base, OnlineGradient):  # which sees all that params reach
         return []
     return [
         (layer, base, own, sequence._replace(carry=carry, fresh=fresh))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from rnnjax._calls import Value
 from rnnjax._checks import check_flag, check_positive_int
-from rnnjax._execution import BaseGradient, Method, Run, Sequence
+from rnnjax._execution import BaseGradient, Method, OnlineGradient, Run, Sequence
 from rnnjax._types import Carry, Cell, Params, PyTree
 from rnnjax.gradients import autodiff, bptt
 from rnnjax.running import Scan, final_carry, prepare, revealing
@@ -27,6 +27,8 @@ class Sequential(Value):
     def bind(self, cell: Cell, base: BaseGradient | None, reverse: bool) -> Run:
         gradient = base or (autodiff() if cell.rule is None else bptt())
         loop = Scan(self.unroll, self.hoist)
+        if isinstance(gradient, OnlineGradient):
+            return gradient.bind(cell, loop, reverse, self.carries)
 
         def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
             ready, carry, xs = prepare(cell, params, sequence, reverse)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import array_of, check_carry, check_inputs, described, is_array
+from rnnjax._checks import check_carry, check_inputs, check_reset
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of
 from rnnjax.running import input_dtypes, select
@@ -51,15 +51,7 @@ def step_with_reset(
       (2, 4)
     """
     params, x_t = check_params(cell, params), check_inputs(x_t)
-    reset = array_of(reset)
-    if not (is_array(reset) or isinstance(reset, bool)):
-        raise TypeError(f"reset must be booleans [...], got {described(reset)}")
-    if jnp.result_type(reset) != jnp.bool_:
-        raise TypeError(
-            f"reset has dtype {jnp.result_type(reset)}: expected booleans, true where an episode "
-            "begins"
-        )
-    reset = jnp.asarray(reset)
+    reset = check_reset(reset)
     if initial_carry is None:
         initial_carry = carry_of(cell, params, reset.shape)
     check_carry("carry", carry, initial_carry)

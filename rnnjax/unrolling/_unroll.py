@@ -56,8 +56,8 @@ def unroll(
       reverse: run from t = T down to 1. Outputs keep their place in time, and padding is
         still on the right.
       gradient: how to differentiate: `autodiff()`, `bptt()`, or one that wraps these,
-        `truncated(k)`, `checkpointed(k)`. None means the method's own default: the hand-derived
-        rule of a cell that has one, autodiff for others.
+        `truncated(k)`, `checkpointed(k)`; or one of `rnnjax.online`, such as `rtrl()`. None means
+        the method's own default: the hand-derived rule of a cell that has one, autodiff for others.
       method: how to execute: `sequential()`, `native()`, `cudnn()`, or `auto()`, the default,
         which takes the fastest of them that can run this; `methods.explain` says which. The
         layers of a `stack` are run one after the other, each by its own.

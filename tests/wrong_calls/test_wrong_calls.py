@@ -14,10 +14,10 @@ import valid_calls_use
 from wrong_calls import outcomes
 
 import rnnjax
-from rnnjax import cells, combinators, flow, gradients, interop, methods, scenarios
+from rnnjax import cells, combinators, flow, gradients, interop, methods, online, scenarios
 from rnnjax.experiments import data, tasks, training
 
-CORE = (rnnjax, cells, cells.initializers, combinators, gradients, methods)
+CORE = (rnnjax, cells, cells.initializers, combinators, gradients, methods, online)
 OTHERS = (flow, scenarios, interop, data, tasks, training)
 NOT_FOR_USERS = {"bind", "import_module", "with_carries"}  # what `unroll` calls
 

@@ -8,7 +8,7 @@ import numpy as np
 from wrong_calls import Call
 
 import rnnjax
-from rnnjax import cells, gradients, methods
+from rnnjax import cells, gradients, methods, online
 from rnnjax.cells import initializers, linear_algebra
 
 T, B, D, H = 4, 2, 3, 5
@@ -156,6 +156,24 @@ def _drawn(name):
 _axes = ("xs: (another axis|an axis less)",)
 _any_axes = ("(x|w|z|xs|deltas|values|h|delta): (another axis|an axis less)", ".*: complex")
 
+_keys = ("key: .*key.*",)  # another key is another gradient
+_learner = online.learner(LSTM, online.snap(1))
+_started = _learner.init(PARAMS, XS[0])
+
+
+def _learned(cell, algorithm):
+    learn = online.learner(cell, algorithm)
+    return learn.init(cell.init(KEY, D), XS[0])
+
+
+def _first(**arguments):
+    return _learner.init(**arguments)
+
+
+def _second(**arguments):
+    return _learner.step(state=_started, **arguments)
+
+
 CALLS: dict[str, Call] = {
     **dict(_cell_calls()),
     "stack": Call(
@@ -239,6 +257,22 @@ CALLS: dict[str, Call] = {
         {"cell": LSTM, "inputs": D, "differences": False},
     ),
     "unfolded": Call(gradients.unfolded, {**_whole, "cost": lambda carry, ys: ys.sum()}),
+    "rtrl": Call(online.rtrl, {}),
+    "snap": Call(online.snap, {"n": 1}),
+    "rflo": Call(online.rflo, {}),
+    "eprop": Call(online.eprop, {}),
+    "uoro": Call(online.uoro, {"key": KEY}, _keys),
+    "kf_rtrl": Call(online.kf_rtrl, {"key": KEY}, _keys),
+    "learner": Call(_learned, {"cell": LSTM, "algorithm": online.snap(1)}, ("cell: another cell",)),
+    "learner.init": Call(_first, {"params": PARAMS, "x_t": XS[0], "carry": CARRY}),
+    "learner.step": Call(
+        _second, {"params": PARAMS, "x_t": XS[0], "reset": RESETS[0], "initial_carry": CARRY}
+    ),
+    "readout_with_feedback": Call(
+        online.readout_with_feedback,
+        {"ys": XS, "w_out": np.ones((D, 2)), "feedback": np.ones((D, 2)), "adaptive": True},
+        ("ys: (another axis|an axis less)",),  # any leading axes
+    ),
     "auto": Call(methods.auto, {}),
     "sequential": Call(methods.sequential, {"unroll": 2, "hoist": True}),
     "native": Call(methods.native, {}),

@@ -1,0 +1,210 @@
+"""An online algorithm by itself: gradients along an endless stream, one step at a time."""
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._checks import check_carry, check_cell, check_inputs, check_reset, described
+from rnnjax._params import check_params
+from rnnjax._random import example_keys
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of
+from rnnjax.online._engine import over_batch, summed
+from rnnjax.online._gradient import Online
+from rnnjax.online._rows import Theta, replaced, rows_ct, state as state_of, trainable
+from rnnjax.running import input_dtypes, leading_shape, select, validate_shaped
+
+
+class LearnerState(NamedTuple):
+    """All that a stream leaves behind. Its size does not depend on how long the stream is."""
+
+    carry: Carry  # the cell's
+    influence: Any  # of params on the carry, leaves [..., …]; what it holds is the algorithm's
+    age: Array  # [...] int32: steps since the example's episode began
+
+
+class LearnerInit(Protocol):
+    """`(params, x_t, *, carry=None, key=None) -> state`: before the first step.
+
+    x_t [..., D] is an input, or an array of its shape: its values are not read. `carry` and `key`
+    are as for `rnnjax.unroll`.
+    """
+
+    def __call__(
+        self, params: Params, x_t: PyTree, *, carry: Carry | None = None, key: Array | None = None
+    ) -> LearnerState: ...
+
+
+class LearnerStep(Protocol):
+    """`(params, state, x_t, *, reset=None, initial_carry=None) -> (state, y_t)`: one step.
+
+    `reset` [...] booleans, true for the examples whose episode begins with this step: carry and
+    influence start again, from `initial_carry` if given, as in `rnnjax.step_with_reset`.
+    """
+
+    def __call__(
+        self,
+        params: Params,
+        state: LearnerState,
+        x_t: PyTree,
+        *,
+        reset: Array | None = None,
+        initial_carry: Carry | None = None,
+    ) -> tuple[LearnerState, PyTree]: ...
+
+
+class LearnerGradient(Protocol):
+    """`(state, y_ct, carry_ct=None) -> params_ct`: of what was lost at this step, summed over the
+    batch, with respect to params, through all the past that the algorithm keeps.
+
+    `y_ct` is ∂C_t/∂y_t of the step's cost, as `jax.grad` of a loss of y_t gives it; `carry_ct` is
+    ∂C_t/∂carry_t where the cost reads the carry too. In float32 at least.
+    """
+
+    def __call__(
+        self, state: LearnerState, y_ct: PyTree, carry_ct: Carry | None = None
+    ) -> Params: ...
+
+
+class Learner(NamedTuple):
+    """A cell that is differentiated forwards in time: pure functions, made by `learner`."""
+
+    init: LearnerInit
+    step: LearnerStep
+    gradient: LearnerGradient
+
+
+def learner(cell: Cell, algorithm: Online) -> Learner:
+    """Differentiate a cell along a stream without storing it: real-time learning.
+
+    The gradient of Σ_t C_t(y_t) is the sum of `gradient(state_t, ∂C_t/∂y_t)` over the steps; over
+    a sequence it is what `unroll(..., gradient=algorithm)` gives. Memory and the time of a step do
+    not depend on how many steps there were.
+
+    Params may be updated between two steps. The influence that is carried on is then that of the
+    params of before ("stale"), an error of the order of the learning rate; gradients that are
+    summed and applied at the end of an episode have none.
+
+    Works in `lax.scan`, under `jit` and `vmap`, and with batches of any rank, whose examples may
+    start anew one by one.
+
+    Args:
+      cell: any `Cell` that the algorithm is defined for.
+      algorithm: `rtrl()`, `snap(n)`, `rflo()`, `uoro(key)`, `kf_rtrl(key)` or `eprop()`.
+
+    Returns:
+      `Learner(init, step, gradient)`.
+
+    Raises:
+      TypeError: no cell, or no online algorithm.
+      ValueError: the algorithm is not defined for this cell; the error says why.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, rnnjax
+      >>> cell = rnnjax.gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> learn = rnnjax.online.learner(cell, rnnjax.online.snap(1))
+      >>> def live(running, x_t):  # follow a stream: y_t is to be the input's first entry
+      ...     params, state = running
+      ...     state, y_t = learn.step(params, state, x_t)
+      ...     y_ct = jax.grad(lambda y: jnp.mean((y - x_t[:, :1]) ** 2))(y_t)
+      ...     down = learn.gradient(state, y_ct)
+      ...     return (jax.tree.map(lambda p, g: p - 0.1 * g, params, down), state), y_t
+      >>> xs = jax.random.normal(jax.random.key(1), (100, 2, 3))
+      >>> (params, state), ys = jax.lax.scan(live, (params, learn.init(params, xs[0])), xs)
+      >>> ys.shape, state.age.tolist()
+      ((100, 2, 4), [100, 100])
+
+    References:
+      Marschall, Cho & Savin (2020), A unified framework of online learning algorithms for training
+      recurrent neural networks, Journal of Machine Learning Research 21.
+    """
+    if not isinstance(algorithm, Online):
+        raise TypeError(
+            "algorithm must be an online algorithm such as rnnjax.online.rtrl(), got "
+            f"{described(algorithm)}"
+        )
+    reason = algorithm.refusal(check_cell(cell))
+    if reason:
+        raise ValueError(reason)
+    engine = algorithm.engine(cell)
+
+    def start(
+        params: Params, carry: Carry, given: bool, x_t: PyTree, keys: Array | None, age: Array
+    ) -> LearnerState:
+        """At a carry that was given, or that is the cell's own, which may depend on params."""
+
+        def one(carry: Carry, x_t: PyTree, key: Array | None) -> Any:
+            def origin(theta: Theta) -> Array:
+                own = carry if given else carry_of(cell, replaced(params, theta.params), ())
+                return state_of(own)
+
+            theta = Theta(trainable(params))
+            return engine.start(cell, params, carry, x_t, origin, theta, key)
+
+        influence = over_batch(age.shape, one)(carry, x_t, keys)
+        return LearnerState(carry, influence, jnp.zeros_like(age))
+
+    def init(
+        params: Params, x_t: PyTree, *, carry: Carry | None = None, key: Array | None = None
+    ) -> LearnerState:
+        params, x_t = check_params(cell, params), _as_read(params, x_t)
+        one_step = jax.tree.map(lambda x: x[None], x_t)
+        sequence, _, batch_shape = validate_shaped(cell, params, one_step, carry, key)
+        keys, age = example_keys(algorithm.key, batch_shape), jnp.zeros(batch_shape, jnp.int32)
+        return start(params, sequence.carry, carry is not None, x_t, keys, age)
+
+    def step(
+        params: Params,
+        state: LearnerState,
+        x_t: PyTree,
+        *,
+        reset: Array | None = None,
+        initial_carry: Carry | None = None,
+    ) -> tuple[LearnerState, PyTree]:
+        params, x_t = check_params(cell, params), _as_read(params, x_t)
+        batch_shape = state.age.shape
+        _check_batch("x_t", _batch_shape(cell, params, x_t), batch_shape)
+        if reset is not None:
+            reset, given = check_reset(reset), initial_carry is not None
+            _check_batch("reset", reset.shape, batch_shape)
+            if initial_carry is None:
+                initial_carry = carry_of(cell, params, batch_shape)
+            check_carry("initial_carry", initial_carry, state.carry)
+            keys = getattr(state.influence, "key", None)
+            fresh = start(params, initial_carry, given, x_t, keys, state.age)
+            state = select(reset, fresh, state)
+
+        def one(influence: Any, carry: Carry, x_t: PyTree) -> Any:
+            return engine.advance(cell, params, influence, carry, x_t)
+
+        carry, influence, age = state
+        carry, y_t, influence = over_batch(batch_shape, one)(influence, carry, x_t)
+        return LearnerState(carry, influence, age + 1), y_t
+
+    def gradient(state: LearnerState, y_ct: PyTree, carry_ct: Carry | None = None) -> Params:
+        def one(influence: Any, carry: Carry, y_ct: PyTree, carry_ct: Carry | None) -> Params:
+            return engine.read(cell, influence, rows_ct(cell, carry, carry_ct, y_ct)).params
+
+        each = over_batch(state.age.shape, one)(state.influence, state.carry, y_ct, carry_ct)
+        return summed(state.age.shape, each)
+
+    return Learner(init, step, gradient)
+
+
+def _batch_shape(cell: Cell, params: Params, x_t: PyTree) -> tuple[int, ...]:
+    return leading_shape(cell, params, jax.tree.map(lambda x: x[None], x_t))[1]
+
+
+def _check_batch(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise ValueError(
+            f"{name} has the batch shape {shape}, expected {expected}, that of the state: a "
+            "learner is started for a batch by init(params, x_t)"
+        )
+
+
+def _as_read(params: Params, x_t: PyTree) -> PyTree:
+    """x_t in the dtypes in which the cell reads it."""
+    x_t = check_inputs(x_t)
+    return jax.tree.map(jnp.asarray, x_t, input_dtypes(params, x_t))

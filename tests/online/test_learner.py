@@ -1,0 +1,121 @@
+"""Learners along a stream: they are `unroll`'s gradients, step by step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax import online
+
+T, B, D, H = 5, 2, 2, 3
+XS = np.random.default_rng(0).normal(size=(T, B, D))
+RESETS = jnp.array([[0, 0], [0, 1], [0, 0], [1, 0], [0, 0]], bool)
+KEY = jax.random.key(1)
+
+
+def along_the_stream(cell, params, algorithm):
+    learn = online.learner(cell, algorithm)
+
+    def body(running, at):
+        state, total = running
+        x_t, reset = at
+        state, y_t = learn.step(params, state, x_t, reset=reset)
+        part = learn.gradient(state, jnp.cos(y_t))  # of Σ sin(y_t)
+        return (state, jax.tree.map(jnp.add, total, part)), y_t
+
+    zero = jax.tree.map(jnp.zeros_like, params)
+    (state, total), ys = jax.lax.scan(body, (learn.init(params, XS[0]), zero), (XS, RESETS))
+    return state, total, ys
+
+
+def in_unroll(cell, params, gradient):
+    def cost(params):
+        return jnp.sum(
+            jnp.sin(rnnjax.unroll(cell, params, XS, resets=RESETS, gradient=gradient)[1])
+        )
+
+    return jax.grad(cost)(params)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(
+    ("cell", "algorithm"),
+    [
+        (rnnjax.vanilla(H), online.rtrl()),
+        (rnnjax.gru(H), online.snap(1)),
+        (rnnjax.vanilla(H), online.kf_rtrl(KEY)),
+    ],
+)
+def test_a_stream_gives_the_numbers_of_unroll(cell, algorithm):
+    params = cell.init(jax.random.key(0), D)
+    state, total, ys = along_the_stream(cell, params, algorithm)
+    for a, b in zip(total, in_unroll(cell, params, algorithm), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(ys, rnnjax.unroll(cell, params, XS, resets=RESETS)[1])
+    assert state.age.tolist() == [2, 4]
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_learned_initial_state_is_part_of_params():
+    """It is params that the first carry, and that of every episode, is made of."""
+    inner = rnnjax.vanilla(H)
+
+    def init(key, inputs):
+        return {"cell": inner.init(key, inputs), "first": jnp.full(H, 0.5)}
+
+    def initial_carry(params, batch_shape=()):
+        return type(inner.initial_carry(params["cell"]))(
+            jnp.broadcast_to(params["first"], (*batch_shape, H))
+        )
+
+    def step(params, carry, x_t):
+        return inner.step(params["cell"], carry, x_t)
+
+    cell = rnnjax.Cell(init, initial_carry, step)
+    params = cell.init(jax.random.key(0), D)
+    want = in_unroll(cell, params, rnnjax.autodiff())
+    _, total, _ = along_the_stream(cell, params, online.rtrl())
+    np.testing.assert_allclose(total["first"], want["first"], rtol=1e-11)
+    np.testing.assert_allclose(total["cell"].w_h, want["cell"].w_h, rtol=1e-11, atol=1e-13)
+    assert np.abs(in_unroll(cell, params, online.rtrl())["first"] - want["first"]).max() < 1e-12
+
+
+def test_it_learns_while_it_lives():
+    """A thousand steps of a stream: an input is to be recalled one step later."""
+    cell = rnnjax.vanilla(4)
+    params = cell.init(jax.random.key(0), 1)
+    learn = online.learner(cell, online.rtrl())
+    xs = np.sign(np.random.default_rng(0).normal(size=(1000, 1)))
+
+    def live(running, at):
+        params, state = running
+        x_t, target = at
+        state, y_t = learn.step(params, state, x_t)
+        value, y_ct = jax.value_and_grad(lambda y: jnp.sum((y[:1] - 0.8 * target) ** 2))(y_t)
+        down = learn.gradient(state, y_ct)
+        return (jax.tree.map(lambda p, g: p - 0.1 * g, params, down), state), value
+
+    first = (params, learn.init(params, xs[0]))
+    (_, state), losses = jax.jit(lambda: jax.lax.scan(live, first, (xs[1:], xs[:-1])))()
+    sizes = [leaf.size for leaf in jax.tree.leaves(state.influence)]
+    assert sum(sizes) == 4 * rnnjax.num_params(params)
+    assert losses[:5].mean() > 0.1
+    assert losses[-100:].mean() < 0.005
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_the_readout_sends_its_error_back_by_the_feedback(adaptive):
+    rng = np.random.default_rng(0)
+    ys, w, b = (rng.normal(size=shape) for shape in ((T, B, H), (H, 2), (H, 2)))
+
+    def cost(ys, w, b):
+        return jnp.sum(jnp.sin(online.readout_with_feedback(ys, w, b, adaptive=adaptive)))
+
+    ys_ct, w_ct, b_ct = jax.grad(cost, (0, 1, 2))(ys, w, b)
+    error = np.cos(ys @ w)
+    np.testing.assert_allclose(ys_ct, error @ b.T)
+    np.testing.assert_allclose(w_ct, np.einsum("tbh,tbo->ho", ys, error))
+    np.testing.assert_allclose(b_ct, w_ct if adaptive else np.zeros_like(b))
+    with pytest.raises(ValueError, match=r"feedback has shape \(2, 3\) and w_out \(3, 2\)"):
+        online.readout_with_feedback(ys, w, b.T)
