@@ -16,6 +16,7 @@ from rnnjax.experiments.cli._output import errors_of, show_rows
 from rnnjax.experiments.cli._plan import read_plan
 from rnnjax.experiments.cli._printing import say, say_text
 from rnnjax.experiments.data import Column, read_column
+from rnnjax.experiments.data.series import READING, format_values
 from rnnjax.experiments.training import CONFIG, TrainedModel, load_model
 
 _FIGURE_SIDE = 128  # pixels along a side of each image in a figure
@@ -135,8 +136,15 @@ def forecast(run: Trained, steps: int | None, history: Path | None, column: str 
                 say(known.note, err=True)
             with _naming(f"{history}, column {known.name!r}"):
                 values = np.asarray(predict(history=known.values, **options))
-        for row in values.reshape(len(values), -1):
-            say(" ".join(f"{value:.6g}" for value in row))
+        for line in _lines_of(values, model.data.get("scale")):
+            say(line)
+
+
+def _lines_of(values: np.ndarray, scale: float | None) -> list[str]:
+    """A line for each step: with the digits that tell values of a series of this scale apart."""
+    if scale is not None:
+        return format_values(values, scale)
+    return [" ".join(f"{value:.6g}" for value in row) for row in values.reshape(len(values), -1)]
 
 
 def _continued(model: TrainedModel, run: Trained) -> str:
@@ -159,12 +167,7 @@ def _naming(what: str) -> Iterator[None]:
 def _history(run: Trained, path: Path, column: str | None) -> Column:
     """Read a column of a table as that of the training was read."""
     options = read_plan(run.folder).options
-    return read_column(
-        path,
-        column,
-        missing=options.get("missing", "error"),
-        encoding=options.get("encoding", "utf-8"),
-    )
+    return read_column(path, column, **{name: options[name] for name in READING if name in options})
 
 
 def _supported(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -124,7 +124,10 @@ def _summary(task: Task, settings: ResolvedSettings) -> str:
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     seeds = "" if settings.seeds == 1 else f", {settings.seeds} seeds at once"
-    return f"{task.name}: {count:,} weights, {settings.steps:,} steps{seeds}"
+    return (
+        f"{task.name}: {count:,} weights{seeds}, {settings.steps:,} steps at a learning rate of "
+        f"{settings.learning_rate:g} ({settings.schedule}), on {jax.devices()[0]}"
+    )
 
 
 def _fit(plan: Plan, task: Task, settings: Settings, out: Path, run: RunOptions) -> Result:

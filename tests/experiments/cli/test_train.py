@@ -67,7 +67,10 @@ def test_a_run_prints_its_result_beside_the_baseline(trained):
     assert str(out) in lines[-1]
     assert "\x1b" not in done.stdout + done.stderr
     weights = 4 * 4 * (1 + 4) + 4 * 4 + (4 * 2 + 2)
-    assert done.stderr.splitlines()[0] == f"parity: {weights} weights, 20 steps"
+    assert done.stderr.splitlines()[0] == (
+        f"parity: {weights} weights, 20 steps at a learning rate of 0.01 (cosine), on "
+        f"{jax.devices()[0]}"
+    )
 
 
 def test_the_config_records_options_settings_and_versions(trained):

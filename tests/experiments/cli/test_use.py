@@ -1,6 +1,7 @@
 """Inference commands: from the folder of a run to text, classes and forecasts."""
 
 import io
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from rnnjax.experiments.data import picture
 from rnnjax.experiments.tasks import caption, language, sentiment, sequential_digits, series
-from rnnjax.experiments.training import load
+from rnnjax.experiments.training import load, load_model
 
 STEPS = ("--steps", 3, "--quiet")
 
@@ -160,6 +161,25 @@ def test_a_run_is_resumed_on_the_same_data_elsewhere_and_not_on_others(of_series
     assert code == 0, errors
     assert "series: mae" in printed
     assert f"the run is finished: step 3 of 3 is in {of_series}" in errors
+
+
+def test_forecast_reads_a_history_as_the_training_was_read_and_tells_its_values_apart(
+    tmp_path_factory, tmp_path
+):
+    values = 1e12 + np.sin(np.arange(200) / 3)
+    lines = [f"{k};{value:.4f}".replace(".", ",") for k, value in enumerate(values)]
+    table, history = tmp_path / "t.csv", tmp_path / "h.csv"
+    table.write_text("\n".join(lines), "utf-8")
+    options = [x for name, value in SERIES.items() for x in (f"--{name}", value)]
+    options = [str(x).replace("_", "-") for x in (*options, "--decimal", ",", "--no-header")]
+    folder = trained_here(tmp_path_factory, "series", *options, data=("--csv", table))
+    history.write_text("\n".join(lines[:-5]), "utf-8")
+    code, printed, errors = run("forecast", folder, "--history", history)
+    assert code == 0, errors
+    model = load_model(folder)
+    expected = model.infer["forecast"](history=values[:-5].round(4))
+    np.testing.assert_allclose([float(x) for x in printed.split()], expected, rtol=0, atol=1e-3)
+    assert all(re.fullmatch(r"1?[0-9]{12}\.[0-9]{5}", line) for line in printed.split())
 
 
 def test_forecasts_of_generated_series(tmp_path_factory):
