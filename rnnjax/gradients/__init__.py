@@ -5,12 +5,16 @@ from rnnjax.gradients._bptt import bptt
 from rnnjax.gradients._check import CheckReport, CheckRow, ValueRow, check
 from rnnjax.gradients._checkpointed import checkpointed
 from rnnjax.gradients._clip import clip_by_norm, clip_by_value
+from rnnjax.gradients._error import ErrorReport, ErrorRow, error
+from rnnjax.gradients._run import run_of
 from rnnjax.gradients._truncated import truncated
 from rnnjax.gradients._unfolded import Unfolded, unfolded
 
 __all__ = [
     "CheckReport",
     "CheckRow",
+    "ErrorReport",
+    "ErrorRow",
     "Unfolded",
     "ValueRow",
     "autodiff",
@@ -19,6 +23,8 @@ __all__ = [
     "checkpointed",
     "clip_by_norm",
     "clip_by_value",
+    "error",
+    "run_of",
     "truncated",
     "unfolded",
 ]

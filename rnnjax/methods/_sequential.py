@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 from rnnjax._calls import Value
 from rnnjax._checks import check_flag, check_positive_int
-from rnnjax._execution import BaseGradient, Method, OnlineGradient, Run, Sequence
-from rnnjax._types import Carry, Cell, Params, PyTree
-from rnnjax.gradients import autodiff, bptt
-from rnnjax.running import Scan, final_carry, prepare, revealing
+from rnnjax._execution import BaseGradient, Method, Run, Sequence
+from rnnjax._types import Cell, Params
+from rnnjax.gradients import run_of
+from rnnjax.running import Scan
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,18 +25,7 @@ class Sequential(Value):
         return None
 
     def bind(self, cell: Cell, base: BaseGradient | None, reverse: bool) -> Run:
-        gradient = base or (autodiff() if cell.rule is None else bptt())
-        loop = Scan(self.unroll, self.hoist)
-        if isinstance(gradient, OnlineGradient):
-            return gradient.bind(cell, loop, reverse, self.carries)
-
-        def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
-            ready, carry, xs = prepare(cell, params, sequence, reverse)
-            ready = revealing(ready) if self.carries else ready
-            carry, ys = gradient.loop(ready, loop, params, carry, xs, reverse)
-            return final_carry(carry), ys
-
-        return run
+        return run_of(cell, base, Scan(self.unroll, self.hoist), reverse, self.carries)
 
 
 def sequential(*, unroll: int = 1, hoist: bool = False) -> Method:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnjax._arrays import register_value
 from rnnjax._checks import check_positive_int
-from rnnjax._random import check_key
+from rnnjax._random import check_key, typed_key
 from rnnjax._types import Array, Cell, known
 from rnnjax.online._dense import Dense
 from rnnjax.online._engine import Engine
@@ -237,7 +237,7 @@ def uoro(key: Array) -> Online:
     References:
       Tallec & Ollivier (2018), Unbiased online recurrent optimization, ICLR.
     """
-    return UORO(check_key(key))
+    return UORO(typed_key(check_key(key)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -283,7 +283,7 @@ def kf_rtrl(key: Array) -> Online:
       Mujika, Meier & Steger (2018), Approximating real-time recurrent learning with random
       Kronecker factors, NeurIPS.
     """
-    return KFRTRL(check_key(key))
+    return KFRTRL(typed_key(check_key(key)))
 
 
 for _random in (UORO, KFRTRL):

@@ -156,6 +156,11 @@ def _drawn(name):
 _axes = ("xs: (another axis|an axis less)",)
 _any_axes = ("(x|w|z|xs|deltas|values|h|delta): (another axis|an axis less)", ".*: complex")
 
+
+def _numbers(**arguments):
+    return np.array(gradients.error(**arguments).rows[-1][2:])
+
+
 _keys = ("key: .*key.*",)  # another key is another gradient
 _learner = online.learner(LSTM, online.snap(1))
 _started = _learner.init(PARAMS, XS[0])
@@ -255,6 +260,16 @@ CALLS: dict[str, Call] = {
     "check by default": Call(
         _like(gradients.check, _leaves_of_report),
         {"cell": LSTM, "inputs": D, "differences": False},
+    ),
+    "error": Call(
+        _like(gradients.error, _numbers),
+        {
+            **_whole,
+            "cost": lambda carry, ys: ys.sum(),
+            "gradient": rnnjax.truncated(1),
+            "windows": (T,),
+            "seeds": 2,
+        },
     ),
     "unfolded": Call(gradients.unfolded, {**_whole, "cost": lambda carry, ys: ys.sum()}),
     "rtrl": Call(online.rtrl, {}),
