@@ -163,6 +163,8 @@ def _checked_windows(windows: Iterable[int] | None, steps: int) -> list[int]:
     if not isinstance(windows, Iterable) or isinstance(windows, str):
         raise TypeError(f"windows must be lengths, such as (1, 5, 20), got {described(windows)}")
     checked = [check_positive_int("windows", w) for w in windows]
+    if not checked:
+        raise ValueError("windows must have at least one length, got none")
     for window in checked:
         if window > steps:
             raise ValueError(f"windows must lie in 1..{steps} (T of xs), got {window}")

@@ -77,6 +77,7 @@ def test_the_figure_has_a_line_for_each_leaf():
     ("options", "message"),
     [
         ({"windows": (6,)}, r"windows must lie in 1\.\.5 \(T of xs\), got 6"),
+        ({"windows": ()}, "windows must have at least one length"),
         ({"seeds": 0}, "seeds must be at least 1"),
         ({"cost": lambda carry, ys: ys}, "cost.* must return a scalar"),
         ({"gradient": online.rflo()}, "units leak"),
