@@ -10,7 +10,7 @@ from rnnjax._arrays import Static, put_arrays, register_value, take_arrays
 from rnnjax._calls import Value
 from rnnjax._checks import check_callable
 from rnnjax._execution import BaseGradient, Loop, Run
-from rnnjax._reverse_only import reverse_only
+from rnnjax._linear_map import linear_map
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Step
 from rnnjax.gradients._clip import keeps_type
 from rnnjax.gradients._rules import checked_rule
@@ -53,7 +53,7 @@ class BPTT(Value):
             raise ValueError(self.refusal(cell))
         clip, limits = take_arrays(self.clip or _no_clip)
         unfolded = _Unfolded(cell.step, checked_rule(cell.rule), loop, clip, reverse)
-        return _unfold(unfolded, *reverse_only((params, carry, xs)), limits)
+        return _unfold(unfolded, params, carry, xs, limits)
 
 
 register_value(BPTT, ("clip",))
@@ -68,8 +68,9 @@ def bptt(clip: Clip | None = None) -> BaseGradient:
     what (for the LSTM 6H numbers a step and example, for the GRU 5H, for the vanilla cell 2H,
     for the identity cell nothing).
 
-    `grad`, `jacrev`, `vmap`, `jit`, reverse over reverse, and `jvp` of a `grad` work. Forward
-    mode directly (`jvp`, `jacfwd`, `linearize`) raises TypeError: use `autodiff()` there.
+    Every transformation works, in any order. Cotangents (`grad`, `vjp`, `jacrev`) go through the
+    rule, tangents (`jvp`, `jacfwd`, `linearize`) through the step, as under `autodiff()`; with a
+    clip, which has no forward mode, the latter raise TypeError.
 
     Args:
       clip: what to do to δ_t inside the loop, before it is multiplied by the recurrent weights:
@@ -113,11 +114,34 @@ class _Unfolded:
     reverse: bool
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _unfold(
     net: _Unfolded, params: Params, carry: Carry, xs: PyTree, limits: Limits
 ) -> tuple[Carry, Any]:
     return net.loop.scan(partial(net.step, params), carry, xs, net.reverse)
+
+
+@_unfold.defjvp
+def _unfold_jvp(net: _Unfolded, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
+    params, carry, xs, _ = primals
+    out, saved = _unfold_forward(net, *primals)
+    residuals, along = ((params, carry, xs), saved), tangents[:3]
+    forward, backward = (partial(f, net) for f in (_unfold_tangents, _unfold_backward))
+    return out, linear_map(forward, backward, residuals, along, out)
+
+
+def _unfold_tangents(net: _Unfolded, residuals: Any, tangents: Any) -> Any:
+    """Forward mode: by the step itself."""
+    if net.clip != take_arrays(_no_clip)[0]:
+        raise TypeError(
+            "gradient=bptt(clip=...) clips δ_t on its way back, so it has no forward mode: use "
+            "bptt() or autodiff() under jvp, jacfwd and linearize"
+        )
+
+    def run(params: Params, carry: Carry, xs: PyTree) -> tuple[Carry, Any]:
+        return net.loop.scan(partial(net.step, params), carry, xs, net.reverse)
+
+    return jax.jvp(run, residuals[0], tangents)[1]
 
 
 def _unfold_forward(
@@ -135,8 +159,8 @@ def _unfold_forward(
     return (carry, ys), (params, xs, tapes, limits)
 
 
-def _unfold_backward(net: _Unfolded, saved: Any, cotangents: Any) -> tuple[Any, ...]:
-    params, xs, tapes, limits = saved
+def _unfold_backward(net: _Unfolded, residuals: Any, cotangents: Any) -> tuple[Any, ...]:
+    params, xs, tapes, limits = residuals[1]
     clip = keeps_type(put_arrays(net.clip, limits))
     carry_ct, ys_ct = jax.tree.map(_none_if_no_gradient, cotangents)
 
@@ -146,12 +170,9 @@ def _unfold_backward(net: _Unfolded, saved: Any, cotangents: Any) -> tuple[Any, 
 
     carry_ct, deltas = net.loop.scan(body, carry_ct, (tapes, ys_ct), not net.reverse)
     params_ct, xs_ct = net.rule.gradients(params, xs, tapes, deltas)
-    return *vary_along(varying_axes(cotangents), (params_ct, carry_ct, xs_ct)), None
+    return vary_along(varying_axes(cotangents), (params_ct, carry_ct, xs_ct))
 
 
 def _none_if_no_gradient(ct: Any) -> Any:
     """Integers, booleans and PRNG keys have cotangents of dtype float0, which cannot be scanned."""
     return None if ct.dtype == jax.dtypes.float0 else ct
-
-
-_unfold.defvjp(_unfold_forward, _unfold_backward)

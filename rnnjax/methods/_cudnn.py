@@ -48,11 +48,10 @@ def cudnn(*, precision: Precision = Precision.HIGHEST) -> Method:
     calls, not cuDNN's own bidirectional mode. Lengths, empty sequences and padding that is not
     finite give the same results as with `sequential()`; T = 0 and empty batches never reach cuDNN.
 
-    Its gradient is cuDNN's own backward pass. Higher derivatives are computed by `lax.scan`.
-    Forward mode (`jvp`, `jacfwd`) raises TypeError, as for `bptt()`. A `vmap` over data is folded
-    into the batch, but where it is differentiated the mapped examples run one after the other, as
-    they do for mapped params: that is right but slow, so give `unroll` xs with batch dimensions
-    instead.
+    Its gradient is cuDNN's own backward pass. Forward mode (`jvp`, `jacfwd`) and higher derivatives
+    are computed by `lax.scan`. A `vmap` over data is folded into the batch, but where it is
+    differentiated the mapped examples run one after the other, as they do for mapped params: that
+    is right but slow, so give `unroll` xs with batch dimensions instead.
 
     It is for one GPU: XLA gathers what it reads from several on each of them. Call `unroll` inside
     `jax.shard_map` to divide a batch.

@@ -2,7 +2,7 @@
 
 A method supplies `Calls` on flat arrays with one batch axis. All that does not depend on who
 computes them is here: batch dimensions, casts and masks of the inputs, empty sequences, the
-`custom_vjp`, second derivatives, and the refusal of forward mode and of other gradients.
+derivatives of every kind and order, and the refusal of other gradients.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import zero_from_primal
 
 from rnnjax._execution import BaseGradient, Run, Sequence
-from rnnjax._reverse_only import reverse_only
+from rnnjax._linear_map import linear_map
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.cells.linear_algebra import check_features
 from rnnjax.gradients import bptt
@@ -86,7 +85,7 @@ def bind(calls: Calls, cell: Cell, reverse: bool) -> Run:
     def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
         _check_params(params, calls.shapes(params))
         check_features(sequence.xs, calls.input_weights(params))
-        (params, data), flags = reverse_only((params, sequence[:3])), sequence[3:]
+        data, flags = sequence[:3], sequence[3:]
         if 0 in data[0].shape and not calls.takes_empty:
             return _portable(net, flags, params, data)
         return _run(net, params, data, flags)
@@ -128,26 +127,29 @@ _NOT_THIS_CELL = (
 
 
 # Differentiable in params and data = (xs, carry, fresh), not in flags = (lengths, resets).
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _run(net: _Net, params: Params, data: Any, flags: Any) -> tuple[Carry, Array]:
     carry, ys, _ = _forward(net, False, params, data, flags)
     return carry, ys
 
 
-def _run_forward(net: _Net, params: Params, data: Any, flags: Any) -> tuple[Any, Any]:
-    carry, ys, tape = _forward(net, True, params, data, flags)
-    return (carry, ys), (params, data, flags, tape)
+@_run.defjvp
+def _run_jvp(net: _Net, primals: Any, tangents: Any) -> Any:
+    *out, tape = _forward(net, True, *primals)
+    forward, backward = (partial(f, net) for f in (_run_tangents, _run_backward))
+    return tuple(out), linear_map(forward, backward, (*primals, tape), tangents[:2], tuple(out))
 
 
-def _run_backward(net: _Net, saved: Any, cotangents: Any) -> tuple[Any, ...]:
+def _run_tangents(net: _Net, saved: Any, tangents: Any) -> Any:
+    params, data, flags, _ = saved
+    return jax.jvp(partial(_portable, net, flags), (params, data), tangents)[1]
+
+
+def _run_backward(net: _Net, saved: Any, cotangents: Any) -> Any:
     given = _backward(net, *saved, cotangents)
-    return *vary_along(varying_axes(cotangents), given), (None, None)
+    return vary_along(varying_axes(cotangents), given)
 
 
-_run.defvjp(_run_forward, _run_backward)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _forward(net: _Net, save: bool, params: Params, data: Any, flags: Any) -> Any:
     def call(params: Params, data: Any, flags: Any) -> Any:
         outputs, tape = net.calls.forward(save, params, _flat(net, params, data, flags))
@@ -160,16 +162,6 @@ def _forward(net: _Net, save: bool, params: Params, data: Any, flags: Any) -> An
     return portable_elsewhere(call, portable)(params, data, flags)
 
 
-@_forward.defjvp
-def _forward_jvp(net: _Net, save: bool, primals: Any, tangents: Any) -> Any:
-    params, data, flags = primals
-    out = _forward(net, save, *primals)
-    _, (carry_t, ys_t) = jax.jvp(partial(_portable, net, flags), (params, data), tangents[:2])
-    # The tape's tangent is never read: `_backward_jvp` differentiates `_portable` instead.
-    return out, (carry_t, ys_t, jax.tree.map(zero_from_primal, out[2]))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _backward(
     net: _Net, params: Params, data: Any, flags: Any, tape: Tape, cotangents: Any
 ) -> tuple[Params, Any]:
@@ -191,14 +183,6 @@ def _backward(
 
     either = portable_elsewhere(call, portable)
     return either(params, data, flags, tape, cotangents)
-
-
-@_backward.defjvp
-def _backward_jvp(net: _Net, primals: Any, tangents: Any) -> Any:
-    params, data, flags, _, cotangents = primals
-    given = (params, data, cotangents)
-    along = (tangents[0], tangents[1], tangents[4])
-    return _backward(net, *primals), jax.jvp(partial(_pull_back, net, flags), given, along)[1]
 
 
 def _portable(net: _Net, flags: Any, params: Params, data: Any) -> tuple[Carry, PyTree]:

@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
+
+from rnnjax._linear_map import tangents_by
 
 
 def portable_elsewhere(
@@ -14,7 +16,7 @@ def portable_elsewhere(
     """`call` on this machine's default device, `portable` in exported code and for other platforms.
 
     Both are functions of arrays that give equal results, of which `portable` may leave out what
-    only its own counterpart reads.
+    only its own counterpart reads. Derivatives are those of `portable`.
     """
 
     def either(*operands: Any) -> Any:
@@ -51,6 +53,11 @@ def _lower(ctx: Any, *values: Any, call: ClosedJaxpr, portable: Callable[..., An
     return mlir.lower_fun(run, multiple_results=True)(ctx, *values)
 
 
+def _jvp(leaves: Any, tangents: Any, **params: Any) -> Any:
+    out = _either.bind(*leaves, **params)
+    return out, tangents_by(params["portable"], leaves, tangents, out)
+
+
 def _batch(leaves: Any, axes: Any, *, call: ClosedJaxpr, portable: Callable[..., Any]) -> Any:
     mapped = (jax.vmap(run, axes) for run in (jaxpr_as_fun(call), portable))
     out = portable_elsewhere(*mapped)(*leaves)
@@ -58,4 +65,5 @@ def _batch(leaves: Any, axes: Any, *, call: ClosedJaxpr, portable: Callable[...,
 
 
 mlir.register_lowering(_either, _lower)
+ad.primitive_jvps[_either] = _jvp
 batching.primitive_batchers[_either] = _batch

@@ -70,9 +70,9 @@ def native() -> Method:
 
     It can be transformed by `jit`, `grad`, `scan`, `vmap` and `shard_map`. A `vmap` over data is
     folded into the batch, one over params runs the kernels in a loop. Where a batch or an ensemble
-    is divided among devices, each runs its own part; weights and time are gathered. Higher
-    derivatives are computed by `lax.scan`, and so is all of it in what `jax.export` writes or `jit`
-    lowers for another platform. Forward mode (`jvp`, `jacfwd`) raises TypeError, as for `bptt()`.
+    is divided among devices, each runs its own part; weights and time are gathered. Forward mode
+    (`jvp`, `jacfwd`) and higher derivatives are computed by `lax.scan`, and so is all of it in what
+    `jax.export` writes or `jit` lowers for another platform.
 
     Raises:
       ValueError: (in `unroll`) the kernels were not compiled when rnnjax was installed

@@ -8,7 +8,6 @@ from rnnjax._arrays import Static, put_arrays, take_arrays
 from rnnjax._checks import check_flag
 from rnnjax._execution import Gradient, Method, Sequence, check_gradient, check_method
 from rnnjax._params import check_params
-from rnnjax._reverse_only import named_refusal
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.methods import Auto, Plan, auto, bind, resolve, with_carries
 from rnnjax.running import check_automatic, validate, vary_along, varying_axes
@@ -92,8 +91,7 @@ def unroll(
     plan = resolve(method, cell, base, params, sequence)
     reverse = check_flag("reverse", reverse)
     static, limits = take_arrays(gradient)
-    with named_refusal():
-        last, ys = _run(cell, static, plan, reverse, params, sequence, limits)
+    last, ys = _run(cell, static, plan, reverse, params, sequence, limits)
     return ys if return_carries else (last, ys)
 
 

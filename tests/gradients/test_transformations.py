@@ -1,4 +1,4 @@
-"""`bptt()` under JAX's transformations: those that work are right, those that cannot say so."""
+"""`bptt()` and the compiled kernels under every transformation of JAX."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,9 @@ import pytest
 
 import rnnjax
 from rnnjax import bptt, checkpointed, truncated
+from rnnjax.methods import AVAILABILITY
 
+NO_KERNELS = AVAILABILITY["native"]()
 T, B, D, H = 5, 2, 3, 4
 CELL = rnnjax.lstm(H)
 PARAMS = CELL.init(jax.random.key(0), D)
@@ -77,30 +79,69 @@ def along(f):
     return lambda params: jax.jvp(f, (params,), (params,))[1]
 
 
-@pytest.mark.parametrize(
-    "forward_mode",
-    [
-        lambda f: jax.jvp(f, (PARAMS,), (PARAMS,)),
-        lambda f: jax.jvp(jax.jit(f), (PARAMS,), (PARAMS,)),
-        lambda f: jax.jit(lambda p: jax.jvp(f, (p,), (p,)))(PARAMS),
-        lambda f: jax.linearize(f, PARAMS)[1](PARAMS),
-        lambda f: jax.jacfwd(f)(PARAMS),
-        lambda f: jax.jit(jax.jacfwd(f))(PARAMS),
-        lambda f: jax.grad(along(f))(PARAMS),
-        lambda f: jax.grad(jax.jit(along(f)))(PARAMS),
-        lambda f: jax.jvp(along(f), (PARAMS,), (PARAMS,)),
-        lambda f: jax.vjp(lambda t: jax.jvp(f, (PARAMS,), (t,))[1], PARAMS)[1](1.0),
-        lambda f: jax.jacrev(jax.jacfwd(f))(PARAMS),
-    ],
-    ids=[
-        *("jvp", "jvp of jit", "jit of jvp", "linearize", "jacfwd", "jit of jacfwd"),
-        *("grad of jvp", "grad of jit of jvp", "jvp of jvp", "vjp along a tangent"),
-        "jacrev of jacfwd",
-    ],
-)
-def test_forward_mode_names_the_way_out(forward_mode):
-    with pytest.raises(TypeError, match=r"gradient=autodiff\(\)"):
-        forward_mode(by_bptt)
+def of_bias(f):
+    """f as a function of one small array, whose Jacobians and Hessians are small too."""
+    return lambda b: f(PARAMS._replace(b=b))
+
+
+def over_scales(derivative):
+    """A derivative of f, mapped over two scales of the params."""
+    return jax.vmap(lambda s: derivative(jax.tree.map(lambda w: s * w, PARAMS)))(
+        jnp.array([1.0, 2])
+    )
+
+
+TRANSFORMS = {
+    "jvp": lambda f: jax.jvp(f, (PARAMS,), (PARAMS,)),
+    "jvp of jit": lambda f: jax.jvp(jax.jit(f), (PARAMS,), (PARAMS,)),
+    "linearize": lambda f: jax.linearize(f, PARAMS)[1](PARAMS),
+    "jacfwd": lambda f: jax.jacfwd(of_bias(f))(PARAMS.b),
+    "jit of jacfwd": lambda f: jax.jit(jax.jacfwd(of_bias(f)))(PARAMS.b),
+    "grad of jvp": lambda f: jax.grad(along(f))(PARAMS),
+    "grad of jit of jvp": lambda f: jax.grad(jax.jit(along(f)))(PARAMS),
+    "jvp of jvp": lambda f: jax.jvp(along(f), (PARAMS,), (PARAMS,)),
+    "vjp along a tangent": lambda f: jax.vjp(lambda t: jax.jvp(f, (PARAMS,), (t,))[1], PARAMS)[1](
+        1.0
+    ),
+    "jacrev of jacfwd": lambda f: jax.jacrev(jax.jacfwd(of_bias(f)))(PARAMS.b),
+    "hessian": lambda f: jax.hessian(of_bias(f))(PARAMS.b),
+    "grad of grad": lambda f: jax.grad(squared_gradient(f))(PARAMS),
+    "jvp of grad": lambda f: along(jax.grad(f))(PARAMS),
+    "jvp of grad of checkpoint": lambda f: along(jax.grad(jax.checkpoint(f)))(PARAMS),
+    "vmap of jvp": lambda f: over_scales(along(f)),
+    "vmap of grad of jvp": lambda f: over_scales(jax.grad(along(f))),
+    "vmap of jvp of grad": lambda f: over_scales(along(jax.grad(f))),
+}
+RUNS = {
+    "bptt": {"gradient": rnnjax.bptt(), "method": rnnjax.sequential()},
+    "native": {"method": rnnjax.native()},
+    "checkpointed native": {"gradient": rnnjax.checkpointed(2), "method": rnnjax.native()},
+}
+
+
+@pytest.fixture(scope="module", params=TRANSFORMS)
+def transform_and_value(request):
+    transform = TRANSFORMS[request.param]
+    return transform, transform(by_autodiff)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_transformation(transform_and_value, run):
+    transform, exact = transform_and_value
+    options = RUNS[run]
+    if run != "bptt" and NO_KERNELS:
+        pytest.skip(NO_KERNELS)
+    found = transform(
+        lambda params: jnp.sum(jnp.sin(rnnjax.unroll(CELL, params, XS, **options)[1]))
+    )
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_a_clip_has_no_forward_mode():
+    clipped = rnnjax.bptt(clip=rnnjax.gradients.clip_by_value(1.0))
+    with pytest.raises(TypeError, match=r"no forward mode: use bptt\(\) or autodiff\(\)"):
+        jax.jvp(lambda params: cost(params, clipped), (PARAMS,), (PARAMS,))
 
 
 def test_other_type_errors_keep_their_message():

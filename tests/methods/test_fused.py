@@ -72,19 +72,18 @@ def test_second_derivatives(method):
     assert_close(by(method), by(sequential()))
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
 @pytest.mark.parametrize("steps", [0, T], ids=["no steps", "steps"])
-def test_forward_mode_is_refused(method, compiled, steps):
-    params, _, xs = problem(CELL, steps=steps)
-    compile_ = jax.jit if compiled else lambda f: f
+def test_forward_mode(method, steps):
+    point = problem(CELL, steps=steps)
 
-    def f(p):
-        return cost(*unroll(CELL, p, xs, method=method))
+    def slopes(method):
+        def f(params, carry, xs):
+            return cost(*unroll(CELL, params, xs, carry=carry, lengths=lengths, method=method))
 
-    with pytest.raises(TypeError, match=r"reverse-mode rule.*autodiff\(\)"):
-        compile_(lambda p: jax.jvp(f, (p,), (p,)))(params)
-    with pytest.raises(TypeError, match=r"reverse-mode rule.*autodiff\(\)"):
-        compile_(jax.jacfwd(f))(params)
+        return jax.jit(lambda *point: jax.jvp(f, point, point))(*point)
+
+    lengths = jnp.minimum(RAGGED, steps)
+    assert_close(slopes(method), slopes(sequential()))
 
 
 def test_exported_code_is_portable(method):

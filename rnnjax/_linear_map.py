@@ -1,0 +1,172 @@
+"""A linear map with a transpose of its own: one primitive under every transformation of JAX.
+
+A `custom_vjp` has no forward mode, and a `custom_jvp` transposes whatever its tangents went
+through. A rule of `custom_jvp` that returns `linear_map(...)` has both: tangents go through
+`apply` (`jvp`, `linearize`, `jacfwd`), cotangents through `transpose` (`vjp`, `grad`), which may be
+a hand-derived backward pass or a compiled kernel. `vmap` maps either; a derivative along the
+residuals, as in `grad` of a `jvp`, is that of `apply`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from rnnjax._checks import is_inexact
+from rnnjax._types import PyTree
+
+
+def linear_map(
+    apply: Callable[[Any, Any], Any],
+    transpose: Callable[[Any, Any], Any],
+    residuals: PyTree,
+    tangents: PyTree,
+    out: PyTree,
+) -> PyTree:
+    """The tangents of `out`, which `apply(residuals, tangents)` returns.
+
+    Args:
+      apply: linear in the tangents.
+      transpose: `transpose(residuals, cotangents of out)` returns the cotangents of `tangents`;
+        None stands for those that are zero.
+      residuals: what both read, arrays only.
+      tangents: as the rule of a `custom_jvp` is given them, float0 for integers and PRNG keys.
+      out: the outputs whose tangents these are.
+    """
+    held, held_tree = jax.tree.flatten(residuals)
+    given, given_tree = jax.tree.flatten(tangents)
+    outs, out_tree = jax.tree.flatten(out)
+    moving = [i for i, x in enumerate(given) if x.dtype != jax.dtypes.float0]
+    still = {i: x for i, x in enumerate(given) if i not in moving}
+    kept = [i for i, x in enumerate(outs) if is_inexact(x)]
+    zeros = {i: np.zeros(x.shape, jax.dtypes.float0) for i, x in enumerate(outs) if i not in kept}
+
+    def flat_apply(*operands: Any) -> list[Any]:
+        read = jax.tree.unflatten(held_tree, operands[: len(held)])
+        moved = _filled(given_tree, still, moving, operands[len(held) :])
+        made = jax.tree.leaves(apply(read, moved))
+        return [made[i] for i in kept]
+
+    def flat_transpose(*operands: Any) -> list[Any]:
+        read = jax.tree.unflatten(held_tree, operands[: len(held)])
+        cts = _filled(out_tree, zeros, kept, operands[len(held) :])
+        made = _leaves_with_none(given_tree, transpose(read, cts))
+        return [jnp.zeros_like(given[i]) if made[i] is None else made[i] for i in moving]
+
+    made = _linear_map.bind(
+        *held,
+        *(given[i] for i in moving),
+        apply=flat_apply,
+        transpose=flat_transpose,
+        count=len(held),
+        outs=tuple(jax.typeof(outs[i]) for i in kept),
+    )
+    return _filled(out_tree, zeros, kept, made)
+
+
+def _filled(tree: Any, rest: dict[int, Any], places: Sequence[int], leaves: Sequence[Any]) -> Any:
+    """The tree with these leaves at these places, and the rest elsewhere."""
+    at = {**rest, **dict(zip(places, leaves, strict=True))}
+    return jax.tree.unflatten(tree, [at[i] for i in range(len(at))])
+
+
+def _leaves_with_none(tree: Any, prefix: PyTree) -> list[Any]:
+    """The leaves of a tree, of which None may stand for a whole branch."""
+    full = jax.tree.unflatten(tree, range(tree.num_leaves))
+    filled = jax.tree.map(
+        lambda part, below: jax.tree.map(lambda _: None, below) if part is None else part,
+        prefix,
+        full,
+        is_leaf=lambda part: part is None,
+    )
+    return tree.flatten_up_to(filled)
+
+
+_linear_map: Any = Primitive("rnnjax_linear_map")
+_linear_map.multiple_results = True
+_linear_map.def_impl(lambda *operands, apply, **_: apply(*operands))
+_linear_map.def_abstract_eval(lambda *_, outs, **__: outs)
+
+
+def _lower(ctx: Any, *values: Any, apply: Callable[..., Any], **_: Any) -> Any:
+    return mlir.lower_fun(apply, multiple_results=True)(ctx, *values)
+
+
+def _jvp(operands: Any, tangents: Any, **params: Any) -> Any:
+    apply, count = params["apply"], params["count"]
+    out = _linear_map.bind(*operands, **params)
+    held, moved = operands[:count], operands[count:]
+    out_tangents = tangents_by(lambda *held: apply(*held, *moved), held, tangents[:count], out)
+    if not all(map(_is_zero, tangents[count:])):
+        along = _linear_map.bind(*held, *map(ad.instantiate_zeros, tangents[count:]), **params)
+        out_tangents = [*map(ad.add_tangents, out_tangents, along)]
+    return out, out_tangents
+
+
+def tangents_by(
+    function: Callable[..., Any], primals: Any, tangents: Any, out: Sequence[Any]
+) -> list[Any]:
+    """The tangents of `out` in the rule of a primitive whose derivative is that of `function`."""
+    zeros = [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in out]
+    places = [i for i, x in enumerate(tangents) if not _is_zero(x)]
+    if not places:
+        return [*zeros]
+
+    def at(*leaves: Any) -> Any:
+        changed = dict(zip(places, leaves, strict=True))
+        return function(*(changed.get(i, x) for i, x in enumerate(primals)))
+
+    along = jax.jvp(at, [primals[i] for i in places], [tangents[i] for i in places])[1]
+    return [t if is_inexact(x) else zero for x, t, zero in zip(out, along, zeros, strict=True)]
+
+
+def _transpose(cotangents: Any, *operands: Any, transpose: Any, count: int, **_: Any) -> Any:
+    cts = map(ad.instantiate_zeros, cotangents)
+    made = transpose(*operands[:count], *cts)
+    asked = map(ad.is_undefined_primal, operands[count:])
+    return [*[None] * count, *(x if a else None for x, a in zip(made, asked, strict=True))]
+
+
+def _batch(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
+    count = params["count"]
+    held_axes = [None if d is None else d for d in dims[:count]]
+    # A tangent that is not mapped has a cotangent that is: it is spread out here, and summed there.
+    moved = [
+        jnp.broadcast_to(x, (axis.size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
+        for x, d in zip(operands[count:], dims[count:], strict=True)
+    ]
+
+    def mapped(function: Callable[..., Any], linear: int) -> Callable[..., Any]:
+        return jax.vmap(
+            function,
+            in_axes=(*held_axes, *[0] * linear),
+            axis_name=axis.name,
+            axis_size=axis.size,
+            spmd_axis_name=axis.spmd_name,
+        )
+
+    spread = jax.make_jaxpr(lambda *xs: [jnp.broadcast_to(x, (axis.size, *x.shape)) for x in xs])
+    outs = tuple(spread(*params["outs"]).out_avals)
+    made = _linear_map.bind(
+        *operands[:count],
+        *moved,
+        apply=mapped(params["apply"], len(moved)),
+        transpose=mapped(params["transpose"], len(outs)),
+        count=count,
+        outs=outs,
+    )
+    return made, [0] * len(made)
+
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, ad.Zero)
+
+
+mlir.register_lowering(_linear_map, _lower)
+ad.primitive_jvps[_linear_map] = _jvp
+ad.primitive_transposes[_linear_map] = _transpose
+batching.fancy_primitive_batchers[_linear_map] = _batch
