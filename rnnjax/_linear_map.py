@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -34,26 +35,28 @@ def linear_map(
       transpose: `transpose(residuals, cotangents of out)` returns the cotangents of `tangents`;
         None stands for those that are zero.
       residuals: what both read, arrays only.
-      tangents: as the rule of a `custom_jvp` is given them, float0 for integers and PRNG keys.
+      tangents: as the rule of a `custom_jvp` with symbolic_zeros=True is given them.
       out: the outputs whose tangents these are.
     """
     held, held_tree = jax.tree.flatten(residuals)
     given, given_tree = jax.tree.flatten(tangents)
     outs, out_tree = jax.tree.flatten(out)
-    moving = [i for i, x in enumerate(given) if x.dtype != jax.dtypes.float0]
-    still = {i: x for i, x in enumerate(given) if i not in moving}
+    moving = [i for i, x in enumerate(given) if not isinstance(x, SymbolicZero)]
+    still = {i: x for i, x in enumerate(given) if isinstance(x, SymbolicZero)}
     kept = [i for i, x in enumerate(outs) if is_inexact(x)]
-    zeros = {i: np.zeros(x.shape, jax.dtypes.float0) for i, x in enumerate(outs) if i not in kept}
+    none = {
+        i: zero_from_primal(x, symbolic_zeros=True) for i, x in enumerate(outs) if i not in kept
+    }
 
     def flat_apply(*operands: Any) -> list[Any]:
         read = jax.tree.unflatten(held_tree, operands[: len(held)])
-        moved = _filled(given_tree, still, moving, operands[len(held) :])
+        moved = _filled(given_tree, _zeros(still), moving, operands[len(held) :])
         made = jax.tree.leaves(apply(read, moved))
         return [made[i] for i in kept]
 
     def flat_transpose(*operands: Any) -> list[Any]:
         read = jax.tree.unflatten(held_tree, operands[: len(held)])
-        cts = _filled(out_tree, zeros, kept, operands[len(held) :])
+        cts = _filled(out_tree, _zeros(none), kept, operands[len(held) :])
         made = _leaves_with_none(given_tree, transpose(read, cts))
         return [jnp.zeros_like(given[i]) if made[i] is None else made[i] for i in moving]
 
@@ -65,7 +68,16 @@ def linear_map(
         count=len(held),
         outs=tuple(jax.typeof(outs[i]) for i in kept),
     )
-    return _filled(out_tree, zeros, kept, made)
+    return _filled(out_tree, none, kept, made)
+
+
+def _zeros(symbolic: dict[int, Any]) -> dict[int, Any]:
+    """Arrays of zeros; of float0 for integers and PRNG keys."""
+    float0 = jax.dtypes.float0
+    return {
+        i: np.zeros(x.shape, float0) if x.dtype == float0 else ad.instantiate_zeros(ad.Zero(x.aval))
+        for i, x in symbolic.items()
+    }
 
 
 def _filled(tree: Any, rest: dict[int, Any], places: Sequence[int], leaves: Sequence[Any]) -> Any:

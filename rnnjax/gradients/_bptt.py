@@ -121,7 +121,7 @@ def _unfold(
     return net.loop.scan(partial(net.step, params), carry, xs, net.reverse)
 
 
-@_unfold.defjvp
+@partial(_unfold.defjvp, symbolic_zeros=True)
 def _unfold_jvp(net: _Unfolded, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
     params, carry, xs, _ = primals
     out, saved = _unfold_forward(net, *primals)

@@ -133,7 +133,7 @@ def _run(net: _Net, params: Params, data: Any, flags: Any) -> tuple[Carry, Array
     return carry, ys
 
 
-@_run.defjvp
+@partial(_run.defjvp, symbolic_zeros=True)
 def _run_jvp(net: _Net, primals: Any, tangents: Any) -> Any:
     *out, tape = _forward(net, True, *primals)
     forward, backward = (partial(f, net) for f in (_run_tangents, _run_backward))
