@@ -79,7 +79,7 @@ def as_declared(name: str, value: Any, field: Field) -> Any:
         return value
     if field.kind is Path and isinstance(value, str):
         return Path(value)
-    if field.kind is int and is_int(value) and "seed" not in name and value >= 2**31:
+    if field.kind is int and "seed" not in name and is_int(value) and value and value >= 2**31:
         raise ValueError(f"{option(name)} must be below 2^31, got {value}")
     if not (is_int(value) if field.kind is int else isinstance(value, field.kind)):
         kinds = {int: "an int", str: "a string", Path: "a path"}

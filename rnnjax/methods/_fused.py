@@ -146,7 +146,8 @@ def _run_tangents(net: _Net, saved: Any, tangents: Any) -> Any:
 
 
 def _run_backward(net: _Net, saved: Any, cotangents: Any) -> Any:
-    given = _backward(net, *saved, cotangents)
+    params, data, flags, tape = saved
+    given = _backward(net, params, data, flags, tape, cotangents)
     return vary_along(varying_axes(cotangents), given)
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from rnnjax._calls import Value
-from rnnjax._checks import is_inexact
 from rnnjax._execution import Loop, Run, Sequence
+from rnnjax._linear_map import linear_map
 from rnnjax._random import example_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.online._engine import Engine, over_batch, summed
@@ -86,11 +86,12 @@ def _values(
     return final_carry(last), ys
 
 
-_online = partial(jax.custom_vjp, nondiff_argnums=(0,))(_values)
+_online = partial(jax.custom_jvp, nondiff_argnums=(0,))(_values)
 
 
-def _online_forward(net: _Net, *args: Any) -> tuple[Any, Any]:
-    wanted = tuple(any(leaf.perturbed for leaf in _differentiable(arg)) for arg in args)
+@partial(_online.defjvp, symbolic_zeros=True)
+def _online_jvp(net: _Net, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
+    wanted = tuple(any(map(_moves, jax.tree.leaves(tangent))) for tangent in tangents)
     _, carry, fresh, xs, _, _ = wanted
     if xs:
         raise ValueError(
@@ -105,17 +106,26 @@ def _online_forward(net: _Net, *args: Any) -> tuple[Any, Any]:
             "differentiated: pass carry=jax.lax.stop_gradient(carry), or use an exact gradient, "
             "rnnjax.online.rtrl() or rnnjax.bptt()"
         )
-    args = jax.tree.map(lambda leaf: leaf.value, args)
-    return _values(net, *args), (args, [() if w else None for w in (carry, fresh)])
+    out = _values(net, *primals)
+    residuals = primals, [() if w else None for w in (carry, fresh)]
+    forward, backward = (partial(f, net) for f in (_no_forward_mode, _online_backward))
+    return out, linear_map(forward, backward, residuals, tangents, out)
 
 
-def _differentiable(tree: PyTree) -> list[Any]:
-    return [leaf for leaf in jax.tree.leaves(tree) if is_inexact(leaf.value)]
+def _moves(tangent: Any) -> bool:
+    return not isinstance(tangent, SymbolicZero)
+
+
+def _no_forward_mode(net: _Net, residuals: Any, tangents: Any) -> NoReturn:
+    raise TypeError(
+        f"gradient={net.name}() is the gradient of a cost and has no forward mode: use "
+        "gradient=autodiff() or gradient=bptt() under jvp, jacfwd and linearize"
+    )
 
 
 def _online_backward(net: _Net, saved: Any, cotangents: Any) -> tuple[Any, ...]:
     (params, carry, fresh, xs, flags, key), wanted = saved
-    last_ct, ys_ct = jax.tree.map(_plain, cotangents, is_leaf=_is_zero)
+    last_ct, ys_ct = jax.tree.map(_none_if_no_gradient, cotangents)
     sequence = Sequence(xs, carry, fresh, *flags)
     carry_wanted, fresh_wanted = (w is not None for w in wanted)
     _, batch_shape = leading_shape(net.cell, params, xs, flags[0])
@@ -156,9 +166,6 @@ def _online_backward(net: _Net, saved: Any, cotangents: Any) -> tuple[Any, ...]:
         fresh_ct if fresh_wanted else None,
         *(None, None, None),
     )
-
-
-_online.defvjp(_online_forward, _online_backward, symbolic_zeros=True)
 
 
 @dataclass(frozen=True)
@@ -221,12 +228,6 @@ def _add(batch_shape: tuple[int, ...], total: Theta, part: Theta) -> Theta:
     return jax.tree.map(jnp.add, total, part)
 
 
-def _is_zero(x: Any) -> bool:
-    return isinstance(x, SymbolicZero)
-
-
-def _plain(ct: Any) -> Any:
-    """A cotangent as an array; None for what has none."""
-    if ct.dtype == jax.dtypes.float0:
-        return None
-    return jnp.zeros(ct.shape, ct.dtype) if _is_zero(ct) else ct
+def _none_if_no_gradient(ct: Any) -> Any:
+    """Integers, booleans and PRNG keys have cotangents of dtype float0."""
+    return None if ct.dtype == jax.dtypes.float0 else ct
