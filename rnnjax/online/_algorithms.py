@@ -2,7 +2,15 @@
 
 Their costs are for one example and one step: S is the size of the carry (2H in an LSTM), P the
 number of params, G that of pre-activations (4H in an LSTM). BPTT has the time of two steps and the
-memory of a tape that grows with T.
+memory of a tape that grows with T. Measured on two shared cores of a CPU in float32, D = 16, B = 4,
+microseconds a step and MiB of temporaries:
+
+                 params    bptt      rtrl          snap(1)    eprop      uoro       kf_rtrl
+    vanilla(32)   1568    3, 0.2    283, 1.6        7, 0.1    10, 0.1    27, 0.1    23, 0.1
+    lstm(32)      6272    8, 0.4   5004, 12.4     143, 0.6   212, 0.6    65, 0.3   146, 0.4
+    lstm(64)     20736   15, 0.7  66250, 81.4     560, 2.1   553, 2.0   411, 0.8   838, 1.8
+
+at T = 64; with T the memory of bptt alone grows.
 """
 
 from dataclasses import dataclass, field

@@ -11,7 +11,7 @@ from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.online._local import Block, is_unitwise, own_unit
 from rnnjax.online._patterns import pattern
-from rnnjax.online._rows import Linearised, Theta, linearised, num_rows, rows
+from rnnjax.online._rows import Linearised, Theta, linearised, num_rows, pull_back, rows
 
 
 class Influence(NamedTuple):
@@ -36,8 +36,8 @@ class Dense:
     ) -> Influence:
         """M_0, where s_0 = origin(θ)."""
         count, size = num_rows(cell, params, carry, x_t)
-        s, pull = jax.vjp(origin, theta)
-        (columns,) = jax.vmap(pull)(jnp.eye(size, dtype=s.dtype))
+        s, pull = pull_back(origin, theta)
+        columns = jax.vmap(pull)(jnp.eye(size, dtype=s.dtype))
         return Influence(
             jax.tree.map(lambda m: _padded(m.astype(at_least_float32(m)), count), columns)
         )

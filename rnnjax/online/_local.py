@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from rnnjax._checks import is_inexact
 from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
-from rnnjax.online._rows import Theta, inexact, num_rows
+from rnnjax.online._rows import Theta, inexact, num_rows, pull_back
 from rnnjax.running import pack, unpack
 
 
@@ -109,9 +109,9 @@ class Local:
     ) -> Influence:
         count, size = num_rows(cell, params, carry, x_t)
         units = inexact(carry)[0].shape[0]
-        s, pull = jax.vjp(origin, theta)
+        s, pull = pull_back(origin, theta)
         ones = jnp.repeat(jnp.eye(count // units, size // units, dtype=s.dtype), units, axis=1)
-        (columns,) = jax.vmap(pull)(ones)
+        columns = jax.vmap(pull)(ones)
         return Influence(jax.tree.map(lambda m: m.astype(at_least_float32(m)), columns))
 
     def advance(

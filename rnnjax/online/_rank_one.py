@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rnnjax._dtypes import at_least_float32, promoted
 from rnnjax._random import next_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.online._rows import Theta, linearised, num_rows
+from rnnjax.online._rows import Theta, linearised, num_rows, pull_back
 
 
 class Influence(NamedTuple):
@@ -40,9 +40,9 @@ class RankOne:
         assert key is not None
         count, _ = num_rows(cell, params, carry, x_t)
         later, now = next_keys(key)
-        s, pull = jax.vjp(origin, theta)
+        s, pull = pull_back(origin, theta)
         noise = _signs(now, s.shape[0], s.dtype)
-        columns = jax.tree.map(lambda m: m.astype(at_least_float32(m)), pull(noise)[0])
+        columns = jax.tree.map(lambda m: m.astype(at_least_float32(m)), pull(noise))
         return Influence(jnp.pad(noise, (0, count - s.shape[0])), columns, later)
 
     def advance(

@@ -4,6 +4,7 @@ matrix; what they are derivatives with respect to.
 All functions of this package but those of the learner act on one example, without batch axes.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import is_inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
-from rnnjax.running import pack, unpack
+from rnnjax.running import pack, unpack, vary_along, varying_axes
 
 
 class Theta(NamedTuple):
@@ -83,6 +84,17 @@ def _pack_ct(leaves: list[Array]) -> Array:
     return pack([leaf.conj() for leaf in leaves], 0)
 
 
+def pull_back(origin: Callable[[Theta], Array], theta: Theta) -> tuple[Array, Callable[..., Theta]]:
+    """s_0 = origin(θ), and the function from a cotangent of it [S] to that of θ."""
+    s, pull = jax.vjp(origin, theta)
+    return s, lambda ct: pull(_as_ct(s, ct))[0]
+
+
+def _as_ct(out: Array, ct: Array) -> Array:
+    """A cotangent in the type of what it is one of, under `jax.shard_map` too."""
+    return vary_along(varying_axes(out), ct.astype(out.dtype))
+
+
 class Linearised(NamedTuple):
     """One step to first order: rows_t ≈ … + J ds_{t-1} + I dθ."""
 
@@ -104,7 +116,7 @@ def linearised(cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> Lineari
     out, pull, (new, y_t) = jax.vjp(step, weights, leaves, has_aux=True)
 
     def pull_back(ct: Array) -> tuple[PyTree, Array]:
-        params_ct, before_ct = pull(ct.astype(out.dtype))
+        params_ct, before_ct = pull(_as_ct(out, ct))
         return params_ct, _pack_ct(before_ct)
 
     def push(tangent: Array) -> Array:

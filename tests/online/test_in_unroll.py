@@ -159,3 +159,24 @@ def test_arguments():
     assert repr(online.snap(2)) == "snap(2)"
     structures = [jax.tree.structure(v) for v in (online.uoro(KEY), online.kf_rtrl(KEY))]
     assert structures[0] != structures[1]
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [online.rtrl(), online.snap(1), online.eprop(), online.uoro(KEY), online.kf_rtrl(KEY)],
+    ids=lambda gradient: gradient.name,
+)
+def test_types_in_shard_map(gradient):
+    def run(params, xs, lengths, resets):
+        def value(params):
+            options = {"lengths": lengths, "resets": resets, "gradient": gradient}
+            return cost(*rnnjax.unroll(LSTM, params, xs, **options))
+
+        return jax.grad(value)(params)
+
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("data",))
+    whole, divided = jax.P(), jax.P(None, "data")
+    in_specs = (whole, divided, jax.P("data"), divided)
+    mapped = jax.shard_map(run, mesh=mesh, in_specs=in_specs, out_specs=whole)
+    found = jax.eval_shape(mapped, PARAMS, XS, *FLAGS.values())
+    assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, PARAMS)
