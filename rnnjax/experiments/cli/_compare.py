@@ -22,7 +22,7 @@ from rich.progress import (
 from rnnjax._checks import check_choice
 from rnnjax._extras import missing
 from rnnjax._version import __version__
-from rnnjax.experiments.cli._output import FAILED, INTERRUPTED, complain, errors_of, message_of
+from rnnjax.experiments.cli._output import FAILED, complain, errors_of, message_of
 from rnnjax.experiments.cli._plan import Plan, full_options, read_plan
 from rnnjax.experiments.cli._printing import say
 from rnnjax.experiments.report import LOOKS, comparison_table, write_figures, write_json
@@ -61,13 +61,16 @@ class Outcome(NamedTuple):
 
     results: dict[str, CellResult]
     diverged: dict[str, str]  # cell -> what was not finite, and when
-    interrupted: bool
+    interrupted: int  # the number of the signal that ended it, or 0
 
 
 def run_compare(
     cells: str, settings: ComparisonSettings, out: Path, task: str, config: Path | None
 ) -> None:
-    """Run the comparison; exits with 2 on wrong use, 1 if a cell diverged, 130 on Ctrl-C."""
+    """Run the comparison.
+
+    Exits with 2 on wrong use, 1 if a cell diverged, 130 on Ctrl-C and 143 on SIGTERM.
+    """
     with errors_of("compare"):
         names = [check_choice("--cells", name.strip(), CONTENDERS) for name in cells.split(",")]
         names = list(dict.fromkeys(names))
@@ -82,7 +85,7 @@ def run_compare(
     if outcome.interrupted:
         left = [n for n in names if n not in outcome.results and n not in outcome.diverged]
         say(f"interrupted; not finished: {', '.join(left)}", err=True, color="yellow")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(128 + outcome.interrupted)
     if outcome.diverged:
         raise typer.Exit(FAILED)
 
@@ -91,7 +94,7 @@ def _train_all(
     names: list[str], subject: Subject, settings: ComparisonSettings, out: Path
 ) -> Outcome:
     """Train one cell after another; write after each, and continue if one diverges."""
-    outcome = Outcome({}, {}, False)
+    outcome = Outcome({}, {}, 0)
     with _progress() as bar, deferred_interrupt() as interrupted:
         shown = bar.add_task("", total=settings.steps * len(names))
 
@@ -111,7 +114,7 @@ def _train_all(
                     outcome.diverged[name] = str(error).split(". ")[0]
                 _write_metrics(out, subject, settings, names, outcome)
         except KeyboardInterrupt:
-            outcome = outcome._replace(interrupted=True)
+            outcome = outcome._replace(interrupted=interrupted())
     return outcome
 
 

@@ -21,7 +21,6 @@ from rnnjax.experiments.training import Result, logged_mean, logged_values
 
 FAILED = 1
 WRONG_USE = 2
-INTERRUPTED = 130
 TRACEBACK = "RNNJAX_TRACEBACK"
 _OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 

@@ -114,6 +114,17 @@ def test_an_error_during_training_is_one_line(tmp_path, monkeypatch):
     assert (done.returncode, done.stderr) == (2, "rnnjax compare: no such thing\n")
 
 
+def test_a_scheduler_that_ends_the_comparison_is_told_so(tmp_path, monkeypatch):
+    def ended(name, task, settings, advance):
+        signal.raise_signal(signal.SIGTERM)
+        advance(1)
+
+    monkeypatch.setattr(_compare, "train_and_measure", ended)
+    done = run("compare", *TINY, "--cells", "gru,lstm", "--out", tmp_path)
+    assert done.returncode == 143
+    assert done.stderr == "interrupted; not finished: gru, lstm\n"
+
+
 def test_ctrl_c_keeps_the_finished_cells_with_the_numbers_of_their_seed(
     quick_run, tmp_path, monkeypatch
 ):
