@@ -10,7 +10,8 @@ microseconds a step and MiB of temporaries:
     lstm(32)      6272    8, 0.4   5004, 12.4     143, 0.6   212, 0.6    65, 0.3   146, 0.4
     lstm(64)     20736   15, 0.7  66250, 81.4     560, 2.1   553, 2.0   411, 0.8   838, 1.8
 
-at T = 64; with T the memory of bptt alone grows.
+at T = 64. From there to T = 1024 the memory of bptt() for lstm(32) grows by 5.9 MiB, its tape, and
+that of the others by 0.5 to 0.9: the outputs and their errors, which a `learner` does not keep.
 """
 
 from dataclasses import dataclass, field

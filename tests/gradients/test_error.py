@@ -67,6 +67,7 @@ def test_a_leaf_without_a_gradient_is_not_compared():
 
 
 def test_the_figure_has_a_line_for_each_leaf():
+    pytest.importorskip("matplotlib")
     figure = of(rnnjax.truncated(2), windows=(1, 5)).figure()
     lines = figure.axes[0].get_lines()
     assert [line.get_label() for line in lines] == ["w_x", "w_h", "b", "all"]
