@@ -32,7 +32,7 @@ X86 = {
 
 
 class BuildKernels(build_ext):
-    """Compile `kernels.cc` once for every instruction set, then link all of them."""
+    """Compile what computes once for every instruction set, then link all of it."""
 
     def build_extension(self, ext):
         """The steps of the usual build, with flags of their own for some objects."""
@@ -44,10 +44,11 @@ class BuildKernels(build_ext):
         x86 = platform.machine().lower() in ("x86_64", "amd64")
         extra = os.environ.get("RNNJAX_NATIVE_FLAGS", "").split()
         common = [*COMMON, *extra, *(["-DRNNJAX_X86"] if x86 else [])]
-        sources = {path.name: path.read_bytes() for path in sorted(SOURCES.iterdir())}
+        texts = {path.name: path.read_bytes() for path in sorted(SOURCES.iterdir())}
 
         def compile_to_object(name, flags, stem):
-            headers = "" if name == "kernels" else version("jaxlib")  # of XLA's FFI
+            headers = version("jaxlib") if name in ("ffi", "team") else ""  # of XLA's FFI
+            sources = {n: t for n, t in texts.items() if n == f"{name}.cc" or n[-3:] != ".cc"}
             recipe = (sources, name, common, flags, self.compiler.compiler_so[0], headers)
             digest = hashlib.sha256(repr(recipe).encode()).hexdigest()[:16]
             kept = KEPT / f"{stem}-{digest}.o"
@@ -66,9 +67,11 @@ class BuildKernels(build_ext):
                 os.replace(part, kept)
             return str(kept)
 
-        jobs = [("kernels", [], "kernels_portable"), ("ffi", [], "ffi"), ("team", [], "team")]
-        for name, flags in X86.items() if x86 else ():
-            jobs.insert(0, ("kernels", [*flags, f"-DRNNJAX_ISA={name}"], f"kernels_{name}"))
+        jobs = [("ffi", [], "ffi"), ("team", [], "team")]
+        for source in ("linear", "kernels"):
+            jobs.insert(0, (source, [], f"{source}_portable"))
+            for name, flags in X86.items() if x86 else ():
+                jobs.insert(0, (source, [*flags, f"-DRNNJAX_ISA={name}"], f"{source}_{name}"))
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # each runs one compiler
             objects = [*threads.map(lambda job: compile_to_object(*job), jobs)]
         path = self.get_ext_fullpath(ext.name)

@@ -47,6 +47,7 @@ from rnnjax.gradients import (
     truncated as truncated,
 )
 from rnnjax.methods import (
+    associative as associative,
     auto as auto,
     cudnn as cudnn,
     native as native,

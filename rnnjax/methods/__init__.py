@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from rnnjax.methods._associative import associative
 from rnnjax.methods._auto import Auto, Explanation, Plan, auto, bind, explain, resolve, with_carries
 from rnnjax.methods._cudnn import cudnn, why_not as _why_not_cudnn
 from rnnjax.methods._native import native
@@ -10,6 +11,7 @@ from rnnjax.methods._sequential import sequential
 
 AVAILABILITY: dict[str, Callable[[], str | None]] = {
     "sequential": lambda: None,
+    "associative": lambda: None,
     "native": _why_not_native,
     "cudnn": _why_not_cudnn,
 }
@@ -20,6 +22,7 @@ __all__ = [
     "Auto",
     "Explanation",
     "Plan",
+    "associative",
     "auto",
     "bind",
     "cudnn",

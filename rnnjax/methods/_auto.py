@@ -17,6 +17,7 @@ from rnnjax._execution import (
 )
 from rnnjax._params import check_params
 from rnnjax._types import Cell, Params, PyTree, known
+from rnnjax.methods._associative import Associative
 from rnnjax.methods._cudnn import cudnn
 from rnnjax.methods._native import native
 from rnnjax.methods._partitioning import may_be_divided
@@ -204,11 +205,11 @@ def with_carries(method: Method | Auto) -> Method:
     """
     if isinstance(method, Auto):
         method = sequential()
-    if not isinstance(method, Sequential):
+    if not isinstance(method, Sequential | Associative):
         raise ValueError(
             f"method={method.name}() does not keep the carries of every step, which "
             "return_carries=True asks for: use method=rnnjax.sequential(), or rnnjax.auto(), which "
-            "then takes it"
+            "then takes it, or rnnjax.associative() for a cell that is linear in its carry"
         )
     return replace(method, carries=True)
 

@@ -12,12 +12,14 @@ from typing import NamedTuple
 import jax
 
 _MODULE = "rnnjax.methods._kernels"
-_VERSION = 2  # rnnjax_version() of kernels/ffi.cc
+_VERSION = 3  # rnnjax_version() of kernels/ffi.cc
 _TARGETS = (
     "rnnjax_forward",
     "rnnjax_backward",
     "rnnjax_weight_gradients",
     "rnnjax_input_gradients",
+    "rnnjax_linear_forward",
+    "rnnjax_linear_backward",
 )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rnnjax import autodiff, bptt, checkpointed, native, sequential, truncated
+from rnnjax import associative, autodiff, bptt, checkpointed, native, sequential, truncated
 from rnnjax.gradients import clip_by_value
 
 
@@ -36,5 +36,8 @@ METHODS: dict[str, Method] = {
     "sequential": Method(sequential(), lambda base: True),
     "native": Method(
         native(), lambda base: base in (None, bptt()), r"native\(\) cannot run this.*autodiff|clip"
+    ),
+    "associative": Method(
+        associative(), lambda base: base is None or base.clip is None, "no loop in which δ_t could"
     ),
 }

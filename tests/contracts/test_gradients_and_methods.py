@@ -26,7 +26,11 @@ from rnnjax import autodiff, bptt, sequential, unroll
 from rnnjax.methods import AVAILABILITY, explain
 
 FLAGS = {"lengths": RAGGED, "resets": RESETS}
-CELLS = ("lstm", "stack_of_two", "users_own")
+CELLS = {
+    **dict.fromkeys(("sequential", "native"), ("lstm", "stack_of_two", "users_own")),
+    "associative": ("min_gru",),
+}
+CELLS_AND_METHODS = [(name, method) for method, names in CELLS.items() for name in names]
 # A base gradient alone is compared backwards in time in test_unroll_is_the_loop.
 BOTH_WAYS = [
     (gradient, reverse)
@@ -118,9 +122,8 @@ def needs(method):
         pytest.skip(missing)
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("gradient", "reverse"), BOTH_WAYS)
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(("name", "method"), CELLS_AND_METHODS)
 def test_a_pair_agrees_or_is_refused(name, gradient, method, reverse):
     needs(method)
     cell, params, xs, carry, _ = problem(name)

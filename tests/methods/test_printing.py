@@ -32,6 +32,7 @@ NAMES |= {"scale": scale, "Precision": Precision}
         "sequential()",
         "sequential(unroll=4, hoist=True)",
         "native()",
+        "associative()",
         "cudnn()",
         "cudnn(precision=Precision.HIGH)",
     ],

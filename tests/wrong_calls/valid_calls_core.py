@@ -291,6 +291,7 @@ CALLS: dict[str, Call] = {
     "auto": Call(methods.auto, {}),
     "sequential": Call(methods.sequential, {"unroll": 2, "hoist": True}),
     "native": Call(methods.native, {}),
+    "associative": Call(methods.associative, {}),
     "cudnn": Call(methods.cudnn, {"precision": jax.lax.Precision.HIGHEST}),
     "instruction_set": Call(methods.instruction_set, {}),
     "explain": Call(methods.explain, {**_whole, "gradient": gradients.bptt()}),

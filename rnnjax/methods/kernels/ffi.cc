@@ -51,6 +51,22 @@ class Checker {
     if (dtype != ffi::F32 && dtype != ffi::F64) fail("expected float32 or float64");
   }
 
+  // For kernels of real and complex numbers.
+  static Checker of_any(ffi::DataType dtype) {
+    Checker checker;
+    checker.dtype_ = dtype;
+    if (precision(dtype) < 0) checker.fail("expected float32, float64, complex64 or complex128");
+    return checker;
+  }
+
+  // The place of a dtype in the tables of such kernels.
+  static int precision(ffi::DataType dtype) {
+    const ffi::DataType known[] = {ffi::F32, ffi::F64, ffi::C64, ffi::C128};
+    for (int i = 0; i < 4; ++i)
+      if (known[i] == dtype) return i;
+    return -1;
+  }
+
   const void* input(const char* name, const AnyBuffer& x, Dims dims) {
     return check(name, x, dims, dtype_);
   }
@@ -84,6 +100,8 @@ class Checker {
   ffi::Error error() const { return ffi::Error::InvalidArgument("rnnjax native: " + message_); }
 
  private:
+  Checker() = default;
+
   void* check(const char* name, const AnyBuffer& x, Dims dims, ffi::DataType dtype) {
     const auto got = x.dimensions();
     if (x.element_type() != dtype)
@@ -243,6 +261,46 @@ ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, An
   return run(kernel.input_gradients[w_x.element_type() == ffi::F64], g, pool);
 }
 
+ffi::Error linear_forward(ffi::ThreadPool pool, bool reverse, AnyBuffer a, AnyBuffer b, AnyBuffer h,
+                          AnyBuffer begins, Result hs) {
+  Checker check = Checker::of_any(a.element_type());
+  check.require(a.dimensions().size() == 3, "a is not [T, B, F]");
+  if (!check.ok()) return check.error();
+  const int64_t T = a.dimensions()[0], B = a.dimensions()[1], F = a.dimensions()[2];
+  LinearForward f{};
+  f.steps = T, f.batch = B, f.features = F, f.reverse = reverse;
+  f.begins = check.flags<uint8_t>("begins", begins, {T, B}, ffi::PRED);
+  f.a = check.input("a", a, {T, B, F});
+  f.b = check.input("b", b, {T, B, F});
+  f.h = check.input("h", h, {B, F});
+  f.hs = check.output("hs", hs, {T, B, F});
+  if (!check.ok()) return check.error();
+  return run(kernels().linear->forward[Checker::precision(a.element_type())], f, pool);
+}
+
+ffi::Error linear_backward(ffi::ThreadPool pool, bool reverse, AnyBuffer a, AnyBuffer hs,
+                           AnyBuffer h, AnyBuffer begins, AnyBuffer hs_ct, AnyBuffer last_ct,
+                           Result a_ct, Result b_ct, Result h_ct) {
+  Checker check = Checker::of_any(a.element_type());
+  check.require(a.dimensions().size() == 3, "a is not [T, B, F]");
+  if (!check.ok()) return check.error();
+  const int64_t T = a.dimensions()[0], B = a.dimensions()[1], F = a.dimensions()[2];
+  LinearBackward f{};
+  f.steps = T, f.batch = B, f.features = F, f.reverse = reverse;
+  f.begins = check.flags<uint8_t>("begins", begins, {T, B}, ffi::PRED);
+  f.a = check.input("a", a, {T, B, F});
+  f.hs = check.optional("hs", hs, {T, B, F});
+  f.h = check.optional("h", h, {B, F});
+  f.hs_ct = check.input("hs_ct", hs_ct, {T, B, F});
+  f.last_ct = check.input("last_ct", last_ct, {B, F});
+  f.a_ct = check.optional_output("a_ct", a_ct, {T, B, F});
+  f.b_ct = check.output("b_ct", b_ct, {T, B, F});
+  f.h_ct = check.output("h_ct", h_ct, {B, F});
+  check.require(!f.a_ct || (f.hs && f.h), "a_ct needs hs and h");
+  if (!check.ok()) return check.error();
+  return run(kernels().linear->backward[Checker::precision(a.element_type())], f, pool);
+}
+
 }  // namespace
 }  // namespace rnnjax
 
@@ -252,7 +310,7 @@ ffi::Error input_gradients(ffi::ThreadPool pool, int64_t cell, AnyBuffer w_x, An
 using xla::ffi::AnyBuffer;
 
 // To be raised, with _VERSION in _native_library.py, whenever the interface to Python changes.
-extern "C" int64_t rnnjax_version() { return 2; }
+extern "C" int64_t rnnjax_version() { return 3; }
 
 extern "C" const char* rnnjax_instruction_set() {
   return rnnjax::kernels().instruction_set;
@@ -285,3 +343,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
     rnnjax_input_gradients, rnnjax::input_gradients,
     xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Attr<int64_t>("cell").Arg<AnyBuffer>()
         .Arg<AnyBuffer>().Ret<AnyBuffer>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    rnnjax_linear_forward, rnnjax::linear_forward,
+    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Attr<bool>("reverse") RNNJAX_ARG4
+        .Ret<AnyBuffer>());
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    rnnjax_linear_backward, rnnjax::linear_backward,
+    xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().Attr<bool>("reverse") RNNJAX_ARG4
+        .Arg<AnyBuffer>().Arg<AnyBuffer>() RNNJAX_RET2 .Ret<AnyBuffer>());

@@ -1,25 +1,18 @@
 // The kernels of every cell for one instruction set: setup.py compiles this file once for each,
 // with its flags and RNNJAX_ISA.
 
-#ifndef RNNJAX_ISA
-#define RNNJAX_ISA portable
-#define RNNJAX_VECTOR_BYTES 16
-#define RNNJAX_VECTOR_REGISTERS 16
-#endif
-
+#include "isa.h"
 #include "kernels.h"
 
 #include "backward.h"
 #include "forward.h"
 #include "gradients.h"
 
-#define RNNJAX_JOIN_(a, b) a##b
-#define RNNJAX_JOIN(a, b) RNNJAX_JOIN_(a, b)
-#define RNNJAX_TEXT_(a) #a
-#define RNNJAX_TEXT(a) RNNJAX_TEXT_(a)
-
 namespace rnnjax {
 namespace RNNJAX_ISA {
+
+extern const LinearKernels kLinear;  // linear.cc
+
 namespace {
 
 template <template <typename> class Cell, typename T>
@@ -53,7 +46,8 @@ constexpr CellKernels kernels_of(const char* name) {
 constexpr Kernels kTable = {RNNJAX_TEXT(RNNJAX_ISA),
                             {
 #include "cells.def"
-                            }};
+                            },
+                            &kLinear};
 
 }  // namespace
 }  // namespace RNNJAX_ISA

@@ -57,6 +57,24 @@ struct InputGradients {
   void* xs_ct;              // [N, D]
 };
 
+// The recurrence h_t = a_t h_{t-1} + b_t, entry by entry; begins as in `Sizes`: there h_t = b_t.
+struct LinearSizes {
+  int64_t steps, batch, features;
+  bool reverse;
+  const uint8_t* begins;  // [T, B]
+};
+
+struct LinearForward : LinearSizes {
+  const void *a, *b, *h;  // [T, B, F], [T, B, F], [B, F]
+  void* hs;               // [T, B, F]; may be `b`
+};
+
+struct LinearBackward : LinearSizes {
+  const void *a, *hs, *h;        // hs and h are read for a_ct alone
+  const void *hs_ct, *last_ct;   // [T, B, F], [B, F]
+  void *a_ct, *b_ct, *h_ct;      // [T, B, F] or nullptr, [T, B, F]; may be `hs_ct`, [B, F]
+};
+
 #define RNNJAX_CELL(name, Cell) +1
 constexpr int64_t kCells =
 #include "cells.def"
@@ -79,9 +97,16 @@ struct CellKernels {
   void (*input_gradients[2])(const InputGradients&, Context&);
 };
 
+// For float32, float64, and complex numbers of these.
+struct LinearKernels {
+  void (*forward[4])(const LinearForward&, Context&);
+  void (*backward[4])(const LinearBackward&, Context&);
+};
+
 struct Kernels {
   const char* instruction_set;
   CellKernels cells[kCells];
+  const LinearKernels* linear;
 };
 
 const Kernels* kernels_portable();

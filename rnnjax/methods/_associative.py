@@ -1,0 +1,160 @@
+"""`associative()`: the whole sequence of a cell that is linear in its carry, as one linear scan."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._calls import Value
+from rnnjax._checks import is_inexact
+from rnnjax._dtypes import at_least_float32
+from rnnjax._execution import BaseGradient, Method, Run, Sequence
+from rnnjax._types import Array, Carry, Cell, Linear, Params, PyTree, initial_carry, known
+from rnnjax.methods._linear_calls import times
+from rnnjax.methods._linear_scan import linear_scan
+from rnnjax.running import Flagged, fill_padding, freezing, mask, select
+
+
+@dataclass(frozen=True, repr=False)
+class Associative(Value):
+    """The value made by `associative()`."""
+
+    carries: bool = field(default=False, kw_only=True)  # whether ys is (carries, ys)
+    name: str = field(default="associative", init=False)
+
+    def refusal(
+        self, cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
+    ) -> str | None:
+        if known(cell).linear is None:
+            return (
+                "this cell is not known to be linear in its carry: its structure.linear is None. "
+                "Cells such as min_gru, lru and delta_net are; see rnnjax.Linear for your own"
+            )
+        if base is not None and base.clip is not None:
+            return f"there is no loop in which δ_t could be clipped, as gradient={base} asks"
+        if base is not None and base.name not in ("autodiff", "bptt"):
+            return f"it cannot be differentiated by gradient={base}: its own derivative is exact"
+        return None
+
+    def bind(self, cell: Cell, base: BaseGradient | None, reverse: bool) -> Run:
+        def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
+            last, states, ys = _run(cell, reverse, params, sequence)
+            return last, (states, ys) if self.carries else ys
+
+        return run
+
+
+def associative() -> Method:
+    """Run a cell that is linear in its carry over the whole sequence at once.
+
+        h_t = a_t ∘ h_{t-1} + b_t,   y_t = readout(h_t, x_t)
+
+    For cells with a linear form (`Structure.linear`), diagonal or of matrices, real or complex:
+    `min_gru`, `lru`, `delta_net`, `identity_rnn`, `indrnn` without activation, what `residual` and
+    `fixed_dt` make of them, and your own. All a_t and b_t come from one product over time, then
+    a linear scan gives the states: on a CPU a compiled kernel that runs at the speed of memory
+    (`lax.scan` where there is none or for matrices), elsewhere `lax.associative_scan`, whose depth
+    is log₂ T. The gradient is one more such scan, backwards in time.
+
+    Results are those of `sequential()` up to rounding, which differs with the order of operations:
+    about T ε at most for |a_t| ≤ 1. Weights in bfloat16 and float16 are computed with in float32.
+
+    It can be transformed by all that JAX has, in any order: `grad`, `jvp`, `jacfwd`, `hessian`,
+    `vmap`, `jit`, `shard_map`. Serves `autodiff()` and `bptt()` alike, and what wraps them.
+
+    Raises:
+      ValueError: (in `unroll`) the cell has no linear form, or the gradient clips inside the loop.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> cell = rnnjax.min_gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> xs = jax.numpy.ones((5, 2, 3))
+      >>> rnnjax.unroll(cell, params, xs, method=rnnjax.associative())[1].shape
+      (5, 2, 4)
+
+    References:
+      Blelloch (1990), Prefix sums and their applications, CMU-CS-90-190.
+      Martin & Cundy (2018), Parallelizing linear recurrent neural nets over sequence length, ICLR.
+    """
+    return Associative()
+
+
+def _run(
+    cell: Cell, reverse: bool, params: Params, sequence: Sequence
+) -> tuple[Carry, Carry, PyTree]:
+    """The last carry, all carries and ys."""
+    xs, valid, begins = mask(params, sequence, reverse)
+    xs = fill_padding(xs, sequence.lengths, valid)
+    x_t = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
+    y_t = jax.eval_shape(cell.step, params, sequence.carry, x_t)[1]
+    params, xs = _widened((params, xs))
+    if valid is not None:
+        cell, xs = freezing(cell), Flagged(xs, valid)
+    linear = known(cell).linear
+    assert linear is not None  # `refusal` has seen it
+    a, b = linear.coefficients(params, xs)
+    one = jax.eval_shape(lambda params: initial_carry(cell, params, ()), params)
+
+    def scanned(like: Any, *leaf: Array) -> tuple[Array, Array]:
+        return _scan_leaf(linear, like.ndim, reverse, begins, *leaf)
+
+    leaves = [jax.tree.leaves(part) for part in (one, a, b, sequence.carry, sequence.fresh)]
+    pairs = [scanned(*each) for each in zip(*leaves, strict=True)]
+    states, last = (
+        jax.tree.unflatten(jax.tree.structure(sequence.carry), part)
+        for part in zip(*pairs, strict=True)
+    )
+    ys = linear.readout(params, states, xs)
+    ys = jax.tree.map(lambda y, like: y.astype(like.dtype), ys, y_t)
+    last, states = (
+        jax.tree.map(lambda x, like: x.astype(like.dtype), part, sequence.carry)
+        for part in (last, states)
+    )
+    return last, states, ys
+
+
+def _widened(tree: PyTree) -> PyTree:
+    """What is inexact in float32 at least, so that no sum over time is taken in fewer bits."""
+
+    def wide(x: Array) -> Array:
+        return x.astype(at_least_float32(x)) if is_inexact(x) else x
+
+    return jax.tree.map(wide, tree)
+
+
+def _scan_leaf(
+    linear: Linear,
+    features: int,
+    reverse: bool,
+    begins: Array | None,
+    a: Array,
+    b: Array,
+    h: Array,
+    fresh: Array,
+) -> tuple[Array, Array]:
+    """All states and the last one of one leaf of the carry, with any batch and feature axes."""
+    dtype = at_least_float32(h)
+    a, b, h, fresh = (x.astype(dtype) for x in (a, b, h, fresh))
+    if begins is not None:
+        # An episode's first step reads `fresh`, and nothing of what came before.
+        b = b + times(linear.product, a, select(begins, fresh[None], jnp.zeros_like(b)))
+    held = 2 if linear.product == "matrix" else features  # axes at the end that are no batch
+    shape, batch = h.shape, h.shape[: h.ndim - held]
+    size, steps = math.prod(batch), b.shape[0]
+    if begins is not None:
+        flags = begins.reshape(begins.shape + (1,) * (len(batch) - begins.ndim + 1))
+        begins = jnp.broadcast_to(flags, (steps, *batch)).reshape(steps, size)
+    if linear.product == "diagonal":
+        width = math.prod(shape[len(batch) :])
+        a, b, h = (x.reshape(*x.shape[: x.ndim - h.ndim], size, width) for x in (a, b, h))
+    else:
+        a, b, h = (
+            a.reshape(steps, size, *a.shape[-2:]),
+            b.reshape(steps, size, *b.shape[-2:]),
+            h.reshape(size, *h.shape[-2:]),
+        )
+    hs, last = linear_scan(a, b, h, begins, product=linear.product, reverse=reverse)
+    return hs.reshape(steps, *shape), last.reshape(shape)
