@@ -108,7 +108,8 @@ def _pull_by_scan(
         h_ct = cut(h_ct, begins[first]) if begins.size else h_ct
     if not states:
         return [g, h_ct]
-    before = _before(*states, begins, reverse)
+    hs, h = states
+    before = _before(hs, h, begins, reverse)
     return [g * before if diagonal else jnp.einsum("tbiv,tbjv->tbij", g, before), g, h_ct]
 
 
