@@ -12,9 +12,12 @@ from rnnjax._checks import is_inexact
 from rnnjax._dtypes import at_least_float32
 from rnnjax._execution import BaseGradient, Method, Run, Sequence
 from rnnjax._types import Array, Carry, Cell, Linear, Params, PyTree, initial_carry, known
+from rnnjax.gradients import checkpointed
 from rnnjax.methods._linear_calls import times
 from rnnjax.methods._linear_scan import linear_scan
 from rnnjax.running import Flagged, fill_padding, freezing, mask, select
+
+_BYTES = 1 << 17  # of a piece's coefficients: a dozen arrays of this size fit a second-level cache
 
 
 @dataclass(frozen=True, repr=False)
@@ -39,9 +42,16 @@ class Associative(Value):
         return None
 
     def bind(self, cell: Cell, base: BaseGradient | None, reverse: bool) -> Run:
-        def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
+        def whole(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
             last, states, ys = _run(cell, reverse, params, sequence)
             return last, (states, ys) if self.carries else ys
+
+        def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
+            if jax.default_backend() != "cpu" or 0 in jax.tree.leaves(sequence.xs)[0].shape:
+                return whole(params, sequence)
+            return checkpointed(_steps_in_cache(cell, params, sequence)).wrap(whole, reverse)(
+                params, sequence
+            )
 
         return run
 
@@ -54,9 +64,11 @@ def associative() -> Method:
     For cells with a linear form (`Structure.linear`), diagonal or of matrices, real or complex:
     `min_gru`, `lru`, `delta_net`, `identity_rnn`, `indrnn` without activation, what `residual` and
     `fixed_dt` make of them, and your own. All a_t and b_t come from one product over time, then
-    a linear scan gives the states: on a CPU a compiled kernel that runs at the speed of memory
-    (`lax.scan` where there is none or for matrices), elsewhere `lax.associative_scan`, whose depth
-    is log₂ T. The gradient is one more such scan, backwards in time.
+    a linear scan gives the states, and one more, backwards in time, the gradient. On a CPU the scan
+    is a compiled kernel that runs at the speed of memory, or `lax.scan` where there is none and for
+    matrices; the sequence is cut in pieces that fit the cache, and the backward pass computes each
+    again from its first carry, as `checkpointed` does. Elsewhere it is `lax.associative_scan` over
+    all of time, whose depth is log₂ T.
 
     Results are those of `sequential()` up to rounding, which differs with the order of operations:
     about T ε at most for |a_t| ≤ 1. Weights in bfloat16 and float16 are computed with in float32.
@@ -80,6 +92,19 @@ def associative() -> Method:
       Martin & Cundy (2018), Parallelizing linear recurrent neural nets over sequence length, ICLR.
     """
     return Associative()
+
+
+def _steps_in_cache(cell: Cell, params: Params, sequence: Sequence) -> int:
+    """How many steps' coefficients fill _BYTES."""
+    linear = known(cell).linear
+    assert linear is not None  # `refusal` has seen it
+
+    def first(params: Params, sequence: Sequence) -> Carry:
+        xs = mask(params, sequence, False).xs
+        return linear.coefficients(params, jax.tree.map(lambda x: x[0], xs))[0]
+
+    a = jax.eval_shape(first, params, sequence)
+    return max(4, _BYTES // max(1, sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(a))))
 
 
 def _run(

@@ -42,8 +42,7 @@ def kernel_scan(a: Array, b: Array, h: Array, begins: Array, reverse: bool) -> A
     """h_t [T, B, F] by the compiled kernel."""
 
     def call(a: Array, b: Array, h: Array, begins: Array) -> Array:
-        # The states take the place of b.
-        made = jax.ffi.ffi_call("rnnjax_linear_forward", _like(b), input_output_aliases={1: 0})
+        made = jax.ffi.ffi_call("rnnjax_linear_forward", _like(b))
         operands = (a, b, h, begins)
         return vary_along(varying_axes(operands), made(*operands, reverse=reverse))
 
@@ -60,11 +59,8 @@ def kernel_pull(
     ) -> tuple[Array, ...]:
         hs, h = states or (jnp.zeros(0, a.dtype), jnp.zeros(0, a.dtype))
         a_ct = _like(a) if states else jax.ShapeDtypeStruct((0,), a.dtype)
-        made = jax.ffi.ffi_call(
-            "rnnjax_linear_backward",
-            (a_ct, _like(hs_ct), _like(last_ct)),
-            input_output_aliases={4: 1},  # ∂C/∂b_t takes the place of ∂C/∂h_t
-        )
+        outputs = (a_ct, _like(hs_ct), _like(last_ct))
+        made = jax.ffi.ffi_call("rnnjax_linear_backward", outputs)
         operands = (a, hs, h, begins, hs_ct, last_ct)
         a_ct, b_ct, h_ct = vary_along(varying_axes(operands), made(*operands, reverse=reverse))
         return (a_ct, b_ct, h_ct) if states else (b_ct, h_ct)
