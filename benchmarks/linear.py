@@ -52,7 +52,9 @@ def measure(dtype: str, shape: tuple[int, int, int]) -> str:
     a, b = (jnp.asarray(x, dtype) for x in (rng.uniform(0.8, 1, shape) * turn, np.ones(shape)))
     h = jnp.ones(shape[1:], dtype)
     runs = {"kernel": by_kernel, "scan": by_scan, "associative_scan": by_associative_scan}
-    programs = {"copy": (jax.jit(lambda *xs: [x.copy() for x in xs]), (a, b, b))}
+    programs: dict[str, tuple[Any, Any]] = {
+        "copy": (jax.jit(lambda *xs: [x.copy() for x in xs]), (a, b, b))
+    }
     for name, run in runs.items():
         programs[f"{name}, forward"] = (jax.jit(run), (a, b, h))
         # Forward and backward: what a training step runs.

@@ -73,6 +73,9 @@ def associative() -> Method:
     Results are those of `sequential()` up to rounding, which differs with the order of operations:
     about T ε at most for |a_t| ≤ 1. Weights in bfloat16 and float16 are computed with in float32.
 
+    `auto()` does not take it: docs/performance.md says where it is faster than `sequential()` and
+    where not.
+
     It can be transformed by all that JAX has, in any order: `grad`, `jvp`, `jacfwd`, `hessian`,
     `vmap`, `jit`, `shard_map`. Serves `autodiff()` and `bptt()` alike, and what wraps them.
 

@@ -2,7 +2,7 @@
 
 The arrays are those of `_linear_scan`. Measured in docs/performance.md: on a CPU the kernel is the
 fastest, then `lax.scan`; `lax.associative_scan` and scans of chunks side by side do two to three
-times the work and lose to both. Where each step of a loop is a launch, the depth decides.
+times the work and lose to both. On devices where each step of a loop is a launch, the depth counts.
 """
 
 from typing import Literal
