@@ -5,6 +5,7 @@ import os
 import random
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 # Half of the time that XLA takes to compile a tiny program goes into its fusion emitters. Only
 # jaxlib 0.10 knows the flag, and XLA ends a process that sets one it does not know.
@@ -27,6 +28,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 if version("jax").startswith("0.10."):  # it reaches into JAX
     evaluate_tiny_programs()
 
+MAPS = Path("/proc/self/maps")
+
 settings.register_profile("rnnjax", deadline=None, derandomize=True, database=None, max_examples=12)
 settings.load_profile("rnnjax")
 
@@ -43,6 +46,19 @@ def keep_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let benchmarks keep the programs and the garbage of the tests that share their process."""
     monkeypatch.setattr(jax, "clear_caches", lambda: None)
     monkeypatch.setattr(gc, "collect", lambda: 0)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Forget compiled programs before they take up all memory maps that Linux allows a process.
+
+    XLA maps every program several times; beyond 65,530 maps it ends the process.
+    """
+    if nextitem is not None and nextitem.path != item.path and MAPS.exists():
+        with MAPS.open("rb") as maps:
+            many = sum(1 for _ in maps) > 30_000
+        if many:
+            jax.clear_caches()
+            gc.collect()
 
 
 def pytest_runtest_setup() -> None:
