@@ -63,20 +63,15 @@ from rnnjax.unrolling import (
 )
 
 if TYPE_CHECKING:
-    from rnnjax import experiments as experiments
-    from rnnjax.experiments import tasks as tasks, training as training
+    from rnnjax import experiments as experiments, tasks as tasks, training as training
 
 # Imported when they are first asked for: they need more than JAX.
-_LAZY = {
-    "experiments": "rnnjax.experiments",
-    "tasks": "rnnjax.experiments.tasks",
-    "training": "rnnjax.experiments.training",
-}
+_LAZY = ("experiments", "tasks", "training")
 
 
 def __getattr__(name: str) -> object:
     if name in _LAZY:
-        return import_module(_LAZY[name])
+        return import_module(f"rnnjax.{name}")
     raise AttributeError(f"module 'rnnjax' has no attribute {name!r}")
 
 

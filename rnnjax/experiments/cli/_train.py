@@ -32,6 +32,12 @@ from rnnjax.experiments.training import (
     resolve,
 )
 
+_READS = {  # what the commands need beside the folder of the run
+    "caption": " PICTURE…",
+    "classify": " THING…",
+    "transcribe": " RECORDING…",
+}
+
 
 class RunOptions(NamedTuple):
     """Flags about the run rather than the task or its training."""
@@ -83,7 +89,7 @@ def train(
         _check_result(task, result)
     say(f"config.toml, metrics.jsonl, checkpoints and results.json are in {out}")
     for use in task.infer:
-        say(f"to use it: rnnjax {use} {place} …")
+        say(f"to use it: rnnjax {use} {place}{_READS.get(use, '')}")
 
 
 def _check_result(task: Task, result: Result) -> None:

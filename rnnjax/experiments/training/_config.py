@@ -231,13 +231,17 @@ def _changed(folder: Path, facts: Mapping[str, Any]) -> str:
         return ""
     new = plain(facts)
     found = [
-        f"{name} was {old[name]!r}, is {new[name]!r}"
+        f"{name.replace('_', ' ')} was {_short(old[name])}, is {_short(new[name])}"
         for name in old
         if name in new
         and old[name] != new[name]
         and max(len(repr(old[name])), len(repr(new[name]))) <= _SHORT
     ]
     return f": {'; '.join(found)}" if found else ""
+
+
+def _short(fact: Any) -> str:
+    return f"{fact:.6g}" if isinstance(fact, float) else repr(fact)
 
 
 def _plain(value: Any) -> Any:

@@ -159,7 +159,9 @@ def _beginning(folder: Path, settings: ResolvedSettings, saved: Saved | None) ->
     if saved.step == steps:
         return f"the run is finished: step {steps:,} of {steps:,} is in {folder}"
     before = saved.about["config"]["settings.steps"]
-    more = f", {steps - before:,} more than before" if steps > before else ""
+    more = ""
+    if steps > before:
+        more = f", {steps - before:,} more than before, at the rates of a run of {steps:,} steps"
     return f"resuming from step {saved.step:,} of {steps:,}{more}"
 
 
@@ -197,7 +199,7 @@ def _train(
         interrupted = stack.enter_context(deferred_interrupt())
         source = batch_source(task, settings)
         batches = stack.enter_context(prefetched(source, range(begin, steps)))
-        show = stack.enter_context(progress(task.name, begin, steps, quiet))
+        show = stack.enter_context(progress(task.name, task.metric.name, begin, steps, quiet))
         state, totals = train(
             task,
             settings,

@@ -31,6 +31,11 @@ class Result(NamedTuple):
     seconds: float  # of training and evaluation, over all resumptions
     folder: Path | None
 
+    def __repr__(self) -> str:
+        """Without arrays."""
+        said = f"metrics={self.metrics}, best={self.best}, seconds={self.seconds:.3g}"
+        return f"Result({said}, folder={self.folder}, ...)"
+
 
 class Record:
     """The record of one run, in memory and, with a log and checkpoints, on disk."""

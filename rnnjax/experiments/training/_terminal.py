@@ -20,13 +20,14 @@ class Show(Protocol):
 
 
 @contextmanager
-def progress(name: str, begin: int, steps: int, quiet: bool) -> Iterator[Show]:
+def progress(name: str, metric: str, begin: int, steps: int, quiet: bool) -> Iterator[Show]:
     """Yield a function that shows a log entry on standard error.
 
     On a terminal it is a progress bar, elsewhere a line for each evaluation.
 
     Args:
       name: of the task.
+      metric: the name of the metric that a progress bar shows.
       begin: steps already taken.
       steps: in all.
       quiet: show nothing.
@@ -34,7 +35,7 @@ def progress(name: str, begin: int, steps: int, quiet: bool) -> Iterator[Show]:
     if quiet:
         yield lambda entry: None
     elif sys.stderr.isatty() and _has_rich():
-        yield from _bar(name, begin, steps)
+        yield from _bar(name, metric, begin, steps)
     else:
         yield lambda entry: _print_evaluation(name, steps, entry)
 
@@ -65,7 +66,7 @@ def _summary(entry: Mapping[str, Any]) -> str:
     return "  ".join(f"{name} {logged_mean(value):.4g}" for name, value in values.items())
 
 
-def _bar(name: str, begin: int, steps: int) -> Iterator[Show]:
+def _bar(name: str, metric: str, begin: int, steps: int) -> Iterator[Show]:
     rich = optional("rich.progress")
     console = optional("rich.console").Console(stderr=True)
     wrapping = optional("rich.table").Column(no_wrap=False)
@@ -83,7 +84,8 @@ def _bar(name: str, begin: int, steps: int) -> Iterator[Show]:
         evaluation: dict[str, Any] = {}
 
         def show(entry: Mapping[str, Any]) -> None:
-            evaluation.update(entry.get("evaluation", {}))
+            found = entry.get("evaluation", {})
+            evaluation.update({metric: found[metric]} if metric in found else {})
             summary = _summary({**entry, "evaluation": evaluation})
             bar.update(task, completed=entry["step"], rate=_rate(entry), summary=summary)
 

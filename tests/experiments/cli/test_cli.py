@@ -250,7 +250,10 @@ assert not extras, extras
 assert before == {name: jax.config.values[name] for name in before}
 assert {"experiments", "tasks", "training"} <= set(dir(rnnjax)), dir(rnnjax)
 assert "parity" in rnnjax.tasks.TASKS and callable(rnnjax.training.fit)
-assert rnnjax.experiments.data.Column and rnnjax.experiments.tasks is rnnjax.tasks
+assert rnnjax.experiments.data.Column and rnnjax.experiments.tasks.TASKS is rnnjax.tasks.TASKS
+from rnnjax.tasks import parity
+from rnnjax.training import fit
+assert fit is rnnjax.experiments.training.fit
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT

@@ -90,7 +90,7 @@ def test_a_run_says_where_it_begins(tmp_path, capsys):
     few = SETTINGS._replace(steps=4)
     assert told(few, resume=True) == f"no checkpoint in {tmp_path}: starting at step 0 of 4"
     assert told(few, resume=True) == f"the run is finished: step 4 of 4 is in {tmp_path}"
-    more = "resuming from step 4 of 6, 2 more than before"
+    more = "resuming from step 4 of 6, 2 more than before, at the rates of a run of 6 steps"
     assert told(SETTINGS._replace(steps=6), resume=True) == more
     assert capsys.readouterr().err == ""
 

@@ -187,11 +187,11 @@ def _left_out(entries: list[PictureCaptions], reader: PictureFiles | Features) -
     damaged = _damaged([entry for entry in entries if entry.name not in left_out], reader)
     messages = []
     if missing:
-        first = f"{missing[0].where}: {missing[0].name} is not in {reader}"
-        messages.append(f"{first}, nor are {len(missing) - 1} others")
+        others = f", nor are {len(missing) - 1} others" if len(missing) > 1 else ""
+        messages.append(f"{missing[0].where}: {missing[0].name} is not in {reader}{others}")
     if damaged:
-        first = next(iter(damaged.values()))
-        messages.append(f"{first}; {len(damaged) - 1} others are damaged")
+        others = f"; {len(damaged) - 1} others are damaged" if len(damaged) > 1 else ""
+        messages.append(f"{next(iter(damaged.values()))}{others}")
     if messages:
         left_out |= damaged.keys()
         if len(left_out) > _LEFT_OUT * len(entries):

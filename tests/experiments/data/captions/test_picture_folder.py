@@ -165,7 +165,7 @@ def test_a_few_missing_pictures_are_left_out_with_a_warning(tmp_path):
         Image.new("RGB", (2, 2)).save(tmp_path / name)
     listed = [f"{name}#0\tpicture {name[:2]}" for name in names]
     (tmp_path / "captions.txt").write_text("\n".join([*listed, "zz.jpg.1#0\tbroken"]))
-    with pytest.warns(UserWarning, match=r"line 101: zz.jpg.1 is not in .* nor are 0 others: they"):
+    with pytest.warns(UserWarning, match=r"line 101: zz.jpg.1 is not in [^,]*: they"):
         source = open_captioned_pictures(tmp_path, 2)
     assert len(source.train.captions) + len(source.tests["pictures"].captions) == 100
     for name in names[:5]:
