@@ -196,6 +196,11 @@ def caption(
         infer=infer,
         terms=lambda batch: jnp.sum(jnp.asarray(batch.lengths)),
         data=facts,
+        notes=[
+            f"{len(source.train.captions):,} pictures for training with {len(sentences):,} "
+            f"captions, {len(source.tests['pictures'].captions):,} pictures for testing; "
+            f"{len(vocabulary.entries):,} words"
+        ],
         digest=no_data if data is None else lambda: _digest(source),
     )
 

@@ -17,6 +17,7 @@ from rnnjax.experiments._memory import check_fits
 from rnnjax.experiments.data import digest_arrays
 from rnnjax.experiments.data.images import Images, check_pixels, read_grey
 from rnnjax.experiments.tasks._net import Net, dense_net
+from rnnjax.experiments.tasks._notes import class_counts
 from rnnjax.experiments.tasks._options import CellOption, make_cell
 from rnnjax.experiments.tasks._sequences import Sequences, classification, hits
 from rnnjax.experiments.tasks._task import Batches, Metric, Model, Recipe, Task
@@ -99,6 +100,17 @@ def sequential_images(
             "test_images": len(images.test),
         },
         digest=lambda: digest_arrays(*images),
+        notes=[_note(images)],
+    )
+
+
+def _note(images: Images) -> str:
+    height, width = images.train.shape[1:3]
+    counts = np.bincount(images.train_labels)
+    return (
+        f"images of {height} x {width} pixels: {len(images.train):,} for training, "
+        f"{len(images.test):,} for testing; training images of each class: "
+        f"{class_counts(range(len(counts)), counts)}"
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from rnnjax._types import Array, Cell, Params
 from rnnjax.experiments.data import Padded, digest_files, pad
 from rnnjax.experiments.data.audio import FrontEnd, Recordings, read_wav
+from rnnjax.experiments.tasks._notes import counts_of, shortened
 from rnnjax.experiments.tasks._task import no_data
 from rnnjax.scenarios import Module, dropout
 from rnnjax.unrolling import Layer
@@ -35,6 +36,18 @@ class Setup(NamedTuple):
             "training_recordings": len(self.train),
             "test_recordings": len(self.test),
         }
+
+    def notes(self) -> list[str]:
+        """`Task.notes`."""
+        entries = self.recordings.entries
+        words = counts_of(self.recordings.labels, (entries[i].label for i in self.train))
+        trained, tested = ({entries[i].speaker for i in n} for n in (self.train, self.test))
+        apart = sorted(tested - trained - {""})
+        speakers = f" by other speakers, {shortened(apart)}" if apart else ""
+        return [
+            f"recordings at {self.recordings.rate:,} Hz: {len(self.train):,} for training, "
+            f"{len(self.test):,} for testing{speakers}; training recordings of each word: {words}"
+        ]
 
     def digest(self) -> str:
         """`Task.digest`."""

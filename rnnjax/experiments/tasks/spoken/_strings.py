@@ -63,6 +63,7 @@ def string_task(setup: Setup, longest: int) -> Task:
         baselines={"empty string": 1.0},
         infer={"transcribe": _transcribe(setup, logits_of)},
         data=setup.data(),
+        notes=setup.notes(),
         digest=setup.digest,
     )
 

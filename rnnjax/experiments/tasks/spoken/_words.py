@@ -67,6 +67,7 @@ def word_task(setup: Setup, pooling: str) -> Task:
         recurrence=_recurrence(setup, head, pooling),
         infer={"classify": _classify(setup, logits_of)},
         data=setup.data(),
+        notes=setup.notes(),
         digest=setup.digest,
     )
 

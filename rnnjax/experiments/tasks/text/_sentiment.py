@@ -19,6 +19,7 @@ from rnnjax.experiments.data.text import (
     open_reviews,
     prepare_reviews,
 )
+from rnnjax.experiments.tasks._notes import class_counts
 from rnnjax.experiments.tasks._options import (
     BatchSize,
     CellOption,
@@ -35,8 +36,6 @@ from rnnjax.experiments.tasks.text._review_model import (
     evaluation,
     review_model,
 )
-
-_SHOWN = 10  # classes
 
 
 @with_checked_options
@@ -205,12 +204,12 @@ def sentiment(
 
 
 def _note(name: str, facts: Mapping[str, Any]) -> str:
-    counts = zip(facts["classes"], facts["texts_of_each"], strict=True)
-    each = [f"{label} ({count:,})" for label, count in counts]
-    shown = ", ".join(each[:_SHOWN]) + (" …" if len(each) > _SHOWN else "")
+    classes = facts["classes"]
     return (
-        f"{name}: {len(each)} classes of texts, {shown}; {facts['training_texts']:,} for training, "
-        f"{facts['test_texts']:,} for testing; {len(facts['vocabulary']):,} words"
+        f"{name}: {len(classes)} classes of texts, "
+        f"{class_counts(classes, facts['texts_of_each'])}; "
+        f"{facts['training_texts']:,} for training, {facts['test_texts']:,} for testing; "
+        f"{len(facts['vocabulary']):,} words"
     )
 
 

@@ -177,6 +177,12 @@ def folder(tmp_path, count=20):
     return tmp_path
 
 
+def test_what_is_read_is_said():
+    assert caption(**{**SMALL, "pictures": 20, "test_pictures": 5}).notes == [
+        "20 pictures for training with 40 captions, 5 pictures for testing; 25 words"
+    ]
+
+
 def test_a_folder_of_pictures(tmp_path):
     task = caption(**SMALL, data=folder(tmp_path))
     assert task.metric.name == "bleu_4"

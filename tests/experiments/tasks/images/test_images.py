@@ -72,6 +72,14 @@ def test_digits_are_those_of_the_data():
     np.testing.assert_array_equal(np.bincount(batch.targets), np.bincount(data.train_labels))
 
 
+def test_what_is_read_is_said():
+    (note,) = sequential_digits(hidden=2).notes
+    assert note.startswith("images of 8 x 8 pixels: 1,437 for training, 360 for testing;")
+    assert note.endswith(
+        " 0 (142), 1 (146), 2 (142), 3 (146), 4 (145), 5 (145), 6 (145), 7 (143), 8 (139), 9 (144)"
+    )
+
+
 def test_the_recurrence_has_the_cost_of_the_loss():
     task = sequential_digits(hidden=3, batch_size=5)
     params, batch = task.init(jax.random.key(0)), task.batches(0)[0]

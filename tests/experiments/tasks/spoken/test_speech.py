@@ -42,6 +42,14 @@ def small(*_):
     return synthetic_recordings(4, 1)
 
 
+def test_what_is_read_is_said():
+    words = ", ".join(f"{digit} (3)" for digit in range(10))
+    assert speech(**FEW).notes == [
+        "recordings at 8,000 Hz: 30 for training, 10 for testing by other speakers, speaker3; "
+        f"training recordings of each word: {words}"
+    ]
+
+
 def test_batches_hold_every_training_word_once_an_epoch():
     task = speech(**FEW)
     batches = task.batches(3)
