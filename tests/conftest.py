@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+import signal
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 if version("jax").startswith("0.10."):  # it reaches into JAX
     evaluate_tiny_programs()
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MAPS = Path("/proc/self/maps")
 
