@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -117,11 +117,13 @@ def transcribe(run: Trained, files: Sequence[Path]) -> None:
         show_rows(("file", "words"), list(zip(map(str, paths), words, strict=True)))
 
 
-def forecast(run: Trained, steps: int | None, history: Path | None, column: str | None) -> None:
-    """Print the forecast values, one step per line."""
+def forecast(run: Trained, steps: int | None, history: Path | None, **reading: Any) -> None:
+    """Print the forecast values, one step per line; `reading` says how to read the history."""
     with errors_of("forecast"):
-        if column is not None and history is None:
-            raise ValueError("--column needs --history: name the table with the column there")
+        reading = {name: value for name, value in reading.items() if value is not None}
+        if reading and history is None:
+            flag = option(next(iter(reading)))
+            raise ValueError(f"{flag} needs --history: name the table there")
         model = run.model("forecast")
         predict = model.infer["forecast"]
         options: dict[str, Any] = {} if steps is None else {"steps": steps}
@@ -131,7 +133,7 @@ def forecast(run: Trained, steps: int | None, history: Path | None, column: str 
             values = np.asarray(predict(**options))
         else:
             _supported(predict, {"history": history})
-            known = _history(run, history, column or model.data.get("column"))
+            known = _history(run, history, {"column": model.data.get("column"), **reading})
             if known.note:
                 say(known.note, err=True)
             with _naming(f"{history}, column {known.name!r}"):
@@ -164,10 +166,11 @@ def _naming(what: str) -> Iterator[None]:
         raise ValueError(f"{what}: {error}") from None
 
 
-def _history(run: Trained, path: Path, column: str | None) -> Column:
-    """Read a column of a table as that of the training was read."""
+def _history(run: Trained, path: Path, given: Mapping[str, Any]) -> Column:
+    """Read a column of a table as that of the training was read, or as is given."""
     options = read_plan(run.folder).options
-    return read_column(path, column, **{name: options[name] for name in READING if name in options})
+    trained = {name: options[name] for name in READING if name in options}
+    return read_column(path, **{**trained, **given})
 
 
 def _supported(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:

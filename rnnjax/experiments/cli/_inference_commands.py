@@ -1,7 +1,7 @@
 """The commands for inference with a trained model, and their options."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +17,10 @@ Member = Annotated[
         help="Index of the model in a run with several seeds, from 0.",
     ),
 ]
+
+
+def _as_trained(text: str) -> Any:
+    return typer.Option(help=text, show_default="as in training")
 
 
 def generate(
@@ -158,13 +162,41 @@ def forecast(
             metavar="NAME", help="Column of --history.", show_default="the column trained on"
         ),
     ] = None,
+    header: Annotated[
+        bool | None, _as_trained("Whether the first line of --history names the columns.")
+    ] = None,
+    decimal: Annotated[str | None, _as_trained("Decimal mark of the numbers in --history.")] = None,
+    thousands: Annotated[
+        str | None, _as_trained("What separates groups of three digits in --history.")
+    ] = None,
+    percent: Annotated[
+        bool | None, _as_trained("Whether every number in --history ends in %.")
+    ] = None,
+    missing: Annotated[
+        str | None, _as_trained("Missing values of --history: error, or previous for forward fill.")
+    ] = None,
+    encoding: Annotated[str | None, _as_trained("Encoding of --history.")] = None,
     best: Best = False,
     member: Member = 0,
 ) -> None:
-    """Forecast the next values of a series, one step per line."""
+    """Forecast the next values of a series, one step per line.
+
+    A table of --history is read as the one of the training was, where no option says otherwise.
+    """
     from rnnjax.experiments.cli import _inference
 
-    _inference.forecast(_inference.Trained(run, best, member), steps, history, column)
+    _inference.forecast(
+        _inference.Trained(run, best, member),
+        steps,
+        history,
+        column=column,
+        header=header,
+        decimal=decimal,
+        thousands=thousands,
+        percent=percent,
+        missing=missing,
+        encoding=encoding,
+    )
 
 
 COMMANDS = (generate, caption, classify, transcribe, forecast)

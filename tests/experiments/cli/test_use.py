@@ -202,6 +202,17 @@ def test_forecast_continues_a_given_history(of_series, table):
     np.testing.assert_allclose([float(x) for x in printed.split()], expected, rtol=1e-4)
 
 
+def test_forecast_reads_a_history_of_another_format_by_flags(of_series, tmp_path):
+    plain, european = tmp_path / "plain.csv", tmp_path / "european.csv"
+    plain.write_text("x\n" + "9.5\n8\n" * 5, "utf-8")
+    european.write_bytes("ä;x\n".encode("latin-1") + b"a;9,5\nb;8,0\n" * 5)
+    same = run("forecast", of_series, "--history", plain, "--column", "x")
+    flags = ("--history", european, "--column", "x", "--encoding", "latin-1")
+    assert run("forecast", of_series, *flags, "--decimal", ",").stdout == same.stdout != ""
+    code, _, errors = run("forecast", of_series, *flags)
+    assert (code, "--decimal ," in errors) == (2, True), errors
+
+
 def test_classify_image_files(of_digits, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "x.png")
@@ -262,6 +273,7 @@ def runs(of_series, of_digits, of_language, of_sentiment):
         ),
         (("classify", "REVIEWS", "a", "--encoding", "latin-1"), "--encoding is that of --file"),
         (("forecast", "SERIES", "--column", "x"), "--column needs --history"),
+        (("forecast", "SERIES", "--decimal", ","), "--decimal needs --history"),
     ],
 )
 def test_wrong_use(arguments, message, runs, tmp_path, monkeypatch):
