@@ -208,7 +208,7 @@ def jpeg(path):
 def test_damaged_pictures_are_found_before_training(captioned):
     whole = (captioned / "Images" / NAMES[0]).read_bytes()
     replace(captioned / "Images" / NAMES[3], whole[:-20])
-    with pytest.warns(UserWarning, match=r"003\.png.* cannot be read.*; 0 others are damaged"):
+    with pytest.warns(UserWarning, match=r"003\.png.* cannot be read[^;]*$"):
         source = open_captioned_pictures(captioned, 4)
     assert len(source.train.captions) + len(source.tests["pictures"].captions) == 199
     for k, content in ((5, b""), (7, whole[:40] + b"xxxx" + whole[44:])):
