@@ -32,8 +32,8 @@ def linear_map(
 
     Args:
       apply: linear in the tangents.
-      transpose: `transpose(residuals, cotangents of out)` returns the cotangents of `tangents`;
-        None stands for those that are zero.
+      transpose: `transpose(residuals, cotangents of out)` returns the cotangents of `tangents`.
+        None stands for what has none, integers and PRNG keys, and in what it returns for zero.
       residuals: what both read, arrays only.
       tangents: as the rule of a `custom_jvp` with symbolic_zeros=True is given them.
       out: the outputs whose tangents these are.
@@ -56,7 +56,7 @@ def linear_map(
 
     def flat_transpose(*operands: Any) -> list[Any]:
         read = jax.tree.unflatten(held_tree, operands[: len(held)])
-        cts = _filled(out_tree, _zeros(none), kept, operands[len(held) :])
+        cts = _filled(out_tree, dict.fromkeys(none), kept, operands[len(held) :])
         made = _leaves_with_none(given_tree, transpose(read, cts))
         return [jnp.zeros_like(given[i]) if made[i] is None else made[i] for i in moving]
 
@@ -145,7 +145,6 @@ def _transpose(cotangents: Any, *operands: Any, transpose: Any, count: int, **_:
 
 def _batch(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
     count = params["count"]
-    held_axes = [None if d is None else d for d in dims[:count]]
     # A tangent that is not mapped has a cotangent that is: it is spread out here, and summed there.
     moved = [
         jnp.broadcast_to(x, (axis.size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
@@ -155,7 +154,7 @@ def _batch(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
     def mapped(function: Callable[..., Any], linear: int) -> Callable[..., Any]:
         return jax.vmap(
             function,
-            in_axes=(*held_axes, *[0] * linear),
+            in_axes=(*dims[:count], *[0] * linear),
             axis_name=axis.name,
             axis_size=axis.size,
             spmd_axis_name=axis.spmd_name,

@@ -162,7 +162,7 @@ def _unfold_forward(
 def _unfold_backward(net: _Unfolded, residuals: Any, cotangents: Any) -> tuple[Any, ...]:
     params, xs, tapes, limits = residuals[1]
     clip = keeps_type(put_arrays(net.clip, limits))
-    carry_ct, ys_ct = jax.tree.map(_none_if_no_gradient, cotangents)
+    carry_ct, ys_ct = cotangents
 
     def body(carry_ct: Carry, tape_and_ct: Any) -> tuple[Carry, PyTree]:
         tape_t, y_ct = tape_and_ct
@@ -171,8 +171,3 @@ def _unfold_backward(net: _Unfolded, residuals: Any, cotangents: Any) -> tuple[A
     carry_ct, deltas = net.loop.scan(body, carry_ct, (tapes, ys_ct), not net.reverse)
     params_ct, xs_ct = net.rule.gradients(params, xs, tapes, deltas)
     return vary_along(varying_axes(cotangents), (params_ct, carry_ct, xs_ct))
-
-
-def _none_if_no_gradient(ct: Any) -> Any:
-    """Integers, booleans and PRNG keys have cotangents of dtype float0, which cannot be scanned."""
-    return None if ct.dtype == jax.dtypes.float0 else ct

@@ -99,8 +99,7 @@ def associative() -> Method:
 
 def _steps_in_cache(cell: Cell, params: Params, sequence: Sequence) -> int:
     """How many steps' coefficients fill _BYTES."""
-    linear = known(cell).linear
-    assert linear is not None  # `refusal` has seen it
+    linear: Any = known(cell).linear  # there is one, see `refusal`
 
     def first(params: Params, sequence: Sequence) -> Carry:
         xs = mask(params, sequence, False).xs
@@ -121,8 +120,7 @@ def _run(
     params, xs = _widened((params, xs))
     if valid is not None:
         cell, xs = freezing(cell), Flagged(xs, valid)
-    linear = known(cell).linear
-    assert linear is not None  # `refusal` has seen it
+    linear: Any = known(cell).linear  # there is one, see `refusal`
     a, b = linear.coefficients(params, xs)
     one = jax.eval_shape(lambda params: initial_carry(cell, params, ()), params)
 

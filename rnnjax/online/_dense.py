@@ -1,6 +1,5 @@
 """Influence matrices in full: real-time recurrent learning, and its sparse approximation SnAp-n."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,9 +8,10 @@ import jax.numpy as jnp
 
 from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.online._engine import Start
 from rnnjax.online._local import Block, is_unitwise, own_unit
 from rnnjax.online._patterns import pattern
-from rnnjax.online._rows import Linearised, Theta, linearised, num_rows, pull_back, rows
+from rnnjax.online._rows import Linearised, Theta, linearised, pull_back, rows
 
 
 class Influence(NamedTuple):
@@ -24,19 +24,10 @@ class Dense:
 
     n: int | None = None
 
-    def start(
-        self,
-        cell: Cell,
-        params: Params,
-        carry: Carry,
-        x_t: PyTree,
-        origin: Callable[[Theta], Array],
-        theta: Theta,
-        key: Array | None,
-    ) -> Influence:
+    def start(self, at: Start) -> Influence:
         """M_0, where s_0 = origin(θ)."""
-        count, size = num_rows(cell, params, carry, x_t)
-        s, pull = pull_back(origin, theta)
+        count, size = at.num_rows()
+        s, pull = pull_back(at.origin, at.theta)
         columns = jax.vmap(pull)(jnp.eye(size, dtype=s.dtype))
         return Influence(
             jax.tree.map(lambda m: _padded(m.astype(at_least_float32(m)), count), columns)

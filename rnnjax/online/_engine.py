@@ -1,12 +1,28 @@
 """What an online algorithm is made of, and how it goes over the examples of a batch."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.online._rows import Theta
+from rnnjax.online._rows import Theta, num_rows
+
+
+class Start(NamedTuple):
+    """Where an example begins."""
+
+    cell: Cell
+    params: Params
+    carry: Carry
+    x_t: PyTree  # of which the shape alone is read
+    origin: Callable[[Theta], Array]  # s_0 = origin(θ)
+    theta: Theta
+    key: Any  # a PRNG key; None for an algorithm that draws no random numbers
+
+    def num_rows(self) -> tuple[int, int]:
+        """The entries of (s, y) and of s alone."""
+        return num_rows(self.cell, self.params, self.carry, self.x_t)
 
 
 class Engine(Protocol):
@@ -15,17 +31,8 @@ class Engine(Protocol):
     An `influence` is a NamedTuple; one with a field `key` draws random numbers.
     """
 
-    def start(
-        self,
-        cell: Cell,
-        params: Params,
-        carry: Carry,
-        x_t: PyTree,
-        origin: Callable[[Theta], Array],
-        theta: Theta,
-        key: Array | None,
-    ) -> Any:
-        """The influence before the first step, s_0 = origin(θ); of x_t the shape alone is read."""
+    def start(self, at: Start) -> Any:
+        """The influence before the first step."""
         ...
 
     def advance(

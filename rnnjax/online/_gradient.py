@@ -13,7 +13,7 @@ from rnnjax._execution import Loop, Run, Sequence
 from rnnjax._linear_map import linear_map
 from rnnjax._random import example_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.online._engine import Engine, over_batch, summed
+from rnnjax.online._engine import Engine, Start, over_batch, summed
 from rnnjax.online._rows import Theta, replaced, rows_ct, state, trainable
 from rnnjax.running import (
     blank,
@@ -125,7 +125,7 @@ def _no_forward_mode(net: _Net, residuals: Any, tangents: Any) -> NoReturn:
 
 def _online_backward(net: _Net, saved: Any, cotangents: Any) -> tuple[Any, ...]:
     (params, carry, fresh, xs, flags, key), wanted = saved
-    last_ct, ys_ct = jax.tree.map(_none_if_no_gradient, cotangents)
+    last_ct, ys_ct = cotangents
     sequence = Sequence(xs, carry, fresh, *flags)
     carry_wanted, fresh_wanted = (w is not None for w in wanted)
     _, batch_shape = leading_shape(net.cell, params, xs, flags[0])
@@ -193,7 +193,7 @@ class _Example:
             return state(replaced(carry, getattr(theta, field)) if wanted else carry)
 
         engine, cell = self.net.engine, self.net.cell
-        return engine.start(cell, self.params, carry, x_t, origin, theta, key)
+        return engine.start(Start(cell, self.params, carry, x_t, origin, theta, key))
 
     def step(
         self,
@@ -226,8 +226,3 @@ class _Example:
 def _add(batch_shape: tuple[int, ...], total: Theta, part: Theta) -> Theta:
     part = part._replace(params=summed(batch_shape, part.params))
     return jax.tree.map(jnp.add, total, part)
-
-
-def _none_if_no_gradient(ct: Any) -> Any:
-    """Integers, booleans and PRNG keys have cotangents of dtype float0."""
-    return None if ct.dtype == jax.dtypes.float0 else ct

@@ -1,6 +1,5 @@
 """An unbiased influence matrix that is a Kronecker product: KF-RTRL."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,9 +9,10 @@ import jax.numpy as jnp
 from rnnjax._dtypes import at_least_float32
 from rnnjax._random import next_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.online._engine import Start
 from rnnjax.online._local import Block, own_unit
 from rnnjax.online._rank_one import balance, norm
-from rnnjax.online._rows import Theta, inexact, num_rows, rows
+from rnnjax.online._rows import Theta, inexact, rows
 
 
 class Influence(NamedTuple):
@@ -29,22 +29,12 @@ class Kronecker:
     I_t = â_t ⊗ D_t, and c₁, c₂ are random signs. p₁ and p₂ balance the norms.
     """
 
-    def start(
-        self,
-        cell: Cell,
-        params: Params,
-        carry: Carry,
-        x_t: PyTree,
-        origin: Callable[[Theta], Array],
-        theta: Theta,
-        key: Array | None,
-    ) -> Influence:
-        assert key is not None
-        count, _ = num_rows(cell, params, carry, x_t)
-        leaves = inexact(params)
+    def start(self, at: Start) -> Influence:
+        count, _ = at.num_rows()
+        leaves = inexact(at.params)
         dtype = at_least_float32(leaves[0])
-        read = jax.tree.map(lambda w: jnp.zeros(w.shape[:-1], dtype), params)
-        return Influence(read, jnp.zeros((count, leaves[0].shape[-1]), dtype), key)
+        read = jax.tree.map(lambda w: jnp.zeros(w.shape[:-1], dtype), at.params)
+        return Influence(read, jnp.zeros((count, leaves[0].shape[-1]), dtype), at.key)
 
     def advance(
         self, cell: Cell, params: Params, influence: Influence, carry: Carry, x_t: PyTree

@@ -9,7 +9,7 @@ from rnnjax._checks import check_carry, check_cell, check_inputs, check_reset, d
 from rnnjax._params import check_params
 from rnnjax._random import example_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of
-from rnnjax.online._engine import over_batch, summed
+from rnnjax.online._engine import Start, over_batch, summed
 from rnnjax.online._gradient import Online
 from rnnjax.online._rows import Theta, replaced, rows_ct, state as state_of, trainable
 from rnnjax.running import input_dtypes, leading_shape, select, validate_shaped
@@ -140,7 +140,7 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
                 return state_of(own)
 
             theta = Theta(trainable(params))
-            return engine.start(cell, params, carry, x_t, origin, theta, key)
+            return engine.start(Start(cell, params, carry, x_t, origin, theta, key))
 
         influence = over_batch(age.shape, one)(carry, x_t, keys)
         return LearnerState(carry, influence, jnp.zeros_like(age))

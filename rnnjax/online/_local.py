@@ -1,9 +1,8 @@
 """Influence within units: one number for each parameter and each state of the unit that it belongs
 to. SnAp-1, RFLO and e-prop, which differ in what they keep of the recurrence."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,8 @@ import jax.numpy as jnp
 from rnnjax._checks import is_inexact
 from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
-from rnnjax.online._rows import Theta, inexact, num_rows, pull_back
+from rnnjax.online._engine import Start
+from rnnjax.online._rows import Theta, inexact, pull_back
 from rnnjax.running import pack, unpack
 
 
@@ -24,8 +24,7 @@ class Block:
     """One step of a cell that acts unit by unit, by its rule: rows are leaves of H units each."""
 
     def __init__(self, cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> None:
-        rule = cell.rule
-        assert rule is not None
+        rule: Any = cell.rule  # there is one, see `is_unitwise`
         self.params, self.x_t, self.rule = params, x_t, rule
         (self.carry, self.y_t), self.tape = rule.forward(params, carry, rule.project(params, x_t))
         own = [] if known(cell).output else inexact(self.y_t)
@@ -97,19 +96,10 @@ class Local:
 
     own_weights: bool
 
-    def start(
-        self,
-        cell: Cell,
-        params: Params,
-        carry: Carry,
-        x_t: PyTree,
-        origin: Callable[[Theta], Array],
-        theta: Theta,
-        key: Array | None,
-    ) -> Influence:
-        count, size = num_rows(cell, params, carry, x_t)
-        units = inexact(carry)[0].shape[0]
-        s, pull = pull_back(origin, theta)
+    def start(self, at: Start) -> Influence:
+        count, size = at.num_rows()
+        units = inexact(at.carry)[0].shape[0]
+        s, pull = pull_back(at.origin, at.theta)
         ones = jnp.repeat(jnp.eye(count // units, size // units, dtype=s.dtype), units, axis=1)
         columns = jax.vmap(pull)(ones)
         return Influence(jax.tree.map(lambda m: m.astype(at_least_float32(m)), columns))

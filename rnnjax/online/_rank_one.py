@@ -1,6 +1,5 @@
 """An unbiased influence matrix of rank one: UORO."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +9,8 @@ import jax.numpy as jnp
 from rnnjax._dtypes import at_least_float32, promoted
 from rnnjax._random import next_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.online._rows import Theta, linearised, num_rows, pull_back
+from rnnjax.online._engine import Start
+from rnnjax.online._rows import Theta, linearised, pull_back
 
 
 class Influence(NamedTuple):
@@ -27,20 +27,10 @@ class RankOne:
     of ν_t; these two balance the norms of the two terms, which minimises the variance.
     """
 
-    def start(
-        self,
-        cell: Cell,
-        params: Params,
-        carry: Carry,
-        x_t: PyTree,
-        origin: Callable[[Theta], Array],
-        theta: Theta,
-        key: Array | None,
-    ) -> Influence:
-        assert key is not None
-        count, _ = num_rows(cell, params, carry, x_t)
-        later, now = next_keys(key)
-        s, pull = pull_back(origin, theta)
+    def start(self, at: Start) -> Influence:
+        count, _ = at.num_rows()
+        later, now = next_keys(at.key)
+        s, pull = pull_back(at.origin, at.theta)
         noise = _signs(now, s.shape[0], s.dtype)
         columns = jax.tree.map(lambda m: m.astype(at_least_float32(m)), pull(noise))
         return Influence(jnp.pad(noise, (0, count - s.shape[0])), columns, later)
