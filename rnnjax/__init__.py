@@ -53,6 +53,10 @@ from rnnjax.methods import (
     native as native,
     sequential as sequential,
 )
+from rnnjax.saving import (
+    load as load,
+    save as save,
+)
 from rnnjax.unrolling import (
     Layer as Layer,
     bidirectional as bidirectional,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rnnjax._calls import Call, cached
 from rnnjax._checks import check_cell, check_flag, described
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Init, Params
@@ -17,8 +18,20 @@ class Layer(NamedTuple):
 
     init: Init  # (key, input_size) -> params
     apply: Callable[..., tuple[Carry, Array]]  # (params, xs, **options of unroll) -> (carry, ys)
+    call: Call | None = None  # the call that made it
+
+    def __repr__(self) -> str:
+        return f"<Layer: apply {self.apply.__qualname__}>" if self.call is None else str(self.call)
 
 
+def _stamped(layer: Layer, call: Call) -> Layer:
+    return layer._replace(call=call)
+
+
+_factory = cached(_stamped)
+
+
+@_factory
 def recurrent(cell: Cell, *, reverse: bool = False) -> Layer:
     """A cell as a layer: `layer.apply(params, xs, **options)` is `unroll(cell, params, xs, …)`.
 
@@ -36,6 +49,7 @@ def recurrent(cell: Cell, *, reverse: bool = False) -> Layer:
     return Layer(cell.init, apply)
 
 
+@_factory
 def bidirectional(forward: Cell, backward: Cell) -> Layer:
     """Two cells over the same sequence in opposite directions.
 
@@ -82,6 +96,7 @@ def bidirectional(forward: Cell, backward: Cell) -> Layer:
     return Layer(init, apply)
 
 
+@_factory
 def serial(*layers: Layer | Cell) -> Layer:
     """Layers one after the other, each over the whole sequence before the next begins.
 

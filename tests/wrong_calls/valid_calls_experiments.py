@@ -129,10 +129,14 @@ def calls(folder: Path) -> dict[str, Call]:
         config={"options": small},
     )
     state = training.start_training(_params, _adam)
+    model = folder / "model.safetensors"
+    rnnjax.save(model, CELL, _params)
     d = data
     reading = {"path": table, "columns": ["text", "x"], "encoding": "utf-8", "kind": "csv"}
     reading |= {"delimiter": ",", "decimal": ".", "header": True, "compression": "none"}
     table_of_calls = {
+        "save": Call(rnnjax.save, {"path": folder / "other", "cell": CELL, "params": _params}),
+        "rnnjax.load": Call(rnnjax.load, {"path": model, "cell": CELL, "like": _params}),
         "batches_by_length": Call(d.batches_by_length, {"lengths": LENGTHS, "batch_size": 2}),
         "bucket_sizes": Call(d.bucket_sizes, {"lengths": LENGTHS, "count": 2}),
         "bucketed_batches": Call(
