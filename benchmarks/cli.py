@@ -14,12 +14,22 @@ from benchmarks.console import printer, progress, say_absent, usage_errors, writ
 from benchmarks.contestants import contestants
 from benchmarks.environment import environment, matmul_rate
 from benchmarks.memory import measure_memory, memory_table
+from benchmarks.methods import (
+    CELLS,
+    SIZES,
+    Point as MethodsPoint,
+    left_out,
+    measure_methods,
+    methods_table,
+)
+from benchmarks.methods_plot import draw_methods
 from benchmarks.ours import variants
 from benchmarks.pages import page
 from benchmarks.parts import measure_parts, parts_table
 from benchmarks.plots import draw_compile, draw_scaling
 from benchmarks.scaling import AXES, Point, lines, measure_point, sweep
 from benchmarks.tables import means_table, row_table, untimed
+from benchmarks.ways import ways
 from rnnjax.experiments.report import write_json
 
 app = typer.Typer(
@@ -243,3 +253,42 @@ def parts(
         rows = [measure_parts(t.cell, t.size, seconds) for t in progress(tasks)]
         _write(out, "parts", {"matmul": {"rate": rate}, "rows": rows})
         printer().print(parts_table(rows, rate))
+
+
+@app.command()
+def methods(
+    cells: Annotated[
+        str, typer.Option(help=f"Comma-separated: {', '.join(CELLS)}.")
+    ] = "vanilla,lstm,min_gru",
+    steps: Annotated[str, typer.Option(help="Lengths T, comma-separated.")] = "100,1000,10000",
+    only: Annotated[str, typer.Option(help="The ways whose names contain this.")] = "",
+    seconds: Annotated[float, typer.Option(help="Time for each row's rounds.")] = 6.0,
+    quick: options.Quick = False,
+    out: options.Out = RUNS / "methods.json",
+) -> None:
+    """Take every gradient and every method over T: time, memory, compile time and error.
+
+    A train step is Σ weights·ys with the gradient of params, and the error its relative distance
+    from `bptt()` in float64. Memory is what XLA plans beside the arguments and results.
+    """
+    with usage_errors():
+        named = options.chosen("--cells", cells, CELLS)
+        lengths = [10] if quick else options.lengths("--steps", steps)
+        todo = [MethodsPoint(cell, T) for cell in named for T in lengths]
+        chosen = [way for way in ways() if only in way.name]
+        if not chosen:
+            raise ValueError(f"--only {only!r} is in none of {', '.join(w.name for w in ways())}")
+        writable(out)
+        console, rows = printer(), []
+        for point in progress(todo):
+            before = rows[-1] if rows and rows[-1]["cell"] == point.cell else None
+            budget = min(seconds, 0.2) if quick else seconds
+            rows.append(measure_methods(point, chosen, budget, before))
+            console.print(methods_table(rows[-1]))
+            for line in left_out(rows[-1]):
+                console.print(f"  {line}", style="yellow", markup=False)
+            console.print()
+            _write(out, "methods", {"sizes": SIZES, "rows": rows})
+        title = "What gradients and methods cost and how far they are from the exact gradient"
+        draw_methods(rows, title, out.with_suffix(".png"))
+        console.print(f"the figure is beside {out}")

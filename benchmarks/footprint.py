@@ -21,7 +21,12 @@ def footprint(program: Program) -> Footprint | None:
     """XLA's own analysis; None for a program that XLA does not compile."""
     if program.lower is None:
         return None
-    analysis: Any = program.lower().compile().memory_analysis()
+    return footprint_of(program.lower().compile())
+
+
+def footprint_of(compiled: Any) -> Footprint | None:
+    """That of one of JAX's compiled stages."""
+    analysis: Any = compiled.memory_analysis()
     if analysis is None:
         return None
     return Footprint(

@@ -41,6 +41,17 @@ def chosen(option: str, text: str, known: Iterable[Choice]) -> list[Choice]:
     return [by_name[name] for name in names]
 
 
+def lengths(option: str, text: str) -> list[int]:
+    """Comma-separated positive numbers, from the smallest."""
+    try:
+        found = sorted({int(part) for part in text.split(",")})
+    except ValueError:
+        found = [0]
+    if min(found) < 1:
+        raise ValueError(f"{option} takes lengths such as 100,1000, got {text!r}")
+    return found
+
+
 def chosen_or_all(text: str) -> list[str] | None:
     """None for "all", nothing for "none"."""
     if text == "all":

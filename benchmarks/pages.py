@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.markdown import grid, markdown, place
+from benchmarks.methods import left_out, shown
 from benchmarks.tables import milliseconds
 
 Results = Mapping[str, Any]
@@ -21,6 +22,7 @@ def page(results: Results) -> str:
         "scaling": _scaling,
         "compile": _compile,
         "memory": _memory,
+        "methods": _methods,
         "parts": _parts,
     }
     what = results.get("what")
@@ -91,3 +93,39 @@ def _parts(results: Results) -> str:
         lines.append([row["cell"], row["size"], *shown])
     heads = ["cell", "T,B,I,H", *names]
     return f"{place(results)} Milliseconds (floor).\n\n{grid(heads, lines, left=2)}\n"
+
+
+def _methods(results: Results) -> str:
+    """For each cell, a line for each way with what it takes at each T."""
+    sizes = results["sizes"]
+    parts = [
+        f"{place(results)} B = {sizes['B']}, {sizes['D']} inputs, H = {sizes['H']}.",
+    ]
+    for cell in dict.fromkeys(row["cell"] for row in results["rows"]):
+        rows = [row for row in results["rows"] if row["cell"] == cell]
+        parts.append(f"### {cell}\n\n{_methods_of(rows)}")
+        where: dict[str, list[str]] = {}
+        for row in rows:
+            for line in left_out(row):
+                where.setdefault(line, []).append(str(row["T"]))
+        lines = (f"- {line} (T = {', '.join(lengths)})" for line, lengths in where.items())
+        parts += ["\n".join(lines)] if where else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _methods_of(rows: list[dict[str, Any]]) -> str:
+    found: dict[str, dict[int, tuple[str, ...]]] = {}
+    for row in rows:
+        for entry in row["entries"]:
+            if entry["status"] == "timed":
+                found.setdefault(entry["name"], {})[row["T"]] = shown(entry)
+    lengths = [row["T"] for row in rows]
+    lines: list[list[str]] = []
+    for name, by_length in found.items():
+        columns = [[by_length.get(T, "----")[k] for T in lengths] for k in (0, 1, 3)]
+        compiled = by_length[max(by_length)][2]
+        lines.append([f"`{name}`", *columns[0], *columns[1], compiled, *columns[2]])
+    heads = [""]
+    heads += [f"ms, T = {T}" for T in lengths] + [f"MiB, T = {T}" for T in lengths]
+    heads += ["compile, s"] + [f"error, T = {T}" for T in lengths]
+    return grid(heads, lines)

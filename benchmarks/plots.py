@@ -68,7 +68,7 @@ def _draw_growth(
         handles.append((handle, "–" if exponent != exponent else f"${axis}^{{{exponent:.2f}}}$"))
         drawn += y
     values = sorted({point["value"] for point in points if point["axis"] == axis})
-    _plain_ticks(panel, values)
+    plain_ticks(panel, values)
     if not handles:
         say(panel, "not measured")
         panel.set_yticks([])
@@ -76,7 +76,7 @@ def _draw_growth(
         return
     place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "borderaxespad": 0.1}
     panel.legend(*zip(*handles, strict=True), **place, ncols=3, handlelength=1.6, columnspacing=0.8)
-    _fit_logs(panel, drawn)
+    fit_logs(panel, drawn)
 
 
 def draw_compile(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
@@ -97,8 +97,8 @@ def draw_compile(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None
                 panel.plot(x, [row["compile_s"] for row in mine], **shown)
                 shown |= {"linestyle": (0, (2.5, 1.5)), "lw": 0.9, "mfc": "white"}
                 panel.plot(x, [row["trace_s"] for row in mine], **shown)
-            _plain_ticks(panel, sorted({row["value"] for row in on_axis}))
-            _fit_logs(panel, [row[k] for row in on_axis for k in ("compile_s", "trace_s")])
+            plain_ticks(panel, sorted({row["value"] for row in on_axis}))
+            fit_logs(panel, [row[k] for row in on_axis for k in ("compile_s", "trace_s")])
         if not axes:
             say(panels[0, 0], "not measured")
             panels[0, 0].set(xticks=[], yticks=[])
@@ -113,7 +113,7 @@ def _width(panels: int) -> float:
     return min(PAGE, 0.5 + 2.8 * max(panels, 1))
 
 
-def _fit_logs(panel: Any, values: Sequence[float]) -> None:
+def fit_logs(panel: Any, values: Sequence[float]) -> None:
     """Limits of a decade at least, and plain numbers at the ticks."""
     logs = np.log10([value for value in values if value > 0] or [1.0])
     room = max(0.05 * np.ptp(logs), 0.5 * (1 - np.ptp(logs)))
@@ -128,7 +128,7 @@ def _plain_number(value: float, _: int) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
-def _plain_ticks(panel: Any, values: Sequence[int]) -> None:
+def plain_ticks(panel: Any, values: Sequence[int]) -> None:
     """The values along a logarithmic axis, about five of them as numbers."""
     if not values:
         return

@@ -1,0 +1,66 @@
+"""Every gradient and every method, once: what `methods` times and what its page tabulates.
+
+A newcomer is one line here. Its name is the call as one writes it after `import rnnjax`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+
+import rnnjax
+from rnnjax import online
+
+
+class Gradient(NamedTuple):
+    """A value of `unroll(..., gradient=...)`, and what it is known for."""
+
+    value: Any
+    family: str  # of FAMILIES
+    wraps: bool = False  # whether it is timed over native() too
+
+
+class Way(NamedTuple):
+    """One gradient over one method; None for the method's own."""
+
+    name: str
+    family: str
+    gradient: Any
+    method: Any
+
+
+_KEY = jax.random.key(0)
+FAMILIES = ("exact", "exact, less memory", "exact, parallel in time", "truncated", "forwards")
+GRADIENTS: dict[str, Gradient] = {
+    "autodiff()": Gradient(rnnjax.autodiff(), "exact"),
+    "bptt()": Gradient(rnnjax.bptt(), "exact"),
+    "checkpointed()": Gradient(rnnjax.checkpointed(), "exact, less memory", wraps=True),
+    "truncated(20)": Gradient(rnnjax.truncated(20), "truncated", wraps=True),
+    "online.rtrl()": Gradient(online.rtrl(), "forwards"),
+    "online.snap(1)": Gradient(online.snap(1), "forwards"),
+    "online.snap(2)": Gradient(online.snap(2), "forwards"),
+    "online.eprop()": Gradient(online.eprop(), "forwards"),
+    "online.rflo()": Gradient(online.rflo(), "forwards"),
+    "online.uoro(key)": Gradient(online.uoro(_KEY), "forwards"),
+    "online.kf_rtrl(key)": Gradient(online.kf_rtrl(_KEY), "forwards"),
+}
+METHODS: dict[str, Any] = {
+    "sequential()": rnnjax.sequential(),
+    "native()": rnnjax.native(),
+    "associative()": rnnjax.associative(),
+}
+PARALLEL = ("associative()",)  # methods whose time is not that of T steps in a row
+
+
+def ways() -> Iterator[Way]:
+    """Every gradient by `sequential()`, every other method by its own gradient, and the gradients
+    that wrap others over `native()`."""
+    for name, (value, family, _) in GRADIENTS.items():
+        yield Way(name, family, value, METHODS["sequential()"])
+    for name, method in METHODS.items():
+        if name != "sequential()":
+            family = "exact, parallel in time" if name in PARALLEL else "exact"
+            yield Way(name, family, None, method)
+    for name, (value, family, wraps) in GRADIENTS.items():
+        if wraps:
+            yield Way(f"{name} over native()", family, value, METHODS["native()"])
