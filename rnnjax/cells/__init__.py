@@ -10,6 +10,8 @@ from rnnjax.cells._build import FACTORIES as FACTORIES, factory as factory
 from rnnjax.cells.gated._gru import *
 from rnnjax.cells.gated._lstm import *
 from rnnjax.cells.gated._lstm_1997 import *
+from rnnjax.cells.gated._lstm_projected import *
+from rnnjax.cells.gated._mgu import *
 from rnnjax.cells.gated._peephole_lstm import *
 from rnnjax.cells.linear._delta_net import *
 from rnnjax.cells.linear._lru import *

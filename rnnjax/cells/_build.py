@@ -113,8 +113,12 @@ def draw_weights(
     w_x_init: Initializer,
     w_h_init: Initializer,
     dtype: DType | None,
+    outputs: int | None = None,
 ) -> tuple[Array, Array, Array]:
-    """w_x [D, gates*H] and w_h [H, gates*H], drawn gate by gate, and b = 0 [gates*H]."""
+    """w_x [D, gates*H] and w_h [H, gates*H], drawn gate by gate, and b = 0 [gates*H].
+
+    `outputs` are the rows of w_h where they are not H.
+    """
     input_size = check_positive_int("input_size", inputs)
     chosen = float_dtype(dtype)
     key_x, key_h = jax.random.split(key)
@@ -125,5 +129,5 @@ def draw_weights(
         return jnp.concatenate([draw(name, init, k, shape, chosen) for k in keys], axis=-1)
 
     w_x = blocks("w_x_init", key_x, input_size, w_x_init)
-    w_h = blocks("w_h_init", key_h, hidden, w_h_init)
+    w_h = blocks("w_h_init", key_h, hidden if outputs is None else outputs, w_h_init)
     return w_x, w_h, jnp.zeros(gates * hidden, chosen)

@@ -66,12 +66,16 @@ ROWS: dict[str, Row] = {
     "identity_rnn": Row(rnnjax.identity_rnn(H)),
     "lstm": Row(rnnjax.lstm(H)),
     "peephole_lstm": Row(rnnjax.peephole_lstm(H)),
+    "lstm_projected": Row(rnnjax.lstm_projected(H, 2)),
     "lstm_1997": Row(rnnjax.lstm_1997(H)),
     "lstm_1997_truncated": Row(
         rnnjax.lstm_1997(H, truncate=True, output_bias=-1.0), true_gradient=False
     ),
     "gru_after": Row(rnnjax.gru(H)),
     "gru_before": Row(rnnjax.gru(H, reset="before")),
+    "mgu_zhou": Row(rnnjax.mgu(H)),
+    "mgu_flax": Row(rnnjax.mgu(H, variant="flax")),
+    "mgu_flax_no_reset": Row(rnnjax.mgu(H, variant="flax_no_reset")),
     "indrnn": Row(rnnjax.indrnn(H, "tanh")),
     "indrnn_identity": Row(rnnjax.indrnn(H, "identity")),
     "ctrnn_current": Row(rnnjax.ctrnn(H, noise=0.2), inputs=(D, ()), random=True),

@@ -31,7 +31,7 @@ def new_cell():
 
 
 def test_skeleton_is_a_cell(new_cell):
-    cell = new_cell["mgu"](5)
+    cell = new_cell["my_mgu"](5)
     params = cell.init(jax.random.key(1), 3)
     xs = jax.random.normal(jax.random.key(2), (7, 2, 3))
     h = np.zeros((2, 5))
