@@ -141,8 +141,8 @@ def _call(name: str, signature: inspect.Signature, values: dict[str, Any]) -> Ca
             positional.extend(value)
         elif parameter.kind is parameter.VAR_KEYWORD:
             keywords.extend(value)
-        elif value == parameter.default:
-            skipped = True
+        elif type(value) is type(parameter.default) and value == parameter.default:
+            skipped = True  # of one type, as np.dtype("float64") == None
         elif parameter.kind is parameter.KEYWORD_ONLY or skipped:
             keywords.append((parameter.name, value))
         else:

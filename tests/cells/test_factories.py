@@ -33,6 +33,7 @@ def test_equal_calls_are_one_cell():
         (rnnjax.lstm(8, forget_bias=5.0), "lstm(8, forget_bias=5.0)"),
         (rnnjax.vanilla(8), "vanilla(8)"),
         (rnnjax.vanilla(8, "relu"), "vanilla(8, 'relu')"),
+        (rnnjax.lstm(8, dtype="float64"), "lstm(8, dtype='float64')"),
         (rnnjax.irnn(8, 0.5), "irnn(8, 0.5)"),
         (
             rnnjax.gru(8, reset="before", dtype=jnp.bfloat16),
@@ -48,6 +49,20 @@ def test_equal_calls_are_one_cell():
 )
 def test_a_cell_prints_as_its_call(cell, text):
     assert repr(cell) == text
+
+
+def test_layers_are_cached_and_print_as_their_call():
+    def layer():
+        return rnnjax.serial(
+            rnnjax.bidirectional(rnnjax.lstm(4), rnnjax.gru(3)),
+            rnnjax.recurrent(rnnjax.gru(2), reverse=True),
+        )
+
+    assert layer() is layer()
+    assert (
+        repr(layer()) == "serial(bidirectional(lstm(4), gru(3)), recurrent(gru(2), reverse=True))"
+    )
+    assert repr(layer()._replace(call=None)).startswith("<Layer: apply")
 
 
 def test_a_changed_cell_does_not_print_as_what_it_was():
@@ -96,7 +111,7 @@ def test_traced_arguments_work_and_are_not_cached():
 
 
 def test_the_registry_knows_every_cell_and_refuses_a_second_of_the_same_name():
-    more = {"conv_lstm": ((4, 5),)}  # what a factory needs beside a size
+    more = {"conv_lstm": ((4, 5),), "lstm_projected": (2,)}  # what a factory needs beside a size
     for name, make in FACTORIES.items():
         assert getattr(rnnjax, name) is make
         arguments = (3, *more.get(name, ()))
