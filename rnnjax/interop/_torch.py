@@ -1,88 +1,125 @@
-"""`from_torch`: PyTorch's recurrent modules as cells, without importing torch."""
+"""PyTorch's recurrent modules and their state_dicts, without importing torch where it can."""
 
-from typing import Any
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
 
-import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._types import Array, Cell, Params
-from rnnjax.cells import GRUParams, LSTMParams, VanillaParams, gru, lstm, vanilla
+from rnnjax._checks import check_flag, described
+from rnnjax._types import Cell, Params
+from rnnjax.interop._arrays import peer, to_numpy, to_tensor
+from rnnjax.interop._canonical import (
+    GATES,
+    Gates,
+    Network,
+    hidden_size,
+    input_size,
+    join,
+    name_and_option,
+    split,
+    to_model,
+    to_network,
+    zeros_like,
+)
+from rnnjax.interop._table import check_holds, check_one_size
+from rnnjax.unrolling import Layer
 
-_GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
+_MODES = {"RNN_TANH", "RNN_RELU", "LSTM", "GRU"}
+_CELLS = {"RNNCell", "LSTMCell", "GRUCell"}
+# weight_hh_l0, weight_hh_l1_reverse; of a Cell weight_hh
+_FIRST = re.compile(r"(?:^|(?<=\.))weight_hh(_l0)?$")
 
 
-def from_torch(module: Any) -> tuple[Cell, Params]:
-    """Convert a `torch.nn.RNN`, `LSTM` or `GRU` to a cell and its params.
+def from_torch(
+    module: Any, *, prefix: str | None = None, nonlinearity: Literal["tanh", "relu"] | None = None
+) -> tuple[Any, Params]:
+    """Convert a PyTorch RNN, LSTM or GRU, or its state_dict, to a cell and its params.
 
         module(xs, h0)   becomes   rnnjax.unroll(cell, params, xs, carry=carry)
 
-    The cell computes what the module does. The weights are copied, in their own dtype:
-    transposed from [gates*H, D] to [D, gates*H]; the gates' order is the same, i, f, g, o and
-    r, z, n. Where the module adds two biases, b is their sum; the GRU's b_hn, which the
-    reset gate multiplies, is kept separate. A module with bias=False gets zero biases.
+    One layer is a `vanilla`, `lstm`, `lstm_projected` or `gru` cell, several are a `stack` of them.
+    With two directions it is a `Layer`, a `bidirectional` or a `serial` of them:
 
-    xs are always time first here, `[T, B, D]`, whatever the module's `batch_first` says: with
-    `batch_first=True` pass `xs.swapaxes(0, 1)`. The module's h0 [1, B, H] is `carry.h [B, H]`,
-    its c0 `carry.c`.
+        module(xs)       becomes   layer.apply(params, xs)
+
+    It computes what the module does in evaluation; dropout between layers is PyTorch's training
+    alone and is `rnnjax.input_dropout` here. The weights are copied in their own dtype, from any
+    device: transposed from [gates*H, D] to [D, gates*H]; the order of the gates is the same, i, f,
+    g, o and r, z, n. Where PyTorch adds two biases, b is their sum; the GRU's b_hn, which the reset
+    gate multiplies, is kept apart. Without biases they are zeros.
+
+    xs are always time first here, `[T, B, D]`, whatever `batch_first` says: with `batch_first=True`
+    pass `xs.swapaxes(0, 1)`. A module's h0 `[layers * directions, B, H]` holds one entry a cell:
+    `carry.h` is h0[0] of one cell, and a stack's carry is a tuple with one entry a layer.
 
     Args:
-      module: a `torch.nn.RNN` (tanh or relu), `torch.nn.LSTM` or `torch.nn.GRU` with one layer,
-        one direction and no projection.
+      module: a `torch.nn.RNN`, `LSTM`, `GRU`, `RNNCell`, `LSTMCell` or `GRUCell`; or a state_dict
+        of one, or of a model with one in it, of tensors or arrays.
+      prefix: the name of the module in a state_dict of a larger model, such as "encoder.rnn".
+      nonlinearity: "tanh" or "relu", which the state_dict of an RNN does not say.
 
     Returns:
-      `(cell, params)`: a `vanilla`, `lstm` or `gru` cell, the latter with reset="after".
+      `(cell, params)`; or `(layer, params)` with two directions.
 
     Raises:
-      TypeError: any other object, or weights of a dtype that NumPy does not have.
-      ValueError: more than one layer, two directions, a projection, a weight that a hook computes
-        (pruned, or normalized the older way), or float64 weights while JAX's float64 is off.
+      TypeError: any other object.
+      ValueError: a state_dict with no recurrent module, several, or weights missing; an RNN's
+        without `nonlinearity`; a weight that a hook computes (pruned, or normalized the older way);
+        float64 weights while JAX's float64 is off.
 
     Example:
-      >>> import rnnjax
-      >>> def as_rnnjax(torch_lstm, xs):
-      ...     cell, params = rnnjax.interop.from_torch(torch_lstm)
-      ...     return rnnjax.unroll(cell, params, xs)
+      >>> import numpy as np, rnnjax
+      >>> state = {
+      ...     "rnn.weight_ih_l0": np.ones((16, 3)), "rnn.weight_hh_l0": np.ones((16, 4)),
+      ...     "rnn.bias_ih_l0": np.zeros(16), "rnn.bias_hh_l0": np.zeros(16), "out.bias": np.ones(2)
+      ... }
+      >>> state = {name: w.astype(np.float32) for name, w in state.items()}
+      >>> cell, params = rnnjax.interop.from_torch(state)
+      >>> cell, rnnjax.unroll(cell, params, np.ones((5, 2, 3)))[1].shape
+      (lstm(4, dtype='float32'), (5, 2, 4))
+
+    References:
+      https://docs.pytorch.org/docs/stable/nn.html#recurrent-layers
     """
-    mode = getattr(module, "mode", None)
-    if mode not in _GATES or not hasattr(module, "named_parameters"):
+    if nonlinearity not in (None, "tanh", "relu"):
+        raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+    if not isinstance(prefix, str | None):
+        raise TypeError(f"prefix must be a str, such as 'encoder.rnn', got {described(prefix)}")
+    if isinstance(module, Mapping):
+        return to_model(_read(_of_state(module, prefix), nonlinearity))
+    weights = _of_module(module)
+    if prefix is not None or nonlinearity is not None:
+        raise ValueError(
+            "prefix and nonlinearity are for a state_dict, and a module says what it is: leave "
+            f"them out, got prefix={prefix!r}, nonlinearity={nonlinearity!r}"
+        )
+    mode = getattr(module, "mode", "")
+    nonlinearity = "relu" if mode == "RNN_RELU" else getattr(module, "nonlinearity", "tanh")
+    return to_model(_read(weights, nonlinearity))
+
+
+def _of_module(module: Any) -> dict[str, np.ndarray]:
+    is_cell = type(module).__name__ in _CELLS
+    if not hasattr(module, "named_parameters") or not (
+        is_cell or getattr(module, "mode", None) in _MODES
+    ):
         raise TypeError(
-            f"from_torch takes a torch.nn.RNN, LSTM or GRU, got {type(module).__name__}: for a "
-            "larger model pass its recurrent modules one by one"
+            "from_torch takes a torch.nn.RNN, LSTM or GRU, a Cell of these, or a state_dict, got "
+            f"{type(module).__name__}: pass a larger model's state_dict with prefix=, or its "
+            "recurrent modules one by one"
         )
-    _check_supported(module)
-    w_x, w_h = _weight(module, "weight_ih_l0").T, _weight(module, "weight_hh_l0").T
-    hidden, b_x, b_h = w_h.shape[0], np.zeros(w_h.shape[1], w_h.dtype), np.zeros_like(w_h[0])
-    if module.bias:
-        b_x, b_h = _weight(module, "bias_ih_l0"), _weight(module, "bias_hh_l0")
-    if mode == "LSTM":
-        return lstm(hidden, dtype=w_h.dtype), LSTMParams(*map(_to_jax, (w_x, w_h, b_x + b_h)))
-    if mode == "GRU":
-        # n = tanh(x W_xn + b_xn + r ⊙ (h W_hn + b_hn)): only r and z simply add both biases.
-        b = np.concatenate([(b_x + b_h)[: 2 * hidden], b_x[2 * hidden :]])
-        params = GRUParams(*map(_to_jax, (w_x, w_h, b, b_h[2 * hidden :])))
-        return gru(hidden, reset="after", dtype=w_h.dtype), params
-    cell = vanilla(hidden, "relu" if mode == "RNN_RELU" else "tanh", dtype=w_h.dtype)
-    return cell, VanillaParams(*map(_to_jax, (w_x, w_h, b_x + b_h)))
-
-
-def _check_supported(module: Any) -> None:
-    if module.num_layers != 1:
-        raise ValueError(
-            f"the module has num_layers={module.num_layers} and from_torch takes one layer: move "
-            "each layer's weights into a module of its own, and put their cells into "
-            "rnnjax.stack(...)"
-        )
-    if module.bidirectional:
-        raise ValueError(
-            "the module is bidirectional and from_torch takes one direction: move each direction's "
-            "weights (those of the second end in _reverse) into a module of its own, and put "
-            "their cells into rnnjax.bidirectional(forward, backward)"
-        )
-    if getattr(module, "proj_size", 0):
-        raise ValueError(
-            f"the module has proj_size={module.proj_size}: no cell here projects its hidden state; "
-            "use proj_size=0"
-        )
+    if is_cell:
+        ends = [""]
+    else:
+        sides = ("", "_reverse") if module.bidirectional else ("",)
+        ends = [f"_l{k}{side}" for k in range(module.num_layers) for side in sides]
+    names = ["weight_ih", "weight_hh"]
+    names += ["bias_ih", "bias_hh"] if module.bias else []
+    names += ["weight_hr"] if getattr(module, "proj_size", 0) else []
+    return {
+        f"{name}{end or '_l0'}": _weight(module, f"{name}{end}") for end in ends for name in names
+    }
 
 
 def _weight(module: Any, name: str) -> np.ndarray:
@@ -99,23 +136,157 @@ def _weight(module: Any, name: str) -> np.ndarray:
             "hook: make it one with torch.nn.utils.prune.remove(module, name), remove_weight_norm "
             "or remove_spectral_norm, or use torch.nn.utils.parametrizations"
         )
-    return _to_numpy(name, getattr(module, name))
+    return to_numpy(name, getattr(module, name))
 
 
-def _to_numpy(name: str, weight: Any) -> np.ndarray:
-    try:
-        array = np.asarray(weight.detach().cpu().numpy())
-    except TypeError as error:  # bfloat16
-        raise TypeError(
-            f"{name} has the dtype {weight.dtype}, which NumPy does not have: pass module.float()"
-        ) from error
-    if array.dtype == np.float64 and jnp.result_type(float) != jnp.float64:
+def _of_state(state: Mapping[str, Any], prefix: str | None) -> dict[str, np.ndarray]:
+    """The weights of the one recurrent module with this prefix, by their names in a module."""
+    found = {name[: m.start()]: m[1] for name in state if (m := _FIRST.search(str(name)))}
+    if prefix is not None:
+        prefix = f"{prefix.removesuffix('.')}." if prefix else ""
+        found = {at: layer for at, layer in found.items() if at == prefix}
+    if len(found) != 1:
+        which = "no" if not found else "several"
+        listed = ", ".join(repr(at.removesuffix(".")) for at in found)
         raise ValueError(
-            f"{name} is float64 and JAX would round it to float32: enable float64 with "
-            'jax.config.update("jax_enable_x64", True), or pass module.float()'
+            f"the state_dict has {which} recurrent module"
+            + (f"s, at {listed}: pass prefix= to say which" if found else "")
+            + (f" at prefix={prefix!r}" if prefix is not None else "")
+            + ("" if found else f": no weight_hh_l0 among {', '.join(map(str, list(state)[:8]))} …")
         )
-    return array
+    ((at, layer),) = found.items()
+    end = "" if layer else "_l0"
+    named = {name.removeprefix(at): w for name, w in state.items() if name.startswith(at)}
+    return {
+        f"{name}{end}": to_numpy(f"{at}{name}", w)
+        for name, w in named.items()
+        if re.fullmatch(r"(weight|bias)_(ih|hh|hr)(_l\d+(_reverse)?)?", name)
+    }
 
 
-def _to_jax(array: np.ndarray) -> Array:
-    return jnp.array(array)  # a copy, so that training the module leaves it alone
+def _read(weights: dict[str, np.ndarray], nonlinearity: str | None) -> Network:
+    layers = 1 + max(int(m[1]) for name in weights if (m := re.search(r"_l(\d+)", name)))
+    sides = ("", "_reverse") if "weight_hh_l0_reverse" in weights else ("",)
+    network = []
+    for k in range(layers):
+        each = [_read_one(weights, f"_l{k}{side}", nonlinearity) for side in sides]
+        network.append(tuple(g._replace(reverse=n == 1) for n, g in enumerate(each)))
+    return network
+
+
+def _read_one(weights: dict[str, np.ndarray], end: str, nonlinearity: str | None) -> Gates:
+    def get(name: str) -> np.ndarray:
+        if f"{name}{end}" not in weights:
+            raise ValueError(
+                f"{name}{end} is missing beside {', '.join(sorted(weights))}: the weights of an "
+                "RNN, LSTM or GRU are expected, in every layer and direction"
+            )
+        return weights[f"{name}{end}"].T
+
+    w_x, w_h = get("weight_ih"), get("weight_hh")
+    more = {}
+    if f"weight_hr{end}" in weights:
+        more["w_p"] = get("weight_hr")
+    hidden = more["w_p"].shape[0] if more else w_h.shape[0]
+    gates, rest = divmod(w_h.shape[1], hidden)
+    kinds = {1: ("vanilla", nonlinearity), 3: ("gru", "after"), 4: "lstm"}
+    if rest or gates not in kinds or (more and gates != 4):
+        raise ValueError(
+            f"weight_hh{end} has shape {w_h.T.shape}, expected [gates * {hidden}, ...] with 1, 3 "
+            "or 4 gates, those of an RNN, GRU or LSTM"
+        )
+    kind = "lstm_projected" if more else kinds[gates]
+    if kind == ("vanilla", None):
+        raise ValueError(
+            "the state_dict of an RNN does not say what its activation is: pass nonlinearity="
+            "'tanh' (PyTorch's default) or 'relu'"
+        )
+    order = GATES[kind]
+    b_x = b_h = np.zeros(w_h.shape[1], w_h.dtype)
+    if f"bias_ih{end}" in weights or f"bias_hh{end}" in weights:
+        b_x, b_h = get("bias_ih"), get("bias_hh")
+    b = split(b_x + b_h, order)
+    if gates == 3:
+        # n = tanh(x W_xn + b_xn + r ⊙ (h W_hn + b_hn)): only r and z simply add both biases.
+        b["n"], more["b_hn"] = split(b_x, order)["n"], split(b_h, order)["n"]
+    return Gates(kind, split(w_x, order), split(w_h, order), b, more)
+
+
+def to_torch(cell: Cell | Layer, params: Params, *, state_dict: bool = False) -> Any:
+    """Convert a cell or layer and its params to a PyTorch module, or to its state_dict.
+
+    Inverse of `from_torch`. PyTorch has two biases for one sum: bias_ih gets all of it, bias_hh is
+    zero, but for the GRU's b_hn, which has its place there. What PyTorch trains afterwards moves
+    both.
+
+    Args:
+      cell: a `vanilla` (tanh or relu), `lstm`, `lstm_projected` or `gru(reset="after")` cell, a
+        `stack` of equal ones, or a `bidirectional` or `serial` of these.
+      params: its params.
+      state_dict: return a dict of NumPy arrays by PyTorch's names, for which torch is not needed.
+
+    Returns:
+      A `torch.nn.RNN`, `LSTM` or `GRU` that reads `[T, B, D]`, or the dict.
+
+    Raises:
+      ValueError: PyTorch has no place for the cell; the error says what would be lost.
+      ImportError: torch is not installed, and a module is asked for.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> cell = rnnjax.gru(4)
+      >>> params = cell.init(jax.random.key(0), 3)
+      >>> state = rnnjax.interop.to_torch(cell, params, state_dict=True)
+      >>> {name: w.shape for name, w in state.items() if name.startswith("weight")}
+      {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4)}
+    """
+    check_flag("state_dict", state_dict)
+    network = to_network("to_torch", cell, params)
+    check_holds("to_torch", "PyTorch", network)
+    check_one_size("to_torch", "PyTorch", network)
+    if len(network[0]) == 1 and network[0][0].reverse:
+        raise ValueError(
+            "to_torch: PyTorch has no module that runs backwards alone: the direction would be "
+            "lost. Convert the cell by itself, and reverse the sequence in PyTorch"
+        )
+    weights = _write(network)
+    if state_dict:
+        return weights
+    return _module(network, weights)
+
+
+def _write(network: Network) -> dict[str, np.ndarray]:
+    weights = {}
+    for k, directions in enumerate(network):
+        for gates in directions:
+            order, end = GATES[gates.kind], f"_l{k}{'_reverse' * gates.reverse}"
+            b_h = zeros_like(gates.b)
+            if "b_hn" in gates.more:
+                b_h["n"] = gates.more["b_hn"]
+            written = {
+                "weight_ih": join(gates.w_x, order).T,
+                "weight_hh": join(gates.w_h, order).T,
+                "bias_ih": join(gates.b, order),
+                "bias_hh": join(b_h, order),
+            }
+            if "w_p" in gates.more:
+                written["weight_hr"] = gates.more["w_p"].T
+            weights |= {f"{name}{end}": np.ascontiguousarray(w) for name, w in written.items()}
+    return weights
+
+
+def _module(network: Network, weights: dict[str, np.ndarray]) -> Any:
+    torch = peer("torch", ", or pass state_dict=True for a dict of NumPy arrays by its names")
+    gates = network[0][0]
+    name, option = name_and_option(gates.kind)
+    options: dict[str, Any] = {"num_layers": len(network), "bidirectional": len(network[0]) == 2}
+    if name == "vanilla":
+        options["nonlinearity"] = option
+    if "w_p" in gates.more:
+        options["proj_size"] = gates.more["w_p"].shape[1]
+    kind = {"vanilla": torch.nn.RNN, "gru": torch.nn.GRU}.get(name, torch.nn.LSTM)
+    state = {name: to_tensor(w) for name, w in weights.items()}
+    dtype = state["weight_hh_l0"].dtype
+    module = kind(input_size(gates), hidden_size(gates), dtype=dtype, **options)
+    module.load_state_dict(state)
+    return module

@@ -16,11 +16,13 @@ CASES = {
     "rnn_relu": ("RNN", {"nonlinearity": "relu"}),
     "lstm": ("LSTM", {}),
     "gru": ("GRU", {}),
+    "deep_lstm": ("LSTM", {"num_layers": 2, "bidirectional": True, "proj_size": 2}),
+    "deep_gru": ("GRU", {"num_layers": 2, "bidirectional": True}),
 }
 
 
 def run(module, xs, h0, c0) -> dict[str, np.ndarray]:
-    """Everything that a module gives for `xs [T, B, D]` and a first state `[1, B, H]`."""
+    """Everything that a module gives for `xs [T, B, D]` and a first state `[layers, B, H]`."""
     import torch
 
     inputs = {
@@ -56,8 +58,10 @@ def make(kind: str, options: dict, seed: int, bias: bool = True) -> dict[str, np
     length, batch, features, hidden = 7, 3, 3, 4
     module = getattr(torch.nn, kind)(features, hidden, bias=bias, **options).double()
     rng = np.random.default_rng(seed)
-    state = rng.standard_normal((2, 1, batch, hidden))
-    return run(module, rng.standard_normal((length, batch, features)), *state)
+    cells = module.num_layers * (1 + module.bidirectional)
+    h0, c0 = rng.standard_normal((2, cells, batch, hidden))
+    xs = rng.standard_normal((length, batch, features))
+    return run(module, xs, h0[..., : module.proj_size or hidden], c0)
 
 
 if __name__ == "__main__":

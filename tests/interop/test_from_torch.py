@@ -31,8 +31,6 @@ class Weight:
     cpu = detach
 
     def numpy(self):
-        if self.dtype == "bfloat16":
-            raise TypeError("Got unsupported ScalarType BFloat16")
         return self.array
 
 
@@ -125,18 +123,8 @@ def test_live_outputs_and_gradients(name, bias, gradient):
 
 def test_live_modules_that_are_not_taken():
     torch, _ = live()
-    for module, message in (
-        (torch.nn.LSTM(2, 3, num_layers=2), "num_layers=2"),
-        (torch.nn.GRU(2, 3, bidirectional=True), "bidirectional"),
-        (torch.nn.LSTM(2, 3, proj_size=2), "proj_size=2"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            from_torch(module)
-    for module in (torch.nn.LSTMCell(2, 3), torch.nn.Linear(2, 3)):
-        with pytest.raises(TypeError, match=r"torch\.nn\.RNN, LSTM or GRU"):
-            from_torch(module)
-    with pytest.raises(TypeError, match=r"module\.float"):
-        from_torch(torch.nn.GRU(2, 3).bfloat16())
+    with pytest.raises(TypeError, match=r"torch\.nn\.RNN, LSTM or GRU.*Linear: .*prefix="):
+        from_torch(torch.nn.Linear(2, 3))
 
 
 def live():
@@ -185,27 +173,12 @@ def test_float64_needs_x64():
         from_torch(module)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_layers": 2}, r"num_layers=2.*rnnjax\.stack"),
-        ({"bidirectional": True}, r"rnnjax\.bidirectional"),
-        ({"proj_size": 2}, "proj_size=0"),
-    ],
-)
-def test_modules_that_are_not_taken(changes, message):
-    with pytest.raises(ValueError, match=message):
-        from_torch(stand_in("LSTM", weights_of(golden("lstm")), **changes))
-
-
 def test_other_objects_are_refused():
     for other in (object(), stand_in("CONV", {}), SimpleNamespace(mode="fan_in")):
         with pytest.raises(TypeError, match=r"torch\.nn\.RNN, LSTM or GRU"):
             from_torch(other)
-    odd = stand_in("LSTM", weights_of(golden("lstm")))
-    odd.weight_ih_l0.dtype = "bfloat16"
-    with pytest.raises(TypeError, match=r"module\.float"):
-        from_torch(odd)
+    with pytest.raises(TypeError, match="weight_ih_l0 must be a floating-point array"):
+        from_torch({"weight_ih_l0": np.ones((4, 1), int), "weight_hh_l0": np.ones((4, 1))})
 
 
 @pytest.mark.parametrize("name", ["weight_hh_l0", "bias_ih_l0"])

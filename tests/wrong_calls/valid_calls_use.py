@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import types
 
 import flax.linen as nn
 import jax
@@ -38,33 +37,7 @@ def _after(step, carry, x):
     return carry + x, x * 0.5
 
 
-class _Weight:
-    def __init__(self, array):
-        self.array, self.dtype = array, array.dtype
-
-    def detach(self):
-        return self
-
-    def cpu(self):
-        return self
-
-    def numpy(self):
-        return self.array
-
-
-_weights = {
-    "weight_ih_l0": _Weight(np.ones((4 * H, D))),
-    "weight_hh_l0": _Weight(np.ones((4 * H, H))),
-}
-_torch = types.SimpleNamespace(
-    mode="LSTM",
-    bias=False,
-    num_layers=1,
-    bidirectional=False,
-    proj_size=0,
-    named_parameters=lambda recurse: _weights.items(),
-    **_weights,
-)
+_state = {"rnn.weight_ih_l0": np.ones((H, D)), "rnn.weight_hh_l0": np.ones((H, H))}
 
 
 @functools.cache
@@ -143,7 +116,10 @@ CALLS: dict[str, Call] = {
     ),
     "pascanu_bound": Call(flow.pascanu_bound, {"w_h": jnp.eye(H), "activation": "tanh"}),
     "sensitivity": Call(flow.sensitivity, {**_run, "carry": CARRY, "lengths": LENGTHS}),
-    "from_torch": Call(interop.from_torch, {"module": _torch}),
+    "from_torch": Call(
+        interop.from_torch, {"module": _state, "prefix": "rnn", "nonlinearity": "tanh"}
+    ),
+    "to_torch": Call(interop.to_torch, {"cell": LSTM, "params": PARAMS, "state_dict": True}),
     "one_to_one": Call(_made(scenarios.one_to_one, XS[0]), {"head": HEAD}),
     "many_to_one": Call(
         _made(scenarios.many_to_one, IDS),

@@ -1,0 +1,97 @@
+"""Which framework has a place for which cell, and what would be lost in the others."""
+
+from rnnjax.cells import ACTIVATIONS
+from rnnjax.interop._canonical import Gates, Kind, Network, hidden_size, name_and_option
+
+_SIMPLE: dict[Kind, str] = {("vanilla", name): "SimpleCell" for name in ACTIVATIONS}
+_CELLS: dict[Kind, str] = {"lstm": "LSTMCell, OptimizedLSTMCell", ("gru", "after"): "GRUCell"}
+
+HOLDS: dict[str, dict[Kind, str]] = {
+    "PyTorch": {
+        ("vanilla", "tanh"): "RNN",
+        ("vanilla", "relu"): "RNN(nonlinearity='relu')",
+        "lstm": "LSTM",
+        "lstm_projected": "LSTM(proj_size)",
+        ("gru", "after"): "GRU",
+    },
+    "Flax nnx": _SIMPLE | _CELLS | {("gru", "after"): "GRUCell, if b_hn = 0"},
+    "Flax linen": {
+        **_SIMPLE,
+        **_CELLS,
+        ("mgu", "flax"): "MGUCell",
+        ("mgu", "flax_no_reset"): "MGUCell(reset_gate=False)",
+        "conv_lstm": "ConvLSTMCell",
+    },
+    "Equinox": {"lstm": "LSTMCell", ("gru", "after"): "GRUCell"},
+    "Haiku": {
+        ("vanilla", "relu"): "VanillaRNN",
+        "lstm": "LSTM",
+        ("gru", "before"): "GRU",
+        "conv_lstm": "Conv2DLSTM",
+    },
+    "Keras": {
+        **{("vanilla", name): "SimpleRNN" for name in ACTIVATIONS},
+        "lstm": "LSTM",
+        ("gru", "after"): "GRU(reset_after=True)",
+        ("gru", "before"): "GRU(reset_after=False)",
+        "conv_lstm": "ConvLSTM2D",
+    },
+    "haste": {"lstm": "LSTM", ("gru", "after"): "GRU", ("indrnn", "tanh"): "IndRNN"},
+}
+"""The class of a framework that computes what a cell does, weight for weight; in and out."""
+
+LOST: dict[Kind, str] = {
+    **{("vanilla", name): f"the activation {name!r}" for name in ACTIVATIONS},
+    "lstm_projected": "the projection w_p",
+    "peephole_lstm": "the peephole weights p",
+    ("gru", "after"): "the reset of the GRU after its recurrent product",
+    ("gru", "before"): "the reset of the GRU before its recurrent product",
+    ("mgu", "zhou"): "the single gate of the MGU, open for the new state as in its paper",
+    ("mgu", "flax"): "the single gate of the MGU, on the product W_hn h",
+    ("mgu", "flax_no_reset"): "the single gate, which keeps the old state",
+    **{("indrnn", name): "the diagonal recurrence u" for name in ACTIVATIONS},
+    "conv_lstm": "the convolution",
+}
+"""What another framework would have to leave out of a cell."""
+
+
+def check_holds(name: str, framework: str, network: Network) -> None:
+    """Raise ValueError where `framework` has no place for one of the cells.
+
+    Args:
+      name: the function that was called.
+      framework: a key of `HOLDS`.
+      network: what is to be written.
+    """
+    for number, kind in ((n, gates.kind) for n, layer in enumerate(network) for gates in layer):
+        if kind not in HOLDS[framework]:
+            where = f" of layer {number}" if len(network) > 1 else ""
+            raise ValueError(
+                f"{name}: {framework} cannot hold {label(kind)}{where}: {LOST[kind]} would be lost"
+            )
+
+
+def check_one_direction(name: str, framework: str, network: Network) -> list[Gates]:
+    """The layers, for a framework whose modules run forwards alone."""
+    if any(len(layer) > 1 or layer[0].reverse for layer in network):
+        raise ValueError(
+            f"{name}: {framework} has cells, and no layer that runs backwards: the direction would "
+            "be lost. Convert each direction's cell and params by itself"
+        )
+    return [layer[0] for layer in network]
+
+
+def check_one_size(name: str, framework: str, network: Network) -> None:
+    """Raise ValueError unless all layers are alike, for a framework that makes them in one call."""
+    forms = {(g.kind, hidden_size(g)) for layer in network for g in layer}
+    if len(forms) > 1 or len({len(layer) for layer in network}) > 1:
+        each = " and ".join(sorted(f"{label(kind)} of {hidden}" for kind, hidden in forms))
+        raise ValueError(
+            f"{name}: the layers of one {framework} module have one kind, one hidden size and the "
+            f"same directions, got {each}: convert them layer by layer"
+        )
+
+
+def label(kind: Kind) -> str:
+    """A kind as the docs write it: `gru after`."""
+    return " ".join(part for part in name_and_option(kind) if part)

@@ -1,0 +1,198 @@
+"""Several layers, both directions, projections, state_dicts and dtypes: from PyTorch and back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_from_torch import golden, live, weights_of
+
+import rnnjax
+from rnnjax.interop import from_torch, to_torch
+
+
+def carries(model, params, found):
+    """h0 and c0, [layers * directions, B, H], as the carry of a cell, stack or layer."""
+    last = jax.eval_shape(lambda p, xs: run(model, p, xs), params, found["xs"])[0]
+    at = iter(range(len(found["h0"])))
+
+    def carry(cell):
+        k = next(at)
+        return cell._replace(**{f: jnp.asarray(found[f"{f}0"][k]) for f in cell._fields})
+
+    return jax.tree.map(carry, last, is_leaf=lambda node: hasattr(node, "_fields"))
+
+
+def run(model, params, xs, **options):
+    if isinstance(model, rnnjax.Layer):
+        return model.apply(params, xs, **options)
+    return rnnjax.unroll(model, params, xs, **options)
+
+
+def assert_same(module, found, nonlinearity=None):
+    """Outputs, last states and every gradient, whose names are those of `to_torch`."""
+    model, params = from_torch(module, nonlinearity=nonlinearity)
+    carry = carries(model, params, found)
+
+    def cost(params, xs, carry):
+        last, ys = run(model, params, xs, carry=carry)
+        cells = jax.tree.leaves(last, is_leaf=lambda node: hasattr(node, "_fields"))
+        values = [ys, *(jnp.stack(each) for each in zip(*cells, strict=True))]
+        total = 0.0
+        for index, value in enumerate(values):
+            weights = np.cos(np.arange(value.size) + 1.3 * index).reshape(value.shape)
+            total += jnp.sum(weights * value)
+        return total, values
+
+    gradients, values = jax.jit(jax.grad(cost, (0, 1), has_aux=True))(params, found["xs"], carry)
+    names = ["ys", "h", "c"][: len(values)]
+    for name, value in zip(names, values, strict=True):
+        np.testing.assert_allclose(value, found[name], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(gradients[1], found["grad_xs"], rtol=0, atol=1e-11)
+    want = weights_of(found, "weight_grad:")
+    for name, got in to_torch(model, gradients[0], state_dict=True).items():
+        if name in want:
+            if name.startswith("bias_hh"):  # the gradient of a sum is that of bias_ih
+                got = np.where(got == 0, want[name], got)
+            np.testing.assert_allclose(got, want[name], rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["deep_lstm", "deep_gru"])
+def test_golden_layers_and_directions(name):
+    found = golden(name)
+    assert_same({f"model.{k}": v for k, v in weights_of(found).items()}, found)
+
+
+KINDS = {
+    "tanh": ("RNN", {}),
+    "relu": ("RNN", {"nonlinearity": "relu"}),
+    "lstm": ("LSTM", {}),
+    "projected": ("LSTM", {"proj_size": 2}),
+    "gru": ("GRU", {}),
+}
+
+
+@pytest.mark.parametrize(("layers", "directions"), [(2, 1), (1, 2), (3, 2)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_live_layers_and_directions(kind, layers, directions):
+    torch, make = live()
+    name, options = KINDS[kind]
+    options = options | {"num_layers": layers, "bidirectional": directions == 2}
+    bias = layers != 2
+    found = make.make(name, options, seed=layers, bias=bias)
+    module = getattr(torch.nn, name)(3, 4, bias=bias, **options).double()
+    module.load_state_dict({k: torch.tensor(v) for k, v in weights_of(found).items()})
+    assert_same(module, found)
+    back = to_torch(*from_torch(module))
+    with torch.no_grad():
+        again = back(torch.tensor(found["xs"]))[0].numpy()
+        want = module(torch.tensor(found["xs"]))[0].numpy()
+    np.testing.assert_allclose(again, want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
+def test_live_cells(kind):
+    torch, _ = live()
+    module = getattr(torch.nn, kind)(3, 4).double()
+    x = np.random.default_rng(0).standard_normal((2, 3))
+    want = module(torch.tensor(x))
+    want = want[0] if kind == "LSTMCell" else want
+    for source in (module, module.state_dict()):
+        option = {"nonlinearity": "tanh"} if source is not module and kind == "RNNCell" else {}
+        cell, params = from_torch(source, **option)
+        y = cell.step(params, cell.initial_carry(params, (2,)), jnp.asarray(x))[1]
+        np.testing.assert_allclose(y, want.detach().numpy(), atol=1e-13)
+
+
+def test_live_half_precision_and_views():
+    torch, _ = live()
+    module = torch.nn.LSTM(3, 4)
+    state = module.bfloat16().state_dict()
+    state["weight_ih_l0"] = state["weight_ih_l0"].T.contiguous().T
+    assert not state["weight_ih_l0"].is_contiguous()
+    cell, params = from_torch(state)
+    assert {leaf.dtype for leaf in params} == {jnp.dtype(jnp.bfloat16)}
+    back = to_torch(cell, params).state_dict()
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        assert torch.equal(back[name], state[name])
+    assert back["bias_ih_l0"].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["deep_lstm", "deep_gru", "rnn_relu"])
+def test_round_trip_is_exact(name):
+    weights = weights_of(golden(name))
+    model, params = from_torch(weights, nonlinearity="relu")
+    state = to_torch(model, params, state_dict=True)
+    again, same = from_torch(state, nonlinearity="relu")
+    assert again is model
+    jax.tree.map(np.testing.assert_array_equal, params, same)
+    assert (
+        not np.any([v for k, v in state.items() if k.startswith("bias_hh")]) or name[-3:] == "gru"
+    )
+
+
+def lstm_state(prefix=""):
+    return {prefix + k: v for k, v in weights_of(golden("lstm")).items()}
+
+
+def test_the_module_in_a_state_dict_is_found_or_asked_for():
+    found = lstm_state("encoder.") | {"head.weight": np.ones((2, 2))}
+    for options in ({}, {"prefix": "encoder"}, {"prefix": "encoder."}):
+        assert repr(from_torch(found, **options)[0]) == "lstm(4, dtype='float64')"
+    both = found | lstm_state("decoder.rnn.")
+    assert from_torch(both, prefix="decoder.rnn")[0] is from_torch(found)[0]
+    with pytest.raises(ValueError, match=r"several.*'encoder', 'decoder\.rnn'.*prefix="):
+        from_torch(both)
+    for state, options in ((both, {"prefix": "rnn"}), ({"head.weight": np.ones(2)}, {})):
+        with pytest.raises(ValueError, match="no recurrent module"):
+            from_torch(state, **options)
+
+
+def without(name):
+    state = lstm_state()
+    del state[name]
+    return state
+
+
+RNN = weights_of(golden("rnn_tanh"))
+
+
+@pytest.mark.parametrize(
+    ("state", "options", "message"),
+    [
+        (without("bias_ih_l0"), {}, "bias_ih_l0 is missing beside bias_hh_l0"),
+        (RNN, {}, "does not say what its activation is: pass nonlinearity="),
+        (
+            RNN,
+            {"nonlinearity": "gelu"},
+            "nonlinearity must be 'tanh' or 'relu', got 'gelu'",
+        ),
+        (lstm_state() | {"weight_hh_l0": np.ones((9, 4))}, {}, r"weight_hh_l0 has shape \(9, 4\)"),
+    ],
+)
+def test_states_that_say_too_little(state, options, message):
+    with pytest.raises(ValueError, match=message):
+        from_torch(state, **options)
+
+
+def zeros(model):
+    shapes = jax.eval_shape(lambda key: model.init(key, 4), jax.random.key(0))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (rnnjax.gru(4, reset="before"), "the reset of the GRU before its recurrent product"),
+        (rnnjax.peephole_lstm(4), "the peephole weights p would be lost"),
+        (rnnjax.vanilla(4, "sigmoid"), "the activation 'sigmoid' would be lost"),
+        (rnnjax.stack(rnnjax.lstm(4), rnnjax.mgu(4)), "mgu zhou of layer 1: the single gate"),
+        (rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(5)), "one hidden size.*lstm of 4 and lstm of 5"),
+        (rnnjax.residual(rnnjax.lstm(4)), r"cannot convert residual\(lstm\(4\)\)"),
+        (rnnjax.lstm(4)._replace(rule=None), "cannot convert <Cell made from lstm"),
+        (rnnjax.recurrent(rnnjax.lstm(4), reverse=True), "the direction would be lost"),
+    ],
+)
+@pytest.mark.usefixtures("eager")
+def test_what_pytorch_cannot_hold_is_refused_with_what_would_be_lost(model, message):
+    with pytest.raises(ValueError, match=message):
+        to_torch(model, zeros(model), state_dict=True)
