@@ -32,8 +32,10 @@ from rnnjax._version import (
 )
 from rnnjax.cells import *  # every cell: its factory, params and carry
 from rnnjax.combinators import (
+    LearnedCarryParams as LearnedCarryParams,
     fixed_dt as fixed_dt,
     input_dropout as input_dropout,
+    learned_carry as learned_carry,
     recurrent_dropout as recurrent_dropout,
     residual as residual,
     stack as stack,

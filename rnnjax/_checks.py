@@ -136,20 +136,28 @@ def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> 
 
 def check_resets(resets: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
     """`resets`, if it is a boolean [T, ...]."""
-    resets = array_of(resets)
-    if not is_array(resets):
-        raise TypeError(f"resets must be booleans [T, ...], got {described(resets)}")
-    if jnp.result_type(resets) != jnp.bool_:
-        raise TypeError(
-            f"resets has dtype {jnp.result_type(resets)}: expected booleans, true where a new "
-            "episode begins"
-        )
-    if jnp.shape(resets) != (length, *batch_shape):
+    return _check_steps("resets", "true where a new episode begins", resets, length, batch_shape)
+
+
+def check_mask(mask: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
+    """`mask`, if it is a boolean [T, ...]."""
+    return _check_steps("mask", "false at the steps to skip", mask, length, batch_shape)
+
+
+def _check_steps(
+    name: str, meaning: str, flags: Array, length: int, batch_shape: tuple[int, ...]
+) -> Array:
+    flags = array_of(flags)
+    if not is_array(flags):
+        raise TypeError(f"{name} must be booleans [T, ...], got {described(flags)}")
+    if jnp.result_type(flags) != jnp.bool_:
+        raise TypeError(f"{name} has dtype {jnp.result_type(flags)}: expected booleans, {meaning}")
+    if jnp.shape(flags) != (length, *batch_shape):
         raise ValueError(
-            f"resets has shape {jnp.shape(resets)}: expected {(length, *batch_shape)}, the leading "
+            f"{name} has shape {jnp.shape(flags)}: expected {(length, *batch_shape)}, the leading "
             "axes of xs"
         )
-    return jnp.asarray(resets)
+    return jnp.asarray(flags)
 
 
 def check_reset(reset: Any) -> Array:

@@ -165,6 +165,7 @@ class Structure(NamedTuple):
     mixing: tuple[str, ...] | None = None  # params that join units, see above
     output: str | None = None  # the carry field that y_t is
     skips: "Cell | None" = None  # the cell to whose output this one adds its input
+    inside: "Cell | None" = None  # the cell whose steps these are, on params.cell
     params: Any = None  # the shape of every array of its params: LSTMParams(("D", 32), …)
     call: Call | None = None  # the factory call that made it
     made_for: tuple[Step, Rule | None] | None = None  # the step and rule; `Cell` fills it in
@@ -252,7 +253,9 @@ def known(cell: Cell) -> Structure:
         return structure
     if structure.made_for[0] != cell.step:
         return Structure(feature_axes=structure.feature_axes)
-    return structure._replace(form=None, layers=(), linear=None, mixing=None, skips=None, call=None)
+    return structure._replace(
+        form=None, layers=(), linear=None, mixing=None, skips=None, inside=None, call=None
+    )
 
 
 def initial_carry(

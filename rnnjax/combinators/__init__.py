@@ -7,20 +7,30 @@ from rnnjax.combinators._dropout import (
     recurrent_dropout,
 )
 from rnnjax.combinators._fixed_dt import fixed_dt
+from rnnjax.combinators._inner import COMBINATORS
+from rnnjax.combinators._learned_carry import (
+    LearnedCarryParams,
+    learned_carry,
+    without_learned_carries,
+)
 from rnnjax.combinators._residual import residual
 from rnnjax.combinators._stack import stack
 from rnnjax.combinators._wrap import wrap
 from rnnjax.combinators._zoneout import ZoneoutCarry, zoneout
 
 __all__ = [
+    "COMBINATORS",
     "InputDropoutCarry",
+    "LearnedCarryParams",
     "RecurrentDropoutCarry",
     "ZoneoutCarry",
     "fixed_dt",
     "input_dropout",
+    "learned_carry",
     "recurrent_dropout",
     "residual",
     "stack",
+    "without_learned_carries",
     "wrap",
     "zoneout",
 ]

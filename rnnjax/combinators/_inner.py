@@ -26,10 +26,15 @@ from rnnjax._types import (
 P = ParamSpec("P")
 
 
+COMBINATORS: dict[str, Callable[..., Cell]] = {}
+"""Every factory of cells from cells, by its name."""
+
+
 def combinator(make: Callable[P, Cell]) -> Callable[P, Cell]:
     """Decorator of a factory of cells from cells: equal calls return the same cell, which prints
     so."""
-    return cached(guarded)(checked_arguments(make))
+    COMBINATORS[make.__name__] = made = cached(guarded)(checked_arguments(make))
+    return made
 
 
 def inner_forward(rule: Rule, params: Params, carry: Carry, x_t: PyTree):

@@ -17,6 +17,7 @@ from rnnjax._execution import (
 )
 from rnnjax._params import check_params
 from rnnjax._types import Cell, Params, PyTree, known
+from rnnjax.combinators import without_learned_carries
 from rnnjax.methods._associative import Associative
 from rnnjax.methods._cudnn import cudnn
 from rnnjax.methods._native import native
@@ -120,7 +121,9 @@ def explain(
     """
     params = check_params(cell, params)
     base = None if gradient is None else check_gradient("gradient", gradient).base
-    return _choose(cell, base, params, validate(cell, params, xs, **options))
+    sequence = validate(cell, params, xs, **options)
+    cell, params = without_learned_carries(cell, params)
+    return _choose(cell, base, params, sequence)
 
 
 def _choose(

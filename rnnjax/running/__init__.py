@@ -25,6 +25,7 @@ from rnnjax.running._sequence import (
 )
 from rnnjax.running._shapes import in_float32, leading_shape
 from rnnjax.running._sharding import check_automatic, vary_along, varying_axes
+from rnnjax.running._skipping import close_up, lay_out_carries, lay_out_outputs
 from rnnjax.running._state import (
     accumulation_dtype,
     chosen_leaves,
@@ -43,11 +44,14 @@ __all__ = [
     "blank",
     "check_automatic",
     "chosen_leaves",
+    "close_up",
     "fill_padding",
     "final_carry",
     "freezing",
     "in_float32",
     "input_dtypes",
+    "lay_out_carries",
+    "lay_out_outputs",
     "leading_shape",
     "leaf_indices",
     "mask",

@@ -40,11 +40,11 @@ def rebuilt(text: str) -> Cell | Layer:
 def _models() -> dict[str, Callable[..., Any]]:
     """What a call may name; factories that a user registered among them."""
     layers = {name: getattr(unrolling, name) for name in ("recurrent", "bidirectional", "serial")}
-    return {**_functions(combinators), **layers, **FACTORIES}
+    return {**combinators.COMBINATORS, **layers, **FACTORIES}
 
 
-def _functions(module: Any) -> dict[str, Callable[..., Any]]:
-    each = {name: getattr(module, name) for name in module.__all__}
+def _initializers() -> dict[str, Callable[..., Any]]:
+    each = {name: getattr(initializers, name) for name in initializers.__all__}
     return {name: value for name, value in each.items() if inspect.isfunction(value)}
 
 
@@ -67,7 +67,7 @@ def _called(node: ast.Call, models: Mapping[str, Callable[..., Any]]) -> Any:
     if not isinstance(node.func, ast.Name) or any(word.arg is None for word in node.keywords):
         raise ValueError(f"{ast.unparse(node)!r} is not the call of a cell's factory")
     name = node.func.id
-    make = models.get(name) or _functions(initializers).get(name)
+    make = models.get(name) or _initializers().get(name)
     if make is None:
         raise ValueError(
             f"there is no cell called {name!r} here. If it is yours, first import the module that "

@@ -5,12 +5,21 @@ from functools import partial
 import jax
 
 from rnnjax._arrays import Static, put_arrays, take_arrays
-from rnnjax._checks import check_flag
+from rnnjax._checks import check_flag, check_mask
 from rnnjax._execution import Gradient, Method, Sequence, check_gradient, check_method
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.combinators import without_learned_carries
 from rnnjax.methods import Auto, Plan, auto, bind, resolve, with_carries
-from rnnjax.running import check_automatic, validate, vary_along, varying_axes
+from rnnjax.running import (
+    check_automatic,
+    close_up,
+    lay_out_carries,
+    lay_out_outputs,
+    validate_shaped,
+    vary_along,
+    varying_axes,
+)
 
 
 def unroll(
@@ -22,6 +31,7 @@ def unroll(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
     reverse: bool = False,
     gradient: Gradient | None = None,
     method: Method | Auto | None = None,
@@ -52,6 +62,11 @@ def unroll(
         from one episode into the next, in either direction. The carry restarts from the
         initial carry (from `carry` at t = 0 unless that step is a reset). A cell with dropout
         or zoneout restarts from the same keys, so a sequence's episodes share their masks.
+      mask: `[T, ...]` booleans, false at steps to skip, anywhere in a sequence. A skipped step
+        leaves the carry as it is, repeats the output of the step before it (zero where there is
+        none in its episode), and its input is never seen. A reset there takes effect at the next
+        step that is not skipped. The other steps are run as a shorter sequence, by any gradient and
+        method, at the price of one copy of xs and of ys.
       reverse: run from t = T down to 1. Outputs keep their place in time, and padding is
         still on the right.
       gradient: how to differentiate: `autodiff()`, `bptt()`, or one that wraps these,
@@ -69,7 +84,8 @@ def unroll(
       `[T, ..., H]`.
 
     Raises:
-      TypeError: integer inputs; lengths that are not integers; resets that are not booleans.
+      TypeError: integer inputs; lengths that are not integers; resets or a mask that are not
+        booleans.
       ValueError: shapes that do not fit, lengths outside 0..T, a carry unlike the cell's, a
         gradient and a method that do not go together, or arrays that an explicit mesh divides.
 
@@ -83,7 +99,10 @@ def unroll(
       ((2, 4), (10, 2, 4), 0.0)
     """
     params = check_params(cell, params)
-    sequence = validate(cell, params, xs, carry, key, lengths, resets)
+    sequence, length, batch_shape = validate_shaped(cell, params, xs, carry, key, lengths, resets)
+    if mask is not None:
+        mask = check_mask(mask, length, batch_shape) if length else None
+    cell, params = without_learned_carries(cell, params)
     base = None if gradient is None else check_gradient("gradient", gradient).base
     method = auto() if method is None else method
     if check_flag("return_carries", return_carries):
@@ -91,25 +110,36 @@ def unroll(
     plan = resolve(method, cell, base, params, sequence)
     reverse = check_flag("reverse", reverse)
     static, limits = take_arrays(gradient)
-    last, ys = _run(cell, static, plan, reverse, params, sequence, limits)
+    last, ys = _run(cell, static, plan, reverse, return_carries, params, sequence, mask, limits)
     return ys if return_carries else (last, ys)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def _run(
     cell: Cell,
     static: Static,
     plan: Plan,
     reverse: bool,
+    return_carries: bool,
     params: Params,
     sequence: Sequence,
+    mask: Array | None,
     limits: tuple[Array | None, ...],
 ) -> tuple[Carry, PyTree]:
     gradient: Gradient | None = put_arrays(static, limits)
-    check_automatic((params, sequence))
-    params, sequence = vary_along(varying_axes((params, sequence)), (params, sequence))
+    check_automatic((params, sequence, mask))
+    given = params, sequence, mask
+    params, sequence, mask = vary_along(varying_axes(given), given)
     if gradient is None:
         run = bind(plan, cell, None, reverse)
     else:
         run = gradient.wrap(bind(plan, cell, gradient.base, reverse), reverse)
-    return run(params, sequence)
+    if mask is None:
+        return run(params, sequence)
+    closed, skipped = close_up(sequence, mask, reverse)
+    last, ys = run(params, closed)
+    if not return_carries:
+        return last, lay_out_outputs(skipped, ys)
+    carries, ys = ys
+    carries = lay_out_carries(skipped, carries, sequence.carry)
+    return last, (carries, lay_out_outputs(skipped, ys))

@@ -16,6 +16,7 @@ class Row(NamedTuple):
     inputs: Any = D  # features, as `Cell.init` takes them
     random: bool = False  # has training-time randomness, asked for by a key
     true_gradient: bool = True  # False: gradients are cut on purpose
+    learned: bool = False  # its initial carry is among its params
     noise: float = 0.3  # on the params; less where many of them add up
 
 
@@ -102,6 +103,9 @@ ROWS: dict[str, Row] = {
     "users_own": Row(leaky(H)),
     "stack_with_ctrnn": Row(rnnjax.stack(rnnjax.ctrnn(H), rnnjax.gru(2)), inputs=(D, ())),
     "stack_of_linear": Row(rnnjax.stack(rnnjax.lru(2), rnnjax.min_gru(H))),
+    "learned_carry": Row(
+        rnnjax.stack(rnnjax.learned_carry(rnnjax.lstm(3)), rnnjax.gru(H)), learned=True
+    ),
     "stack_with_users_own": Row(rnnjax.stack(leaky(H), rnnjax.gru(2))),
 }
 # One row of each kind of state, of structure and of step: for contracts that are kept by what all

@@ -5,6 +5,7 @@ replaced, and each step's derivative is `jax.vjp` of `cell.step` alone.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,11 +66,15 @@ def by_loop(name, params, xs, carry, fresh, lengths, resets, reverse) -> Result:
     y_t = jax.eval_shape(step, params, at(carry, 0), at(xs, 0, 0))[1]
     ys = np.array([[np.zeros(y_t.shape, y_t.dtype) if y is None else y for y in row] for row in ys])
     last = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lasts)
-    gradients = _pull_back(pull_back, params, xs, carry, last, jnp.asarray(ys), visits)
+    gradients, fresh_ct = _pull_back(pull_back, params, xs, carry, last, jnp.asarray(ys), visits)
+    if ROWS[name].learned:  # what episodes begin from is made of params
+        made = functools.partial(ROWS[name].cell.initial_carry, batch_shape=(batch,))
+        (params_ct,) = jax.vjp(made, params)[1](fresh_ct)
+        gradients = gradients._replace(params=_add(gradients.params, params_ct))
     return Result(last, jnp.asarray(ys), gradients)
 
 
-def _pull_back(pull_back, params, xs, carry, last, ys, visits) -> Point:
+def _pull_back(pull_back, params, xs, carry, last, ys, visits) -> tuple[Point, Any]:
     leaves, structure = jax.tree.flatten(last)
     ys_ct, index = np.asarray(weights(0, ys) * (1 + ys)), 0
     last_ct = []
@@ -77,7 +82,9 @@ def _pull_back(pull_back, params, xs, carry, last, ys, visits) -> Point:
         index += is_inexact(leaf)
         last_ct.append(np.asarray(weights(index, leaf) * (1 + leaf)) if is_inexact(leaf) else None)
     params_ct, xs_ct = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), (params, xs))
-    carry_ct = [None if ct is None else np.zeros_like(ct) for ct in last_ct]
+    carry_ct, fresh_ct = (
+        [None if ct is None else np.zeros_like(ct) for ct in last_ct] for _ in range(2)
+    )
     for b, seen in enumerate(visits):
         ct = [None if leaf is None else leaf[b] for leaf in last_ct]
         for t, before, restart in reversed(seen):
@@ -86,8 +93,12 @@ def _pull_back(pull_back, params, xs, carry, last, ys, visits) -> Point:
             for leaf, value in zip(jax.tree.leaves(xs_ct), jax.tree.leaves(x_ct), strict=True):
                 leaf[t, b] = value
             if restart:  # the carry before this one belongs to another episode
+                for leaf, value in zip(fresh_ct, ct, strict=True):
+                    if leaf is not None:
+                        leaf[b] += value
                 ct = jax.tree.map(jnp.zeros_like, ct)
         for leaf, value in zip(carry_ct, ct, strict=True):
             if leaf is not None:
                 leaf[b] = value
-    return Point(params_ct, xs_ct, jax.tree.unflatten(structure, carry_ct))
+    point = Point(params_ct, xs_ct, jax.tree.unflatten(structure, carry_ct))
+    return point, jax.tree.unflatten(structure, fresh_ct)

@@ -19,7 +19,13 @@ from rnnjax.experiments import data, tasks, training
 
 CORE = (rnnjax, cells, cells.initializers, combinators, gradients, methods, online)
 OTHERS = (flow, scenarios, interop, data, tasks, training)
-NOT_FOR_USERS = {"bind", "import_module", "run_of", "with_carries"}  # what `unroll` calls
+NOT_FOR_USERS = {
+    "bind",
+    "import_module",
+    "run_of",
+    "with_carries",
+    "without_learned_carries",
+}  # what `unroll` calls
 
 
 def public_functions(*modules):
