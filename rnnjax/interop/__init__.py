@@ -1,5 +1,27 @@
-"""Conversion of weights and models from and to other libraries."""
+"""Conversion of weights and models from and to other libraries, and cells as their modules.
+
+`nnx.Recurrent`, `linen.Recurrent` and `equinox.Recurrent` are reached as attributes, and import
+their library when they are.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from rnnjax.interop._torch import from_torch, to_torch
 
+if TYPE_CHECKING:
+    from rnnjax.interop import equinox as equinox, linen as linen, nnx as nnx
+
+_LAZY = ("equinox", "linen", "nnx")
+
 __all__ = ["from_torch", "to_torch"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        return import_module(f"rnnjax.interop.{name}")
+    raise AttributeError(f"module 'rnnjax.interop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

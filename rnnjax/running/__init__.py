@@ -25,7 +25,7 @@ from rnnjax.running._sequence import (
 )
 from rnnjax.running._shapes import in_float32, leading_shape
 from rnnjax.running._sharding import check_automatic, vary_along, varying_axes
-from rnnjax.running._skipping import close_up, lay_out_carries, lay_out_outputs
+from rnnjax.running._skipping import close_up, flip_steps, lay_out_carries, lay_out_outputs
 from rnnjax.running._state import (
     accumulation_dtype,
     chosen_leaves,
@@ -47,6 +47,7 @@ __all__ = [
     "close_up",
     "fill_padding",
     "final_carry",
+    "flip_steps",
     "freezing",
     "in_float32",
     "input_dtypes",

@@ -63,6 +63,20 @@ def lay_out_carries(skipped: Skipped, carries: Carry, first: Carry) -> Carry:
     return select(skipped.has_run, carries, jax.tree.map(lambda c: c[None], first))
 
 
+def flip_steps(ys: PyTree, lengths: Array | None) -> PyTree:
+    """ys `[T, ...]` in the reverse order of their steps; padding stays at the end."""
+
+    def flip(y: Array) -> Array:
+        if lengths is None:
+            return jnp.flip(y, axis=0)
+        steps = y.shape[0]
+        t = jnp.arange(steps, dtype=jnp.int32).reshape((steps,) + (1,) * jnp.ndim(lengths))
+        last = jnp.asarray(lengths, jnp.int32)[None] - 1
+        return _at(jnp.where(t <= last, last - t, t), y)
+
+    return jax.tree.map(flip, ys)
+
+
 def _at(steps: Array, leaf: Array) -> Array:
     """leaf `[T, ..., *features]` at other steps `[S, ...]`, each example its own."""
     index = steps.reshape(steps.shape + (1,) * (leaf.ndim - steps.ndim))
