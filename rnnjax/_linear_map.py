@@ -27,6 +27,8 @@ def linear_map(
     residuals: PyTree,
     tangents: PyTree,
     out: PyTree,
+    *,
+    symbolic_zeros: bool = False,
 ) -> PyTree:
     """The tangents of `out`, which `apply(residuals, tangents)` returns.
 
@@ -37,6 +39,8 @@ def linear_map(
       residuals: what both read, arrays only.
       tangents: as the rule of a `custom_jvp` with symbolic_zeros=True is given them.
       out: the outputs whose tangents these are.
+      symbolic_zeros: whether None stands for the cotangents that are zero too, which are then
+        never made.
     """
     held, held_tree = jax.tree.flatten(residuals)
     given, given_tree = jax.tree.flatten(tangents)
@@ -67,6 +71,7 @@ def linear_map(
         transpose=flat_transpose,
         count=len(held),
         outs=tuple(jax.typeof(outs[i]) for i in kept),
+        symbolic_zeros=symbolic_zeros,
     )
     return _filled(out_tree, none, kept, made)
 
@@ -136,8 +141,12 @@ def tangents_by(
     return [t if is_inexact(x) else zero for x, t, zero in zip(out, along, zeros, strict=True)]
 
 
-def _transpose(cotangents: Any, *operands: Any, transpose: Any, count: int, **_: Any) -> Any:
-    cts = map(ad.instantiate_zeros, cotangents)
+def _transpose(
+    cotangents: Any, *operands: Any, transpose: Any, count: int, symbolic_zeros: bool, **_: Any
+) -> Any:
+    cts = [
+        None if symbolic_zeros and _is_zero(ct) else ad.instantiate_zeros(ct) for ct in cotangents
+    ]
     made = transpose(*operands[:count], *cts)
     asked = map(ad.is_undefined_primal, operands[count:])
     return [*[None] * count, *(x if a else None for x, a in zip(made, asked, strict=True))]
@@ -169,6 +178,7 @@ def _batch(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
         transpose=mapped(params["transpose"], len(outs)),
         count=count,
         outs=outs,
+        symbolic_zeros=params["symbolic_zeros"],
     )
     return made, [0] * len(made)
 

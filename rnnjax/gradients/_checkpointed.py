@@ -1,22 +1,22 @@
 """Gradient checkpointing (rematerialisation) over time."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
-import jax
-
-from rnnjax._arrays import register_value
+from rnnjax._arrays import register_value, take_arrays
 from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
 from rnnjax._execution import BaseGradient, Gradient, Run, check_gradient
-from rnnjax.gradients._pieces import in_pieces
+from rnnjax.gradients._segments import in_segments
 
 
 @dataclass(frozen=True, repr=False)
 class Checkpointed(Value):
-    """The value made by `checkpointed(k, base)`."""
+    """The value made by `checkpointed(k, base, levels=levels)`."""
 
     k: int | None = None
     inner: Gradient | None = None
+    levels: int = field(default=1, kw_only=True)
     name: str = field(default="checkpointed", init=False)
 
     @property
@@ -24,34 +24,58 @@ class Checkpointed(Value):
         return None if self.inner is None else self.inner.base
 
     def wrap(self, run: Run, reverse: bool) -> Run:
-        inner = run if self.inner is None else self.inner.wrap(run, reverse)
-        # prevent_cse guards against merging the recomputation with the first pass, which cannot
-        # happen across the loop over pieces. A piece outside the loop is the last that is run, and
-        # the first to be differentiated: recomputing it would save nothing.
-        again = jax.checkpoint(inner, prevent_cse=False)
-        return in_pieces(inner, self.k, reverse, lambda carry: carry, in_loop=again)
+        run = run if self.inner is None else self.inner.wrap(run, reverse)
+        traced = any(array is not None for array in take_arrays(self.inner)[1])
+        sizes = partial(_sizes, self.k, self.levels)
+        return in_segments(run, sizes, reverse, closed=not traced)
 
 
 register_value(Checkpointed, ("inner",))
 
 
-def checkpointed(k: int | None = None, base: Gradient | None = None) -> Gradient:
+def _sizes(k: int | None, levels: int, steps: int) -> tuple[int, ...]:
+    """Steps in the segments of each level, which cut what is above into as many parts each."""
+    if k is None:
+        each = steps ** (1 / (levels + 1))
+        return tuple(max(1, round(each**level)) for level in range(levels, 0, -1))
+    each = (steps / k) ** (1 / levels)
+    return tuple(k * max(1, round(each**level)) for level in range(levels - 1, -1, -1))
+
+
+def checkpointed(
+    k: int | None = None, base: Gradient | None = None, *, levels: int = 1
+) -> Gradient:
     """The exact gradient in less memory: store the carry every k steps, recompute in between.
 
-    The forward pass keeps the carry at the start of every segment of k steps; the backward pass
-    runs each segment forward again, then backward. Takes the memory of T / k carries and of what
-    one segment saves, for one more forward pass; k = √T balances the two. Equal to its base up to
-    rounding.
+    The forward pass keeps the carry at the start of every segment of k steps, and nothing else;
+    the backward pass runs each segment forward again, its projection and its tape included, then
+    backward. Takes the memory of T / k carries and of what one segment saves, for one more forward
+    pass; k = √T balances the two. What is as long as the sequence is xs and ys, and their
+    cotangents where they have any: a loss of the last carry alone keeps none of these but xs.
 
-    Works over every method, kernels included.
+    With more levels, segments are cut into segments again. `levels` of them hold each about
+    (T / k)^(1 / levels) carries, and take one more forward pass each.
+
+        T = 10⁶     carries kept     steps on the tape     forward passes
+        levels=1            1000                  1000                  2
+        levels=2       100 + 100                   100                  3
+        levels=3    32 + 32 + 32                    32                  4
+
+    Outputs, and the gradients of xs and of the initial carry, are those of the base to the last
+    bit where the run of a segment takes its sums in the same order as that of the whole, as
+    `sequential()` does. The gradients of params are summed segment by segment, so they are equal
+    up to rounding.
+
+    Works over every method, kernels included, and under every transformation that they work under.
 
     Args:
-      k: steps in a segment; √T, rounded, if None.
+      k: steps in a segment, the smallest with more levels; T^(1 / (levels + 1)), rounded, if None.
       base: how each segment is differentiated: `autodiff()`, `bptt()`, or another wrapping
         gradient; None for the default of the method that runs it.
+      levels: how many times the sequence is cut.
 
     Raises:
-      TypeError, ValueError: k is not a positive int.
+      TypeError, ValueError: k or levels is not a positive int.
 
     Example:
       >>> import jax, rnnjax
@@ -69,4 +93,5 @@ def checkpointed(k: int | None = None, base: Gradient | None = None) -> Gradient
       Gruslys et al. (2016), Memory-efficient backpropagation through time, NeurIPS.
     """
     k = None if k is None else check_positive_int("k", k)
-    return Checkpointed(k, None if base is None else check_gradient("base", base))
+    inner = None if base is None else check_gradient("base", base)
+    return Checkpointed(k, inner, levels=check_positive_int("levels", levels))

@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnjax._checks import is_inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.gradients._rules import checked_rule
+from rnnjax.gradients._rules import checked_rule, differentiable
 from rnnjax.gradients._values import quick_jit
 
 
@@ -64,12 +64,8 @@ def _gradients(
 
     at = {"params": params, "carry": carry, "x_t": x_t}
     exact = jax.grad(cost, allow_int=True)(at)
-    return _differentiable(by_rule), _differentiable(exact), delta
+    return differentiable(by_rule), differentiable(exact), delta
 
 
 def _first(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[0], tree)
-
-
-def _differentiable(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf if is_inexact(leaf) else None, tree)

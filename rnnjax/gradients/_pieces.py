@@ -16,13 +16,11 @@ def in_pieces(
     size: int | None,
     reverse: bool,
     pass_on: Callable[[Carry], Carry],
-    in_loop: Run | None = None,
 ) -> Run:
     """`run` over pieces of `size` steps, √T if None, counted from the first step that is run.
 
     Where T is not a multiple of `size` the last piece that is run is shorter. `pass_on` acts on
-    the carry between two pieces. All but a shorter piece run in one loop, there by `in_loop` if
-    given.
+    the carry between two pieces. All but a shorter piece run in one loop.
     """
 
     def over_pieces(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
@@ -32,11 +30,11 @@ def in_pieces(
         if steps <= each:
             return run(params, sequence)
         first = rest if reverse else 0  # backwards, the shorter piece is at the beginning in time
-        piece = partial(_piece, sequence, reverse)
+        piece = partial(piece_of, sequence, reverse)
         wide, narrow = in_float32(params)  # in which the pieces' gradients are summed
 
         def body(carry: Carry, index: Array) -> tuple[Carry, tuple[Carry, PyTree]]:
-            last, ys = (in_loop or run)(narrow(wide), piece(carry, first + index * each, each))
+            last, ys = run(narrow(wide), piece(carry, first + index * each, each))
             return pass_on(last), (last, ys)
 
         order = jnp.arange(whole)
@@ -52,7 +50,7 @@ def in_pieces(
     return over_pieces
 
 
-def _piece(
+def piece_of(
     sequence: Sequence, reverse: bool, carry: Carry, start: Array | int, size: int
 ) -> Sequence:
     """Steps start … start + size - 1 of a sequence, as a sequence that begins with `carry`."""

@@ -34,8 +34,8 @@ def checked_rule(rule: Rule) -> Rule:
         form = "(params_ct, xs_ct)"
         out = rule.gradients(params, xs, tapes, deltas)
         params_ct, xs_ct = _pair("gradients", form, out)
-        _check_like("gradients", f"the params_ct in {form}", params_ct, _differentiable(params))
-        _check_like("gradients", f"the xs_ct in {form}", xs_ct, _differentiable(xs))
+        _check_like("gradients", f"the params_ct in {form}", params_ct, differentiable(params))
+        _check_like("gradients", f"the xs_ct in {form}", xs_ct, differentiable(xs))
         return params_ct, xs_ct
 
     return rule._replace(forward=forward, backward=backward, gradients=gradients)
@@ -47,7 +47,7 @@ def _pair(function: str, form: str, value: Any) -> tuple[Any, Any]:
     return value  # pyright: ignore
 
 
-def _differentiable(tree: PyTree) -> PyTree:
+def differentiable(tree: PyTree) -> PyTree:
     """The leaves that have a gradient; None in the place of others."""
     return jax.tree.map(lambda leaf: leaf if is_inexact(leaf) else None, tree)
 

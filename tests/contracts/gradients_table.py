@@ -26,6 +26,7 @@ GRADIENTS: dict[str, Gradient] = {
     "checkpointed": Gradient(checkpointed(), bptt()),
     "checkpointed_2": Gradient(checkpointed(2), bptt()),
     "checkpointed_autodiff": Gradient(checkpointed(2, autodiff()), autodiff()),
+    "checkpointed_levels": Gradient(checkpointed(levels=2), bptt()),
     "checkpointed_twice": Gradient(checkpointed(3, checkpointed(2)), bptt()),
     "truncated": Gradient(truncated(2)),
     "truncated_autodiff": Gradient(truncated(2, autodiff())),

@@ -249,7 +249,7 @@ CALLS: dict[str, Call] = {
     "autodiff": Call(gradients.autodiff, {}),
     "bptt": Call(_clipped, {"clip": gradients.clip_by_value(1.0)}),
     "truncated": Call(gradients.truncated, {"k": 2, "base": gradients.bptt()}),
-    "checkpointed": Call(gradients.checkpointed, {"k": 2, "base": gradients.bptt()}),
+    "checkpointed": Call(gradients.checkpointed, {"k": 2, "base": gradients.bptt(), "levels": 2}),
     "clip_by_norm": Call(gradients.clip_by_norm, {"limit": 1.0}),
     "clip_by_value": Call(gradients.clip_by_value, {"limit": 1.0}),
     "check": Call(
