@@ -7,6 +7,7 @@ their library when they are.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from rnnjax.interop._onnx import from_onnx, to_onnx
 from rnnjax.interop._torch import from_torch, to_torch
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _LAZY = ("equinox", "linen", "nnx")
 
-__all__ = ["from_torch", "to_torch"]
+__all__ = ["from_onnx", "from_torch", "to_onnx", "to_torch"]
 
 
 def __getattr__(name: str) -> object:

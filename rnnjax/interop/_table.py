@@ -36,6 +36,16 @@ HOLDS: dict[str, dict[Kind, str]] = {
         ("gru", "before"): "GRU(reset_after=False)",
         "conv_lstm": "ConvLSTM2D",
     },
+    "ONNX": {
+        ("vanilla", "tanh"): "RNN",
+        ("vanilla", "relu"): "RNN(activations=['Relu'])",
+        ("vanilla", "sigmoid"): "RNN(activations=['Sigmoid'])",
+        ("vanilla", "identity"): "RNN(activations=['Affine'])",
+        "lstm": "LSTM",
+        "peephole_lstm": "LSTM(P)",
+        ("gru", "after"): "GRU(linear_before_reset=1)",
+        ("gru", "before"): "GRU(linear_before_reset=0)",
+    },
     "haste": {"lstm": "LSTM", ("gru", "after"): "GRU", ("indrnn", "tanh"): "IndRNN"},
 }
 """The class of a framework that computes what a cell does, weight for weight; in and out."""

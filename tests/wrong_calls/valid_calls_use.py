@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from importlib.util import find_spec
 
 import flax.linen as nn
 import jax
@@ -97,6 +98,20 @@ _ACCEPTED = {
     "one_to_many.apply": ("tokens: (negative|huge)", "params: leaf .*", "source: integers"),
 }
 
+
+def _with_onnx() -> dict[str, Call]:
+    if find_spec("onnx") is None:
+        return {}
+    exported = {"cell": LSTM, "params": PARAMS, "xs": XS, "lengths": True, "carry": True}
+    model = interop.to_onnx(LSTM, PARAMS)
+    return {
+        "to_onnx": Call(interop.to_onnx, exported),
+        "from_onnx": Call(
+            interop.from_onnx, {"model": model, "node": "lstm_2", "return_options": False}
+        ),
+    }
+
+
 CALLS: dict[str, Call] = {
     "record": Call(
         flow.record, {**_run, "cost": _cost, "carry": CARRY, "lengths": LENGTHS, "resets": RESETS}
@@ -120,6 +135,7 @@ CALLS: dict[str, Call] = {
         interop.from_torch, {"module": _state, "prefix": "rnn", "nonlinearity": "tanh"}
     ),
     "to_torch": Call(interop.to_torch, {"cell": LSTM, "params": PARAMS, "state_dict": True}),
+    **_with_onnx(),
     "one_to_one": Call(_made(scenarios.one_to_one, XS[0]), {"head": HEAD}),
     "many_to_one": Call(
         _made(scenarios.many_to_one, IDS),

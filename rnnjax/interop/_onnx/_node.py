@@ -1,0 +1,159 @@
+"""A recurrent node of an ONNX model: its attributes, and the arrays that the model gives it."""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnjax._checks import described
+from rnnjax.interop._arrays import peer
+
+ORDER = {"RNN": "h", "LSTM": "iofg", "GRU": "zrn"}
+"""The operators, and the order of their gates by rnnjax's names."""
+
+_INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+_ATTRIBUTES = {  # with their defaults
+    "activations": None,
+    "activation_alpha": (),
+    "activation_beta": (),
+    "clip": float("inf"),
+    "direction": "forward",
+    "hidden_size": None,
+    "input_forget": 0,
+    "layout": 0,
+    "linear_before_reset": 0,
+    "output_sequence": 0,  # of opset 1: whether Y is an output
+}
+
+
+class Node(NamedTuple):
+    """A recurrent node: `arrays` are the inputs that are constants of the model."""
+
+    op: str
+    label: str
+    attributes: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+def read_node(model: Any, name: str | None) -> Node:
+    """The model's recurrent node of this name, or its only one, if rnnjax knows its attributes."""
+    return _read(*_pick(_graph(model), name))
+
+
+def _graph(model: Any) -> Any:
+    onnx = peer("onnx")
+    if isinstance(model, str | os.PathLike):
+        with open(model, "rb"):  # says which file is missing
+            pass
+        try:
+            model = onnx.load(os.fspath(model))
+        except Exception as error:  # protobuf's DecodeError, of several classes
+            raise ValueError(f"{os.fspath(model)} is not an ONNX model: {error}") from error
+    if not isinstance(model, onnx.ModelProto):
+        raise TypeError(
+            f"model must be an onnx.ModelProto or the path of an .onnx file, got {described(model)}"
+        )
+    return model.graph
+
+
+def _pick(graph: Any, node: str | None) -> tuple[Any, Any]:
+    """The graph and its node of this name."""
+    if not (node is None or isinstance(node, str)):
+        raise TypeError(f"node must be a name, got {described(node)}")
+    nodes = [n for n in graph.node if n.op_type in ORDER and n.domain in ("", "ai.onnx")]
+    names = ", ".join(repr(n.name or next(filter(None, n.output))) for n in nodes) or "none"
+    chosen = [n for n in nodes if node is None or node in (n.name, *filter(None, n.output))]
+    if len(chosen) == 1:
+        return graph, chosen[0]
+    if node is not None:
+        raise ValueError(f"node {node!r} is not one recurrent node of the model, which has {names}")
+    if not nodes:
+        raise ValueError("the model's graph has no RNN, LSTM or GRU node")
+    raise ValueError(f"the model has several recurrent nodes: pass node=, one of {names}")
+
+
+def _read(graph: Any, node: Any) -> Node:
+    onnx = peer("onnx")
+    label = f"{node.op_type} node {node.name or next(filter(None, node.output))!r}"
+    attributes = dict(_ATTRIBUTES)
+    for attribute in node.attribute:
+        value = onnx.helper.get_attribute_value(attribute)
+        if attribute.name not in attributes:
+            raise ValueError(f"{label} has the attribute {attribute.name}, which is unknown")
+        attributes[attribute.name] = value.decode() if isinstance(value, bytes) else value
+    direction, layout = attributes["direction"], attributes["layout"]
+    if direction not in DIRECTIONS:
+        raise ValueError(f"{label} has direction={direction!r}: expected one of {[*DIRECTIONS]}")
+    if layout not in (0, 1):
+        raise ValueError(f"{label} has layout={layout}: expected 0 or 1")
+    if not np.isinf(attributes["clip"]):
+        raise ValueError(
+            f"{label} has clip={attributes['clip']:g}: what goes into its activations is cut at "
+            "every step, which no cell here does. Where it never reaches the limit, remove the "
+            "attribute"
+        )
+    if attributes["input_forget"]:
+        raise ValueError(
+            f"{label} has input_forget={attributes['input_forget']}: its forget gate is 1 - i, and "
+            "no cell here has coupled gates"
+        )
+    given = {role: name for role, name in zip(_INPUTS, node.input, strict=False) if name}
+    constants = _constants(graph)
+    arrays = {role: constants(name) for role, name in given.items()}
+    for role in ("W", "R", "B", "P"):
+        if role in given and arrays[role] is None:
+            raise ValueError(
+                f"{label} reads {role} from {given[role]!r}, which the graph computes or takes as "
+                "an input: fold constants before, or give it as an initializer"
+            )
+    found = {role: array for role, array in arrays.items() if array is not None}
+    found.pop("X", None)
+    return Node(node.op_type, label, attributes, _checked(node.op_type, label, attributes, found))
+
+
+def _constants(graph: Any) -> Callable[[str], np.ndarray | None]:
+    """A function that gives a name's value where it is a constant of the graph."""
+    to_array = peer("onnx").numpy_helper.to_array
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    same: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            (output,) = node.output
+            tensors.update((output, a.t) for a in node.attribute if a.name == "value")
+        elif node.op_type == "Identity":
+            same[node.output[0]] = node.input[0]
+
+    def value(name: str) -> np.ndarray | None:
+        while name in same:
+            name = same[name]
+        return to_array(tensors[name]) if name in tensors else None
+
+    return value
+
+
+def _checked(
+    op: str, label: str, attributes: dict[str, Any], arrays: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The constants, if their shapes fit together."""
+    missing = [role for role in ("W", "R") if role not in arrays]
+    if missing:
+        raise ValueError(f"{label} has no {' and no '.join(missing)}")
+    directions, gates = DIRECTIONS[attributes["direction"]], len(ORDER[op])
+    hidden, features = arrays["R"].shape[-1], arrays["W"].shape[-1]
+    want = {
+        "W": (directions, gates * hidden, features),
+        "R": (directions, gates * hidden, hidden),
+        "B": (directions, 2 * gates * hidden),
+        "P": (directions, 3 * hidden),
+    }
+    stated = attributes["hidden_size"]
+    if stated is not None and stated != hidden:
+        raise ValueError(f"{label} has hidden_size={stated} and R of {described(arrays['R'])}")
+    for role, shape in want.items():
+        if role in arrays and arrays[role].shape != shape:
+            raise ValueError(
+                f"{label} has {role} of {described(arrays[role])}, expected the shape {list(shape)}"
+            )
+    return arrays

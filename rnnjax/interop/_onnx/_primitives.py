@@ -1,0 +1,290 @@
+"""JAX's primitives as ONNX operators: the table behind the export of any cell's step.
+
+A function of the table adds nodes to a graph and returns the names of the results. Its arguments
+are a `Site` (the equation of the jaxpr, the graph, and which size is the batch's) and the names of
+the operands. Both sides broadcast axes of size 1.
+"""
+
+import string
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnjax.interop._arrays import peer
+from rnnjax.interop._onnx._graph import EVERYTHING, Graph
+
+
+class Site(NamedTuple):
+    """Where a primitive is translated."""
+
+    graph: Graph
+    params: dict[str, Any]  # of the equation
+    operands: list[Any]  # their shapes and dtypes
+    result: Any  # shape and dtype of the first result
+    batch: int  # the size that stands for the batch's, which is unknown
+    batch_size: str  # the name of the batch's size, int64 [1]
+
+    def shape(self, sizes: Any) -> str:
+        """A shape with at most one axis of the batch, for Reshape."""
+        return self.graph.integers(-1 if self.counts_batch(size) else size for size in sizes)
+
+    def size(self, size: int) -> str:
+        """One size, int64 [1], for Expand."""
+        if self.counts_batch(size) and size != self.batch:
+            raise NotImplementedError("to several times the batch")
+        return self.batch_size if size == self.batch else self.graph.integers([size])
+
+    def counts_batch(self, size: int) -> bool:
+        return size > 0 and size % self.batch == 0
+
+    def within_an_example(self, axes: Any) -> None:
+        """Raise if an operand has examples along one of these axes."""
+        if any(self.counts_batch(self.operands[0].shape[axis]) for axis in axes):
+            raise NotImplementedError("across the examples of a batch")
+
+
+def _same(kind: str) -> Callable[..., str]:
+    return lambda site, *operands: site.graph.op(kind, *operands)
+
+
+def _chain(*kinds: str) -> Callable[..., str]:
+    """The first operator, and each next one on its result."""
+
+    def make(site: Site, *operands: str) -> str:
+        value = site.graph.op(kinds[0], *operands)
+        for kind in kinds[1:]:
+            value = site.graph.op(kind, value)
+        return value
+
+    return make
+
+
+def _logical(kind: str) -> Callable[..., str]:
+    def make(site: Site, *operands: str) -> str:
+        if site.result.dtype != bool:
+            raise NotImplementedError("of integers, bit by bit")
+        return site.graph.op(kind, *operands)
+
+    return make
+
+
+def _one(site: Site, value: float = 1.0) -> str:
+    return site.graph.constant(np.asarray(value, site.operands[0].dtype))
+
+
+def _integer_pow(site: Site, x: str) -> str:
+    power = site.params["y"]
+    return site.graph.op("Mul", x, x) if power == 2 else site.graph.op("Pow", x, _one(site, power))
+
+
+def _cast(site: Site, x: str) -> str:
+    if site.operands[0].dtype == site.result.dtype:
+        return x
+    helper = peer("onnx").helper
+    return site.graph.op("Cast", x, to=helper.np_dtype_to_tensor_dtype(site.result.dtype))
+
+
+def _select(site: Site, which: str, *cases: str) -> str:
+    if site.operands[0].dtype != bool:
+        raise NotImplementedError("among several cases")
+    return site.graph.op("Where", which, cases[1], cases[0])
+
+
+def _broadcast(site: Site, x: str) -> str:
+    (operand,), graph = site.operands[:1], site.graph
+    shape, axes = site.params["shape"], site.params["broadcast_dimensions"]
+    if len(axes) < len(shape) and operand.ndim:
+        x = graph.op("Unsqueeze", x, graph.integers(a for a in range(len(shape)) if a not in axes))
+    aligned = [1] * len(shape)
+    for axis, size in zip(axes, operand.shape, strict=True):
+        aligned[axis] = size
+    if tuple(aligned) == tuple(shape) and operand.ndim:
+        return x
+    if any(
+        site.counts_batch(n) and n != site.batch
+        for n, m in zip(shape, aligned, strict=True)
+        if n != m
+    ):
+        raise NotImplementedError("to several times the batch")
+    parts = [
+        site.batch_size
+        if size == site.batch != own
+        else graph.integers([1 if size == own else size])
+        for size, own in zip(shape, aligned, strict=True)
+    ]
+    return graph.op("Expand", x, graph.op("Concat", *parts, axis=0))
+
+
+def _slice(site: Site, x: str) -> str:
+    params, sizes = site.params, site.operands[0].shape
+    steps = params["strides"] or (1,) * len(sizes)
+    cuts = [
+        (start, EVERYTHING if limit == size else limit, axis, step)
+        for axis, (start, limit, step, size) in enumerate(
+            zip(params["start_indices"], params["limit_indices"], steps, sizes, strict=True)
+        )
+        if (start, limit, step) != (0, size, 1)
+    ]
+    if not cuts:
+        return x
+    site.within_an_example(axis for _, _, axis, _ in cuts)
+    return site.graph.op("Slice", x, *map(site.graph.integers, zip(*cuts, strict=True)))
+
+
+def _stack(site: Site, *xs: str) -> str:
+    graph, axis = site.graph, site.params["axis"]
+    apart = [graph.op("Unsqueeze", x, graph.integers([axis])) for x in xs]
+    return graph.op("Concat", *apart, axis=axis)
+
+
+def _tile(site: Site, x: str) -> str:
+    site.within_an_example(a for a, times in enumerate(site.params["reps"]) if times != 1)
+    return site.graph.op("Tile", x, site.graph.integers(site.params["reps"]))
+
+
+def _split(site: Site, x: str) -> list[str]:
+    sizes, graph = site.params["sizes"], site.graph
+    site.within_an_example([site.params["axis"]])
+    return graph.ops("Split", len(sizes), x, graph.integers(sizes), axis=site.params["axis"])
+
+
+def _rev(site: Site, x: str) -> str:
+    axes, graph = site.params["dimensions"], site.graph
+    many = len(axes)
+    site.within_an_example(axes)
+    start, end = [-1] * many, [np.iinfo(np.int64).min + 1] * many
+    return graph.op("Slice", x, *map(graph.integers, (start, end, axes, [-1] * many)))
+
+
+def _pad(site: Site, x: str, value: str) -> str:
+    lows, highs, between = zip(*site.params["padding_config"], strict=True)
+    if any(between):
+        raise NotImplementedError("with padding between the entries")
+    site.within_an_example(a for a, pair in enumerate(zip(lows, highs, strict=True)) if any(pair))
+    return site.graph.op("Pad", x, site.graph.integers((*lows, *highs)), value)
+
+
+def _reduce(kind: str) -> Callable[..., str]:
+    def make(site: Site, x: str) -> str:
+        site.within_an_example(site.params["axes"])
+        axes = site.graph.integers(site.params["axes"])
+        return site.graph.op(kind, x, axes, keepdims=0)
+
+    return make
+
+
+def _reduce_logical(kind: str) -> Callable[..., str]:
+    def make(site: Site, x: str) -> str:
+        types, graph = peer("onnx").TensorProto, site.graph
+        found = _reduce(kind)(site, graph.op("Cast", x, to=types.INT32))
+        return graph.op("Cast", found, to=types.BOOL)
+
+    return make
+
+
+def _arg(kind: str) -> Callable[..., str]:
+    def make(site: Site, x: str) -> str:
+        site.within_an_example(site.params["axes"])
+        found = site.graph.op(kind, x, axis=site.params["axes"][0], keepdims=0)
+        helper = peer("onnx").helper
+        to = helper.np_dtype_to_tensor_dtype(site.result.dtype)
+        return site.graph.op("Cast", found, to=to)
+
+    return make
+
+
+def _cumsum(site: Site, x: str) -> str:
+    site.within_an_example([site.params["axis"]])
+    axis = site.graph.constant(np.asarray(site.params["axis"], np.int64))
+    return site.graph.op("CumSum", x, axis, reverse=int(site.params["reverse"]))
+
+
+def _dot(site: Site, a: str, b: str) -> str:
+    (sum_a, sum_b), (batch_a, batch_b) = site.params["dimension_numbers"]
+    site.within_an_example(sum_a)
+    rank_a, rank_b = (operand.ndim for operand in site.operands)
+    if not batch_a and tuple(sum_a) == (rank_a - 1,) and tuple(sum_b) == (0,) and rank_b == 2:
+        return site.graph.op("MatMul", a, b)
+    letters = iter(string.ascii_lowercase)
+    axes_a, axes_b = [next(letters) for _ in range(rank_a)], [next(letters) for _ in range(rank_b)]
+    for i, j in zip((*sum_a, *batch_a), (*sum_b, *batch_b), strict=True):
+        axes_b[j] = axes_a[i]
+    out = [axes_a[i] for i in batch_a]
+    out += [x for i, x in enumerate(axes_a) if i not in (*sum_a, *batch_a)]
+    out += [x for j, x in enumerate(axes_b) if j not in (*sum_b, *batch_b)]
+    equation = f"{''.join(axes_a)},{''.join(axes_b)}->{''.join(out)}"
+    return site.graph.op("Einsum", a, b, equation=equation)
+
+
+def _convolve(site: Site, x: str, kernel: str) -> str:
+    params, graph = site.params, site.graph
+    if params["batch_group_count"] != 1 or {*params["lhs_dilation"]} != {1}:
+        raise NotImplementedError("transposed, or with groups of the batch")
+    numbers = params["dimension_numbers"]
+    lows, highs = zip(*params["padding"], strict=True)
+    y = graph.op(
+        "Conv",
+        graph.op("Transpose", x, perm=numbers.lhs_spec),
+        graph.op("Transpose", kernel, perm=numbers.rhs_spec),
+        pads=(*lows, *highs),
+        strides=params["window_strides"],
+        dilations=params["rhs_dilation"],
+        group=params["feature_group_count"],
+    )
+    return graph.op("Transpose", y, perm=np.argsort(numbers.out_spec).tolist())
+
+
+_SAME = """
+    abs Abs, acos Acos, add Add, asin Asin, atan Atan, ceil Ceil, copy Identity, cos Cos, cosh Cosh,
+    div Div, eq Equal, erf Erf, exp Exp, floor Floor, ge GreaterOrEqual, gt Greater, le LessOrEqual,
+    log Log, logistic Sigmoid, lt Less, max Max, min Min, mul Mul, neg Neg, pow Pow, sign Sign,
+    sin Sin, sinh Sinh, sqrt Sqrt, stop_gradient Identity, sub Sub, tan Tan, tanh Tanh
+"""
+
+PRIMITIVES: dict[str, Callable[..., str | list[str]]] = {
+    **{name: _same(kind) for name, kind in map(str.split, _SAME.split(","))},
+    "and": _logical("And"),
+    "or": _logical("Or"),
+    "xor": _logical("Xor"),
+    "not": _logical("Not"),
+    "ne": _chain("Equal", "Not"),
+    "rsqrt": _chain("Sqrt", "Reciprocal"),
+    "square": lambda site, x: site.graph.op("Mul", x, x),
+    "exp2": lambda site, x: site.graph.op("Pow", _one(site, 2.0), x),
+    "log1p": lambda site, x: site.graph.op("Log", site.graph.op("Add", x, _one(site))),
+    "expm1": lambda site, x: site.graph.op("Sub", site.graph.op("Exp", x), _one(site)),
+    "rem": lambda site, x, y: site.graph.op("Mod", x, y, fmod=1),
+    "clamp": lambda site, low, x, high: site.graph.op("Min", site.graph.op("Max", x, low), high),
+    "integer_pow": _integer_pow,
+    "convert_element_type": _cast,
+    "select_n": _select,
+    "broadcast_in_dim": _broadcast,
+    "reshape": lambda site, x: site.graph.op("Reshape", x, site.shape(site.params["new_sizes"])),
+    "squeeze": lambda site, x: site.graph.op(
+        "Squeeze", x, site.graph.integers(site.params["dimensions"])
+    ),
+    "expand_dims": lambda site, x: site.graph.op(
+        "Unsqueeze", x, site.graph.integers(site.params["dimensions"])
+    ),
+    "transpose": lambda site, x: site.graph.op("Transpose", x, perm=site.params["permutation"]),
+    "concatenate": lambda site, *xs: site.graph.op("Concat", *xs, axis=site.params["dimension"]),
+    "stack": _stack,
+    "tile": _tile,
+    "slice": _slice,
+    "split": _split,
+    "rev": _rev,
+    "pad": _pad,
+    "reduce_sum": _reduce("ReduceSum"),
+    "reduce_max": _reduce("ReduceMax"),
+    "reduce_min": _reduce("ReduceMin"),
+    "reduce_prod": _reduce("ReduceProd"),
+    "reduce_and": _reduce_logical("ReduceMin"),
+    "reduce_or": _reduce_logical("ReduceMax"),
+    "argmax": _arg("ArgMax"),
+    "argmin": _arg("ArgMin"),
+    "cumsum": _cumsum,
+    "dot_general": _dot,
+    "conv_general_dilated": _convolve,
+}
+"""Each primitive by its name. A step that uses another one cannot be exported."""

@@ -1,0 +1,189 @@
+"""ONNX's recurrent nodes against onnxruntime and onnx's own evaluator, attribute by attribute."""
+
+import jax
+import numpy as np
+import pytest
+from onnx_models import by_reference, by_runtime, node_model, onnx
+
+import rnnjax
+from rnnjax.interop import from_onnx
+
+LENGTHS, STATE = ("sequence_lens",), ("initial_h",)
+ALL = ("sequence_lens", "initial_h", "initial_c")
+CASES = [
+    ("RNN", {}),
+    ("RNN", {"bias": False, "fed": STATE}),
+    ("RNN", {"activations": ["Relu"], "direction": "reverse", "fed": ALL}),
+    ("RNN", {"activations": ["Sigmoid", "Affine"], "activation_alpha": [1.0],
+             "activation_beta": [0.0], "direction": "bidirectional", "fed": ALL}),
+    ("LSTM", {}),
+    ("LSTM", {"peepholes": True, "fed": ALL}),
+    ("LSTM", {"direction": "reverse", "fed": ALL}),
+    ("LSTM", {"peepholes": True, "direction": "bidirectional", "fed": ("initial_c",)}),
+    ("LSTM", {"bias": False, "direction": "bidirectional", "fed": ALL}),
+    ("GRU", {"fed": ALL}),
+    ("GRU", {"linear_before_reset": 1, "fed": ALL}),
+    ("GRU", {"linear_before_reset": 1, "direction": "reverse", "fed": STATE}),
+    ("GRU", {"direction": "bidirectional", "fed": LENGTHS}),
+]  # fmt: skip
+REFERENCE = [  # what onnx's evaluator knows of: no lengths, no activations
+    ("RNN", {"direction": "bidirectional", "layout": 1, "fed": STATE}),
+    ("LSTM", {"peepholes": True, "direction": "bidirectional", "layout": 1, "fed": ALL[1:]}),
+    ("LSTM", {"direction": "reverse", "layout": 1}),
+    ("GRU", {"linear_before_reset": 1, "direction": "bidirectional", "layout": 1, "fed": STATE}),
+    ("GRU", {"direction": "reverse", "fed": STATE}),
+]
+
+
+def run(model, feeds, *, batch_first=False):
+    """The node's outputs by rnnjax, in ONNX's layout."""
+    cell, params = from_onnx(model)
+    layer = isinstance(cell, rnnjax.Layer)
+    both = layer and isinstance(params, tuple) and not hasattr(params, "_fields")
+    axis = 1 if batch_first else 0
+    fed = {k: np.moveaxis(v, axis, 0) for k, v in feeds.items() if k != "sequence_lens"}
+    states = [fed[k] for k in ("initial_h", "initial_c") if k in fed]
+    carry = None
+    if states:
+        fields = 2 if (params[0] if both else params).w_h.shape[1] == 16 else 1
+        zeros = np.zeros_like(states[0])
+        each = [fed.get(k, zeros) for k in ("initial_h", "initial_c")[:fields]]
+        make = carry_type(cell, params, both)
+        carry = tuple(make(*(state[k] for state in each)) for k in range(len(zeros)))
+        carry = carry if both else carry[0]
+    options = {"carry": carry, "lengths": feeds.get("sequence_lens")}
+    if layer:
+        last, ys = cell.apply(params, fed["X"], **options)
+    else:
+        last, ys = rnnjax.unroll(cell, params, fed["X"], **options)
+    lasts = last if both else (last,)
+    y = np.stack(np.split(np.asarray(ys), len(lasts), axis=-1), axis=1)
+    found = {"Y": y.transpose(2, 0, 1, 3) if batch_first else y}
+    for field in lasts[0]._fields:
+        found[f"Y_{field}"] = np.stack([getattr(one, field) for one in lasts], axis=axis)
+    return found
+
+
+def carry_type(cell, params, both):
+    first = params[0] if both else params
+    return {
+        "VanillaParams": rnnjax.VanillaCarry,
+        "GRUParams": rnnjax.GRUCarry,
+    }.get(type(first).__name__, rnnjax.LSTMCarry)
+
+
+def assert_close(got, want, tolerance):
+    assert set(got) == set(want)
+    for name, value in want.items():
+        assert got[name].dtype == value.dtype
+        np.testing.assert_allclose(got[name], value, rtol=0, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(("op", "case"), CASES)
+def test_nodes_by_onnxruntime(op, case):
+    model, feeds = node_model(op, **case)
+    assert_close(run(model, feeds), by_runtime(model, feeds), 1e-5)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(("op", "case"), REFERENCE)
+def test_nodes_by_onnx_itself(op, case):
+    model, feeds = node_model(op, dtype=np.float64, **case)
+    got = run(model, feeds, batch_first=bool(case.get("layout")))
+    assert_close(got, by_reference(model, feeds), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("op", "case", "message"),
+    [
+        ("LSTM", {"clip": 3.0}, r"LSTM node 'Y' has clip=3: .*cut"),
+        ("LSTM", {"input_forget": 1}, r"input_forget=1: .*1 - i"),
+        ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
+         r"HardSigmoid, activation_alpha=0\.2, activation_beta=0\.5.*Sigmoid there"),
+        ("GRU", {"activations": ["Tanh", "Sigmoid"]}, r"activation Tanh.*Sigmoid there"),
+        ("GRU", {"activations": ["Sigmoid"]}, r"activations=\['Sigmoid'\]: expected 2"),
+        ("RNN", {"activations": ["Elu"], "activation_alpha": [0.7]}, "Elu, activation_alpha=0.7"),
+        ("RNN", {"direction": "sideways"}, "direction='sideways'"),
+        ("RNN", {"layout": 2}, "layout=2"),
+        ("GRU", {"speed": 2}, "attribute speed, which is unknown"),
+        ("LSTM", {"fed": ("W",)}, r"reads W from 'W', which the graph computes"),
+        ("RNN", {"dtype": np.float64}, "float64.*jax_enable_x64"),
+    ],
+)  # fmt: skip
+def test_what_no_cell_computes_is_refused_by_name(op, case, message):
+    model, _ = node_model(op, **case)
+    with jax.enable_x64(False), pytest.raises(ValueError, match=message):
+        from_onnx(model)
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    for role, message in (
+        ("R", r"W of float32\[1, 16, 2\], expected .*\[1, 20, 2\]"),
+        ("B", r"B of float32\[1, 32, 1\]"),
+    ):
+        model, _ = node_model("LSTM")
+        (tensor,) = (t for t in model.graph.initializer if t.name == role)
+        array = onnx.numpy_helper.to_array(tensor)
+        other = np.zeros((1, 20, 5), np.float32) if role == "R" else array[..., None]
+        tensor.CopyFrom(onnx.numpy_helper.from_array(other, role))
+        model.graph.node[0].attribute.remove(model.graph.node[0].attribute[0])  # hidden_size
+        with pytest.raises(ValueError, match=message):
+            from_onnx(model)
+
+
+def test_models_and_files(tmp_path):
+    model, _ = node_model("GRU", name="encoder")
+    other, _ = node_model("GRU", name="decoder")
+    onnx.save(model, tmp_path / "model.onnx")
+    cell, params = from_onnx(tmp_path / "model.onnx")
+    assert repr(cell) == "gru(4, reset='before', dtype='float32')"
+    for name in ("encoder", "Y_h"):
+        same(from_onnx(str(tmp_path / "model.onnx"), name), (cell, params))
+    model.graph.node.extend(other.graph.node)
+    with pytest.raises(ValueError, match=r"several recurrent nodes: .*'encoder', 'decoder'"):
+        from_onnx(model)
+    with pytest.raises(ValueError, match=r"'Y_h' is not one recurrent node of .*'encoder'"):
+        from_onnx(model, "Y_h")
+    same(from_onnx(model, "decoder"), (cell, params))
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    with pytest.raises(ValueError, match=r"bad\.onnx is not an ONNX model"):
+        from_onnx(tmp_path / "bad.onnx")
+    with pytest.raises(TypeError, match=r"onnx\.ModelProto or the path .* got 3"):
+        from_onnx(3)
+    del model.graph.node[:]
+    with pytest.raises(ValueError, match="no RNN, LSTM or GRU node"):
+        from_onnx(model)
+
+
+def same(got, want):
+    assert got[0] is want[0]
+    for a, b in zip(got[1], want[1], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.usefixtures("eager")
+def test_constants_of_the_model_become_options():
+    model, feeds = node_model("LSTM", direction="bidirectional", fed=ALL)
+    constant = onnx.helper.make_node(
+        "Constant", [], ["initial_c"],
+        value=onnx.numpy_helper.from_array(feeds["initial_c"]),
+    )  # fmt: skip
+    model.graph.node.insert(0, constant)
+    for name in ALL[:2]:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(feeds[name], name))
+    kept = [i for i in model.graph.input if i.name == "X"]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    with pytest.raises(ValueError, match="constants for carry and lengths: pass return_options"):
+        from_onnx(model)
+    layer, params, options = from_onnx(model, return_options=True)
+    (forward, backward), ys = layer.apply(params, feeds["X"], **options)
+    want = by_runtime(model, {"X": feeds["X"]})
+    np.testing.assert_allclose(ys[..., :4], want["Y"][:, 0], atol=1e-5)
+    np.testing.assert_allclose(backward.c, want["Y_c"][1], atol=1e-5)
+    assert forward.h.dtype == np.float32
+    model, _ = node_model("RNN", fed=ALL[1:2])
+    zeros = np.zeros_like(feeds["initial_h"][:1])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(zeros, "initial_h"))
+    assert from_onnx(model, return_options=True)[2] == {}

@@ -1,0 +1,288 @@
+"""Exported models by onnxruntime and onnx's own evaluator, against `unroll`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from onnx_models import B, D, T, by_reference, by_runtime, onnx
+
+import rnnjax
+from rnnjax.interop import from_onnx, to_onnx
+
+H, F32 = 4, np.float32
+LENGTHS = np.array([T, 0, 3], np.int32)
+
+
+def drawn(tree, dtype, seed=0):
+    """Random arrays of the shapes of a tree, complex where it is."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(x):
+        array = rng.standard_normal(x.shape) * 0.7
+        if np.issubdtype(x.dtype, np.complexfloating):
+            return jnp.asarray(array + 0.4j * array, np.promote_types(dtype, np.complex64))
+        return jnp.asarray(array, dtype)
+
+    return jax.tree.map(leaf, tree)
+
+
+def params_of(model, dtype, features=D):
+    shapes = jax.eval_shape(lambda key: model.init(key, features), jax.random.key(0))
+    return drawn(shapes, dtype)
+
+
+def unrolled(model, params, xs, **options):
+    if isinstance(model, rnnjax.Layer):
+        return model.apply(params, xs, **options)
+    return rnnjax.unroll(model, params, xs, **options)
+
+
+def parts(tree):
+    """The leaves, real and imaginary parts apart."""
+    for leaf in map(np.asarray, jax.tree.leaves(tree)):
+        yield from (leaf.real, leaf.imag) if np.iscomplexobj(leaf) else (leaf,)
+
+
+def assert_runs(evaluate, model, params, xs, *, tolerance, carry=None, lengths=False, **options):
+    """The exported model computes what `unroll` does: every output, in values, shape and dtype."""
+    exported = to_onnx(model, params, xs, lengths=lengths, carry=carry is not None, **options)
+    fed = [*parts(xs), *([LENGTHS] if lengths else []), *parts(carry)]
+    feeds = dict(zip([i.name for i in exported.graph.input], fed, strict=True))
+    options.pop("scan", None)
+    if lengths:
+        options["lengths"] = LENGTHS
+    last, ys = unrolled(model, params, xs, carry=carry, **options)
+    got = evaluate(exported, feeds)
+    for (name, value), want in zip(got.items(), parts((ys, last)), strict=True):
+        assert (value.dtype, value.shape) == (want.dtype, want.shape), name
+        np.testing.assert_allclose(value, want, rtol=0, atol=tolerance, err_msg=name)
+    return exported
+
+
+NODES = {
+    "RNN": [rnnjax.vanilla(H, phi) for phi in ("tanh", "relu", "sigmoid", "identity")],
+    "LSTM": [rnnjax.lstm(H), rnnjax.peephole_lstm(H)],
+    "GRU": [rnnjax.gru(H), rnnjax.gru(H, reset="before")],
+}
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(("op", "cell"), [(op, cell) for op in NODES for cell in NODES[op]])
+def test_cells_with_an_operator_are_its_nodes(op, cell):
+    params = params_of(cell, F32)
+    xs = drawn(jnp.zeros((T, B, D)), F32, 1)
+    carry = drawn(cell.initial_carry(params, (B,)), F32, 2)
+    model = assert_runs(by_runtime, cell, params, xs, tolerance=1e-5)
+    assert [node.op_type for node in model.graph.node].count(op) == 1
+    assert_runs(
+        by_runtime, cell, params, xs, tolerance=1e-5, carry=carry, lengths=True, reverse=True
+    )
+    again = from_onnx(to_onnx(cell, params))
+    assert repr(again[0]) == repr(cell).replace(")", ", dtype='float32')")
+    for a, b in zip(again[1], params, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.usefixtures("eager")
+def test_an_initial_carry_of_its_own_is_exported():
+    plain = rnnjax.gru(H)
+    cell = plain._replace(
+        initial_carry=lambda params, batch_shape, key=None: rnnjax.GRUCarry(
+            jnp.broadcast_to(params.b_hn, (*batch_shape, H))
+        )
+    )
+    xs = drawn(jnp.zeros((T, B, D)), F32, 1)
+    for model in (cell, rnnjax.learned_carry(plain)):
+        params = params_of(model, F32)
+        exported = assert_runs(by_runtime, model, params, xs, tolerance=1e-5, lengths=True)
+        assert "GRU" in [node.op_type for node in exported.graph.node]
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("cell", [rnnjax.vanilla(H), rnnjax.peephole_lstm(H), rnnjax.gru(H)])
+def test_nodes_in_float64_by_onnx_itself(cell):
+    params = params_of(cell, float)
+    xs, carry = drawn((jnp.zeros((T, B, D)), cell.initial_carry(params, (B,))), float, 1)
+    assert_runs(by_reference, cell, params, xs, tolerance=1e-12, carry=carry, reverse=True)
+
+
+SCANS = [
+    rnnjax.lstm(H),
+    rnnjax.gru(H, reset="before"),
+    rnnjax.vanilla(H, "identity"),
+    rnnjax.indrnn(H),
+    rnnjax.lru(H),
+    rnnjax.delta_net(2, 3, heads=2),
+    rnnjax.ctrnn(H),
+    rnnjax.zoneout(rnnjax.lstm(H), h=0.1, c=0.2),
+]
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("evaluate", [by_runtime, by_reference])
+@pytest.mark.parametrize("cell", SCANS, ids=repr)
+def test_any_cell_is_a_scan_in_float64(cell, evaluate):
+    params = params_of(cell, float)
+    xs = drawn(jnp.zeros((T, B, D)), float, 1)
+    if cell.structure.feature_axes == (1, 0):
+        xs = (xs, jnp.linspace(0.1, 0.4, T * B).reshape(T, B))
+    carry = drawn(cell.initial_carry(params, (B,)), float, 2)
+    assert_runs(
+        evaluate,
+        cell,
+        params,
+        xs,
+        tolerance=1e-12,
+        carry=carry,
+        lengths=True,
+        reverse=True,
+        scan=True,
+    )
+    model = assert_runs(evaluate, cell, params, xs, tolerance=1e-12, scan=True)
+    assert [node.op_type for node in model.graph.node].count("Scan") == 1
+
+
+@pytest.mark.usefixtures("eager")
+def test_images_in_float32():
+    cell = rnnjax.conv_lstm(2, (4, 3))
+    params = params_of(cell, F32, (4, 3, 1))
+    xs = drawn(jnp.zeros((T, B, 4, 3, 1)), F32, 1)
+    assert_runs(by_runtime, cell, params, xs, tolerance=1e-5, lengths=True)
+
+
+LAYERS = [
+    rnnjax.stack(rnnjax.lstm(H), rnnjax.min_gru(3)),
+    rnnjax.serial(
+        rnnjax.bidirectional(rnnjax.lstm(H), rnnjax.gru(3)),
+        rnnjax.recurrent(rnnjax.residual(rnnjax.vanilla(7)), reverse=True),
+    ),
+]
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("model", LAYERS, ids=repr)
+def test_layers_are_nodes_in_a_row(model):
+    params = params_of(model, F32)
+    xs = drawn(jnp.zeros((T, B, D)), F32, 1)
+    carry = drawn(unrolled(model, params, xs)[0], F32, 2)
+    assert_runs(by_runtime, model, params, xs, tolerance=1e-5, carry=carry, lengths=True)
+
+
+def test_names_and_free_sizes():
+    cell = rnnjax.stack(rnnjax.lstm(3), rnnjax.gru(2))
+    model = to_onnx(cell, params_of(cell, F32), carry=True, lengths=True)
+
+    def shapes(values):
+        return {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+                for v in values}  # fmt: skip
+
+    assert shapes(model.graph.input) == {
+        "xs": ["T", "B", D],
+        "lengths": ["B"],
+        "initial_0_h": ["B", 3],
+        "initial_0_c": ["B", 3],
+        "initial_1_h": ["B", 2],
+    }
+    assert list(shapes(model.graph.output)) == ["ys", "final_0_h", "final_0_c", "final_1_h"]
+    onnx.checker.check_model(model, full_check=True)
+
+
+def user_cell(step):
+    return rnnjax.Cell(
+        lambda key, features: {"w": jnp.ones((features, features))},
+        lambda params, batch_shape, key=None: jnp.zeros((*batch_shape, 3)),
+        step,
+    )
+
+
+def elementwise(x):
+    y = jnp.exp2(x) + jnp.expm1(x) + jnp.log1p(x * x) + jax.lax.rsqrt(x * x + 1) + jnp.square(x)
+    return y + x**3 + jnp.sign(x) * jnp.floor(x) + jnp.clip(x, -0.5, 0.4)
+
+
+def logical(x):
+    return jnp.where((x > 0) & ~(x >= 1) | (x != x), x, jnp.fmod(x, 0.3))
+
+
+def functions(x):
+    y = jax.nn.softplus(x) + jax.nn.gelu(x, approximate=True) + jax.nn.log_sigmoid(x)
+    return y + jax.nn.softmax(x, axis=-1)
+
+
+def shapes(x):
+    y = jnp.pad(x, ((0, 0), (1, 2)))[:, ::-1][:, ::2].reshape(-1, 3, 1)[..., 0]
+    return y + jnp.tile(x[:, :1], (1, 3)) + jnp.stack(jnp.split(x, 3, -1), 1)[..., 0]
+
+
+def reductions(x):
+    y = x - x.max(-1, keepdims=True) * jnp.argmax(x, -1)[:, None] + jnp.cumsum(x, 1)
+    y += x.prod(-1, keepdims=True) * (x > 0).any(-1, keepdims=True)
+    return y - x.min(-1, keepdims=True) * (x > 0).all(-1, keepdims=True)
+
+
+def products(x):
+    return jnp.einsum("bi,bj->bij", x, x).transpose(0, 2, 1) @ jnp.arange(3.0)
+
+
+OPERATIONS = {
+    f.__name__: f for f in (elementwise, logical, functions, shapes, reductions, products)
+} | {"calls": jax.checkpoint(lambda x: jax.jit(jax.nn.relu6)(x) + jnp.sin(x))}
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_primitives(name):
+    cell = user_cell(
+        lambda p, h, x: ((h := OPERATIONS[name](x @ p["w"] + 0.1 * h)), (h, x[:, :2] > h[:, 1:]))
+    )
+    params = drawn(cell.init(None, 3), float)
+    xs = drawn(jnp.zeros((T, B, 3)), float, 1)
+    for evaluate in (by_runtime, by_reference):
+        model = to_onnx(cell, params, xs)
+        (last, (ys, flags)) = rnnjax.unroll(cell, params, xs)
+        got = evaluate(model, {"xs": np.asarray(xs)})
+        for value, want in zip(got.values(), (ys, flags, last), strict=True):
+            np.testing.assert_allclose(value, want, rtol=1e-12, atol=1e-12)
+
+
+def refusal(cell, message, **options):
+    params = options.pop("params", None)
+    if params is None:
+        params = params_of(cell, F32, 3)
+    with pytest.raises((TypeError, ValueError), match=message):
+        to_onnx(cell, params, options.pop("xs", np.ones((1, 1, 3), F32)), **options)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (lambda p, h, x: (h, jax.lax.sort(x)), r"uses the primitive sort, for which"),
+        (lambda p, h, x: (h, x - x.mean(0)[None]), r"reduce_sum across the examples of a batch"),
+        (lambda p, h, x: (h[:0], x), r"slice across the examples"),
+        (lambda p, h, x: (h, jax.lax.bitwise_and(x.astype(int), 1)), r"and of integers"),
+        (lambda p, h, x: (h, jnp.fft.fft(x).real), r"primitive fft"),
+        (lambda p, h, x: (h, jax.lax.scan(lambda c, _: (c, c), x, None, length=2)[1]), "scan"),
+    ],
+)
+def test_steps_without_an_operator_are_refused_by_its_name(step, message):
+    refusal(user_cell(step), message)
+
+
+def test_arguments_that_do_not_fit_are_refused():
+    cell = rnnjax.lstm(H)
+    half = jax.tree.map(lambda w: w.astype(jnp.bfloat16), params_of(cell, F32))
+    refusal(cell, "bfloat16.*export", params=half)
+    refusal(user_cell(lambda p, h, x: (h, x)), "do not say what it reads: pass xs", xs=None)
+    refusal(cell, r"xs must be \[T, B, \.\.\.\]", xs=np.ones(3))
+    refusal(
+        cell,
+        r"shape \(1, 3\) but the cell's weights expect \[\.\.\., 2\]",
+        params=params_of(cell, F32),
+        xs=np.ones((1, 1, 3), F32),
+    )
+    layer = rnnjax.serial(cell, cell)
+    refusal(layer, "one entry for each of the 2 parts", params=(half,))
+    refusal(layer, "has directions of its own", params=(half, half), reverse=True)
+    refusal(layer._replace(call=None), "made by rnnjax.recurrent", params=(half, half))
+    with pytest.raises(TypeError, match=r"must be a Cell .*, or a Layer, got 3"):
+        to_onnx(3, half)
