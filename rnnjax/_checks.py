@@ -106,8 +106,10 @@ def check_cell(cell: Any) -> Cell:
     return cell
 
 
-def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
-    """`lengths` as int32 of the batch shape; values are checked where they are known."""
+def check_lengths(
+    lengths: Array, length: int, batch_shape: tuple[int, ...], of: str = "xs"
+) -> Array:
+    """`lengths` as int32 of the batch shape of `of`; values are checked where they are known."""
     lengths = array_of(lengths)
     if not is_array(lengths):
         raise TypeError(
@@ -120,7 +122,7 @@ def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> 
         )
     if jnp.shape(lengths) != batch_shape:
         raise ValueError(
-            f"lengths has shape {jnp.shape(lengths)} but the batch shape of xs is {batch_shape}: "
+            f"lengths has shape {jnp.shape(lengths)} but the batch shape of {of} is {batch_shape}: "
             "give one length for each sequence. (A cell whose inputs have several feature axes "
             "says so with Structure(feature_axes=...))"
         )
@@ -128,7 +130,7 @@ def check_lengths(lengths: Array, length: int, batch_shape: tuple[int, ...]) -> 
         values = np.asarray(lengths)
         if values.size and (values.min() < 0 or values.max() > length):
             raise ValueError(
-                f"lengths must lie in 0..{length} (T of xs), got values from {values.min()} to "
+                f"lengths must lie in 0..{length} (T of {of}), got values from {values.min()} to "
                 f"{values.max()}"
             )
     return jnp.asarray(lengths, jnp.int32)

@@ -1,10 +1,17 @@
 """What all of `rnnjax.flow` runs: one cell over a validated sequence."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
 
 from rnnjax._execution import Sequence
-from rnnjax._types import Cell, Params, PyTree
-from rnnjax.running import validate_shaped
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.running import fill_padding, mask, select, validate_shaped
+
+S = TypeVar("S")
+Out = TypeVar("Out")
 
 
 def validate_cell(
@@ -24,3 +31,40 @@ def validate_cell(
             "a time: f, params[0], xs and b, params[1], xs[::-1]"
         )
     return validate_shaped(cell, params, xs, *options)
+
+
+def follow(
+    params: Params,
+    sequence: Sequence,
+    state: S,
+    step: Callable[[Carry, PyTree, Array | bool, Array | bool, S], tuple[Carry, S, Out]],
+) -> tuple[S, Out]:
+    """Run `step(carry, x_t, valid, begins, state) -> (carry, state, out)` over a sequence.
+
+    Where an episode begins, `step` gets the fresh carry. In padding the carry stays, whatever the
+    step returns; the state and the output are the step's own to mask, by `valid` `[...]`.
+    """
+    xs, valid, begins = mask(params, sequence, reverse=False)
+    xs = fill_padding(xs, sequence.lengths, valid)
+
+    def body(held: tuple[Carry, S], inputs: Any) -> tuple[tuple[Carry, S], Out]:
+        carry, state = held
+        x_t, valid_t, begins_t = inputs
+        if begins_t is not None:
+            carry = select(begins_t, sequence.fresh, carry)
+        live, first = valid_t is None or valid_t, begins_t is not None and begins_t
+        new, state, out = step(carry, x_t, live, first, state)
+        new = new if valid_t is None else select(valid_t, new, carry)
+        return (new, state), out
+
+    (_, state), out = jax.lax.scan(body, (sequence.carry, state), (xs, valid, begins))
+    return state, out
+
+
+def choose(flag: Array | bool, on_true: Array, on_false: Array) -> Array:
+    """`on_true` for the examples whose flag `[...]` is set, else `on_false`."""
+    if isinstance(flag, bool):
+        return on_true if flag else on_false
+    return jnp.where(
+        flag.reshape(flag.shape + (1,) * (on_true.ndim - flag.ndim)), on_true, on_false
+    )

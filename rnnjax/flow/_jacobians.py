@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import validate_cell
-from rnnjax.running import chosen_leaves, leaf_indices, pack, prepare, push
+from rnnjax.flow._cell import choose, follow, validate_cell
+from rnnjax.running import chosen_leaves, leaf_indices, pack, push
 
 
 def jacobians(
@@ -18,6 +18,8 @@ def jacobians(
     *,
     carry: Carry | None = None,
     leaf: str | None = None,
+    lengths: Array | None = None,
+    resets: Array | None = None,
 ) -> Array:
     """The state-to-state Jacobian of every step along the trajectory driven by xs.
 
@@ -37,6 +39,10 @@ def jacobians(
       leaf: the name of a field of the carry: then s is that field alone and J_t its own block,
         such as ∂h_t/∂h_{t-1} with the other fields held constant. In a stack, the field of every
         cell that has it.
+      lengths: `[...]` integers in 0..T for right-padded sequences. In padding the state stays, and
+        J_t is the identity.
+      resets: `[T, ...]` bool, true where an episode begins: there s_t does not depend on s_{t-1},
+        and J_t is zero.
 
     Returns:
       Jacobians `[T, ..., S, S]`, at least float32.
@@ -56,7 +62,7 @@ def jacobians(
       Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural
       networks, ICML.
     """
-    sequence, _, batch_shape = validate_cell(cell, params, xs, carry)
+    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
     indices = leaf_indices(sequence.carry, leaf)
     return _run(cell, indices, batch_shape, params, sequence)
 
@@ -69,12 +75,13 @@ def _run(
     params: Params,
     sequence: Sequence,
 ) -> Array:
-    ready, carry, inputs = prepare(cell, params, sequence)
-    state = pack(chosen_leaves(carry, indices), len(batch_shape))
+    state = pack(chosen_leaves(sequence.carry, indices), len(batch_shape))
     size = state.shape[-1]
     basis = jnp.broadcast_to(jnp.eye(size, dtype=state.dtype), (*batch_shape, size, size))
 
-    def body(carry: Carry, x_t: PyTree) -> tuple[Carry, Array]:
-        return push(ready, params, carry, x_t, basis, indices)
+    def step(carry: Carry, x_t: PyTree, valid: Array | bool, begins: Array | bool, _: None):
+        carry, jacobian = push(cell, params, carry, x_t, basis, indices)
+        jacobian = choose(begins, jnp.zeros_like(jacobian), jacobian)
+        return carry, None, choose(valid, jacobian, basis)
 
-    return jax.lax.scan(body, carry, inputs)[1]
+    return follow(params, sequence, None, step)[1]

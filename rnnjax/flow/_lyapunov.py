@@ -1,6 +1,7 @@
 """`lyapunov_spectrum`: the average exponential rates at which nearby states diverge."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +9,9 @@ import jax.numpy as jnp
 from rnnjax._checks import check_positive_int
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._cell import choose, follow, validate_cell
 from rnnjax.flow._graded import qr
-from rnnjax.running import chosen_leaves, leaf_indices, pack, prepare, push
+from rnnjax.running import chosen_leaves, leaf_indices, pack, push
 
 
 def lyapunov_spectrum(
@@ -21,6 +22,8 @@ def lyapunov_spectrum(
     *,
     carry: Carry | None = None,
     burn_in: int = 0,
+    lengths: Array | None = None,
+    resets: Array | None = None,
 ) -> Array:
     """The leading Lyapunov exponents along the trajectory driven by xs.
 
@@ -39,11 +42,15 @@ def lyapunov_spectrum(
         if None.
       carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
       burn_in: initial steps that align the tangents and are not averaged over.
+      lengths: `[...]` integers in 0..T for right-padded sequences: each example is averaged over
+        its own steps.
+      resets: `[T, ...]` bool, true where an episode begins. The tangents start anew there, each
+        episode with a burn-in of its own, and the average is over the steps of all episodes.
 
     Returns:
       Exponents `[..., k]` in nats a step, descending, at least float32. -inf for a direction
       that some step maps to zero. An estimate from T - burn_in steps, whose error falls as one
-      over that number.
+      over that number. NaN for an example whose episodes have no step beyond the burn-in.
 
     Raises:
       TypeError: k or burn_in that is not an integer, and as `rnnjax.unroll`.
@@ -62,7 +69,7 @@ def lyapunov_spectrum(
       Engelken, Wolf & Abbott (2023), Lyapunov spectra of chaotic recurrent neural networks,
       Physical Review Research 5.
     """
-    sequence, length, batch_shape = validate_cell(cell, params, xs, carry)
+    sequence, length, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
     if burn_in != 0:
         check_positive_int("burn_in", burn_in)
     if length <= burn_in:
@@ -99,20 +106,18 @@ def _run(
     sequence: Sequence,
     tangents: Array,
 ) -> Array:
-    ready, carry, inputs = prepare(cell, params, sequence)
-    steps = jax.tree.leaves(inputs)[0].shape[0]
-
-    def body(
-        state: tuple[Carry, Array, Array], step: tuple[PyTree, Array]
-    ) -> tuple[tuple[Carry, Array, Array], None]:
-        carry, tangents, total = state
-        x_t, counts = step
-        carry, pushed = push(ready, params, carry, x_t, tangents, indices)
-        tangents, r = qr(pushed)
-        growth = jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))
-        return (carry, tangents, total + jnp.where(counts, growth, 0.0)), None
-
     total = jnp.zeros((*tangents.shape[:-2], tangents.shape[-1]), tangents.dtype)
-    measured = jnp.arange(steps) >= burn_in
-    total = jax.lax.scan(body, (carry, tangents, total), (inputs, measured))[0][2]
-    return -jnp.sort(-total / (steps - burn_in), axis=-1)
+    none = jnp.zeros(tangents.shape[:-2], jnp.int32)
+
+    def step(carry: Carry, x_t: PyTree, valid: Array | bool, begins: Array | bool, state: Any):
+        now, age, counted, total = state
+        now, age = choose(begins, tangents, now), choose(begins, none, age)
+        carry, pushed = push(cell, params, carry, x_t, now, indices)
+        turned, r = qr(pushed)
+        growth = jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))
+        counts = valid & (age >= burn_in)
+        total = choose(counts, total + growth, total)
+        return carry, (choose(valid, turned, now), age + 1, counted + counts, total), None
+
+    state = follow(params, sequence, (tangents, none, none, total), step)[0]
+    return -jnp.sort(-state[3] / state[2][..., None], axis=-1)

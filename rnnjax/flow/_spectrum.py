@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rnnjax._checks import check_positive_int, is_inexact
+from rnnjax._checks import check_lengths, check_positive_int, is_inexact
 from rnnjax._types import Array
 from rnnjax.flow._blocks import mixes_one_way
 from rnnjax.flow._exact import exact_products
@@ -34,7 +34,11 @@ class SingularValues(NamedTuple):
 
 
 def log_singular_values(
-    jacobians: Array, lags: Sequence[int] | Array | None = None, *, sweeps: int = 20
+    jacobians: Array,
+    lags: Sequence[int] | Array | None = None,
+    *,
+    lengths: Array | None = None,
+    sweeps: int = 20,
 ) -> SingularValues:
     """The singular values of ∂s_T/∂s_{T-lag}, as natural logarithms, for several lags.
 
@@ -67,12 +71,15 @@ def log_singular_values(
     Args:
       jacobians: `[T, ..., S, S]`, as `rnnjax.flow.jacobians` returns them.
       lags: integers in 1..T; by default about 12, evenly spaced in the logarithm from 1 to T.
+      lengths: `[...]` integers in 0..T for right-padded sequences: T is each example's own last
+        step, and lags beyond its length are NaN.
       sweeps: the maximum number of sweeps of rotations over all pairs; they end when the rows are
         orthogonal up to rounding, usually after 3 to 6.
 
     Returns:
       `SingularValues(lags [L], logs [L, ..., S])`: lags ascending without repeats, logs
-      descending in the last axis, in nats. A product with NaN in it gives NaN. Not
+      descending in the last axis, in nats. -inf for a direction that no error passes: all of them
+      across a reset, whose Jacobian is zero. A product with NaN in it gives NaN. Not
       differentiable in reverse mode.
 
     Raises:
@@ -107,6 +114,9 @@ def log_singular_values(
         )
     check_positive_int("sweeps", sweeps)
     chosen = _checked_lags(lags, jacobians.shape[0])
+    if lengths is not None:
+        lengths = check_lengths(lengths, jacobians.shape[0], jacobians.shape[1:-2], "jacobians")
+        jacobians = _ending_together(jacobians, lengths)
     jacobians = jacobians[jacobians.shape[0] - chosen[-1] :]
     jacobians = jacobians.astype(accumulation_dtype([jacobians]))
     logs, uncertain, singular = _rounded(jacobians, chosen, sweeps)
@@ -114,7 +124,19 @@ def log_singular_values(
         logs = jnp.where(uncertain[..., None], jnp.nan, logs)
     elif np.any(uncertain | singular):
         logs = _exact(jacobians, logs, np.asarray(uncertain | singular), chosen, sweeps)
+    if lengths is not None:
+        reached = jnp.asarray(chosen).reshape((-1,) + (1,) * lengths.ndim) <= lengths[None]
+        logs = jnp.where(reached[..., None], logs, jnp.nan)
     return SingularValues(jnp.asarray(chosen, jnp.int32), logs)
+
+
+def _ending_together(jacobians: Array, lengths: Array) -> Array:
+    """Each example moved to end at the last step, behind as many identities as it had padding."""
+    steps, size = jacobians.shape[0], jacobians.shape[-1]
+    t = jnp.arange(steps).reshape((steps,) + (1,) * lengths.ndim) - (steps - lengths[None])
+    moved = jnp.take_along_axis(jacobians, jnp.maximum(t, 0)[..., None, None], axis=0)
+    identities = jnp.broadcast_to(jnp.eye(size, dtype=jacobians.dtype), moved.shape)
+    return jnp.where((t >= 0)[..., None, None], moved, identities)
 
 
 def _checked_lags(lags: Sequence[int] | Array | None, steps: int) -> tuple[int, ...]:

@@ -90,3 +90,17 @@ def test_errors(steps, k, burn_in, error, message):
     cell, params = linear()
     with pytest.raises(error, match=message):
         lyapunov_spectrum(cell, params, jnp.ones((steps, 1)), k, burn_in=burn_in)
+
+
+def test_each_example_and_each_episode_is_a_sequence_of_its_own():
+    cell = rnnjax.vanilla(1)
+    params = rnnjax.cells.VanillaParams(jnp.ones((1, 1)), jnp.full((1, 1), 2.0), jnp.zeros(1))
+    xs = normal(2, 12, 3, 1)
+    lengths, resets = jnp.array([12, 9, 2]), jnp.zeros((12, 3), bool).at[5, :2].set(True)
+    found = lyapunov_spectrum(cell, params, xs, burn_in=2, lengths=lengths, resets=resets)
+    for example, last in ((0, 12), (1, 9)):
+        episodes = [(0, 5), (5, last)]
+        logs = [jacobians(cell, params, xs[a:b, example])[2:, 0, 0] for a, b in episodes]
+        want = np.log(np.abs(np.concatenate(logs))).mean()
+        np.testing.assert_allclose(found[example], [want], rtol=1e-12)
+    assert np.isnan(found[2, 0])  # no step beyond its burn-in

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flow_problems import normal
 from turning_products import turning
 
 from rnnjax.flow import log_singular_values
@@ -231,3 +232,15 @@ def test_float32_and_one_by_one():
 def test_errors(arguments, error, message):
     with pytest.raises(error, match=message):
         log_singular_values(*arguments)
+
+
+def test_lengths_end_each_product_at_its_own_last_step():
+    steps = normal(3, 7, 2, 3, 3)
+    found = log_singular_values(steps, [1, 4, 6], lengths=jnp.array([7, 4]))
+    for example, last in ((0, 7), (1, 4)):
+        lags = [lag for lag in (1, 4, 6) if lag <= last]
+        want = log_singular_values(steps[:last, example], lags).logs
+        np.testing.assert_allclose(found.logs[: len(lags), example], want, rtol=1e-12)
+    assert np.all(np.isnan(found.logs[2, 1]))
+    with pytest.raises(ValueError, match=r"0..7 \(T of jacobians\)"):
+        log_singular_values(steps, [1], lengths=jnp.array([8, 1]))

@@ -91,3 +91,18 @@ def test_an_unknown_leaf_names_the_leaves():
         jacobians(cell, params, xs, leaf=0)
     with pytest.raises(TypeError, match="cells read floating-point features"):
         jacobians(cell, params, jnp.ones((T, B, D), int))
+
+
+def test_padding_keeps_the_state_and_a_reset_forgets_it():
+    cell = rnnjax.lstm(2)
+    params, xs = drawn(cell, 1), normal(1, 6, 2, 1)
+    lengths, resets = jnp.array([6, 4]), jnp.zeros((6, 2), bool).at[2].set(True)
+    poisoned = jnp.where(jnp.arange(6)[:, None, None] < lengths[:, None], xs, jnp.nan)
+    found = jacobians(cell, params, poisoned, lengths=lengths, resets=resets)
+    for example, last in ((0, 6), (1, 4)):
+        first = jacobians(cell, params, xs[:2, example])
+        second = jacobians(cell, params, xs[2:last, example])
+        second = second.at[0].set(0)
+        rest = jnp.tile(jnp.eye(4), (6 - last, 1, 1))
+        want = jnp.concatenate([first, second, rest])
+        np.testing.assert_allclose(found[:, example], want, rtol=1e-12, atol=1e-14)
