@@ -5,12 +5,14 @@ from rnnjax.flow._fit import Verdict, half_life, verdict
 from rnnjax.flow._jacobians import jacobians
 from rnnjax.flow._lyapunov import lyapunov_spectrum
 from rnnjax.flow._norms import features_norm, gradient_norms
+from rnnjax.flow._paths import Paths, paths
 from rnnjax.flow._record import Recording, record
 from rnnjax.flow._sensitivity import sensitivity
 from rnnjax.flow._spectrum import SingularValues, log_singular_values
 
 __all__ = [
     "Bound",
+    "Paths",
     "Recording",
     "SingularValues",
     "Verdict",
@@ -21,6 +23,7 @@ __all__ = [
     "log_singular_values",
     "lyapunov_spectrum",
     "pascanu_bound",
+    "paths",
     "record",
     "sensitivity",
     "verdict",
