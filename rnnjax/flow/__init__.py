@@ -5,7 +5,7 @@ from rnnjax.flow._fit import Verdict, half_life, verdict
 from rnnjax.flow._jacobians import jacobians
 from rnnjax.flow._lyapunov import lyapunov_spectrum
 from rnnjax.flow._norms import features_norm, gradient_norms
-from rnnjax.flow._paths import Paths, paths
+from rnnjax.flow._paths import Paths, gates, paths
 from rnnjax.flow._record import Recording, record
 from rnnjax.flow._sensitivity import sensitivity
 from rnnjax.flow._spectrum import SingularValues, log_singular_values
@@ -17,6 +17,7 @@ __all__ = [
     "SingularValues",
     "Verdict",
     "features_norm",
+    "gates",
     "gradient_norms",
     "half_life",
     "jacobians",

@@ -39,6 +39,20 @@ class Paths:
     memory: str  # the field that the identity path runs along: c of an LSTM, h of a GRU
 
 
+def gates(cell: Cell) -> tuple[str, ...]:
+    """The parts that `paths` tells apart in a cell, the identity path first; empty for others.
+
+    Example:
+      >>> import rnnjax
+      >>> rnnjax.flow.gates(rnnjax.gru(4))
+      ('leak', 'r', 'z', 'n')
+      >>> rnnjax.flow.gates(rnnjax.vanilla(4))
+      ()
+    """
+    opened = _FORMS.get(known(cell).form) if isinstance(cell, Cell) else None
+    return () if opened is None else opened.paths
+
+
 def paths(
     cell: Cell,
     params: Params,
@@ -96,7 +110,13 @@ def paths(
       Hochreiter & Schmidhuber (1997), Long short-term memory, Neural Computation 9.
       Gers, Schmidhuber & Cummins (2000), Learning to forget, Neural Computation 12.
     """
-    opened = _opened(cell)
+    names = gates(cell)
+    if not names:
+        raise ValueError(
+            f"paths knows the gates of rnnjax.lstm and rnnjax.gru, got {cell}: of a stack or a "
+            "wrapped cell pass the lstm or gru inside, with its own params and inputs"
+        )
+    opened = _FORMS[known(cell).form]
     sequence, steps, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
     check_callable("cost", cost, "(carry, ys) -> scalar")
     options = {"carry": carry, "lengths": lengths, "resets": resets, "last": last}
@@ -109,7 +129,7 @@ def paths(
         whole,
         {
             name: Recording(whole.cost, part, whole.batch_ndim, whole.reads)
-            for name, part in zip(opened.paths, parts, strict=True)
+            for name, part in zip(names, parts, strict=True)
         },
         opened.memory,
     )
@@ -167,16 +187,6 @@ def _zeros(tree: Carry) -> Carry:
 
 def _none(carry: Carry) -> Array:
     return jnp.zeros_like(carry.h)
-
-
-def _opened(cell: Cell) -> _Opened:
-    form = known(cell).form if isinstance(cell, Cell) else None
-    if form not in _FORMS:
-        raise ValueError(
-            f"paths knows the gates of rnnjax.lstm and rnnjax.gru, got {cell}: of a stack or a "
-            "wrapped cell pass the lstm or gru inside, with its own params and inputs"
-        )
-    return _FORMS[form]
 
 
 def _lstm(params: LSTMParams, copies: Copies, x_t: Array, nudge: Array) -> LSTMCarry:

@@ -116,6 +116,10 @@ CALLS: dict[str, Call] = {
     "record": Call(
         flow.record, {**_run, "cost": _cost, "carry": CARRY, "lengths": LENGTHS, "resets": RESETS}
     ),
+    "paths": Call(
+        flow.paths, {**_run, "cost": _cost, "carry": CARRY, "lengths": LENGTHS, "resets": RESETS}
+    ),
+    "gates": Call(flow.gates, {"cell": LSTM}),
     "gradient_norms": Call(
         flow.gradient_norms, {"recording": flow.record(**_run, cost=_cost), "leaf": "h"}
     ),

@@ -1,4 +1,4 @@
-"""The figures of `rnnjax compare`: gradient norms, spectra, sensitivity, learning curves."""
+"""The figures of `rnnjax compare`: gradient norms and paths, spectra, sensitivity, learning."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +19,7 @@ from rnnjax.experiments.report._lines import (
     say,
     sign_keys,
 )
+from rnnjax.experiments.report._paths import error_paths
 from rnnjax.experiments.report._style import COLUMN, LOOKS, PAGE, new_figure, save_figure, style
 from rnnjax.experiments.report._words import is_fraction
 from rnnjax.experiments.training import CellResult, FlowMeasures
@@ -36,9 +37,12 @@ def write_figures(results: Results, folder: Path) -> None:
         (singular_values, "Singular values of products of Jacobians"),
         (sensitivity, "Sensitivity of outputs to inputs"),
         (learning_curves, "Learning curves"),
+        (error_paths, "Paths of the error through an LSTM and a GRU"),
     ):
         with style():
             figure = draw(results)
+            if figure is None:
+                continue
             for suffix in ("png", "pdf"):
                 save_figure(figure, folder / f"{draw.__name__}.{suffix}", title)
 

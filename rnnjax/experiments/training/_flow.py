@@ -1,6 +1,8 @@
 """Gradient flow through the recurrent cell of a task: norms, Jacobians, sensitivity, verdict."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -23,6 +25,8 @@ class FlowMeasures(NamedTuple):
     lags: np.ndarray  # [L]
     log_singular_values: np.ndarray  # [L, S] natural log, of ∂s_T/∂s_{T-lag} for one example
     sensitivity: np.ndarray  # [T, T] ‖∂y_t/∂x_k‖ for one example
+    paths: Mapping[str, np.ndarray] = MappingProxyType({})
+    """[T, examples] ‖∂C/∂c_t‖ (h_t of a GRU), and of its parts by `flow.paths`; else empty."""
 
 
 @checked_arguments
@@ -50,12 +54,26 @@ def measure_flow(net: Recurrence, examples: int) -> FlowMeasures:
         chosen = np.flatnonzero(lengths == longest)
     chosen = chosen[:examples]
     read = np.flatnonzero(reads[:, chosen].any(axis=1))
-    norms, xs = norms[: read[-1] + 1 if read.size else longest, chosen], xs[:longest, chosen]
-    return _measures(net.cell, net.params, norms, xs, xs[:_LONGEST, 0])
+    end = read[-1] + 1 if read.size else longest
+    measures = _measures(net.cell, net.params, norms[:end, chosen], xs[:longest, chosen])
+    return measures._replace(paths=_paths(net, end, chosen))
 
 
-def _measures(cell: Cell, params: Params, norms: Array, xs: Array, one: Array) -> FlowMeasures:
-    """From norms `[T, B]`, inputs `[T, B, D]`, and the inputs of one example `[t, D]`."""
+def _paths(net: Recurrence, end: int, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    """‖∂C/∂m_t‖ `[T, examples]`, m the cell's memory, whole and by the gate it left through."""
+    if not flow.gates(net.cell):
+        return {}
+    found = flow.paths(net.cell, net.params, net.xs, net.cost, lengths=net.lengths, last=True)
+    every = {"whole": found.recording, **found.parts}
+    return {
+        name: np.asarray(flow.gradient_norms(part, found.memory))[:end, chosen]
+        for name, part in every.items()
+    }
+
+
+def _measures(cell: Cell, params: Params, norms: Array, xs: Array) -> FlowMeasures:
+    """From norms `[T, B]` and inputs `[T, B, D]`."""
+    one = xs[:_LONGEST, 0]
     values = flow.log_singular_values(flow.jacobians(cell, params, one))
     return FlowMeasures(
         np.asarray(norms),

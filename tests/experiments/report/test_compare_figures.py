@@ -5,6 +5,7 @@ import pytest
 from looked_at import faults, legend_of
 
 from rnnjax.experiments.report import _figures as figures, style, write_figures
+from rnnjax.experiments.report._paths import error_paths
 from rnnjax.experiments.tasks import Metric
 from rnnjax.experiments.training import CONTENDERS, CellResult, FlowMeasures
 from rnnjax.flow import Verdict
@@ -63,6 +64,37 @@ def test_texts_lie_neither_on_each_other_nor_on_curves(draw, regime):
         figure = draw(REGIMES[regime])
     assert not faults(figure)
     assert figure.get_size_inches()[0] in (3.3, 7.0)
+
+
+def with_paths(rate, *parts):
+    """`flow`, whose whole error decays at a rate, and its parts k times faster."""
+    lag = np.arange(9)[::-1, None]
+    paths = {name: 0.5 * np.exp(-rate * k * lag) for k, name in enumerate(parts, 2)}
+    return flow()._replace(paths={"whole": np.exp(-rate * lag), **paths})
+
+
+def test_error_paths_are_drawn_for_the_cells_that_have_them():
+    lstm, gru = (
+        with_paths(0.1, *["carousel", "i", "f", "g", "o"]),
+        with_paths(2.0, *["leak", "r", "z", "n"]),
+    )
+    results = {
+        "vanilla": result(flow(), flow()),
+        "lstm": result(lstm, lstm),
+        "gru": result(gru, gru),
+    }
+    with style():
+        figure = error_paths(results)
+        assert error_paths({"vanilla": results["vanilla"]}) is None
+    assert not faults(figure)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [
+        *("LSTM, before training", "GRU, before training"),
+        *("LSTM, after training", "GRU, after training"),
+    ]
+    whole, carousel, gate = (line.get_xydata() for line in figure.axes[0].lines[:3])
+    np.testing.assert_allclose(whole[:, 1], np.exp(-0.1 * np.arange(9)))
+    np.testing.assert_allclose(carousel[:, 1], 0.5 * np.exp(-0.2 * np.arange(9)))
+    assert gate[0, 0] == 1  # no gate lies between the last state and the cost
 
 
 def norms_of(results):

@@ -121,6 +121,17 @@ def test_the_verdict_is_of_one_error_where_every_step_has_a_cost(monkeypatch):
     assert none.norms.shape == (4, 2)
 
 
+@pytest.mark.usefixtures("eager")
+def test_the_paths_of_a_gated_cell_are_measured_along_its_memory():
+    cell = rnnjax.gru(2)
+    params, xs = cell.init(jax.random.key(0), 1), jax.numpy.ones((4, 3, 1))
+    net = Recurrence(cell, params, xs, lambda carry, ys: jax.numpy.sum(ys[-1] ** 2))
+    measures = measure_flow(net, 2)
+    assert list(measures.paths) == ["whole", "leak", "r", "z", "n"]
+    np.testing.assert_allclose(measures.paths["whole"], measures.norms, rtol=1e-12)
+    assert all(norms.shape == (4, 2) and norms[0].all() for norms in measures.paths.values())
+
+
 @pytest.fixture(scope="module")
 def on_parity():
     task = comparison_task("parity", "gru", 4, PARITY)
