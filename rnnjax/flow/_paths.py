@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_callable
+from rnnjax._checks import check_callable, check_cell
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams
@@ -42,6 +42,9 @@ class Paths:
 def gates(cell: Cell) -> tuple[str, ...]:
     """The parts that `paths` tells apart in a cell, the identity path first; empty for others.
 
+    Raises:
+      TypeError: anything but a cell.
+
     Example:
       >>> import rnnjax
       >>> rnnjax.flow.gates(rnnjax.gru(4))
@@ -49,7 +52,7 @@ def gates(cell: Cell) -> tuple[str, ...]:
       >>> rnnjax.flow.gates(rnnjax.vanilla(4))
       ()
     """
-    opened = _FORMS.get(known(cell).form) if isinstance(cell, Cell) else None
+    opened = _FORMS.get(known(check_cell(cell)).form)
     return () if opened is None else opened.paths
 
 
