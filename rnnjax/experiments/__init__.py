@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rnnjax.experiments import cli, data, report, tasks, training
+    from rnnjax.experiments import cli, data, illustrate, report, tasks, training
 
-__all__ = ["cli", "data", "report", "tasks", "training"]
+__all__ = ["cli", "data", "illustrate", "report", "tasks", "training"]
 
 
 def __getattr__(name: str) -> object:

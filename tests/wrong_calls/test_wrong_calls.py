@@ -16,10 +16,10 @@ from wrong_calls import outcomes
 
 import rnnjax
 from rnnjax import cells, combinators, flow, gradients, interop, methods, online, scenarios
-from rnnjax.experiments import data, tasks, training
+from rnnjax.experiments import data, illustrate, tasks, training
 
 CORE = (rnnjax, cells, cells.initializers, combinators, gradients, methods, online)
-OTHERS = (flow, scenarios, interop, data, tasks, training)
+OTHERS = (flow, scenarios, interop, data, illustrate, tasks, training)
 NOT_FOR_USERS = {
     "bind",
     "import_module",

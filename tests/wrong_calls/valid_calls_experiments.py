@@ -1,4 +1,4 @@
-"""A valid call of every public function of `rnnjax.experiments`: data, tasks and training."""
+"""A valid call of every public function of `rnnjax.experiments`."""
 
 import inspect
 from pathlib import Path
@@ -13,6 +13,7 @@ from wrong_calls import Call
 
 import rnnjax
 from rnnjax.experiments import data, tasks, training
+from rnnjax.experiments.illustrate import illustrate
 from rnnjax.experiments.tasks import Metric, Recipe, Recurrence, Task
 
 KEY = jax.random.key(0)
@@ -64,6 +65,7 @@ def _fitted(**arguments):
 
 
 _fitted.__signature__ = inspect.signature(training.fit)
+_TOY = rnnjax.vanilla(3)
 _adam = optax.adam(1e-3)
 _params = _init(KEY)
 
@@ -296,6 +298,18 @@ def calls(folder: Path) -> dict[str, Call]:
         "logged_values": Call(training.logged_values, {"value": [1.0, 2.0]}),
         "measure_flow": _compiled(
             training.measure_flow, {"net": TASK.recurrence(_params, XS), "examples": 1}
+        ),
+        "illustrate": Call(
+            illustrate,
+            {
+                "cell": _TOY,
+                "params": _TOY.init(KEY, 2),
+                "xs": jnp.ones((1, 2)),
+                "targets": jnp.ones((1, 3)),
+                "carry": _TOY.initial_carry(_TOY.init(KEY, 2), ()),
+                "weights_from": "a file",
+            },
+            ("weights_from: unknown",),
         ),
         "peak_learning_rate": Call(
             training.peak_learning_rate, {"cell": "gru", "recipe": TASK.recipe}

@@ -9,6 +9,7 @@ import typer
 from rnnjax._names import nearest, nearest_of
 from rnnjax._version import __version__
 from rnnjax.experiments.cli._help import Command, Group
+from rnnjax.experiments.cli._illustrate import illustrate
 from rnnjax.experiments.cli._inference_commands import COMMANDS
 from rnnjax.experiments.cli._numbers import LARGEST_SEED, whole
 from rnnjax.experiments.cli._printing import say
@@ -144,7 +145,7 @@ def tasks() -> None:
     show_tasks()
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, illustrate):
     app.command(cls=Command)(_command)
 
 

@@ -16,7 +16,7 @@ from rnnjax.experiments.tasks._recipes import (
 )
 
 COMMANDS = ["", "train", "compare", "generate", "caption", "classify", "transcribe", "forecast"]
-COMMANDS += ["curves", "tasks", "doctor", *(f"train {task}" for task in TASKS)]
+COMMANDS += ["curves", "illustrate", "tasks", "doctor", *(f"train {task}" for task in TASKS)]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])

@@ -84,7 +84,7 @@ def test_flags_are_spoken_of_inside_a_command_alone():
 # Arguments of Python's interface alone, which no command passes on unchecked.
 OF_PYTHON = {("_settings.py", "steps"), ("_step.py", "compute_dtype"), ("_step.py", "optimizer")}
 OF_PYTHON |= {("_options.py", "cell")}  # a cell of a wrong type
-OF_PYTHON |= {("_config.py", "resume")}
+OF_PYTHON |= {("_config.py", "resume"), ("_illustrate.py", "targets")}
 OF_PYTHON |= {("_checkpoints.py", "member"), ("_load.py", "member")}
 
 

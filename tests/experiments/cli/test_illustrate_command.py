@@ -1,0 +1,64 @@
+"""`rnnjax illustrate`: which cell it shows, with which weights."""
+
+import jax
+import numpy as np
+import pytest
+from command_line import run
+
+import rnnjax
+from rnnjax.experiments import training
+from rnnjax.experiments.training import TrainedModel
+
+CELL = rnnjax.lstm(5)
+PARAMS = CELL.init(jax.random.key(0), 2)
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    (tmp_path / "config.toml").write_text('task = "parity"\n[options]\ncell = "lstm"\n')
+    layers = {"layers": (PARAMS, PARAMS._replace(b=PARAMS.b + 1)), "head": np.zeros((5, 2))}
+    model = TrainedModel("parity", layers, {}, {})
+    monkeypatch.setattr(training, "load_model", lambda *_, **__: model)
+    return tmp_path
+
+
+def test_a_drawn_cell(tmp_path, eager):
+    out = tmp_path / "new" / "page.html"
+    done = run("illustrate", "--cell", "vanilla", "--steps", 2, "--hidden", 2, "--out", out)
+    assert done == (0, f"the page is in {out}\n", "")
+    page = out.read_text("utf-8")
+    assert "<title>The vanilla cell, forward and backward</title>" in page
+    assert "<code>vanilla(2)</code>" in page
+    assert 'max="2"' in page
+
+
+def test_a_layer_of_a_run(trained, eager):
+    out = trained / "page.html"
+    done = run("illustrate", "--run", trained, "--layer", 2, "--steps", 1, "--out", out)
+    assert done == (0, f"the page is in {out}\n", "")
+    page = out.read_text("utf-8")
+    assert f"weights: {trained.name}, layer 2 of 2; inputs: seed 0" in page
+    assert f'"b_f": [[{float(PARAMS.b[5]) + 1}' in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cell", "lru"], "--cell"),
+        (["--run", "RUN", "--cell", "gru"], "--cell cannot be given with --run"),
+        (["--run", "RUN", "--layer", 3], "--layer must be at most 2"),
+        (["--steps", 9], "expected a whole number of at least 1 and at most 8, got '9'"),
+    ],
+)
+def test_wrong_use(trained, arguments, message):
+    done = run("illustrate", *(trained if each == "RUN" else each for each in arguments))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_without_an_illustration_is_refused(trained):
+    (trained / "config.toml").write_text('task = "parity"\n[options]\ncell = "irnn"\n')
+    done = run("illustrate", "--run", trained)
+    assert done.returncode == 2
+    assert "there is no illustration of the cells of its cell 'irnn'" in done.stderr
