@@ -7,6 +7,12 @@ their library when they are.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from rnnjax.interop._equinox import from_equinox, to_equinox
+from rnnjax.interop._haiku import from_haiku, to_haiku
+from rnnjax.interop._haste import from_haste, to_haste
+from rnnjax.interop._keras import from_keras, to_keras
+from rnnjax.interop._linen import from_linen, to_linen
+from rnnjax.interop._nnx import from_nnx, to_nnx
 from rnnjax.interop._onnx import from_onnx, to_onnx
 from rnnjax.interop._torch import from_torch, to_torch
 
@@ -15,7 +21,24 @@ if TYPE_CHECKING:
 
 _LAZY = ("equinox", "linen", "nnx")
 
-__all__ = ["from_onnx", "from_torch", "to_onnx", "to_torch"]
+__all__ = [
+    "from_equinox",
+    "from_haiku",
+    "from_haste",
+    "from_keras",
+    "from_linen",
+    "from_nnx",
+    "from_onnx",
+    "from_torch",
+    "to_equinox",
+    "to_haiku",
+    "to_haste",
+    "to_keras",
+    "to_linen",
+    "to_nnx",
+    "to_onnx",
+    "to_torch",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -38,6 +38,8 @@ def to_numpy(name: str, weight: Any) -> np.ndarray:
             weight = weight.numpy()
     elif hasattr(weight, "get_value"):  # Flax nnx
         weight = weight.get_value()
+    elif hasattr(weight, "unbox"):  # Flax linen, with names of axes
+        weight = weight.unbox()
     array = np.asarray(weight)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name} must be a floating-point array, got {described(weight)}")

@@ -57,12 +57,25 @@ GATES: dict[Kind, str] = {
 
 def split(w: np.ndarray, order: str) -> Block:
     """[..., gates*H] -> gate -> [..., H], for the order of a framework."""
+    if w.ndim == 0 or w.shape[-1] % len(order):
+        raise ValueError(
+            f"expected weights with {len(order)} gates side by side in their last axis, got an "
+            f"array of shape {w.shape}"
+        )
     return dict(zip(order, np.split(w, len(order), axis=-1), strict=True))
 
 
 def join(block: Block, order: str) -> np.ndarray:
     """Inverse of `split`."""
     return np.concatenate([block[gate] for gate in order], axis=-1)
+
+
+def split_all(
+    kind: Kind, order: str, arrays: Sequence[np.ndarray], more: Block | None = None, **options: Any
+) -> Gates:
+    """Gates of (w_x, w_h, b), each with its gates side by side in the same order."""
+    w_x, w_h, b = (split(array, order) for array in arrays)
+    return Gates(kind, w_x, w_h, b, more or {}, **options)
 
 
 def zeros_like(block: Block) -> Block:
@@ -103,6 +116,7 @@ def _to_layer(directions: Sequence[Gates]) -> tuple[Any, Params]:
 
 def to_cell(gates: Gates) -> tuple[Cell, Params]:
     """The cell of one direction of one layer, and its params."""
+    _check_alike(gates)
     order, cell = GATES[gates.kind], _cell(gates)
     blocks = {name: join(getattr(gates, name), order) for name in ("w_x", "b")}
     if gates.w_h:
@@ -111,6 +125,20 @@ def to_cell(gates: Gates) -> tuple[Cell, Params]:
     values = {name: blocks.get(name, gates.more.get(name)) for name in names}
     params = {name: None if w is None else to_jax(name, w) for name, w in values.items()}
     return cell, check_params(cell, params)
+
+
+def _check_alike(gates: Gates) -> None:
+    """Raise unless all weights have one dtype, and those of all gates one shape."""
+    for name in ("w_x", "w_h", "b"):
+        shapes = {gate: w.shape for gate, w in getattr(gates, name).items()}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"{name} must have one shape for all gates, got {shapes}")
+    blocks = [gates.w_x, gates.w_h, gates.b, gates.more]
+    dtypes = {str(w.dtype) for block in blocks for w in block.values()}
+    if len(dtypes) > 1:
+        raise TypeError(
+            f"all weights must have one dtype, got {' and '.join(sorted(dtypes))}: cast them first"
+        )
 
 
 def _cell(gates: Gates) -> Cell:

@@ -1,7 +1,7 @@
 """Which framework has a place for which cell, and what would be lost in the others."""
 
 from rnnjax.cells import ACTIVATIONS
-from rnnjax.interop._canonical import Gates, Kind, Network, hidden_size, name_and_option
+from rnnjax.interop._canonical import GATES, Gates, Kind, Network, hidden_size, name_and_option
 
 _SIMPLE: dict[Kind, str] = {("vanilla", name): "SimpleCell" for name in ACTIVATIONS}
 _CELLS: dict[Kind, str] = {"lstm": "LSTMCell, OptimizedLSTMCell", ("gru", "after"): "GRUCell"}
@@ -105,3 +105,19 @@ def check_one_size(name: str, framework: str, network: Network) -> None:
 def label(kind: Kind) -> str:
     """A kind as the docs write it: `gru after`."""
     return " ".join(part for part in name_and_option(kind) if part)
+
+
+def table() -> str:
+    """`HOLDS` as the Markdown table of docs/weights.md: cells in rows, frameworks in columns."""
+    rows = [["cell", *HOLDS], ["---"] * (1 + len(HOLDS))]
+    kinds: dict[str, list[Kind]] = {}
+    for kind in GATES:  # activations that are held alike share a row
+        held = [classes.get(kind, "–") for classes in HOLDS.values()]
+        name, option = name_and_option(kind)
+        group = str([name, held]) if name in ("vanilla", "indrnn") else label(kind)
+        kinds.setdefault(group, []).append(kind)
+        if len(kinds[group]) == 1:
+            rows.append([f"`{label(kind)}`", *held])
+        else:
+            rows[1 + len(kinds)][0] += f", `{option}`"
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"

@@ -105,7 +105,7 @@ def _of_module(module: Any) -> dict[str, np.ndarray]:
         is_cell or getattr(module, "mode", None) in _MODES
     ):
         raise TypeError(
-            "from_torch takes a torch.nn.RNN, LSTM or GRU, a Cell of these, or a state_dict, got "
+            "module must be a torch.nn.RNN, LSTM or GRU, a Cell of these, or a state_dict, got "
             f"{type(module).__name__}: pass a larger model's state_dict with prefix=, or its "
             "recurrent modules one by one"
         )

@@ -1,5 +1,6 @@
 """A valid call of every public function of flow, scenarios and interop."""
 
+import contextlib
 import functools
 import inspect
 from importlib.util import find_spec
@@ -8,9 +9,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from valid_calls_core import CARRY, KEY, LENGTHS, LSTM, PARAMS, RESETS, XS, B, D, H, T
 from wrong_calls import Call
 
+import rnnjax
 from rnnjax import flow, interop, scenarios
 
 V, S = 6, 3
@@ -38,7 +41,42 @@ def _after(step, carry, x):
     return carry + x, x * 0.5
 
 
+def _module(kind, **attributes):
+    """What is read of a module of Equinox or Keras."""
+    module = type(kind, (), {})()
+    vars(module).update(attributes)
+    return module
+
+
+_w_x, _w_h, _b = np.ones((D, 4 * H)), np.full((H, 4 * H), 0.5), np.zeros(4 * H)
+_equinox = _module("LSTMCell", weight_ih=_w_x.T, weight_hh=_w_h.T, bias=_b, use_bias=True)
+_keras = _module(
+    "SimpleRNNCell", activation=np.tanh, kernel=_w_x, recurrent_kernel=np.ones((4 * H, 4 * H))
+)
+_linen = nn.LSTMCell(H, param_dtype=float)
+_conv = rnnjax.conv_lstm(2, (3, 4))
+_conv_params = _conv.init(KEY, (3, 4, D))
+_in_haiku = interop.to_haiku(_conv, _conv_params)
+_gru = rnnjax.gru(H, reset="before")
 _state = {"rnn.weight_ih_l0": np.ones((H, D)), "rnn.weight_hh_l0": np.ones((H, H))}
+
+
+_of_lstm = {"cell": LSTM, "params": PARAMS}
+
+
+def _written(function, what):
+    """The arrays of what a function makes."""
+    return _as(lambda **arguments: what(function(**arguments)), function)
+
+
+def _checked(function):
+    """What is looked at before a framework is imported, which need not be installed."""
+
+    def call(**arguments):
+        with contextlib.suppress(ImportError):
+            function(**arguments)
+
+    return _as(call, function)
 
 
 @functools.cache
@@ -78,6 +116,8 @@ def _compiled(function, arguments):
 # Right with another result: what the model was not made for, in the padding perhaps; what a
 # user's own function computes; what norms and masks are taken of.
 _ACCEPTED = {
+    **dict.fromkeys(("to_nnx", "to_linen"), ("cell: layer",)),  # as a sequence model
+    "to_haiku": ("name: unknown",),
     "features_norm": (".*: (one more|leaf 0 (transposed|another axis|another dtype)|flag)",),
     "half_life": ("norms: (another axis|an axis less|longer)",),
     "verdict": ("norms: an axis less",),
@@ -138,6 +178,32 @@ CALLS: dict[str, Call] = {
     "from_torch": Call(
         interop.from_torch, {"module": _state, "prefix": "rnn", "nonlinearity": "tanh"}
     ),
+    "from_nnx": Call(interop.from_nnx, {"module": nnx.GRUCell(D, H, rngs=nnx.Rngs(0))}),
+    "to_nnx": Call(_written(interop.to_nnx, nnx.state), _of_lstm, eager=False),
+    "from_linen": Call(
+        interop.from_linen,
+        {
+            "module": _linen,
+            "variables": _linen.init(KEY, (jnp.ones((B, H)),) * 2, XS[0]),
+            "size": None,
+        },
+    ),
+    "to_linen": Call(_written(interop.to_linen, lambda pair: pair[1]), _of_lstm),
+    "from_equinox": Call(interop.from_equinox, {"module": _equinox}),
+    "to_equinox": Call(_checked(interop.to_equinox), _of_lstm),
+    "from_haiku": Call(
+        interop.from_haiku, {"params": _in_haiku, "name": "conv2_dlstm", "size": (3, 4)}
+    ),
+    "to_haiku": Call(
+        interop.to_haiku,
+        {"cell": _gru, "params": _gru.init(KEY, D), "name": "gru"},
+    ),
+    "from_keras": Call(interop.from_keras, {"layer": _keras, "size": None}),
+    "to_keras": Call(_checked(interop.to_keras), _of_lstm),
+    "from_haste": Call(
+        interop.from_haste, {"weights": {"kernel": _w_x, "recurrent_kernel": _w_h, "bias": _b}}
+    ),
+    "to_haste": Call(interop.to_haste, _of_lstm),
     "to_torch": Call(interop.to_torch, {"cell": LSTM, "params": PARAMS, "state_dict": True}),
     **_with_onnx(),
     "one_to_one": Call(_made(scenarios.one_to_one, XS[0]), {"head": HEAD}),
