@@ -15,7 +15,7 @@ def illustrate(
         typer.Option(
             metavar="NAME",
             help="lstm, gru, vanilla or lstm_1997.",
-            show_default="lstm, or that of --run",
+            show_default="lstm, or that of the weights",
         ),
     ] = None,
     out: Annotated[
@@ -29,14 +29,21 @@ def illustrate(
             help="Take the weights from a run of rnnjax train; else they are drawn.",
         ),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take them from a file that rnnjax.save wrote."),
+    ] = None,
     layer: Annotated[
         int,
-        typer.Option(metavar="N", parser=whole(1), help="Which of the run's recurrent layers."),
+        typer.Option(metavar="N", parser=whole(1), help="Which recurrent layer of the model."),
     ] = 1,
     hidden: Annotated[
         int | None,
         typer.Option(
-            metavar="N", parser=whole(1), help="Hidden units.", show_default="3, or those of --run"
+            metavar="N",
+            parser=whole(1),
+            help="Hidden units.",
+            show_default="3, or as in the weights",
         ),
     ] = None,
     steps: Annotated[
@@ -57,6 +64,7 @@ def illustrate(
 
         rnnjax illustrate --cell gru --out gru.html
         rnnjax illustrate --run runs/parity
+        rnnjax illustrate --weights net.safetensors --layer 2
 
     Writes one page that needs no network. It shows every equation with its numbers, beside a
     diagram of the cell; they are compared with what the library computes before it is written.
@@ -65,13 +73,16 @@ def illustrate(
     from rnnjax.experiments.cli._printing import say
 
     with errors_of("illustrate"):
-        if run is None:
-            chosen = _toy(cell or "lstm", hidden or 3)
-        elif cell or hidden:
-            given = "--cell" if cell else "--hidden"
-            raise ValueError(f"{given} cannot be given with --run, whose cell is shown as it is")
-        else:
+        given = {"--run": run, "--weights": weights, "--cell": cell, "--hidden": hidden}
+        named = [name for name, value in given.items() if value is not None]
+        if len(named) > 1 and named[0] in ("--run", "--weights"):
+            raise ValueError(f"{named[0]} brings its own cell: it cannot be given with {named[1]}")
+        if run is not None:
             chosen = _of_run(run, layer, best, member)
+        elif weights is not None:
+            chosen = _of_file(weights, layer)
+        else:
+            chosen = _toy(cell or "lstm", hidden or 3)
         path = out or Path(f"{chosen.name}.html")
         _write(chosen, path, steps, seed)
     say(f"the page is in {path}")
@@ -92,6 +103,23 @@ def _toy(name: str, hidden: int) -> _Chosen:
     return _Chosen(name, FACTORIES[check_choice("--cell", name, ILLUSTRATIONS)](hidden))
 
 
+def _of_file(path: Path, layer: int) -> _Chosen:
+    """A layer of a saved cell."""
+    import jax
+
+    import rnnjax
+    from rnnjax._types import known
+
+    with jax.enable_x64(True):  # the file may hold float64
+        cell, params = rnnjax.load(path)
+    if not isinstance(cell, rnnjax.Cell):
+        raise ValueError(f"{path} holds {cell}: expected a cell, such as rnnjax.lstm(3)")
+    cells = known(cell).layers
+    each = list(zip(cells, params, strict=True)) if cells else [(cell, params)]
+    cell, params = _pick(each, layer, path)
+    return _Chosen(str(cell).partition("(")[0], cell, params, _said(path, layer, len(each)))
+
+
 def _of_run(folder: Path, layer: int, best: bool, member: int) -> _Chosen:
     """A recurrent layer of a trained model, found by the type of its params."""
     import jax
@@ -100,27 +128,32 @@ def _of_run(folder: Path, layer: int, best: bool, member: int) -> _Chosen:
     from rnnjax.experiments.cli._plan import full_options, read_plan
     from rnnjax.experiments.training import load_model
 
-    plan = read_plan(folder)
-    name = full_options(plan).get("cell")
+    names: dict[Any, str] = {LSTMParams: "lstm", GRUParams: "gru", VanillaParams: "vanilla"}
+    names[LSTM1997Params] = "lstm_1997"
+    trained = full_options(read_plan(folder)).get("cell")
     model = load_model(folder, which="best" if best else "last", member=member)
-    kinds = (LSTMParams, GRUParams, VanillaParams, LSTM1997Params)
-    nodes = jax.tree.leaves(model.params, is_leaf=lambda node: isinstance(node, kinds))
-    layers = [node for node in nodes if isinstance(node, kinds)]
-    if name == "irnn" or not layers:
-        what = f"cell {name!r}" if name else f"task {plan.task!r}"
+    nodes = jax.tree.leaves(model.params, is_leaf=lambda node: type(node) in names)
+    layers = [node for node in nodes if type(node) in names]
+    if trained == "irnn" or not layers:
         raise ValueError(
-            f"{folder}: there is no illustration of the cells of its {what}: expected a run with "
-            "lstm, gru, vanilla or lstm_1997"
+            f"{folder}: there is no illustration of its cell, {trained or 'which is none'}: "
+            "expected a run with lstm, gru, vanilla or lstm_1997"
         )
+    params = _pick(layers, layer, folder)
+    name = names[type(params)]
+    options: dict[str, Any] = {"reset": "before"} if getattr(params, "b_hn", 0) is None else {}
+    cell = FACTORIES[name](params.w_h.shape[0], **options)
+    return _Chosen(name, cell, params, _said(folder, layer, len(layers)))
+
+
+def _pick(layers: list[Any], layer: int, where: Path) -> Any:
     if layer > len(layers):
-        raise ValueError(f"--layer must be at most {len(layers)} for {folder}, got {layer}")
-    params = layers[layer - 1]
-    made = {LSTMParams: "lstm", GRUParams: "gru", VanillaParams: "vanilla"}
-    factory = made.get(type(params), "lstm_1997")
-    options = {"reset": "before"} if getattr(params, "b_hn", 0) is None else {}
-    cell = FACTORIES[factory](params.w_h.shape[0], **options)
-    of = f", layer {layer} of {len(layers)}" if len(layers) > 1 else ""
-    return _Chosen(factory, cell, params, f"{folder.resolve().name}{of}")
+        raise ValueError(f"--layer must be at most {len(layers)} for {where}, got {layer}")
+    return layers[layer - 1]
+
+
+def _said(where: Path, layer: int, count: int) -> str:
+    return where.resolve().name + (f", layer {layer} of {count}" if count > 1 else "")
 
 
 def _write(chosen: _Chosen, path: Path, steps: int, seed: int) -> None:

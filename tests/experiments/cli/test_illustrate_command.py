@@ -41,11 +41,26 @@ def test_a_layer_of_a_run(trained, eager):
     assert f'"b_f": [[{float(PARAMS.b[5]) + 1}' in page
 
 
+def test_a_layer_of_a_saved_cell(tmp_path, eager):
+    cell = rnnjax.stack(rnnjax.vanilla(2), rnnjax.vanilla(2, "relu"))
+    params = cell.init(jax.random.key(0), 2)
+    rnnjax.save(tmp_path / "net.safetensors", cell, params)
+    shown = ["illustrate", "--weights", tmp_path / "net.safetensors", "--steps", 1]
+    done = run(*shown, "--out", tmp_path / "page.html")
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "weights: net.safetensors, layer 1 of 2; inputs: seed 0" in page
+    assert f'"b": {np.asarray(params[0].b)[None].tolist()}' in page
+    done = run(*shown, "--layer", 2)
+    assert done.returncode == 2
+    assert "there is no illustration of vanilla(2, 'relu')" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--cell", "lru"], "--cell"),
-        (["--run", "RUN", "--cell", "gru"], "--cell cannot be given with --run"),
+        (["--run", "RUN", "--cell", "gru"], "--run brings its own cell: it cannot be given with"),
         (["--run", "RUN", "--layer", 3], "--layer must be at most 2"),
         (["--steps", 9], "expected a whole number of at least 1 and at most 8, got '9'"),
     ],
@@ -61,4 +76,4 @@ def test_a_run_without_an_illustration_is_refused(trained):
     (trained / "config.toml").write_text('task = "parity"\n[options]\ncell = "irnn"\n')
     done = run("illustrate", "--run", trained)
     assert done.returncode == 2
-    assert "there is no illustration of the cells of its cell 'irnn'" in done.stderr
+    assert "there is no illustration of its cell, irnn" in done.stderr
