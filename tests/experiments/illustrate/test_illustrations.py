@@ -140,6 +140,53 @@ def test_page_prints_the_numbers_of_its_data(name, eager):
 
 
 @each_cell
+def test_what_is_put_in_gives_the_result(name, eager):
+    """The arithmetic that stands on the page is carried out, for unit 2 at step 3."""
+    page = page_of(name)
+    data = data_of(page)
+    t, unit = 2, 1
+    values = {**data["weights"], **data["sums"], **data["steps"][t]}
+
+    def number(found):
+        key, row, column, step = found.groups()
+        array = data["steps"][int(step)][key] if step else values[key]
+        row = unit % len(array) if row == "u" else int(row)
+        column = unit % len(array[0]) if column == "u" else int(column)
+        return f"({array[row][column]!r}),"  # the comma parts the entries of a vector
+
+    written = re.findall(r'<div class="values">(.*?)</div>', page, re.DOTALL)
+    for line, text in zip(data["lines"], written, strict=True):
+        text = re.sub(r"^<math>.*?</math>", "", text)  # the name, and =
+        slot = r'<mn data-v="(.*?)" data-r="(\w+)" data-c="(\w+)"(?: data-t="(\d+)")?.*?>.*?</mn>'
+        text = re.sub(slot, number, text)
+        for pattern, python in _PYTHON:
+            text = re.sub(pattern, python, text)
+        value, _, result = re.sub("<.*?>", "", text).partition("==")
+        got = eval(value, {"np": np})
+        if result:
+            close(got, eval(result))
+        else:  # side by side
+            close(got, values[line["name"]][0][unit::H])
+
+
+_PYTHON = (
+    (r"<mo>\[</mo><mtable>(.*?)</mtable><mo>\]</mo>", r"@np.array([\1])"),
+    (r"\),(?=(</mtd>|</mtr>)*</mtable>)", ")"),
+    (r"\),(?!</mtd>)", ")"),
+    (r"<mfrac><mn>1</mn><mn>2</mn></mfrac>", "0.5*"),
+    (r"0\.5\*(<mrow>)?@", r"0.5*\1"),
+    (r"(^|<math>|<mo[^>]*>\+</mo>)(<mrow>)?@", r"\1"),
+    (r"<msup><mi>tanh</mi><mn>2</mn></msup>(.*?</mrow>)", r"np.tanh\1**2"),
+    (r"<mi>tanh</mi>", "np.tanh"),
+    (r"<mi>σ</mi>(.*?</mrow>)", r"1/(1+np.exp(-\1))"),
+    (r"<mn>2</mn></msup>", "**2"),
+    ("·", "*"),
+    ("−", "-"),
+    ("<mo[^>]*>=</mo>", "=="),
+)
+
+
+@each_cell
 def test_every_line_has_symbols_code_and_a_place_in_the_diagram(name):
     illustration = ILLUSTRATIONS[name]
     listing = listing_of(CELLS[name].rule)
