@@ -184,7 +184,7 @@ def lstm_diagram(forget: bool) -> Diagram:
         *((Label((178, 190), "f", "df", "start"),) if forget else ()),
         Label((266, 196), "i", "di", "start"),
         Label((350, 206), "g", "dg", "start"),
-        Label((440, 176), "o", "do", "start"),
+        Label((472, 176), "o", "do", "end"),
         *(Label((x + 27, 282), f"z_{k}", f"δ_{k}", "start", False) for k, x in gates.items()),
     )
     dots = ((494, 92), (530, 348), (118, 348), *((x, 348) for x in gates.values() if x < 432))
