@@ -6,7 +6,6 @@ from typing import Any
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "cli": ("typer", "rich", "matplotlib"),
-    "equinox": ("equinox",),
     "tasks": ("datasets", "grain", "PIL", "sacrebleu", "sklearn", "tokenizers"),
     "training": ("rich", "tensorboardX", "tomli_w"),
 }

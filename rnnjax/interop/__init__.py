@@ -14,6 +14,13 @@ from rnnjax.interop._keras import from_keras, to_keras
 from rnnjax.interop._linen import from_linen, to_linen
 from rnnjax.interop._nnx import from_nnx, to_nnx
 from rnnjax.interop._onnx import from_onnx, to_onnx
+from rnnjax.interop._packed import (
+    Packed,
+    from_cu_seqlens,
+    from_packed,
+    to_cu_seqlens,
+    to_packed,
+)
 from rnnjax.interop._torch import from_torch, to_torch
 
 if TYPE_CHECKING:
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
 _LAZY = ("equinox", "linen", "nnx")
 
 __all__ = [
+    "Packed",
+    "from_cu_seqlens",
     "from_equinox",
     "from_haiku",
     "from_haste",
@@ -29,7 +38,9 @@ __all__ = [
     "from_linen",
     "from_nnx",
     "from_onnx",
+    "from_packed",
     "from_torch",
+    "to_cu_seqlens",
     "to_equinox",
     "to_haiku",
     "to_haste",
@@ -37,6 +48,7 @@ __all__ = [
     "to_linen",
     "to_nnx",
     "to_onnx",
+    "to_packed",
     "to_torch",
 ]
 

@@ -4,9 +4,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rnnjax._execution import Gradient, Method
-from rnnjax._extras import optional
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
+from rnnjax.interop._arrays import peer
 from rnnjax.interop._recurrent import Options, check_module, run
 from rnnjax.methods import Auto
 from rnnjax.unrolling import Layer
@@ -14,7 +14,7 @@ from rnnjax.unrolling import Layer
 if TYPE_CHECKING:
     import equinox as eqx
 else:
-    eqx = optional("equinox")
+    eqx = peer("equinox")
 
 __all__ = ["Recurrent"]
 

@@ -118,6 +118,10 @@ def _compiled(function, arguments):
 _ACCEPTED = {
     **dict.fromkeys(("to_nnx", "to_linen"), ("cell: layer",)),  # as a sequence model
     "to_haiku": ("name: unknown",),
+    "to_packed": ("xs: (longer|integers|complex)",),  # any data
+    "from_packed": ("packed: leaf 0 .*",),
+    "to_cu_seqlens": ("xs: (longer|integers|complex)",),
+    "from_cu_seqlens": ("data: (longer|integers|complex)",),
     "features_norm": (".*: (one more|leaf 0 (transposed|another axis|another dtype)|flag)",),
     "half_life": ("norms: (another axis|an axis less|longer)",),
     "verdict": ("norms: an axis less",),
@@ -205,6 +209,13 @@ CALLS: dict[str, Call] = {
     ),
     "to_haste": Call(interop.to_haste, _of_lstm),
     "to_torch": Call(interop.to_torch, {"cell": LSTM, "params": PARAMS, "state_dict": True}),
+    "to_packed": Call(interop.to_packed, {"xs": XS, "lengths": LENGTHS}),
+    "from_packed": Call(interop.from_packed, {"packed": interop.to_packed(XS, LENGTHS)}),
+    "to_cu_seqlens": Call(interop.to_cu_seqlens, {"xs": XS, "lengths": LENGTHS, "total": 6}),
+    "from_cu_seqlens": Call(
+        interop.from_cu_seqlens,
+        {"data": XS[:, 0], "cu_seqlens": np.array([0, 3, 4]), "max_length": 3},
+    ),
     **_with_onnx(),
     "one_to_one": Call(_made(scenarios.one_to_one, XS[0]), {"head": HEAD}),
     "many_to_one": Call(
