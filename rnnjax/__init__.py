@@ -47,6 +47,8 @@ from rnnjax.gradients import (
     bptt as bptt,
     checkpointed as checkpointed,
     truncated as truncated,
+    truncated_williams_peng as truncated_williams_peng,
+    truncated_window as truncated_window,
 )
 from rnnjax.methods import (
     associative as associative,

@@ -29,6 +29,7 @@ def linear_map(
     out: PyTree,
     *,
     symbolic_zeros: bool = False,
+    axes: tuple[PyTree, PyTree, PyTree] | None = None,
 ) -> PyTree:
     """The tangents of `out`, which `apply(residuals, tangents)` returns.
 
@@ -41,6 +42,11 @@ def linear_map(
       out: the outputs whose tangents these are.
       symbolic_zeros: whether None stands for the cotangents that are zero too, which are then
         never made.
+      axes: of `residuals`, `tangents` and `out`, as tree prefixes, where an array may have one more
+        batch axis, and None for those without a batch, such as weights; None for all if
+        `transpose` does not take it. A `vmap` of nothing but the batch is then passed to
+        `transpose` as a batch axis, which sums over it as over the others, instead of being mapped
+        over and summed afterwards.
     """
     held, held_tree = jax.tree.flatten(residuals)
     given, given_tree = jax.tree.flatten(tangents)
@@ -64,6 +70,11 @@ def linear_map(
         made = _leaves_with_none(given_tree, transpose(read, cts))
         return [jnp.zeros_like(given[i]) if made[i] is None else made[i] for i in moving]
 
+    spread = None
+    if axes is not None:
+        trees = (held_tree, given_tree, out_tree)
+        each = [_axes_of_leaves(*pair) for pair in zip(trees, axes, strict=True)]
+        spread = (*each[0], *(each[1][i] for i in moving)), tuple(each[2][i] for i in kept)
     made = _linear_map.bind(
         *held,
         *(given[i] for i in moving),
@@ -72,6 +83,7 @@ def linear_map(
         count=len(held),
         outs=tuple(jax.typeof(outs[i]) for i in kept),
         symbolic_zeros=symbolic_zeros,
+        axes=spread,
     )
     return _filled(out_tree, none, kept, made)
 
@@ -101,6 +113,13 @@ def _leaves_with_none(tree: Any, prefix: PyTree) -> list[Any]:
         is_leaf=lambda part: part is None,
     )
     return tree.flatten_up_to(filled)
+
+
+def _axes_of_leaves(tree: Any, prefix: PyTree) -> list[int | None]:
+    """The axis, or None, of each leaf of a tree."""
+    full = jax.tree.unflatten(tree, range(tree.num_leaves))
+    known = jax.tree.map(lambda a: -1 if a is None else a, prefix, is_leaf=lambda a: a is None)
+    return [None if a < 0 else a for a in jax.tree.leaves(jax.tree.broadcast(known, full))]
 
 
 _linear_map: Any = Primitive("rnnjax_linear_map")
@@ -153,6 +172,36 @@ def _transpose(
 
 
 def _batch(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
+    axes = params["axes"]
+    named = isinstance(axis.name, str | tuple) or axis.spmd_name is not None
+    if axes is None or named or axis.explicit_mesh_axis is not None or axis.size == 0:
+        return _mapped(axis, operands, dims, **params)
+    only_batch = all(a is not None or d is None for a, d in zip(axes[0], dims, strict=True))
+    return (_folded if only_batch else _mapped)(axis, operands, dims, **params)
+
+
+def _folded(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
+    """The `vmap` of a batch by weights that all share: one more batch axis."""
+    within, along = params["axes"]
+
+    def place(x: Any, d: int | None, a: int | None) -> Any:
+        if a is None:
+            return x
+        if d is None:
+            return jnp.broadcast_to(jnp.expand_dims(x, a), (*x.shape[:a], axis.size, *x.shape[a:]))
+        return jnp.moveaxis(x, d, a)
+
+    moved = [place(*each) for each in zip(operands, dims, within, strict=True)]
+    apply = jax.vmap(params["apply"], in_axes=within, out_axes=[*along], axis_size=axis.size)
+    outs = tuple(
+        x.update(shape=(*x.shape[:a], axis.size, *x.shape[a:]))
+        for x, a in zip(params["outs"], along, strict=True)
+    )
+    made = _linear_map.bind(*moved, **{**params, "apply": apply, "outs": outs})
+    return made, along
+
+
+def _mapped(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
     count = params["count"]
     # A tangent that is not mapped has a cotangent that is: it is spread out here, and summed there.
     moved = [
@@ -179,6 +228,7 @@ def _batch(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
         count=count,
         outs=outs,
         symbolic_zeros=params["symbolic_zeros"],
+        axes=None,
     )
     return made, [0] * len(made)
 

@@ -7,7 +7,7 @@ from rnnjax.gradients._checkpointed import checkpointed
 from rnnjax.gradients._clip import clip_by_norm, clip_by_value
 from rnnjax.gradients._error import ErrorReport, ErrorRow, error
 from rnnjax.gradients._run import run_of
-from rnnjax.gradients._truncated import truncated
+from rnnjax.gradients._truncated import truncated, truncated_williams_peng, truncated_window
 from rnnjax.gradients._unfolded import Unfolded, unfolded
 
 __all__ = [
@@ -26,5 +26,7 @@ __all__ = [
     "error",
     "run_of",
     "truncated",
+    "truncated_williams_peng",
+    "truncated_window",
     "unfolded",
 ]

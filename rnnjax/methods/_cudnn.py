@@ -36,6 +36,7 @@ class Cudnn(Value):
             forward=partial(forward, spec),
             backward=partial(backward, spec),
             takes_empty=False,
+            batched_tape=False,
         )
         return _fused.bind(calls, cell, reverse)
 

@@ -68,6 +68,7 @@ class Calls(NamedTuple):
     forward: Callable[[bool, Params, Inputs], tuple[Outputs, Tape]]
     backward: Callable[[Params, Inputs, Tape, Outputs], Gradients]
     takes_empty: bool  # whether T, B and D may be 0
+    batched_tape: bool  # whether the tape is [T, B, ...] in every array
 
 
 class _Net(NamedTuple):
@@ -137,7 +138,13 @@ def _run(net: _Net, params: Params, data: Any, flags: Any) -> tuple[Carry, Array
 def _run_jvp(net: _Net, primals: Any, tangents: Any) -> Any:
     *out, tape = _forward(net, True, *primals)
     forward, backward = (partial(f, net) for f in (_run_tangents, _run_backward))
-    return tuple(out), linear_map(forward, backward, (*primals, tape), tangents[:2], tuple(out))
+    axes = _AXES if net.calls.batched_tape else None
+    saved = (*primals, tape)
+    return tuple(out), linear_map(forward, backward, saved, tangents[:2], tuple(out), axes)
+
+
+_POINT = (None, (1, 0, 0))  # params; xs, carry, fresh
+_AXES = ((*_POINT, (0, 1), 1), _POINT, (0, 1))  # where a batch axis goes; lengths, resets; tape
 
 
 def _run_tangents(net: _Net, saved: Any, tangents: Any) -> Any:
@@ -154,6 +161,8 @@ def _run_backward(net: _Net, saved: Any, cotangents: Any) -> Any:
 def _forward(net: _Net, save: bool, params: Params, data: Any, flags: Any) -> Any:
     def call(params: Params, data: Any, flags: Any) -> Any:
         outputs, tape = net.calls.forward(save, params, _flat(net, params, data, flags))
+        if net.calls.batched_tape:
+            tape = split(1, tape, _batch_shape(data))
         return *split(OUTPUT_AXES, outputs, _batch_shape(data)), tape
 
     def portable(params: Params, data: Any, flags: Any) -> Any:
@@ -173,6 +182,8 @@ def _backward(
         batch = _batch_shape(data)
         flat_ct = merge(OUTPUT_AXES, Outputs(*cotangents), len(batch))
         inputs = _flat(net, params, data, flags)
+        if net.calls.batched_tape:
+            tape = merge(1, tape, len(batch))
         params_ct, *data_ct = net.calls.backward(params, inputs, tape, flat_ct)
         xs_ct, carry_ct, fresh_ct = split((1, 0, 0), tuple(data_ct), batch)
         if fresh_ct is None:

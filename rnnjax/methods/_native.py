@@ -55,6 +55,7 @@ class Native(Value):
             forward=partial(_forward, spec),
             backward=partial(_backward, spec),
             takes_empty=True,
+            batched_tape=True,
         )
         return _fused.bind(calls, cell, reverse)
 

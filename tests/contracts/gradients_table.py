@@ -3,13 +3,24 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rnnjax import associative, autodiff, bptt, checkpointed, native, sequential, truncated
+from rnnjax import (
+    associative,
+    autodiff,
+    bptt,
+    checkpointed,
+    native,
+    sequential,
+    truncated,
+    truncated_williams_peng,
+    truncated_window,
+)
 from rnnjax.gradients import clip_by_value
 
 
 class Gradient(NamedTuple):
     value: object
-    like: object = None  # the base in a plain scan that it equals; None: it has its own reference
+    like: object = None  # the base in a plain scan that it equals
+    reach: Callable[[int], int] | None = None  # how far the cost of step i goes back, if not to 0
 
 
 class Method(NamedTuple):
@@ -28,10 +39,14 @@ GRADIENTS: dict[str, Gradient] = {
     "checkpointed_autodiff": Gradient(checkpointed(2, autodiff()), autodiff()),
     "checkpointed_levels": Gradient(checkpointed(levels=2), bptt()),
     "checkpointed_twice": Gradient(checkpointed(3, checkpointed(2)), bptt()),
-    "truncated": Gradient(truncated(2)),
-    "truncated_autodiff": Gradient(truncated(2, autodiff())),
-    "truncated_checkpointed": Gradient(truncated(2, checkpointed(1))),
+    "truncated": Gradient(truncated(2), reach=lambda i: i // 2 * 2),
+    "truncated_autodiff": Gradient(truncated(2, autodiff()), reach=lambda i: i // 2 * 2),
+    "truncated_checkpointed": Gradient(truncated(2, checkpointed(1)), reach=lambda i: i // 2 * 2),
     "truncated_beyond": Gradient(truncated(100), bptt()),
+    "window": Gradient(truncated_window(2), reach=lambda i: i - 1),
+    "williams_peng": Gradient(
+        truncated_williams_peng(3, 2, checkpointed(1)), reach=lambda i: i // 2 * 2 - 1
+    ),
 }
 METHODS: dict[str, Method] = {
     "sequential": Method(sequential(), lambda base: True),

@@ -45,8 +45,12 @@ def _add(a, b):
     return jax.tree.map(lambda p, q: np.asarray(p) + np.asarray(q), a, b)
 
 
-def by_loop(name, params, xs, carry, fresh, lengths, resets, reverse) -> Result:
-    """What `unroll` must give: last carry, outputs, and the gradients of `problems.cost`."""
+def by_loop(name, params, xs, carry, fresh, lengths, resets, reverse, reach=None) -> Result:
+    """What `unroll` must give: last carry, outputs, and the gradients of `problems.cost`.
+
+    `reach(i)` is how far the cost of an example's i-th step, in the order in which they are run,
+    goes back: to the step of that number, and to the initial carry where that is 0 or less.
+    """
     step, pull_back = _compiled(name)
     length, batch = jax.tree.leaves(xs)[0].shape[:2]
     lasts, ys, visits = [], [[None] * batch for _ in range(length)], []
@@ -66,7 +70,9 @@ def by_loop(name, params, xs, carry, fresh, lengths, resets, reverse) -> Result:
     y_t = jax.eval_shape(step, params, at(carry, 0), at(xs, 0, 0))[1]
     ys = np.array([[np.zeros(y_t.shape, y_t.dtype) if y is None else y for y in row] for row in ys])
     last = jax.tree.map(lambda *leaves: jnp.stack(leaves), *lasts)
-    gradients, fresh_ct = _pull_back(pull_back, params, xs, carry, last, jnp.asarray(ys), visits)
+    gradients, fresh_ct = _pull_back(
+        pull_back, params, xs, carry, last, jnp.asarray(ys), visits, reach or (lambda i: 0)
+    )
     if ROWS[name].learned:  # what episodes begin from is made of params
         made = functools.partial(ROWS[name].cell.initial_carry, batch_shape=(batch,))
         (params_ct,) = jax.vjp(made, params)[1](fresh_ct)
@@ -74,7 +80,7 @@ def by_loop(name, params, xs, carry, fresh, lengths, resets, reverse) -> Result:
     return Result(last, jnp.asarray(ys), gradients)
 
 
-def _pull_back(pull_back, params, xs, carry, last, ys, visits) -> tuple[Point, Any]:
+def _pull_back(pull_back, params, xs, carry, last, ys, visits, reach) -> tuple[Point, Any]:
     leaves, structure = jax.tree.flatten(last)
     ys_ct, index = np.asarray(weights(0, ys) * (1 + ys)), 0
     last_ct = []
@@ -86,19 +92,28 @@ def _pull_back(pull_back, params, xs, carry, last, ys, visits) -> tuple[Point, A
         [None if ct is None else np.zeros_like(ct) for ct in last_ct] for _ in range(2)
     )
     for b, seen in enumerate(visits):
-        ct = [None if leaf is None else leaf[b] for leaf in last_ct]
-        for t, before, restart in reversed(seen):
-            p_ct, ct, x_ct = pull_back(params, before, at(xs, t, b), ct, ys_ct[t, b])
-            params_ct = _add(params_ct, p_ct)
-            for leaf, value in zip(jax.tree.leaves(xs_ct), jax.tree.leaves(x_ct), strict=True):
-                leaf[t, b] = value
-            if restart:  # the carry before this one belongs to another episode
-                for leaf, value in zip(fresh_ct, ct, strict=True):
-                    if leaf is not None:
-                        leaf[b] += value
-                ct = jax.tree.map(jnp.zeros_like, ct)
-        for leaf, value in zip(carry_ct, ct, strict=True):
-            if leaf is not None:
-                leaf[b] = value
+        at_end = [None if leaf is None else leaf[b] for leaf in last_ct]
+        nothing = jax.tree.map(np.zeros_like, at_end)
+        ends = [reach(i) for i in range(len(seen))] or [0]
+        for end in sorted(set(ends)):  # costs that reach equally far go back together
+            ct = at_end if ends[-1] == end else nothing
+            for i in reversed(range(max(end, 0), len(seen))):
+                t, before, restart = seen[i]
+                y_ct = ys_ct[t, b] if ends[i] == end else np.zeros_like(ys_ct[t, b])
+                p_ct, ct, x_ct = pull_back(params, before, at(xs, t, b), ct, y_ct)
+                params_ct = _add(params_ct, p_ct)
+                for leaf, value in zip(jax.tree.leaves(xs_ct), jax.tree.leaves(x_ct), strict=True):
+                    leaf[t, b] += value
+                if restart:  # the carry before this one belongs to another episode
+                    _add_to(fresh_ct, b, ct)
+                    ct = jax.tree.map(jnp.zeros_like, ct)
+            if end <= 0:
+                _add_to(carry_ct, b, ct)
     point = Point(params_ct, xs_ct, jax.tree.unflatten(structure, carry_ct))
     return point, jax.tree.unflatten(structure, fresh_ct)
+
+
+def _add_to(total, b, ct) -> None:
+    for leaf, value in zip(total, ct, strict=True):
+        if leaf is not None:
+            leaf[b] += value

@@ -2,27 +2,22 @@
 
 import functools
 
-import jax
-import jax.numpy as jnp
 import pytest
-from cells_table import KINDS, T
+from cells_table import KINDS, B
 from gradients_table import GRADIENTS, METHODS
+from loop import by_loop
 from problems import (
     NO_RESETS,
     RAGGED,
     RESETS,
     Point,
-    Result,
     assert_close,
-    at,
-    cost,
     eagerly,
     gradient_of,
     problem,
-    program,
 )
 
-from rnnjax import autodiff, bptt, sequential, unroll
+from rnnjax import autodiff, bptt, sequential
 from rnnjax.methods import AVAILABILITY, explain
 
 FLAGS = {"lengths": RAGGED, "resets": RESETS}
@@ -38,68 +33,17 @@ BOTH_WAYS = [
     for reverse in (False, True)
     if not reverse or row.value not in (None, autodiff(), bptt())
 ]
-K = 2  # steps in a chunk of the truncated gradients of the table
-
-
-def chunks(reverse):
-    """Where the chunks of K steps lie, in the order that they are run."""
-    if reverse:
-        return [range(max(0, end - K), end) for end in range(T, 0, -K)]
-    return [range(begin, min(T, begin + K)) for begin in range(0, T, K)]
-
-
-def truncated_by_hand(cell, reverse):
-    """Each chunk an `unroll` of its own by autodiff, the carry between two of them cut."""
-
-    def run(point: Point, lengths=None, resets=None):
-        def value(params, xs, carry):
-            fresh = cell.initial_carry(params, (RAGGED.shape[0],))
-            parts = {}
-            for number, chunk in enumerate(chunks(reverse)):
-                if number:
-                    carry = jax.lax.stop_gradient(carry)
-                here, options = slice(chunk[0], chunk[-1] + 1), {}
-                if lengths is not None:
-                    options["lengths"] = jnp.clip(lengths - chunk[0], 0, len(chunk))
-                if resets is not None:
-                    options["resets"] = resets[here]
-                    end = chunk[-1] + 1
-                    if reverse and end < T:  # the last chunk may have begun an episode
-                        begins = resets[end] & (True if lengths is None else end < lengths)
-                        carry = jax.tree.map(functools.partial(choose, begins), fresh, carry)
-                carry, parts[chunk[0]] = unroll(
-                    cell,
-                    params,
-                    at(xs, here),
-                    carry=carry,
-                    reverse=reverse,
-                    method=sequential(),
-                    gradient=autodiff(),
-                    **options,
-                )
-            ys = jax.tree.map(lambda *y: jnp.concatenate(y), *(parts[t] for t in sorted(parts)))
-            return cost(carry, ys), (carry, ys)
-
-        gradients, (last, ys) = jax.grad(value, (0, 1, 2), has_aux=True)(*point)
-        return Result(last, ys, Point(*gradients))
-
-    return run
-
-
-def choose(flag, a, b):
-    return jnp.where(flag.reshape(flag.shape + (1,) * (a.ndim - flag.ndim)), a, b)
 
 
 @functools.cache
 def reference(name, gradient, reverse):
     cell, params, xs, carry, _ = problem(name)
-    like = GRADIENTS[gradient].like
-    if like is None:
-        run = truncated_by_hand(cell, reverse)
-    else:
-        if cell.rule is None:
-            like = autodiff()
-        run = gradient_of(cell, gradient=like, method=sequential(), reverse=reverse)
+    _, like, reach = GRADIENTS[gradient]
+    if reach is not None:
+        fresh = cell.initial_carry(params, (B,))
+        return by_loop(name, params, xs, carry, fresh, RAGGED, RESETS, reverse, reach)
+    like = autodiff() if cell.rule is None else like
+    run = gradient_of(cell, gradient=like, method=sequential(), reverse=reverse)
     return eagerly(run)(Point(params, xs, carry), **FLAGS)
 
 
@@ -142,14 +86,14 @@ def test_a_pair_agrees_or_is_refused(name, gradient, method, reverse):
     assert_close(got, reference(name, gradient, reverse))
 
 
-@pytest.mark.parametrize("gradient", ["checkpointed_2", "truncated"])
+@pytest.mark.parametrize("gradient", ["checkpointed_2", "truncated", "williams_peng"])
 @pytest.mark.parametrize("name", KINDS)
 def test_wraps_carry_every_kind_of_cell(name, gradient):
     cell, params, xs, carry, _ = problem(name)
-    run = gradient_of(cell, gradient=GRADIENTS[gradient].value)
-    got = eagerly(run)(Point(params, xs, carry), lengths=RAGGED, resets=NO_RESETS)
-    if GRADIENTS[gradient].like is None:
-        want = eagerly(truncated_by_hand(cell, reverse=False))
-    else:
-        want = program(name, gradient=autodiff(), reverse=False)
-    assert_close(got, want(Point(params, xs, carry), lengths=RAGGED, resets=NO_RESETS))
+    value, _, reach = GRADIENTS[gradient]
+    got = eagerly(gradient_of(cell, gradient=value))(
+        Point(params, xs, carry), lengths=RAGGED, resets=NO_RESETS
+    )
+    fresh = cell.initial_carry(params, (B,))
+    want = by_loop(name, params, xs, carry, fresh, RAGGED, NO_RESETS, False, reach)
+    assert_close(got, want)

@@ -178,3 +178,35 @@ def test_gradients_of_the_same_arguments_do_not_share_a_program():
 
     assert reach(truncated(2)) == [0.0, 0.0, 1.0, 1.0]
     assert reach(checkpointed(2)) == [1.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("run", ["bptt", "native"])
+def test_a_vmap_over_examples_makes_no_weights_gradient_of_each(run):
+    """What all examples share has one gradient: it is contracted over them as over a batch."""
+    if run == "native" and NO_KERNELS:
+        pytest.skip(NO_KERNELS)
+    examples = jnp.swapaxes(jnp.asarray(XS), 0, 1)  # [B, T, D]
+
+    def total(params, resets):
+        def one(xs):
+            return rnnjax.unroll(CELL, params, xs, resets=resets, **RUNS[run])[1]
+
+        return jnp.sum(jnp.sin(jax.vmap(one)(examples)))
+
+    def as_batch(params, resets):
+        options = {"resets": jnp.stack([resets] * B, 1), "gradient": rnnjax.autodiff()}
+        return jnp.sum(jnp.sin(rnnjax.unroll(CELL, params, XS, **options)[1]))
+
+    resets = jnp.arange(T) == 2
+    program = str(jax.make_jaxpr(jax.grad(total))(PARAMS, resets))
+    assert f"f64[{D},{4 * H}]" in program
+    assert f"f64[{B},{D},{4 * H}]" not in program
+    want = jax.grad(as_batch)(PARAMS, resets)
+    for a, b in zip(jax.grad(total)(PARAMS, resets), want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    each = jax.vmap(jax.grad(lambda params, xs: cost_of(params, xs, RUNS[run])), (None, 0))
+    assert each(PARAMS, examples).w_x.shape == (B, D, 4 * H)
+
+
+def cost_of(params, xs, options):
+    return jnp.sum(jnp.sin(rnnjax.unroll(CELL, params, xs, **options)[1]))

@@ -25,6 +25,8 @@ NAMES |= {"scale": scale, "Precision": Precision}
         "bptt(clip=scale)",
         "truncated(20)",
         "truncated(20, autodiff())",
+        "truncated_window(20)",
+        "truncated_williams_peng(20, 5, bptt())",
         "checkpointed()",
         "checkpointed(3, truncated(6, bptt()))",
         "checkpointed(None, bptt())",

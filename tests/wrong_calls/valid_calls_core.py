@@ -250,6 +250,10 @@ CALLS: dict[str, Call] = {
     "bptt": Call(_clipped, {"clip": gradients.clip_by_value(1.0)}),
     "truncated": Call(gradients.truncated, {"k": 2, "base": gradients.bptt()}),
     "checkpointed": Call(gradients.checkpointed, {"k": 2, "base": gradients.bptt(), "levels": 2}),
+    "truncated_window": Call(gradients.truncated_window, {"k": 2, "base": gradients.bptt()}),
+    "truncated_williams_peng": Call(
+        gradients.truncated_williams_peng, {"h": 3, "h_prime": 2, "base": gradients.bptt()}
+    ),
     "clip_by_norm": Call(gradients.clip_by_norm, {"limit": 1.0}),
     "clip_by_value": Call(gradients.clip_by_value, {"limit": 1.0}),
     "check": Call(
