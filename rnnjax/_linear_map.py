@@ -21,6 +21,10 @@ from rnnjax._checks import is_inexact
 from rnnjax._types import PyTree
 
 
+class Saved(int):
+    """An axis of what may be without a batch, if a `vmap` leaves it alone: one number a step."""
+
+
 def linear_map(
     apply: Callable[[Any, Any], Any],
     transpose: Callable[[Any, Any], Any],
@@ -122,6 +126,13 @@ def _axes_of_leaves(tree: Any, prefix: PyTree) -> list[int | None]:
     return [None if a < 0 else a for a in jax.tree.leaves(jax.tree.broadcast(known, full))]
 
 
+def _is_batch(x: Any, d: int | None, a: int | None) -> bool:
+    """Whether an operand that is mapped along d may have a batch axis at a instead."""
+    if a is None:
+        return d is None
+    return d is not None or not isinstance(a, Saved) or x.ndim <= a
+
+
 _linear_map: Any = Primitive("rnnjax_linear_map")
 _linear_map.multiple_results = True
 _linear_map.def_impl(lambda *operands, apply, **_: apply(*operands))
@@ -176,13 +187,17 @@ def _batch(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
     named = isinstance(axis.name, str | tuple) or axis.spmd_name is not None
     if axes is None or named or axis.explicit_mesh_axis is not None or axis.size == 0:
         return _mapped(axis, operands, dims, **params)
-    only_batch = all(a is not None or d is None for a, d in zip(axes[0], dims, strict=True))
-    return (_folded if only_batch else _mapped)(axis, operands, dims, **params)
+    foldable = all(map(_is_batch, operands, dims, axes[0]))
+    return (_folded if foldable else _mapped)(axis, operands, dims, **params)
 
 
 def _folded(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
     """The `vmap` of a batch by weights that all share: one more batch axis."""
-    within, along = params["axes"]
+    every, along = params["axes"]
+    within = [
+        None if a is None or (d is None and isinstance(a, Saved)) else int(a)
+        for d, a in zip(dims, every, strict=True)
+    ]
 
     def place(x: Any, d: int | None, a: int | None) -> Any:
         if a is None:

@@ -10,7 +10,7 @@ from rnnjax._arrays import Static, put_arrays, register_value, take_arrays
 from rnnjax._calls import Value
 from rnnjax._checks import check_callable
 from rnnjax._execution import BaseGradient, Loop, Run
-from rnnjax._linear_map import linear_map
+from rnnjax._linear_map import Saved, linear_map
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Step
 from rnnjax.gradients._clip import keeps_type
 from rnnjax.gradients._rules import checked_rule
@@ -131,7 +131,7 @@ def _unfold_jvp(net: _Unfolded, primals: tuple[Any, ...], tangents: tuple[Any, .
 
 
 _POINT, _OUT = (None, 0, 1), (0, 1)  # params, carry, xs [T, ...]; carry, ys [T, ...]
-_AXES = ((_POINT, (None, 1, 1, None)), _POINT, _OUT)  # where a batch axis goes
+_AXES = ((_POINT, (None, 1, Saved(1), None)), _POINT, _OUT)  # where a batch axis goes
 
 
 def _unfold_tangents(net: _Unfolded, residuals: Any, tangents: Any) -> Any:
