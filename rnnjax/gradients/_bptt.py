@@ -127,7 +127,7 @@ def _unfold_jvp(net: _Unfolded, primals: tuple[Any, ...], tangents: tuple[Any, .
     out, saved = _unfold_forward(net, *primals)
     residuals, along = ((params, carry, xs), saved), tangents[:3]
     forward, backward = (partial(f, net) for f in (_unfold_tangents, _unfold_backward))
-    return out, linear_map(forward, backward, residuals, along, out, _AXES)
+    return out, linear_map(forward, backward, residuals, along, out, axes=_AXES)
 
 
 _POINT, _OUT = (None, 0, 1), (0, 1)  # params, carry, xs [T, ...]; carry, ys [T, ...]

@@ -18,6 +18,7 @@ import numpy as np
 from rnnjax._checks import is_inexact
 from rnnjax._execution import Run, Sequence
 from rnnjax._types import Array, Carry, Params, PyTree
+from rnnjax.gradients._pieces import piece_of, remaining
 from rnnjax.gradients._run_order import fill_padding_of_outputs, in_run_order
 from rnnjax.running import in_float32, select
 
@@ -189,15 +190,7 @@ def _steps(sequence: Sequence) -> int:
 
 
 def _slice(sequence: Sequence, carry: Carry, start: Array | int, size: int) -> Sequence:
-    """Steps start … start + size - 1, as a sequence that begins with `carry`."""
-
-    def cut(leaf: Array) -> Array:
-        return jax.lax.dynamic_slice_in_dim(leaf, start, size)
-
-    xs, _, fresh, lengths, resets = sequence
-    lengths = None if lengths is None else _remaining(lengths, start, size)
-    xs, resets = jax.tree.map(cut, (xs, resets))
-    return Sequence(xs, carry, fresh, lengths, resets)
+    return piece_of(sequence, False, carry, start, size)
 
 
 def _pieces(sequence: Sequence, start: int, size: int) -> tuple[Array, Sequence]:
@@ -210,13 +203,9 @@ def _pieces(sequence: Sequence, start: int, size: int) -> tuple[Array, Sequence]
     starts = start + size * jnp.arange(count, dtype=jnp.int32)
     xs, _, _, lengths, resets = sequence
     if lengths is not None:
-        lengths = _remaining(lengths[None], starts.reshape((-1,) + (1,) * lengths.ndim), size)
+        lengths = remaining(lengths[None], starts.reshape((-1,) + (1,) * lengths.ndim), size)
     xs, resets = jax.tree.map(cut, (xs, resets))
     return starts, Sequence(xs, None, None, lengths, resets)
-
-
-def _remaining(lengths: Array, start: Array | int, size: int) -> Array:
-    return jnp.clip(lengths - start, 0, size).astype(lengths.dtype)
 
 
 def _joined(tree: PyTree) -> PyTree:

@@ -140,7 +140,7 @@ def _run_jvp(net: _Net, primals: Any, tangents: Any) -> Any:
     forward, backward = (partial(f, net) for f in (_run_tangents, _run_backward))
     axes = _AXES if net.calls.batched_tape else None
     saved = (*primals, tape)
-    return tuple(out), linear_map(forward, backward, saved, tangents[:2], tuple(out), axes)
+    return tuple(out), linear_map(forward, backward, saved, tangents[:2], tuple(out), axes=axes)
 
 
 _POINT = (None, (1, 0, 0))  # params; xs, carry, fresh
