@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from onnx_models import by_reference, by_runtime, node_model, onnx
+from onnx_models import D, H, by_reference, by_runtime, node_model, onnx
 
 import rnnjax
-from rnnjax.interop import from_onnx
+from rnnjax.interop import from_onnx, to_onnx
 
 LENGTHS, STATE = ("sequence_lens",), ("initial_h",)
 ALL = ("sequence_lens", "initial_h", "initial_c")
@@ -154,6 +154,29 @@ def test_models_and_files(tmp_path):
     del model.graph.node[:]
     with pytest.raises(ValueError, match="no RNN, LSTM or GRU node"):
         from_onnx(model)
+
+
+@pytest.mark.usefixtures("eager")
+def test_layers_in_a_row_are_one_model():
+    """By way of an export, in whose graph Y is squeezed and joined before the next node reads it."""
+    layer = rnnjax.stack(rnnjax.lstm(H), rnnjax.gru(3), rnnjax.vanilla(2))
+    params = jax.tree.map(
+        lambda s: np.linspace(-1, 1.5, s.size, dtype=np.float32).reshape(s.shape),
+        jax.eval_shape(lambda key: layer.init(key, D), jax.random.key(0)),
+    )
+    model = to_onnx(layer, params)
+    names = [n.output[0] for n in model.graph.node if n.op_type in ("LSTM", "GRU", "RNN")]
+    cell, again = from_onnx(model, names)
+    assert repr(cell).count("dtype='float32'") == 3
+    assert cell.structure.layers[1].structure.form == ("gru", "after")
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=r"does not read Y of 'lstm_.*, but the output of GRU"):
+        from_onnx(model, (names[0], names[2]))
+    with pytest.raises(ValueError, match=r"does not read Y of 'rnn_.*, but the input 'xs'"):
+        from_onnx(model, (names[2], names[0]))
+    with pytest.raises(TypeError, match="node must be a name, or several in a tuple, got 3"):
+        from_onnx(model, (3,))
 
 
 def same(got, want):

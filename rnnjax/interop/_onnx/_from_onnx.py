@@ -1,25 +1,28 @@
 """`from_onnx`: the recurrent nodes of an ONNX model as cells."""
 
+from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
 
 from rnnjax._checks import check_flag
-from rnnjax._types import Params
+from rnnjax._types import Carry, Params
 from rnnjax.interop._canonical import Gates, join, split, to_cell, to_jax, to_model
 from rnnjax.interop._onnx._activations import activations_of
-from rnnjax.interop._onnx._node import DIRECTIONS, ORDER, Node, read_node
+from rnnjax.interop._onnx._node import DIRECTIONS, ORDER, Node, read_nodes
 
 
 @overload
 def from_onnx(
-    model: Any, node: str | None = None, *, return_options: Literal[False] = False
+    model: Any, node: str | Sequence[str] | None = None, *, return_options: Literal[False] = False
 ) -> tuple[Any, Params]: ...
 @overload
 def from_onnx(
-    model: Any, node: str | None = None, *, return_options: Literal[True]
+    model: Any, node: str | Sequence[str] | None = None, *, return_options: Literal[True]
 ) -> tuple[Any, Params, dict[str, Any]]: ...
-def from_onnx(model: Any, node: str | None = None, *, return_options: bool = False) -> Any:
+def from_onnx(
+    model: Any, node: str | Sequence[str] | None = None, *, return_options: bool = False
+) -> Any:
     """Convert an `RNN`, `LSTM` or `GRU` node of an ONNX model to a cell and its params.
 
         Y, Y_h, Y_c = LSTM(X, ...)   becomes   carry, ys = rnnjax.unroll(cell, params, X)
@@ -37,20 +40,20 @@ def from_onnx(model: Any, node: str | None = None, *, return_options: bool = Fal
 
     Args:
       model: an `onnx.ModelProto`, or the path of an .onnx file.
-      node: the name of the node, or of one of its outputs. None takes the model's only recurrent
-        node. Layers that the model runs one after the other are nodes of their own: put their
-        cells into `rnnjax.serial(...)`.
+      node: the name of the node, or of one of its outputs; names in a tuple for layers of which
+        each reads the output of the one before, which become a `stack` or a `serial` layer. None
+        takes the model's only recurrent node.
       return_options: return a dict of arguments for `unroll` as well, with what the model holds as
         constants: "carry" from initial_h and initial_c, "lengths" from sequence_lens. Without it,
         a constant other than zeros is an error.
 
     Returns:
-      `(cell, params)`: a `vanilla`, `lstm`, `peephole_lstm` or `gru` cell, or a layer of it. With
+      `(cell, params)`: a `vanilla`, `lstm`, `peephole_lstm` or `gru` cell, or a layer of them. With
       return_options, `(cell, params, options)`.
 
     Raises:
       TypeError: model is neither.
-      ValueError: no recurrent node, or several and no `node`; weights that the graph computes; or
+      ValueError: no recurrent node, or several and no `node`; nodes that are not in a row; weights that the graph computes; or
         an attribute that no cell here has, named: a `clip`, `input_forget`, activations without a
         counterpart.
       ImportError: onnx is not installed.
@@ -58,22 +61,23 @@ def from_onnx(model: Any, node: str | None = None, *, return_options: bool = Fal
     Example:
       >>> import rnnjax
       >>> def run(path, xs):
-      ...     cell, params = rnnjax.interop.from_onnx(path, "encoder")
+      ...     cell, params = rnnjax.interop.from_onnx(path, ("encoder_0", "encoder_1"))
       ...     return rnnjax.unroll(cell, params, xs)
 
     References:
       The operators' specification: https://onnx.ai/onnx/operators, RNN, LSTM and GRU.
     """
     check_flag("return_options", return_options)
-    found = read_node(model, node)
-    directions = [_gates(found, k) for k in range(DIRECTIONS[found.attributes["direction"]])]
-    made = to_model([directions])
-    options = _options(found, directions)
+    nodes = read_nodes(model, node)
+    network = [[_gates(found, k) for k in range(_directions(found))] for found in nodes]
+    options = _options(nodes, network)
     if options and not return_options:
+        labels = " and ".join(found.label for found in nodes)
         raise ValueError(
-            f"{found.label} has constants for {' and '.join(options)}: pass return_options=True, "
-            "and what it returns to unroll(cell, params, xs, **options)"
+            f"{labels} has constants for {' and '.join(options)}: pass return_options=True, and "
+            "what it returns to unroll(cell, params, xs, **options)"
         )
+    made = to_model(network)
     return (*made, options) if return_options else made
 
 
@@ -105,23 +109,41 @@ def _gates(found: Node, k: int) -> Gates:
     )
 
 
-def _options(found: Node, directions: list[Gates]) -> dict[str, Any]:
+def _directions(found: Node) -> int:
+    return DIRECTIONS[found.attributes["direction"]]
+
+
+def _options(nodes: list[Node], network: list[list[Gates]]) -> dict[str, Any]:
     """Arguments of `unroll` that the model holds as constants; zeros are where a cell begins."""
     options: dict[str, Any] = {}
-    axis = 1 if found.attributes["layout"] else 0
-    states = {
-        name.removeprefix("initial_"): np.moveaxis(found.arrays[name], axis, 0)
-        for name in ("initial_h", "initial_c")
-        if name in found.arrays
-    }
-    if any(map(np.any, states.values())):
+    states = [_states(found) for found in nodes]
+    if any(np.any(state) for layer in states for state in layer.values()):
+        batch = next(state.shape[1] for layer in states for state in layer.values())
         carries = []
-        for k, gates in enumerate(directions):
-            cell, params = to_cell(gates)
-            mine = {name: to_jax(name, state[k]) for name, state in states.items()}
-            batch = next(iter(mine.values())).shape[:1]
-            carries.append(cell.initial_carry(params, batch)._replace(**mine))
+        for layer, layer_states in zip(network, states, strict=True):
+            each = [_carry(g, layer_states, k, batch) for k, g in enumerate(layer)]
+            carries.append(each[0] if len(each) == 1 else tuple(each))
         options["carry"] = carries[0] if len(carries) == 1 else tuple(carries)
-    if "sequence_lens" in found.arrays:
-        options["lengths"] = to_jax("sequence_lens", found.arrays["sequence_lens"])
+    lengths = [n.arrays["sequence_lens"] for n in nodes if "sequence_lens" in n.arrays]
+    if any(np.any(other != lengths[0]) for other in lengths[1:]):
+        raise ValueError("the nodes have different constants as sequence_lens")
+    if lengths:
+        options["lengths"] = to_jax("sequence_lens", lengths[0])
     return options
+
+
+def _states(found: Node) -> dict[str, np.ndarray]:
+    """Constant initial states [directions, B, H], by the field of the carry."""
+    axis = 1 if found.attributes["layout"] else 0
+    roles = {"h": "initial_h", "c": "initial_c"}
+    return {
+        field: np.moveaxis(found.arrays[role], axis, 0)
+        for field, role in roles.items()
+        if role in found.arrays
+    }
+
+
+def _carry(gates: Gates, states: dict[str, np.ndarray], k: int, batch: int) -> Carry:
+    cell, params = to_cell(gates)
+    mine = {field: to_jax(f"initial_{field}", state[k]) for field, state in states.items()}
+    return cell.initial_carry(params, (batch,))._replace(**mine)

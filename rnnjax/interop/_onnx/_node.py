@@ -1,7 +1,8 @@
 """A recurrent node of an ONNX model: its attributes, and the arrays that the model gives it."""
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ ORDER = {"RNN": "h", "LSTM": "iofg", "GRU": "zrn"}
 
 _INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
+_AXES_ALONE = {"Identity", "Reshape", "Squeeze", "Transpose"}
 _ATTRIBUTES = {  # with their defaults
     "activations": None,
     "activation_alpha": (),
@@ -37,9 +39,15 @@ class Node(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-def read_node(model: Any, name: str | None) -> Node:
-    """The model's recurrent node of this name, or its only one, if rnnjax knows its attributes."""
-    return _read(*_pick(_graph(model), name))
+def read_nodes(model: Any, names: str | Sequence[str] | None) -> list[Node]:
+    """The model's recurrent nodes of these names, each of which reads the output of the one before;
+    or its only one."""
+    graph = _graph(model)
+    several = isinstance(names, tuple | list) and len(names) > 0
+    nodes = [_pick(graph, name) for name in (names if several else [names])]  # pyright: ignore
+    for one, two in itertools.pairwise(nodes):
+        _check_in_a_row(graph, one, two)
+    return [_read(graph, node) for node in nodes]
 
 
 def _graph(model: Any) -> Any:
@@ -58,25 +66,43 @@ def _graph(model: Any) -> Any:
     return model.graph
 
 
-def _pick(graph: Any, node: str | None) -> tuple[Any, Any]:
-    """The graph and its node of this name."""
-    if not (node is None or isinstance(node, str)):
-        raise TypeError(f"node must be a name, got {described(node)}")
+def _pick(graph: Any, name: str | None) -> Any:
+    """The graph's recurrent node of this name, or its only one."""
+    if not (name is None or isinstance(name, str)):
+        raise TypeError(f"node must be a name, or several in a tuple, got {described(name)}")
     nodes = [n for n in graph.node if n.op_type in ORDER and n.domain in ("", "ai.onnx")]
-    names = ", ".join(repr(n.name or next(filter(None, n.output))) for n in nodes) or "none"
-    chosen = [n for n in nodes if node is None or node in (n.name, *filter(None, n.output))]
+    names = ", ".join(repr(_name(n)) for n in nodes) or "none"
+    chosen = [n for n in nodes if name is None or name in (n.name, *filter(None, n.output))]
     if len(chosen) == 1:
-        return graph, chosen[0]
-    if node is not None:
-        raise ValueError(f"node {node!r} is not one recurrent node of the model, which has {names}")
+        return chosen[0]
+    if name is not None:
+        raise ValueError(f"node {name!r} is not one recurrent node of the model, which has {names}")
     if not nodes:
         raise ValueError("the model's graph has no RNN, LSTM or GRU node")
-    raise ValueError(f"the model has several recurrent nodes: pass node=, one of {names}")
+    raise ValueError(f"the model has several recurrent nodes: pass node=, one or more of {names}")
+
+
+def _name(node: Any) -> str:
+    return node.name or next(filter(None, node.output))
+
+
+def _check_in_a_row(graph: Any, one: Any, two: Any) -> None:
+    """Raise unless Y of a node is X of another, but for its axes."""
+    makers = {output: node for node in graph.node for output in node.output if output}
+    name = two.input[0]
+    while name in makers and makers[name].op_type in _AXES_ALONE:
+        name = makers[name].input[0]
+    if name != one.output[0]:
+        source = f"the output of {makers[name].op_type}" if name in makers else "the input"
+        raise ValueError(
+            f"node {_name(two)!r} does not read Y of {_name(one)!r}, but {source} {name!r}: convert "
+            "each by itself"
+        )
 
 
 def _read(graph: Any, node: Any) -> Node:
     onnx = peer("onnx")
-    label = f"{node.op_type} node {node.name or next(filter(None, node.output))!r}"
+    label = f"{node.op_type} node {_name(node)!r}"
     attributes = dict(_ATTRIBUTES)
     for attribute in node.attribute:
         value = onnx.helper.get_attribute_value(attribute)
