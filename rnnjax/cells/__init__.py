@@ -7,6 +7,7 @@ into the registry `FACTORIES`.
 from rnnjax.cells import initializers as initializers, linear_algebra as linear_algebra
 from rnnjax.cells._activations import ACTIVATIONS as ACTIVATIONS, ActivationName as ActivationName
 from rnnjax.cells._build import FACTORIES as FACTORIES, factory as factory
+from rnnjax.cells.gated._cifg import *
 from rnnjax.cells.gated._gru import *
 from rnnjax.cells.gated._lstm import *
 from rnnjax.cells.gated._lstm_1997 import *

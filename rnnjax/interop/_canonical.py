@@ -44,6 +44,7 @@ GATES: dict[Kind, str] = {
     "lstm": "ifgo",
     "lstm_projected": "ifgo",
     "peephole_lstm": "ifgo",
+    "cifg": "igo",
     ("gru", "after"): "rzn",
     ("gru", "before"): "rzn",
     ("mgu", "zhou"): "fn",

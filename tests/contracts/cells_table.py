@@ -67,6 +67,7 @@ ROWS: dict[str, Row] = {
     "identity_rnn": Row(rnnjax.identity_rnn(H)),
     "lstm": Row(rnnjax.lstm(H)),
     "peephole_lstm": Row(rnnjax.peephole_lstm(H)),
+    "cifg": Row(rnnjax.cifg(H)),
     "lstm_projected": Row(rnnjax.lstm_projected(H, 2)),
     "lstm_1997": Row(rnnjax.lstm_1997(H)),
     "lstm_1997_truncated": Row(

@@ -21,6 +21,7 @@ CASES = [
     ("LSTM", {"direction": "reverse", "fed": ALL}),
     ("LSTM", {"peepholes": True, "direction": "bidirectional", "fed": ("initial_c",)}),
     ("LSTM", {"bias": False, "direction": "bidirectional", "fed": ALL}),
+    ("LSTM", {"input_forget": 1, "fed": ALL}),
     ("GRU", {"fed": ALL}),
     ("GRU", {"linear_before_reset": 1, "fed": ALL}),
     ("GRU", {"linear_before_reset": 1, "direction": "reverse", "fed": STATE}),
@@ -45,7 +46,7 @@ def run(model, feeds, *, batch_first=False):
     states = [fed[k] for k in ("initial_h", "initial_c") if k in fed]
     carry = None
     if states:
-        fields = 2 if (params[0] if both else params).w_h.shape[1] == 16 else 1
+        fields = 2 if carry_type(cell, params, both) is rnnjax.LSTMCarry else 1
         zeros = np.zeros_like(states[0])
         each = [fed.get(k, zeros) for k in ("initial_h", "initial_c")[:fields]]
         make = carry_type(cell, params, both)
@@ -98,7 +99,7 @@ def test_nodes_by_onnx_itself(op, case):
     ("op", "case", "message"),
     [
         ("LSTM", {"clip": 3.0}, r"LSTM node 'Y' has clip=3: .*cut"),
-        ("LSTM", {"input_forget": 1}, r"input_forget=1: .*1 - i"),
+        ("LSTM", {"input_forget": 1, "peepholes": True}, r"input_forget=1 and peepholes P"),
         ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
          r"HardSigmoid, activation_alpha=0\.2, activation_beta=0\.5.*Sigmoid there"),
         ("GRU", {"activations": ["Tanh", "Sigmoid"]}, r"activation Tanh.*Sigmoid there"),
@@ -158,7 +159,7 @@ def test_models_and_files(tmp_path):
 
 @pytest.mark.usefixtures("eager")
 def test_layers_in_a_row_are_one_model():
-    """By way of an export, in whose graph Y is squeezed and joined before the next node reads it."""
+    """By way of an export, in whose graph Y is squeezed before the next node reads it."""
     layer = rnnjax.stack(rnnjax.lstm(H), rnnjax.gru(3), rnnjax.vanilla(2))
     params = jax.tree.map(
         lambda s: np.linspace(-1, 1.5, s.size, dtype=np.float32).reshape(s.shape),

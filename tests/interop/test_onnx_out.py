@@ -61,7 +61,7 @@ def assert_runs(evaluate, model, params, xs, *, tolerance, carry=None, lengths=F
 
 NODES = {
     "RNN": [rnnjax.vanilla(H, phi) for phi in ("tanh", "relu", "sigmoid", "identity")],
-    "LSTM": [rnnjax.lstm(H), rnnjax.peephole_lstm(H)],
+    "LSTM": [rnnjax.lstm(H), rnnjax.peephole_lstm(H), rnnjax.cifg(H)],
     "GRU": [rnnjax.gru(H), rnnjax.gru(H, reset="before")],
 }
 

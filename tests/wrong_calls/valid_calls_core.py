@@ -28,6 +28,7 @@ FACTORIES = {
     "lstm": ({"hidden": H, "forget_bias": 1.0, **BOTH}, D),
     "lstm_1997": ({"hidden": H, "truncate": False, "output_bias": 0.0, **BOTH}, D),
     "peephole_lstm": ({"hidden": H, "forget_bias": 1.0, **BOTH}, D),
+    "cifg": ({"hidden": H, "forget_bias": 1.0, **BOTH}, D),
     "lstm_projected": ({"hidden": H, "projection": 2, "forget_bias": 1.0, **BOTH}, D),
     "mgu": ({"hidden": H, "variant": "flax", **BOTH}, D),
     "gru": ({"hidden": H, "reset": "after", **BOTH}, D),

@@ -48,14 +48,14 @@ def from_onnx(
         a constant other than zeros is an error.
 
     Returns:
-      `(cell, params)`: a `vanilla`, `lstm`, `peephole_lstm` or `gru` cell, or a layer of them. With
-      return_options, `(cell, params, options)`.
+      `(cell, params)`: a `vanilla`, `lstm`, `peephole_lstm`, `cifg` or `gru` cell, or a layer of
+      them. With return_options, `(cell, params, options)`.
 
     Raises:
       TypeError: model is neither.
-      ValueError: no recurrent node, or several and no `node`; nodes that are not in a row; weights that the graph computes; or
-        an attribute that no cell here has, named: a `clip`, `input_forget`, activations without a
-        counterpart.
+      ValueError: no recurrent node, or several and no `node`; nodes that are not in a row; weights
+        that the graph computes; or what no cell here has, named: a `clip`, activations without a
+        counterpart, peepholes together with `input_forget`.
       ImportError: onnx is not installed.
 
     Example:
@@ -98,6 +98,10 @@ def _gates(found: Node, k: int) -> Gates:
         kind = ("vanilla", activations_of(found, k, ("Tanh",))[0])
     elif found.op == "LSTM":
         activations_of(found, k, ("Sigmoid", "Tanh", "Tanh"), fixed=True)
+        if found.attributes["input_forget"]:  # f = 1 - i, whatever its weights
+            kind = "cifg"
+            for blocks in (w_x, w_h, b):
+                del blocks["f"]
     else:
         activations_of(found, k, ("Sigmoid", "Tanh"), fixed=True)
         kind = ("gru", "before")  # n = tanh(x W_n + b_n + (r ⊙ h) W_hn + b_hn)

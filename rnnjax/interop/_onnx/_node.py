@@ -95,8 +95,8 @@ def _check_in_a_row(graph: Any, one: Any, two: Any) -> None:
     if name != one.output[0]:
         source = f"the output of {makers[name].op_type}" if name in makers else "the input"
         raise ValueError(
-            f"node {_name(two)!r} does not read Y of {_name(one)!r}, but {source} {name!r}: convert "
-            "each by itself"
+            f"node {_name(two)!r} does not read Y of {_name(one)!r}, but {source} {name!r}: "
+            "convert each by itself"
         )
 
 
@@ -120,11 +120,6 @@ def _read(graph: Any, node: Any) -> Node:
             "every step, which no cell here does. Where it never reaches the limit, remove the "
             "attribute"
         )
-    if attributes["input_forget"]:
-        raise ValueError(
-            f"{label} has input_forget={attributes['input_forget']}: its forget gate is 1 - i, and "
-            "no cell here has coupled gates"
-        )
     given = {role: name for role, name in zip(_INPUTS, node.input, strict=False) if name}
     constants = _constants(graph)
     arrays = {role: constants(name) for role, name in given.items()}
@@ -136,6 +131,11 @@ def _read(graph: Any, node: Any) -> Node:
             )
     found = {role: array for role, array in arrays.items() if array is not None}
     found.pop("X", None)
+    if attributes["input_forget"] and "P" in found:
+        raise ValueError(
+            f"{label} has input_forget={attributes['input_forget']} and peepholes P: the cell here "
+            "with a forget gate of 1 - i, cifg, has none"
+        )
     return Node(node.op_type, label, attributes, _checked(node.op_type, label, attributes, found))
 
 

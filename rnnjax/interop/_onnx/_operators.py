@@ -37,10 +37,15 @@ def node_of(
     op = operator(gates.kind)
     assert op is not None
     order, hidden = ORDER[op], hidden_size(gates)
+    attributes: dict[str, Any] = {"hidden_size": hidden}
+    if gates.kind == "cifg":  # its forget gate is 1 - i, and f's weights are not read
+        attributes["input_forget"] = 1
+        parts = gates.w_x, gates.w_h, gates.b
+        w_x, w_h, b_x = (part | {"f": np.zeros_like(part["i"])} for part in parts)
+        gates = gates._replace(w_x=w_x, w_h=w_h, b=b_x)
     w, r = (join(block, order).T[None] for block in (gates.w_x, gates.w_h))
     b_h = zeros_like(gates.b) | ({"n": gates.more["b_hn"]} if "b_hn" in gates.more else {})
     b = np.concatenate([join(gates.b, order), join(b_h, order)])[None]
-    attributes: dict[str, Any] = {"hidden_size": hidden}
     if gates.kind == ("gru", "after"):
         attributes["linear_before_reset"] = 1
     if op == "RNN":
