@@ -66,11 +66,16 @@ def model_of(nodes, feeds, outputs, initializers):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
-def by_runtime(model, feeds):
-    """The outputs by onnxruntime, by name."""
+def onnxruntime():
+    """The package; skips where it is missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        runtime = pytest.importorskip("onnxruntime")
+        return pytest.importorskip("onnxruntime")
+
+
+def by_runtime(model, feeds):
+    """The outputs by onnxruntime, by name."""
+    runtime = onnxruntime()
     onnx.checker.check_model(model, full_check=True)
     options = runtime.SessionOptions()
     options.log_severity_level = 4  # its errors are raised as well

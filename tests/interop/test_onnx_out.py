@@ -1,10 +1,13 @@
 """Exported models by onnxruntime and onnx's own evaluator, against `unroll`."""
 
+import re
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from onnx_models import B, D, T, by_reference, by_runtime, onnx
+from onnx_models import B, D, T, by_reference, by_runtime, onnx, onnxruntime
 
 import rnnjax
 from rnnjax.interop import from_onnx, to_onnx
@@ -286,3 +289,10 @@ def test_arguments_that_do_not_fit_are_refused():
     refusal(layer._replace(call=None), "made by rnnjax.recurrent", params=(half, half))
     with pytest.raises(TypeError, match=r"must be a Cell .*, or a Layer, got 3"):
         to_onnx(3, half)
+
+
+def test_the_page_runs():
+    onnxruntime()
+    page = Path(__file__).parents[2] / "docs" / "onnx.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    exec("\n".join(blocks), {"__name__": "page"})
