@@ -70,6 +70,15 @@ def test_readme_example_runs():
     assert np.isfinite(float(namespace["value"]))
 
 
+def test_in_your_model(eager):
+    page = run_page("docs/in_your_model.md")
+    np.testing.assert_array_equal(page["same_params"].cell.w_x, page["params"].cell.w_x)
+    np.testing.assert_array_equal(page["lengths_again"], page["lengths"])
+    valid = np.arange(10)[:, None, None] < np.asarray(page["lengths"])[:, None]
+    np.testing.assert_array_equal(page["xs_again"], np.where(valid, page["xs"], 0))
+    assert page["outputs"].shape == (2, 10, 4)
+
+
 @pytest.fixture(scope="module")
 def scenarios_page():
     return run_page("docs/scenarios.md")
