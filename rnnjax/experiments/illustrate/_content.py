@@ -7,8 +7,9 @@ import numpy as np
 
 from rnnjax._types import Cell, Rule
 from rnnjax.experiments.illustrate._lines import Illustration, Line
-from rnnjax.experiments.illustrate._mathml import UNIT, Slot, entry_of
-from rnnjax.experiments.illustrate._notation import names_in, spoken
+from rnnjax.experiments.illustrate._mathml import with_math
+from rnnjax.experiments.illustrate._notation import names_in, spoken, spoken_prose
+from rnnjax.experiments.illustrate._put_in import UNIT, Slot, entry_of
 from rnnjax.experiments.illustrate._run import Problem, Run
 from rnnjax.experiments.illustrate._shown import Axis, shown
 from rnnjax.experiments.illustrate._source import Listing, lines_of, listing_of
@@ -63,7 +64,7 @@ class Content:
             "sums": self._shown(run.sums),
             "lines": [self._line_data(phase, line) for phase, line in self.lines],
             "symbols": {
-                name: [spoken(meaning), self.shape(name)]
+                name: [with_math(meaning), self.shape(name)]
                 for name, (meaning, _) in self.illustration.symbols.items()
             },
         }
@@ -79,7 +80,7 @@ class Content:
             "reads": reads,
             "kept": [name for name in reads if name in self.forward_names],
             "column": str(entry_of(self.axes[line.name]).column),
-            "spoken": f"{spoken(line.meaning)} {spoken(line.text)}.",
+            "spoken": f"{spoken_prose(line.meaning)} {spoken(line.text)}.",
             "code": lines_of(self.listing, line, phase != "forward"),
         }
 

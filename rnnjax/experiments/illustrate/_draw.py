@@ -4,7 +4,8 @@ from html import escape
 
 from rnnjax.experiments.illustrate._content import NORM
 from rnnjax.experiments.illustrate._lines import Diagram, Illustration, Label, Node, Wire
-from rnnjax.experiments.illustrate._mathml import UNIT, Slot, parts_of
+from rnnjax.experiments.illustrate._mathml import parts_of
+from rnnjax.experiments.illustrate._put_in import UNIT, Slot
 
 _CORNER = 10.0  # radius
 _HOP = 10.0

@@ -4,17 +4,9 @@ from html import escape
 
 from rnnjax.experiments.illustrate._content import Content
 from rnnjax.experiments.illustrate._lines import Line
-from rnnjax.experiments.illustrate._mathml import (
-    Slot,
-    entry_of,
-    in_symbols,
-    math,
-    of_value,
-    operator,
-    symbol,
-    with_values,
-)
-from rnnjax.experiments.illustrate._notation import Blocks, names_in, parse, parse_value, spoken
+from rnnjax.experiments.illustrate._mathml import in_symbols, math, operator, symbol, with_math
+from rnnjax.experiments.illustrate._notation import Blocks, names_in, spoken
+from rnnjax.experiments.illustrate._put_in import Slot, entry_of, with_values
 from rnnjax.experiments.illustrate._shown import Axis
 
 _FROM_FORWARD = "Reads from the forward pass"
@@ -143,18 +135,3 @@ def _reads(page: Content, phase: str, line: Line) -> str:
             marked = ' class="kept"' if title == _FROM_FORWARD else ""
             lists += f"<h4{marked}>{title}</h4><ul>{items}</ul>"
     return f'<div class="reads">{lists}</div>'
-
-
-def with_math(text: str) -> str:
-    """Prose in which what stands in backticks is typeset."""
-    words = text.split("`")
-    return "".join(_typeset(word) if n % 2 else escape(word) for n, word in enumerate(words))
-
-
-def _typeset(text: str) -> str:
-    if " = " in text:
-        return math("".join(in_symbols(parse(text))))
-    before, slope, name = text.rpartition("∂C/∂")
-    if slope:
-        return math(f"<mo>∂</mo><mi>C</mi><mo>/</mo><mo>∂</mo>{symbol(name)}")
-    return math(of_value(parse_value(before + name)))

@@ -194,19 +194,20 @@ def _names(value: Any) -> Iterator[str]:
 
 
 _SPOKEN = (
-    (r"`", ""),
-    (r"∂C/∂(?=\S)", "slope of C by "),
+    (r"∂C/∂", "gradient of "),
     (r"_\{t-1\}", " t minus 1"),
     (r"⁺", " from the next step"),
     (r"ᵀ", " transposed"),
     (r"²", " squared"),
     (r"\bd(?=[^\W\d_])", "gradient of "),
     (r"⊙", "times"),
-    (r"−", "minus"),
+    (r" − ", " minus "),
+    (r"−", "minus "),
     (r"½", "one half"),
     (r"Σ_t", "sum over t of"),
     (r"σ\(", "sigmoid of ("),
     (r"δ", "delta"),
+    (r"ε", "epsilon"),
     (r"τ", "target"),
     (r"_\{?([^\s}]+)\}?", r" \1"),
 )
@@ -217,3 +218,8 @@ def spoken(text: str) -> str:
     for pattern, word in _SPOKEN:
         text = re.sub(pattern, word, text)
     return text
+
+
+def spoken_prose(text: str) -> str:
+    """A sentence, with what stands in backticks in words."""
+    return "".join(spoken(part) if n % 2 else part for n, part in enumerate(text.split("`")))

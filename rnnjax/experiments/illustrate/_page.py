@@ -9,8 +9,9 @@ from string import Template
 from rnnjax._version import __version__
 from rnnjax.experiments.illustrate._content import PHASES, Content
 from rnnjax.experiments.illustrate._draw import draw_cell, draw_unfolded
-from rnnjax.experiments.illustrate._items import item, with_math
-from rnnjax.experiments.illustrate._mathml import Slot, math, symbol
+from rnnjax.experiments.illustrate._items import item
+from rnnjax.experiments.illustrate._mathml import math, symbol, with_math
+from rnnjax.experiments.illustrate._put_in import Slot
 from rnnjax.experiments.illustrate._shown import Axis, printed
 from rnnjax.experiments.illustrate._source import Listing
 from rnnjax.experiments.illustrate._verify import Agreement

@@ -183,7 +183,7 @@
     tip.hidden = !symbol;
     all("#cell .pointed").forEach((e) => e.classList.remove("pointed"));
     if (!symbol) return;
-    tip.textContent = `${symbol[0]}, shape ${symbol[1]}`;
+    tip.innerHTML = `${symbol[0]}, shape ${symbol[1]}`;
     all(`#cell [data-carries="${CSS.escape(element.dataset.s)}"]`).forEach((e) => e.classList.add("pointed"));
     const box = element.getBoundingClientRect();
     const left = Math.min(Math.max(8, box.left), innerWidth - tip.offsetWidth - 8);

@@ -11,7 +11,13 @@ import pytest
 import rnnjax
 from rnnjax.experiments.illustrate import ILLUSTRATIONS, illustrate
 from rnnjax.experiments.illustrate._lines import Illustration, Line
-from rnnjax.experiments.illustrate._notation import evaluate, names_in, parse
+from rnnjax.experiments.illustrate._notation import (
+    evaluate,
+    names_in,
+    parse,
+    spoken,
+    spoken_prose,
+)
 from rnnjax.experiments.illustrate._run import Problem, compute
 from rnnjax.experiments.illustrate._shown import Axis, printed
 from rnnjax.experiments.illustrate._source import lines_of, listing_of
@@ -244,6 +250,18 @@ def test_notation():
     for wrong in ("c_t", "c_t = f ⊙ (g", "c_t = f g)", "c_t = f ! g"):
         with pytest.raises(ValueError, match=r"cannot read|expected an equation|not closed"):
             parse(wrong)
+
+
+def test_equations_and_sentences_in_words():
+    text = "dh_{t-1}⁺ = dh_t ⊙ z + δ_r W_hrᵀ"
+    assert spoken(text) == (
+        "gradient of h t minus 1 from the next step = "
+        "gradient of h t times z + delta r W hr transposed"
+    )
+    text = "The difference `h_{t-1} − n`, between −1 and 1, is `∂C/∂z`."
+    assert spoken_prose(text) == (
+        "The difference h t minus 1 minus n, between −1 and 1, is gradient of z."
+    )
 
 
 @pytest.mark.parametrize(
