@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
+from rnnjax._linear_map import tangents_by
 from rnnjax._types import Array
 from rnnjax.methods._batching import merge, split
 from rnnjax.methods._linear_calls import (
@@ -215,18 +216,12 @@ def _if_asked(operand: Any, ct: Array) -> Array | None:
     return ct if ad.is_undefined_primal(operand) else None
 
 
-def _jvp_of(run: Callable[..., list[Array]], flags: int) -> Callable[..., Any]:
+def _jvp_by(primitive: Any, run: Callable[..., list[Array]]) -> Callable[..., Any]:
     """The derivative of push and pull in all that they read: that of what they are made of."""
 
     def jvp(primals: Any, tangents: Any, *, body: Any, **static: Static) -> Any:
-        del body
-
-        def of_numbers(*numbers: Array) -> list[Array]:
-            return run(*numbers[:flags], primals[flags], *numbers[flags:], **static)
-
-        primals_in = [x for i, x in enumerate(primals) if i != flags]
-        tangents_in = [ad.instantiate_zeros(x) for i, x in enumerate(tangents) if i != flags]
-        return jax.jvp(of_numbers, primals_in, tangents_in)
+        out = primitive.bind(*primals, body=body, **static)
+        return out, tangents_by(partial(run, **static), primals, tangents, out)
 
     return jvp
 
@@ -236,8 +231,8 @@ def _pull_by_parts(*operands: Array, coefficients: bool, **static: Static) -> li
 
 
 ad.primitive_jvps[_scan] = _scan_jvp
-ad.primitive_jvps[_push] = _jvp_of(_run_push, 3)
-ad.primitive_jvps[_pull] = _jvp_of(_pull_by_parts, 1)
+ad.primitive_jvps[_push] = _jvp_by(_push, _run_push)
+ad.primitive_jvps[_pull] = _jvp_by(_pull, _pull_by_parts)
 ad.primitive_transposes[_scan] = _scan_transpose
 ad.primitive_transposes[_push] = _push_transpose
 ad.primitive_transposes[_pull] = _pull_transpose
