@@ -1,4 +1,4 @@
-"""Influence matrices in full: real-time recurrent learning, and its sparse approximation SnAp-n."""
+"""Influence matrices in full: real-time recurrent learning."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +10,6 @@ from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.online._engine import Start
 from rnnjax.online._local import Block, is_unitwise, own_unit
-from rnnjax.online._patterns import pattern
 from rnnjax.online._rows import Linearised, Theta, linearised, pull_back, rows
 
 
@@ -20,9 +19,7 @@ class Influence(NamedTuple):
 
 @dataclass(frozen=True)
 class Dense:
-    """M_t = J_t M_{t-1} + I_t, entries outside the pattern of n steps dropped; None for none."""
-
-    n: int | None = None
+    """M_t = J_t M_{t-1} + I_t."""
 
     def start(self, at: Start) -> Influence:
         """M_0, where s_0 = origin(θ)."""
@@ -42,9 +39,6 @@ class Dense:
             new, y_t, jacobian, direct = _by_autodiff(linearised(cell, params, carry, x_t))
         moved = jax.tree.map(lambda m: _times(jacobian, m), influence.matrix)
         weights = jax.tree.map(lambda m, i: m + i.astype(m.dtype), moved.params, direct)
-        if self.n is not None:
-            kept = pattern(cell, params, carry, x_t, self.n)
-            weights = jax.tree.map(lambda keep, m: jnp.where(keep, m, 0), kept, weights)
         return new, y_t, Influence(moved._replace(params=weights))
 
     def read(self, cell: Cell, influence: Influence, ct: Array) -> Theta:

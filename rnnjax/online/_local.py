@@ -85,16 +85,19 @@ def _of_own_unit(values: Array, like: Array) -> Array:
 
 class Influence(NamedTuple):
     matrix: Theta  # leaves [leaves of rows, *shape of the leaf of θ]
+    filtered: Theta | None = None  # F_t = κ F_{t-1} + M_t, where there is a κ
 
 
 @dataclass(frozen=True)
 class Local:
     """M_t = K_t ⊙ M_{t-1} + I_t, K_t the derivatives of a unit's states by its states before.
 
-    With `own_weights`, K_t counts the recurrent weights from each unit to itself.
+    With `own_weights`, K_t counts the recurrent weights from each unit to itself. With `kappa`,
+    what is read is M_t after a low-pass filter.
     """
 
     own_weights: bool
+    kappa: float = 0.0
 
     def start(self, at: Start) -> Influence:
         count, size = at.num_rows()
@@ -102,7 +105,8 @@ class Local:
         s, pull = pull_back(at.origin, at.theta)
         ones = jnp.repeat(jnp.eye(count // units, size // units, dtype=s.dtype), units, axis=1)
         columns = jax.vmap(pull)(ones)
-        return Influence(jax.tree.map(lambda m: m.astype(at_least_float32(m)), columns))
+        matrix = jax.tree.map(lambda m: m.astype(at_least_float32(m)), columns)
+        return Influence(matrix, jax.tree.map(jnp.zeros_like, matrix) if self.kappa else None)
 
     def advance(
         self, cell: Cell, params: Params, influence: Influence, carry: Carry, x_t: PyTree
@@ -117,7 +121,10 @@ class Local:
             return jnp.sum(_of_own_unit(within, m[0]) * before, 1) + i.astype(m.dtype)
 
         moved = jax.tree.map(one, influence.matrix.params, direct)
-        return block.carry, block.y_t, Influence(influence.matrix._replace(params=moved))
+        matrix, filtered = influence.matrix._replace(params=moved), None
+        if self.kappa:
+            filtered = jax.tree.map(lambda f, m: self.kappa * f + m, influence.filtered, matrix)
+        return block.carry, block.y_t, Influence(matrix, filtered)
 
     def unmixed(self, cell: Cell, params: Params) -> Params:
         """Params whose recurrent weights join no two units."""
@@ -133,4 +140,4 @@ class Local:
         def one(m: Array) -> Array:
             return jnp.sum(_of_own_unit(ct.reshape(m.shape[0], -1), m[0]) * m, 0)
 
-        return jax.tree.map(one, influence.matrix)
+        return jax.tree.map(one, influence.filtered if self.kappa else influence.matrix)

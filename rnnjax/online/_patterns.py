@@ -2,34 +2,106 @@
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.random import key_impl
 
+from rnnjax._dtypes import at_least_float32
 from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.online._rows import inexact, linearised
 
+_FILLED = 3  # numbers held for one that is needed: fewer take more, smaller blocks to compile
 _PROBES = 16  # a ReLU that is off at all of them would be taken for one that never is on
 
 
-def pattern(cell: Cell, params: Params, carry: Carry, x_t: PyTree, n: int) -> PyTree:
-    """For each trainable leaf of params, [R, *shape] booleans: true where it reaches a row of
-    (s_t, y_t) within n steps.
+class Blocks(NamedTuple):
+    """Columns of one leaf of params, in G groups of up to Q that reach the same up to K rows.
+
+    Where there are fewer, the index is R, or P.
+    """
+
+    rows: np.ndarray  # [G, K]
+    columns: np.ndarray  # [G, Q], of the flat leaf
+    jacobian: np.ndarray  # [G, K, K] bool: the entries of J among the group's rows
+    direct: np.ndarray  # [G, K, Q] bool: those of I
+
+
+class Leaf(NamedTuple):
+    """All blocks of one leaf of params, of unequal sizes."""
+
+    blocks: tuple[Blocks, ...]
+    place: np.ndarray  # as the leaf: a column's place among [G, Q] of all blocks; beyond: nowhere
+    dtype: Any  # of its influence
+
+
+class Layout(NamedTuple):
+    """Where the entries are that n steps reach, and how few backward steps give J and I.
+
+    Rows of one colour have no column in common, so that the sum of them that one backward step
+    gives has each of their entries (Curtis, Powell & Reid 1974).
+    """
+
+    structure: Any  # of trainable params
+    leaves: tuple[Leaf, ...]
+    jacobian_colors: np.ndarray  # [R]
+    direct_colors: np.ndarray  # [R]
+
+
+class Asked(NamedTuple):
+    """What a layout depends on: hashable, and no array."""
+
+    cell: Cell
+    tree: Any  # of (params, carry, x_t)
+    like: tuple[Any, ...]  # shape, dtype and key implementation of each leaf
+    n: int
+
+
+def asked(cell: Cell, params: Params, carry: Carry, x_t: PyTree, n: int) -> Asked:
+    leaves, tree = jax.tree.flatten((params, carry, x_t))
+    like = tuple((leaf.shape, leaf.dtype, is_key(leaf) and key_impl(leaf)) for leaf in leaves)
+    return Asked(cell, tree, like, n)
+
+
+@functools.lru_cache(64)
+def layout(of: Asked) -> Layout:
+    """Of params that reach rows of (s_t, y_t) within n steps.
 
     A property of the step and not of the weights' values: what is zero at all of some random
     params, carries and inputs is taken for zero everywhere.
     """
-    leaves, tree = jax.tree.flatten((params, carry, x_t))
-    like = tuple((leaf.shape, leaf.dtype, is_key(leaf) and key_impl(leaf)) for leaf in leaves)
-    return _pattern(cell, tree, like, n)
+    jacobian, derivatives, other = _probed(of)
+    count, size = jacobian.shape
+    square = np.pad(jacobian, ((0, 1), (0, count + 1 - size)))
+    moves = jacobian.astype(np.float32)
+
+    def whole(rows: np.ndarray) -> np.ndarray:
+        return np.logical_or(rows, rows[other])
+
+    def in_one_step(derivative: np.ndarray) -> np.ndarray:
+        return whole(np.any(derivative != 0, axis=0).reshape(count, -1))
+
+    def leaf_of(derivative: np.ndarray) -> Leaf:
+        reached = direct = in_one_step(derivative)
+        for _ in range(of.n - 1):
+            more = whole(np.logical_or(reached, moves @ reached[:size] > 0))
+            if np.array_equal(more, reached):
+                break
+            reached = more
+        blocks, place = _blocks_of(square, direct, reached)
+        shape = derivative.shape[2:]
+        return Leaf(blocks, place.reshape(shape), at_least_float32(derivative.dtype))
+
+    each, structure = jax.tree.flatten(derivatives)
+    direct = np.concatenate([in_one_step(i) for i in each], axis=1)
+    return Layout(structure, tuple(map(leaf_of, each)), _colors(jacobian), _colors(direct))
 
 
-@functools.lru_cache(64)
-def _pattern(cell: Cell, tree: Any, like: tuple[Any, ...], n: int) -> PyTree:
+def _probed(of: Asked) -> tuple[np.ndarray, PyTree, np.ndarray]:
+    """Where J [R, S] is not zero, I [probes, R, ...] of each leaf, and the other part of rows."""
     rng = np.random.default_rng(0)
 
     def drawn(shape: tuple[int, ...], dtype: Any, impl: Any) -> Any:
@@ -44,25 +116,78 @@ def _pattern(cell: Cell, tree: Any, like: tuple[Any, ...], n: int) -> PyTree:
         return (0.5 * noise).astype(dtype)
 
     with jax.ensure_compile_time_eval():
-        at = jax.tree.unflatten(tree, [drawn(*each) for each in like])
-        jacobians, direct = jax.jit(jax.vmap(functools.partial(_derivatives, cell)))(*at)
-    jacobian = np.any(np.asarray(jacobians) != 0, axis=0).astype(float)
-    reached = jax.tree.map(lambda i: np.any(np.asarray(i) != 0, axis=0), direct)
-    count, size = jacobian.shape
-    other = _other_part(at[1], count)
+        at = jax.tree.unflatten(of.tree, [drawn(*each) for each in of.like])
+        jacobians, direct = jax.jit(jax.vmap(functools.partial(_derivatives, of.cell)))(*at)
+    jacobian = np.any(np.asarray(jacobians) != 0, axis=0)
+    return jacobian, jax.tree.map(np.asarray, direct), _other_part(at[1], len(jacobian))
 
-    def whole(rows: Any) -> np.ndarray:
-        return np.logical_or(rows, rows[other])
 
-    now = [whole(r.reshape(count, -1)) for r in jax.tree.leaves(reached)]
-    for _ in range(n - 1):
-        later = [whole(np.logical_or(rows, jacobian @ rows[:size] > 0)) for rows in now]
-        if all(map(np.array_equal, now, later)):
+def _blocks_of(
+    jacobian: np.ndarray, direct: np.ndarray, reached: np.ndarray
+) -> tuple[tuple[Blocks, ...], np.ndarray]:
+    """From J [R + 1, R + 1], I [R, P] and the pattern [R, P], all booleans: blocks, and where in
+    them each column is [P]."""
+    size = reached.shape[1]
+    used = np.flatnonzero(reached.any(0))
+    packed = np.packbits(reached[:, used], axis=0)
+    _, first, group = np.unique(packed, axis=1, return_index=True, return_inverse=True)
+    group = group.reshape(-1)
+    groups = [(np.flatnonzero(reached[:, used[c]]), used[group == g]) for g, c in enumerate(first)]
+    direct = np.pad(direct, ((0, 1), (0, 1)))
+    blocks = tuple(_blocks(jacobian, direct, alike) for alike in _sorted(groups))
+    members = np.concatenate([np.zeros(0, int), *(b.columns.reshape(-1) for b in blocks)])
+    place = np.full(size + 1, members.size)
+    place[members] = np.arange(members.size)
+    return blocks, np.where(reached.any(0), place[:size], members.size)
+
+
+Group = tuple[np.ndarray, np.ndarray]  # its rows and its columns
+
+
+def _sorted(groups: list[Group]) -> list[list[Group]]:
+    """Groups of similar sizes together, in as few lists as hold up to three times their entries."""
+    entries = sum(rows.size * columns.size for rows, columns in groups)
+    lists: list[list[Group]] = []
+    for digits in (0, 1, 2):  # of what is told apart: nothing, K, K and Q
+        found: dict[tuple[int, ...], list[Group]] = {}
+        for group in groups:
+            sizes = tuple(part.size.bit_length() for part in group)
+            found.setdefault(sizes[:digits], []).append(group)
+        lists = list(found.values())
+        filled = (len(a) * max(r.size for r, _ in a) * max(c.size for _, c in a) for a in lists)
+        if sum(filled) <= _FILLED * entries:
             break
-        now = later
-    flat, structure = jax.tree.flatten(reached)
-    shaped = [a.reshape(r.shape) for a, r in zip(now, flat, strict=True)]
-    return jax.tree.unflatten(structure, shaped)
+    return lists
+
+
+def _blocks(jacobian: np.ndarray, direct: np.ndarray, groups: list[Group]) -> Blocks:
+    rows = _padded([rows for rows, _ in groups], len(jacobian) - 1)
+    columns = _padded([columns for _, columns in groups], direct.shape[1] - 1)
+    return Blocks(
+        rows,
+        columns,
+        jacobian[rows[:, :, None], rows[:, None, :]],
+        direct[rows[:, :, None], columns[:, None, :]],
+    )
+
+
+def _padded(lists: list[np.ndarray], filler: int) -> np.ndarray:
+    """[number of lists, length of the longest]."""
+    padded = np.full((len(lists), max(map(len, lists))), filler)
+    for row, values in zip(padded, lists, strict=True):
+        row[: len(values)] = values
+    return padded
+
+
+def _colors(entries: np.ndarray) -> np.ndarray:
+    """A colour for each row of a boolean matrix, the first that no row has that shares a column."""
+    entries = entries.astype(np.float32)
+    conflicts = entries @ entries.T > 0
+    colors = np.full(len(entries), -1)
+    for row in range(len(entries)):
+        taken = set(colors[:row][conflicts[row, :row]])
+        colors[row] = next(color for color in range(row + 1) if color not in taken)
+    return colors
 
 
 def _other_part(carries: Carry, count: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from rnnjax import (
     bptt,
     checkpointed,
     native,
+    online,
     sequential,
     truncated,
     truncated_williams_peng,
@@ -21,6 +22,11 @@ class Gradient(NamedTuple):
     value: object
     like: object = None  # the base in a plain scan that it equals
     reach: Callable[[int], int] | None = None  # how far the cost of step i goes back, if not to 0
+    of: tuple[str, ...] = ("params", "xs", "carry")  # what it differentiates with respect to
+
+    @property
+    def is_online(self) -> bool:
+        return len(self.of) < 3
 
 
 class Method(NamedTuple):
@@ -47,13 +53,22 @@ GRADIENTS: dict[str, Gradient] = {
     "williams_peng": Gradient(
         truncated_williams_peng(3, 2, checkpointed(1)), reach=lambda i: i // 2 * 2 - 1
     ),
+    "rtrl": Gradient(online.rtrl(), bptt(), of=("params", "carry")),
+    "truncated_rtrl": Gradient(
+        truncated(2, online.rtrl()), None, lambda i: i // 2 * 2, ("params", "carry")
+    ),
+    "snap_beyond": Gradient(online.snap(9), bptt(), of=("params",)),  # no path takes as many steps
 }
 METHODS: dict[str, Method] = {
     "sequential": Method(sequential(), lambda base: True),
     "native": Method(
-        native(), lambda base: base in (None, bptt()), r"native\(\) cannot run this.*autodiff|clip"
+        native(),
+        lambda base: base in (None, bptt()),
+        r"native\(\) cannot run this.*autodiff|clip|rtrl|snap",
     ),
     "associative": Method(
-        associative(), lambda base: base is None or base.clip is None, "no loop in which δ_t could"
+        associative(),
+        lambda base: base in (None, autodiff(), bptt()),
+        r"no loop in which δ_t could|its own derivative is exact",
     ),
 }

@@ -114,11 +114,13 @@ def cost(carry, ys):
     return sum(jnp.sum(jnp.real(weights(k, v) * (v + v * v / 2))) for k, v in enumerate(leaves))
 
 
-def gradient_of(cell, cost=cost, **options):
-    """`(point, **arrays) -> Result`: one run, its outputs and its gradients."""
+def gradient_of(cell, cost=cost, of=Point._fields, **options):
+    """`(point, **arrays) -> Result`: one run, its outputs and its gradients, 0 for all but `of`."""
 
     def run(point: Point, **arrays):
-        def value(params, xs, carry):
+        def value(*moving):
+            point = zip(Point._fields, moving, strict=True)
+            params, xs, carry = (x if k in of else jax.lax.stop_gradient(x) for k, x in point)
             here = arrays if carry is None else {**arrays, "carry": carry}
             last, ys = unroll(cell, params, xs, **here, **options)
             return cost(last, ys), (last, ys)

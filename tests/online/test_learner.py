@@ -81,6 +81,59 @@ def test_a_learned_initial_state_is_part_of_params():
     assert np.abs(in_unroll(cell, params, online.rtrl())["first"] - want["first"]).max() < 1e-12
 
 
+@pytest.mark.usefixtures("eager")
+def test_where_a_state_begins_is_in_the_blocks_of_a_sparse_influence():
+    """It is made of weights that the step reads too."""
+    inner = rnnjax.vanilla(H)
+
+    def initial_carry(params, batch_shape=()):
+        return type(inner.initial_carry(params))(
+            jnp.broadcast_to(params.b + 0.3, (*batch_shape, H))
+        )
+
+    cell = rnnjax.Cell(inner.init, initial_carry, inner.step)
+    params = cell.init(jax.random.key(0), D)
+    want = in_unroll(cell, params, rnnjax.autodiff())
+    _, total, _ = along_the_stream(cell, params, online.snap(2))  # dense: it reaches everything
+    for a, b in zip(total, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+KAPPA = 0.8
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_filtered_trace_learns_of_a_leaky_readout():
+    """Errors of each step by themselves, and the whole by autodiff of the readout in `unroll`."""
+    cell = rnnjax.lstm(H)
+    params, w = cell.init(jax.random.key(0), D), np.random.default_rng(1).normal(size=(H, 2))
+
+    def leak(outputs, y_t):
+        outputs = KAPPA * outputs + y_t @ w
+        return outputs, jnp.sin(outputs)
+
+    def cost(params):
+        ys = rnnjax.unroll(cell, params, XS, gradient=online.eprop())[1]
+        return sum(jnp.sum(o_t) for o_t in readouts(ys))
+
+    def readouts(ys):
+        outputs, found = jnp.zeros((B, 2)), []
+        for y_t in ys:
+            outputs, o_t = leak(outputs, y_t)
+            found.append(o_t)
+        return found
+
+    learn = online.learner(cell, online.eprop(kappa=KAPPA))
+    state, outputs, total = learn.init(params, XS[0]), np.zeros((B, 2)), None
+    for x_t in XS:
+        state, y_t = learn.step(params, state, x_t)
+        outputs, _ = leak(outputs, y_t)
+        part = learn.gradient(state, jnp.cos(outputs) @ w.T)
+        total = part if total is None else jax.tree.map(jnp.add, total, part)
+    for a, b in zip(total, jax.grad(cost)(params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
 def test_it_learns_while_it_lives():
     """A thousand steps of a stream: an input is to be recalled one step later."""
     cell = rnnjax.vanilla(4)

@@ -289,7 +289,7 @@ CALLS: dict[str, Call] = {
     "rtrl": Call(online.rtrl, {}),
     "snap": Call(online.snap, {"n": 1}),
     "rflo": Call(online.rflo, {}),
-    "eprop": Call(online.eprop, {}),
+    "eprop": Call(online.eprop, {"kappa": 0.5}),
     "uoro": Call(online.uoro, {"key": KEY}, _keys),
     "kf_rtrl": Call(online.kf_rtrl, {"key": KEY}, _keys),
     "learner": Call(_learned, {"cell": LSTM, "algorithm": online.snap(1)}, ("cell: another cell",)),
