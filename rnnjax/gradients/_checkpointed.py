@@ -6,7 +6,7 @@ from functools import partial
 from rnnjax._arrays import register_value, take_arrays
 from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
-from rnnjax._execution import BaseGradient, Gradient, Run, check_gradient
+from rnnjax._execution import BaseGradient, Gradient, OnlineGradient, Run, check_gradient
 from rnnjax.gradients._segments import in_segments
 
 
@@ -26,8 +26,10 @@ class Checkpointed(Value):
     def wrap(self, run: Run, reverse: bool) -> Run:
         run = run if self.inner is None else self.inner.wrap(run, reverse)
         traced = any(array is not None for array in take_arrays(self.inner)[1])
+        # One that refuses the gradient of xs must see that nobody asks for it.
+        partly = isinstance(self.base, OnlineGradient)
         sizes = partial(_sizes, self.k, self.levels)
-        return in_segments(run, sizes, reverse, closed=not traced)
+        return in_segments(run, sizes, reverse, by_rule=not traced and not partly)
 
 
 register_value(Checkpointed, ("inner",))

@@ -42,13 +42,13 @@ class _Begins(NamedTuple):
 
 
 def in_segments(
-    run: Run, sizes: Callable[[int], tuple[int, ...]], reverse: bool, *, closed: bool = True
+    run: Run, sizes: Callable[[int], tuple[int, ...]], reverse: bool, *, by_rule: bool = True
 ) -> Run:
     """`run` over segments of the first of `sizes(T)`, cut into segments of the next, and so on.
 
     They are counted from the first step that is run; where their sizes do not divide T, the last
-    segment that is run is shorter. A run that is not `closed`, which reads traced values that are
-    not its arguments, is left to `jax.checkpoint`.
+    segment that is run is shorter. Without `by_rule`, for a run that reads traced values that are
+    not its arguments, or cannot be differentiated in all of them, it is left to `jax.checkpoint`.
     """
 
     def over_segments(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
@@ -56,7 +56,7 @@ def in_segments(
         net = _Net(run, sizes(steps), reverse)
         if steps <= net.sizes[-1]:
             return run(params, sequence)
-        return (_run if closed else _rematerialised)(net, params, sequence[:3], sequence[3:])
+        return (_run if by_rule else _rematerialised)(net, params, sequence[:3], sequence[3:])
 
     return over_segments
 
