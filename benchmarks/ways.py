@@ -35,7 +35,12 @@ GRADIENTS: dict[str, Gradient] = {
     "autodiff()": Gradient(rnnjax.autodiff(), "exact"),
     "bptt()": Gradient(rnnjax.bptt(), "exact"),
     "checkpointed()": Gradient(rnnjax.checkpointed(), "exact, less memory", wraps=True),
+    "checkpointed(levels=2)": Gradient(rnnjax.checkpointed(levels=2), "exact, less memory"),
     "truncated(20)": Gradient(rnnjax.truncated(20), "truncated", wraps=True),
+    "truncated_window(20)": Gradient(rnnjax.truncated_window(20), "truncated"),
+    "truncated_williams_peng(40, 20)": Gradient(
+        rnnjax.truncated_williams_peng(40, 20), "truncated"
+    ),
     "online.rtrl()": Gradient(online.rtrl(), "forwards"),
     "online.snap(1)": Gradient(online.snap(1), "forwards"),
     "online.snap(2)": Gradient(online.snap(2), "forwards"),

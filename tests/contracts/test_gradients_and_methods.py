@@ -48,7 +48,7 @@ COMPARED = [
 @functools.cache
 def reference(name, gradient, reverse):
     cell, params, xs, carry, _ = problem(name)
-    _, like, reach = GRADIENTS[gradient]
+    _, like, reach, _ = GRADIENTS[gradient]
     if reach is not None:
         fresh = cell.initial_carry(params, (B,))
         return by_loop(name, params, xs, carry, fresh, RAGGED, RESETS, reverse, reach)
