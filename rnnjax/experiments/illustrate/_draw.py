@@ -115,7 +115,7 @@ _MARKERS = "".join(
     f'<marker id="{name}" viewBox="0 0 10 10" refX="{ref}" refY="5" markerWidth="{size}" '
     f'markerHeight="{size}" orient="auto-start-reverse" markerUnits="userSpaceOnUse">'
     f'<path class="{name}" d="M0 0.8L10 5L0 9.2z"/></marker>'
-    for name, size, ref in (("tip", 10, 9), ("tip-now", 14, 9), ("tip-back", 14, 9))
+    for name, size, ref in (("arrow-plain", 10, 9), ("arrow-now", 14, 9), ("arrow-back", 14, 9))
 )
 
 

@@ -137,6 +137,8 @@ def test_page_prints_the_numbers_of_its_data(name, eager):
         page,
     )
     assert len(slots) > 100
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
     for key, row, column, t, guarded, text in slots:
         step = data["steps"][int(t or 0)]
         values = next(v[key] for v in (step, data["weights"], data["sums"]) if key in v)

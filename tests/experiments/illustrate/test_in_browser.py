@@ -91,9 +91,18 @@ def test_controls_and_layout(browser, address):
     assert browser.evaluate(at).startswith("Backward, step 1 of 4, equation 4")
     read = 'document.querySelector(`#cell [data-carries="g"]`).classList.contains("read")'
     assert browser.evaluate(read)  # di = dc ⊙ g
-    pointed = 'document.querySelector("#now .sym[data-s=g]")'
-    browser.evaluate(f"{pointed}.dispatchEvent(new PointerEvent('pointerover', {{bubbles: true}}))")
-    assert browser.evaluate('document.getElementById("tip").textContent') == "candidate, shape [3]"
+    box = """(async () => {
+      const symbol = document.querySelector("#now .sym[data-s=g]");
+      symbol.scrollIntoView({block: "center"});
+      for (let k = 0; k < 2; k++) await new Promise(requestAnimationFrame);
+      const {x, y, width, height} = symbol.getBoundingClientRect();
+      return [x + width / 2, y + height / 2];
+    })()"""
+    x, y = browser.evaluate(box)
+    browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    tip = 'document.getElementById("tip")'
+    browser.wait(f"!{tip}.hidden")
+    assert browser.evaluate(f"{tip}.textContent") == "candidate, shape [3]"
     for width in (390, 1280):
         size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
         browser.send("Emulation.setDeviceMetricsOverride", **size)
