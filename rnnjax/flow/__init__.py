@@ -9,12 +9,14 @@ from rnnjax.flow._paths import Paths, gates, paths
 from rnnjax.flow._record import Recording, record
 from rnnjax.flow._sensitivity import sensitivity
 from rnnjax.flow._spectrum import SingularValues, log_singular_values
+from rnnjax.flow._truncation import Truncation, truncation_length
 
 __all__ = [
     "Bound",
     "Paths",
     "Recording",
     "SingularValues",
+    "Truncation",
     "Verdict",
     "features_norm",
     "gates",
@@ -27,5 +29,6 @@ __all__ = [
     "paths",
     "record",
     "sensitivity",
+    "truncation_length",
     "verdict",
 ]

@@ -178,6 +178,9 @@ CALLS: dict[str, Call] = {
         flow.lyapunov_spectrum, {**_one, "k": 2, "carry": _carry, "burn_in": 1}
     ),
     "pascanu_bound": Call(flow.pascanu_bound, {"w_h": jnp.eye(H), "activation": "tanh"}),
+    "truncation_length": Call(
+        flow.truncation_length, {**_run, "cost": _cost, "carry": CARRY, "bias": 0.5, "lags": 2}
+    ),
     "sensitivity": Call(flow.sensitivity, {**_run, "carry": CARRY, "lengths": LENGTHS}),
     "from_torch": Call(
         interop.from_torch, {"module": _state, "prefix": "rnn", "nonlinearity": "tanh"}

@@ -1,0 +1,253 @@
+"""`truncation_length`: how short truncated BPTT may be for a given relative bias."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._checks import check_callable, check_cost, check_positive_int, described, is_inexact
+from rnnjax._execution import Gradient, Sequence
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._fit import half_life
+from rnnjax.flow._norms import features_norm
+from rnnjax.gradients import truncated_window
+from rnnjax.running import accumulation_dtype, final_carry, prepare
+
+
+class Truncation(NamedTuple):
+    """The length of a truncation, and what it was chosen by; made by `truncation_length`.
+
+    `print` it for a sentence.
+    """
+
+    length: int | None  # steps that every cost reaches back; None: no length keeps the bias
+    bound: float  # on the relative bias at that length; at the longest measured if it is None
+    bias: float  # the relative bias that was asked for
+    decay: float  # β, by which the gradient shrinks with each lag; 1 or more: it does not
+    bounds: np.ndarray  # [lags] bounds on the relative bias of the lengths 1 … lags
+    norms: np.ndarray  # [lags] ‖a_k‖, the part of the gradient that lies k = 0 … lags - 1 back
+
+    @property
+    def gradient(self) -> Gradient | None:
+        """For `unroll(gradient=...)`; None, the full gradient, where no length will do."""
+        return None if self.length is None else truncated_window(self.length)
+
+    def __str__(self) -> str:
+        if self.decay < 1:
+            pace = f"the gradient decays by a factor of {self.decay:.3g} a lag"
+        else:
+            pace = f"the gradient does not decay: it is {self.decay:.3g} times as large a lag on"
+        if self.length is not None:
+            return f"{self.length} steps: relative bias at most {self.bound:.2g}; {pace}"
+        return (
+            f"no truncation to {len(self.bounds)} steps or fewer keeps the relative bias under "
+            f"{self.bias:.2g}: the bound there is {self.bound:.2g}, and {pace}"
+        )
+
+
+def truncation_length(
+    cell: Cell,
+    params: Params,
+    xs: PyTree,
+    cost: Callable[[Carry, PyTree], Array],
+    *,
+    bias: float = 0.1,
+    lags: int | None = None,
+    carry: Carry | None = None,
+    key: Array | None = None,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+) -> Truncation:
+    """Adaptive truncation: the shortest truncated BPTT whose relative bias is under a bound.
+
+        g = Σ_k a_k           a_k = Σ_t ∂C_t/∂carry_{t-k} ∂carry_{t-k}/∂W, what lies k steps back
+        ‖a_k‖ ≤ A β^k         from half of the measured lags on
+        ‖g_k - g‖ / ‖g‖ ≤ (‖Σ_{j=k}^{K-1} a_j‖ + tail) / (‖Σ_{j<K} a_j‖ - tail)
+        tail = A β^K / (1 - β)
+
+    The gradient is measured lag by lag up to K lags. What lies further back is bounded by a
+    geometric decay: β by a least-squares fit, as in `half_life`, and A so that no measured norm
+    from lag K/2 on is above the line. With K = T nothing lies further back, and the bounds are the
+    exact biases on this sequence. Otherwise they hold if the decay goes on as measured, which is
+    the paper's assumption. Where the gradient does not decay there is no bound, and no length.
+
+    Unlike the paper, which follows ‖∂C_t/∂carry_{t-k}‖ and takes ‖∂carry/∂W‖ for constant, this
+    measures the gradient of the weights themselves, and its cancellations between steps. To train
+    with it, measure now and then on a batch, and pass `.gradient` to `unroll`.
+
+    Takes the time of K backward passes, all steps side by side, and the memory of one BPTT.
+
+    Args:
+      cell: any `Cell`.
+      params: its weights W.
+      xs: inputs `[T, ..., D]`.
+      cost: `(carry, ys) -> scalar`, of the last carry and the outputs. Its part in the last carry
+        counts as a cost of each sequence's own last step.
+      bias: the largest relative bias ‖g_k - g‖ / ‖g‖, above 0 and below 1.
+      lags: how many lags to measure, K; T if None.
+      carry, key, lengths, resets: as for `rnnjax.unroll`.
+
+    Returns:
+      A `Truncation(length, bound, bias, decay, bounds, norms)`: `length` is k for
+      `rnnjax.truncated_window(k)`, less than T, or None.
+
+    Raises:
+      TypeError, ValueError: as `rnnjax.unroll`; a cost that is not a scalar, a bias outside (0, 1),
+        lags outside 2..T, or a gradient that is zero or not finite.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> cell = rnnjax.vanilla(8)
+      >>> params = cell.init(jax.random.key(0), 2)
+      >>> xs = jax.random.normal(jax.random.key(1), (60, 4, 2))
+      >>> found = rnnjax.flow.truncation_length(
+      ...     cell, params, xs, lambda carry, ys: (ys**2).sum(), bias=0.05, lags=30
+      ... )
+      >>> found.length < 30, found.bound <= 0.05, found.decay < 1
+      (True, True, True)
+
+    References:
+      Aicher, Foti & Fox (2019), Adaptively truncating backpropagation through time to control
+      gradient bias, UAI.
+    """
+    sequence, steps, _ = validate_cell(cell, params, xs, carry, key, lengths, resets)
+    check_callable("cost", cost, "(carry, ys) -> scalar")
+    if not isinstance(bias, int | float) or isinstance(bias, bool):
+        raise TypeError(f"bias must be a number between 0 and 1, got {described(bias)}")
+    if not 0 < bias < 1:
+        raise ValueError(f"bias must lie between 0 and 1, got {bias}")
+    lags = steps if lags is None else check_positive_int("lags", lags)
+    if not min(2, steps) <= lags <= steps or steps == 0:
+        raise ValueError(f"lags must lie in 2..{steps} (T of xs), got {lags}")
+    last, ys, before = _forward(cell, params, sequence)
+    value, back = jax.vjp(lambda last, ys: check_cost(cost(last, ys)), last, ys)
+    last_ct, ys_ct = map(_inexact, back(jnp.ones_like(value)))
+    measured = _by_lag(cell, lags, params, sequence, before, last_ct, ys_ct)
+    norms, rests = (np.asarray(x, np.float64) for x in measured)
+    if not np.isfinite(rests).all() or not rests[0] > 0:
+        raise ValueError(
+            f"the gradient of the cost with respect to params has norm {rests[0]}: there is no "
+            "relative bias of it"
+        )
+    decay, tail = _decay(norms, steps)
+    size = rests[0] - tail
+    bounds = (rests[1:] + tail) / size if size > 0 else np.full(lags, np.inf)
+    enough = np.flatnonzero(bounds[: steps - 1] <= bias)
+    length = int(enough[0]) + 1 if enough.size else None
+    return Truncation(length, float(bounds[(length or lags) - 1]), bias, decay, bounds, norms)
+
+
+def _decay(norms: np.ndarray, steps: int) -> tuple[float, float]:
+    """β, and the most that the lags beyond the measured ones can add to the gradient."""
+    lags, first = len(norms), max(min(len(norms) // 2, len(norms) - 2), 0)
+    later = norms[first:]
+    if np.count_nonzero(later) < 2:  # cut off, if it ends in zero
+        return (1.0, np.inf) if later[-1] and lags < steps else (0.0, 0.0)
+    rate = float(np.log(2) / half_life(jnp.asarray(later[::-1])))
+    decay = float(np.exp(-rate))
+    if lags == steps:
+        return decay, 0.0
+    if not decay < 1:
+        return decay, np.inf
+    with np.errstate(divide="ignore"):
+        height = np.max(np.log(later) + rate * np.arange(first, lags))
+    return decay, float(np.exp(height - rate * lags) / -np.expm1(-rate))
+
+
+@partial(jax.jit, static_argnums=0)
+def _forward(cell: Cell, params: Params, sequence: Sequence) -> tuple[Carry, PyTree, Carry]:
+    """The last carry, the outputs, and the carries before every step."""
+    ready, carry, inputs = prepare(cell, params, sequence)
+
+    def body(carry: Carry, x_t: PyTree) -> tuple[Carry, tuple[PyTree, Carry]]:
+        new, y_t = ready.step(params, carry, x_t)
+        return new, (y_t, carry)
+
+    last, (ys, before) = jax.lax.scan(body, carry, inputs)
+    return final_carry(last), ys, before
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _by_lag(
+    cell: Cell,
+    lags: int,
+    params: Params,
+    sequence: Sequence,
+    before: Carry,
+    last_ct: list[Array],
+    ys_ct: list[Array],
+) -> tuple[Array, Array]:
+    """‖a_k‖ for k = 0 … lags - 1, and ‖Σ_{j=k}^{lags-1} a_j‖ for k = 0 … lags.
+
+    All steps go back by one step at once: what has arrived before step t goes on from step t - 1.
+    """
+    ready, _, inputs = prepare(cell, params, sequence)
+    leaves, tree = jax.tree.flatten(before)
+    moving = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
+
+    def all_steps(params: Params, floats: list[Array]) -> tuple[list[Array], list[Array]]:
+        given = dict(zip(moving, floats, strict=True))
+        carries = jax.tree.unflatten(tree, [given.get(i, leaf) for i, leaf in enumerate(leaves)])
+        new, ys = jax.vmap(partial(ready.step, params))(carries, inputs)
+        return _inexact(new), _inexact(ys)
+
+    floats = [leaves[i] for i in moving]
+    back = jax.vjp(all_steps, params, floats)[1]
+    nothing = jax.tree.map(jnp.zeros_like, ys_ct)
+
+    def one_lag(arrived: list[Array], _: None) -> tuple[list[Array], Params]:
+        onward = [jnp.concatenate([ct[1:], jnp.zeros_like(ct[:1])]) for ct in arrived]
+        part, arrived = back((onward, nothing))
+        return arrived, part
+
+    def summed(state: Any, _: None) -> tuple[Any, None]:
+        total, arrived = state
+        arrived, part = one_lag(arrived, None)
+        return (jax.tree.map(jnp.add, total, _wide(part)), arrived), None
+
+    def measured(state: Any, _: None) -> tuple[Any, tuple[Array, Array]]:
+        rest, arrived = state
+        arrived, part = one_lag(arrived, None)
+        rest = jax.tree.map(jnp.subtract, rest, _wide(part))
+        return (rest, arrived), (_norm(part), _norm(rest))
+
+    first, arrived = back((_at_ends(last_ct, sequence, floats), ys_ct))
+    start = _wide(first)
+    total = jax.lax.scan(summed, (start, arrived), length=lags - 1)[0][0]
+    rest = jax.tree.map(jnp.subtract, total, start)
+    norms, rests = jax.lax.scan(measured, (rest, arrived), length=lags - 1)[1]
+    norms = jnp.concatenate([_norm(first)[None], norms])
+    rests = jnp.concatenate([_norm(total)[None], _norm(rest)[None], rests])
+    return norms, rests.at[-1].set(0.0)
+
+
+def _at_ends(last_ct: list[Array], sequence: Sequence, floats: list[Array]) -> list[Array]:
+    """∂C/∂carry_t by the last carry alone: at each sequence's own last step."""
+
+    def place(ct: Array, like: Array) -> Array:
+        t = jnp.arange(like.shape[0]).reshape((-1,) + (1,) * ct.ndim)
+        end = jnp.asarray(like.shape[0])
+        if sequence.lengths is not None:
+            end = sequence.lengths.reshape(sequence.lengths.shape + (1,) * (ct.ndim - end_ndim))
+        return jnp.where(t == end[None] - 1, ct[None], jnp.zeros_like(like))
+
+    end_ndim = 0 if sequence.lengths is None else sequence.lengths.ndim
+    given = [place(ct, like) for ct, like in zip(last_ct, floats, strict=False)]
+    return [*given, *map(jnp.zeros_like, floats[len(given) :])]  # what episodes begin from
+
+
+def _inexact(tree: PyTree) -> list[Array]:
+    return [leaf for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
+
+
+def _wide(tree: PyTree) -> list[Array]:
+    """The differentiable leaves, in float32 at least."""
+    return [leaf.astype(accumulation_dtype([leaf])) for leaf in _inexact(tree)]
+
+
+def _norm(tree: PyTree) -> Array:
+    return features_norm([leaf[None] for leaf in _inexact(tree)], 1)[0]

@@ -1,0 +1,89 @@
+"""The length of a truncation, chosen by the decay of the gradient: its bias is under the bound."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flow_problems import drawn, normal
+
+import rnnjax
+from rnnjax.flow import truncation_length
+from rnnjax.gradients import error
+
+pytestmark = pytest.mark.usefixtures("eager")
+T = 12
+CELL = rnnjax.lstm(3)
+PARAMS = drawn(CELL, 2, 0.5)
+XS = normal(1, T, 3, 2)
+FLAGS = {"lengths": jnp.array([T, 7, 0]), "resets": np.arange(T)[:, None] == np.array([4, 3, 9])}
+
+
+def cost(carry, ys):
+    return jnp.sum(jnp.sin(ys)) + jnp.sum(carry.c**2)
+
+
+def real_bias(k, **options):
+    return error(CELL, PARAMS, XS, cost, rnnjax.truncated_window(k), **options).rows[-1].relative
+
+
+def test_with_all_lags_the_bounds_are_the_biases():
+    found = truncation_length(CELL, PARAMS, XS, cost, bias=0.2, **FLAGS)
+    for k in (1, 4):
+        assert found.bounds[k - 1] == pytest.approx(real_bias(k, **FLAGS), rel=1e-8)
+        assert found.bounds[k - 1] > 1e-3
+    assert found.bounds[-1] == 0.0
+    assert found.bounds[found.length - 1] <= 0.2 < found.bounds[found.length - 2]
+    assert found.norms.shape == found.bounds.shape == (T,)
+
+
+def test_with_fewer_lags_the_bias_is_under_the_bound():
+    found = truncation_length(CELL, PARAMS, XS, cost, bias=0.2, lags=8)
+    real = real_bias(found.length)
+    assert 0.3 * found.bound < real < found.bound <= 0.2
+    assert 1 < found.length < 8
+    assert 0 < found.decay < 1
+    assert found.gradient == rnnjax.truncated_window(found.length)
+    text = rf"{found.length} steps: relative bias at most 0\.\d+; the gradient decays by a factor"
+    assert re.match(text, str(found))
+
+
+def test_a_gradient_that_does_not_decay_has_no_length():
+    cell = rnnjax.identity_rnn(2)
+    params = drawn(cell, 2)
+    xs = jnp.ones((T, 2))  # every lag adds the same
+    found = truncation_length(cell, params, xs, lambda carry, ys: jnp.sum(ys[-1]), lags=6)
+    assert found.length is found.gradient is None
+    assert (found.decay, found.bound) == (pytest.approx(1.0), np.inf)
+    assert str(found).startswith("no truncation to 6 steps or fewer keeps the relative bias under")
+    assert "the gradient does not decay" in str(found)
+
+
+def test_a_gradient_that_is_cut_off():
+    resets = jnp.arange(T) % 3 == 0  # nothing comes from more than two steps back
+    found = truncation_length(CELL, PARAMS, XS[:, 0], cost, lags=8, resets=resets, bias=1e-9)
+    assert (found.length, found.decay, found.bound) == (3, 0.0, pytest.approx(0, abs=1e-15))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lags": 1}, r"lags must lie in 2\.\.12 \(T of xs\), got 1"),
+        ({"lags": 13}, r"lags must lie in 2\.\.12 \(T of xs\), got 13"),
+        ({"bias": 1.0}, r"bias must lie between 0 and 1, got 1\.0"),
+        ({"cost": lambda carry, ys: jnp.sum(0 * ys)}, "gradient of the cost .* has norm 0.0"),
+    ],
+)
+def test_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        truncation_length(**{"cell": CELL, "params": PARAMS, "xs": XS, "cost": cost, **options})
+
+
+def test_in_float32_and_with_keys_in_the_carry():
+    cell = rnnjax.zoneout(rnnjax.gru(3), h=0.2)
+    params = jax.tree.map(lambda w: w.astype(jnp.float32), drawn(cell, 2, 0.5))
+    found = truncation_length(
+        cell, params, XS[:5], lambda carry, ys: jnp.sum(ys**2), key=jax.random.key(0), lags=4
+    )
+    assert np.all(np.diff(found.norms) < 0)
