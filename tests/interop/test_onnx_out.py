@@ -168,7 +168,15 @@ def test_layers_are_nodes_in_a_row(model):
     params = params_of(model, F32)
     xs = drawn(jnp.zeros((T, B, D)), F32, 1)
     carry = drawn(unrolled(model, params, xs)[0], F32, 2)
-    assert_runs(by_runtime, model, params, xs, tolerance=1e-5, carry=carry, lengths=True)
+    options = {"reverse": True} if isinstance(model, rnnjax.Cell) else {}
+    assert_runs(by_runtime, model, params, xs, tolerance=1e-5, carry=carry, lengths=True, **options)
+
+
+def test_weights_are_held_once():
+    """Whether they are read once or several times in a step, which is traced anew for each."""
+    cell = user_cell(lambda p, h, x: (jnp.tanh(h @ p["w"] + x @ p["w"]), h))
+    model = to_onnx(cell, {"w": jnp.ones((9, 9))}, np.ones((1, 1, 9)))
+    assert [tuple(t.dims) for t in model.graph.initializer].count((9, 9)) == 1
 
 
 def test_names_and_free_sizes():
@@ -193,7 +201,7 @@ def test_names_and_free_sizes():
 def user_cell(step):
     return rnnjax.Cell(
         lambda key, features: {"w": jnp.ones((features, features))},
-        lambda params, batch_shape, key=None: jnp.zeros((*batch_shape, 3)),
+        lambda params, batch_shape, key=None: jnp.zeros((*batch_shape, len(params["w"]))),
         step,
     )
 

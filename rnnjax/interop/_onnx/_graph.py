@@ -20,20 +20,21 @@ class Graph:
         self.nodes: list[Any] = []
         self.constants: dict[str, np.ndarray] = {} if outer is None else outer.constants
         self._names = itertools.count() if outer is None else outer._names
-        self._known: dict[Any, str] = {} if outer is None else outer._known
+        self._known: dict[Any, tuple[str, Any]] = {} if outer is None else outer._known
 
     def name(self, hint: str) -> str:
         """A name that no other tensor of the model has."""
         return f"{hint}_{next(self._names)}"
 
     def constant(self, value: Any) -> str:
-        """The name of a constant tensor."""
+        """The name of a constant tensor: one name for the same weights, or equal small arrays."""
         array = np.asarray(value)
-        key = (array.dtype, array.shape, array.tobytes())
+        key = (array.dtype, array.shape, array.tobytes()) if array.size <= 64 else id(value)
         if key not in self._known:
-            self._known[key] = name = self.name("constant")
+            name = self.name("constant")
+            self._known[key] = name, value  # which is kept, so that no other has its id
             self.constants[name] = array
-        return self._known[key]
+        return self._known[key][0]
 
     def integers(self, values: Any) -> str:
         """A constant of int64s, such as axes and shapes are."""
