@@ -14,7 +14,7 @@ CASES = [
     ("RNN", {}),
     ("RNN", {"bias": False, "fed": STATE}),
     ("RNN", {"activations": ["Relu"], "direction": "reverse", "fed": ALL}),
-    ("RNN", {"activations": ["Sigmoid", "Affine"], "activation_alpha": [1.0],
+    ("RNN", {"activations": ["LeakyRelu", "Affine"], "activation_alpha": [0.0, 1.0],
              "activation_beta": [0.0], "direction": "bidirectional", "fed": ALL}),
     ("LSTM", {}),
     ("LSTM", {"peepholes": True, "fed": ALL}),
@@ -207,7 +207,11 @@ def test_constants_of_the_model_become_options():
     np.testing.assert_allclose(ys[..., :4], want["Y"][:, 0], atol=1e-5)
     np.testing.assert_allclose(backward.c, want["Y_c"][1], atol=1e-5)
     assert forward.h.dtype == np.float32
-    model, _ = node_model("RNN", fed=ALL[1:2])
-    zeros = np.zeros_like(feeds["initial_h"][:1])
+    model, feeds = node_model("GRU", dtype=float, direction="reverse", layout=1, fed=ALL[1:2])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(feeds["initial_h"], "initial_h"))
+    options = from_onnx(model, return_options=True)[2]
+    np.testing.assert_array_equal(options["carry"].h, feeds["initial_h"][:, 0])
+    model, feeds = node_model("RNN", fed=ALL[1:2])
+    zeros = np.zeros_like(feeds["initial_h"])
     model.graph.initializer.append(onnx.numpy_helper.from_array(zeros, "initial_h"))
     assert from_onnx(model, return_options=True)[2] == {}

@@ -108,9 +108,7 @@ def _gates(found: Node, k: int) -> Gates:
         if found.attributes["linear_before_reset"]:
             kind = ("gru", "after")  # n = tanh(x W_n + b_n + r ⊙ (h W_hn + b_hn))
             b["n"], more["b_hn"] = b_x["n"], b_h["n"]
-    return Gates(
-        kind, w_x, w_h, b, more, reverse=k == 1 or found.attributes["direction"] == "reverse"
-    )
+    return Gates(kind, w_x, w_h, b, more, reverse=found.attributes["direction"] == "reverse")
 
 
 def _directions(found: Node) -> int:
