@@ -235,8 +235,13 @@ def products(x):
     return jnp.einsum("bi,bj->bij", x, x).transpose(0, 2, 1) @ jnp.arange(3.0)
 
 
+def rows(x):
+    table, ids = jnp.arange(12.0).reshape(4, 3) ** 2, jnp.argmax(x, -1)
+    return table[ids] + x[:, jnp.array([2, 0, 0])] + jnp.take(x, jnp.array([1]), axis=1)
+
+
 OPERATIONS = {
-    f.__name__: f for f in (elementwise, logical, functions, shapes, reductions, products)
+    f.__name__: f for f in (elementwise, logical, functions, shapes, reductions, products, rows)
 } | {"calls": jax.checkpoint(lambda x: jax.jit(jax.nn.relu6)(x) + jnp.sin(x))}
 
 
@@ -271,6 +276,8 @@ def refusal(cell, message, **options):
         (lambda p, h, x: (h, x - x.mean(0)[None]), r"reduce_sum across the examples of a batch"),
         (lambda p, h, x: (h[:0], x), r"slice across the examples"),
         (lambda p, h, x: (h, jax.lax.bitwise_and(x.astype(int), 1)), r"and of integers"),
+        (lambda p, h, x: (h, p["w"][(jnp.argmax(x, -1),) * 2]), "gather of other parts"),
+        (lambda p, h, x: (h, x[jnp.array([0, 1])]), "gather across the examples"),
         (lambda p, h, x: (h, jnp.fft.fft(x).real), r"primitive fft"),
         (lambda p, h, x: (h, jax.lax.scan(lambda c, _: (c, c), x, None, length=2)[1]), "scan"),
     ],

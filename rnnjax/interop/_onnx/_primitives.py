@@ -149,6 +149,24 @@ def _split(site: Site, x: str) -> list[str]:
     return graph.ops("Split", len(sizes), x, graph.integers(sizes), axis=site.params["axis"])
 
 
+def _gather(site: Site, x: str, indices: str) -> str:
+    """Rows by their numbers, along one axis: an embedding, or columns in another order."""
+    numbers, (operand, index), graph = site.params["dimension_numbers"], site.operands, site.graph
+    axis, rank = (*numbers.start_index_map, -1)[0], index.ndim - 1
+    rows = tuple(1 if a == axis else size for a, size in enumerate(operand.shape))
+    rest = (*range(axis), *range(axis + rank, operand.ndim - 1 + rank))
+    if (
+        numbers.start_index_map != (axis,)
+        or numbers.collapsed_slice_dims != (axis,)
+        or numbers.operand_batching_dims
+        or numbers.offset_dims != rest
+        or tuple(site.params["slice_sizes"]) != rows
+    ):
+        raise NotImplementedError("of other parts than whole rows along one axis")
+    site.within_an_example([axis])
+    return graph.op("Gather", x, graph.op("Squeeze", indices, graph.integers([-1])), axis=axis)
+
+
 def _rev(site: Site, x: str) -> str:
     axes, graph = site.params["dimensions"], site.graph
     many = len(axes)
@@ -273,6 +291,7 @@ PRIMITIVES: dict[str, Callable[..., str | list[str]]] = {
     "tile": _tile,
     "slice": _slice,
     "split": _split,
+    "gather": _gather,
     "rev": _rev,
     "pad": _pad,
     "reduce_sum": _reduce("ReduceSum"),
