@@ -82,6 +82,7 @@ class Recurrent(nn.Module):
         inputs: PyTree,
         *,
         initial_carry: Carry | None = None,
+        init_key: Array | None = None,
         seq_lengths: Array | None = None,
         resets: Array | None = None,
         mask: Array | None = None,
@@ -91,7 +92,10 @@ class Recurrent(nn.Module):
         keep_order: bool | None = None,
         deterministic: bool | None = None,
     ) -> Any:
-        """Run the cell over sequences; arguments and results as for `rnnjax.interop.nnx`."""
+        """Run the cell over sequences; arguments and results as for `rnnjax.interop.nnx`.
+
+        An `init_key` draws what is random in the place of the rng called `dropout`.
+        """
         own = Options(self.return_carry, self.time_major, self.reverse, self.keep_order)
         options = own.but(
             return_carry=return_carry,
@@ -110,7 +114,9 @@ class Recurrent(nn.Module):
 
         params = params_of(self.param("cell", init), shapes)
         off = self.deterministic if deterministic is None else deterministic
-        draws = not off and self.has_rng("dropout") and is_random(cell, params)
+        draws = not off and is_random(cell, params)
+        if draws and init_key is None and self.has_rng("dropout"):
+            init_key = self.make_rng("dropout")
         return run(
             cell,
             params,
@@ -120,7 +126,7 @@ class Recurrent(nn.Module):
             seq_lengths=seq_lengths,
             resets=resets,
             mask=mask,
-            key=self.make_rng("dropout") if draws else None,
+            key=init_key if draws else None,
             method=self.method,
             gradient=self.gradient,
         )

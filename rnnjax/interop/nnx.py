@@ -1,5 +1,6 @@
 """`Recurrent`: any cell as a module of Flax NNX, in the place of `flax.nnx.RNN`."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -108,9 +109,8 @@ class Recurrent(nnx.Module):
         self.deterministic = deterministic
         self.method = method
         self.gradient = gradient
-        self.rngs = nnx.data(
-            rngs.dropout.fork() if rngs is not None and is_random(cell, params) else None
-        )
+        self.random = is_random(cell, params)
+        self.rngs = nnx.data(rngs.dropout.fork() if rngs is not None and self.random else None)
 
     @property
     def cell_params(self) -> Params:
@@ -120,6 +120,12 @@ class Recurrent(nnx.Module):
             self.params,
             is_leaf=lambda node: isinstance(node, nnx.Variable),
         )
+
+    def __nnx_repr__(self) -> Any:
+        """What Flax prints, with the cell as its call."""
+        for part in super().__nnx_repr__():
+            is_cell = getattr(part, "key", None) == "cell" and dataclasses.is_dataclass(part)
+            yield dataclasses.replace(part, value=_Text(repr(self.cell))) if is_cell else part
 
     def __call__(
         self,
@@ -169,10 +175,18 @@ class Recurrent(nnx.Module):
             seq_lengths=seq_lengths,
             resets=resets,
             mask=mask,
-            key=None if off or source is None else _key(source),
+            key=_key(source) if self.random and not off and source is not None else None,
             method=self.method,
             gradient=self.gradient,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Text:
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def _key(source: Any) -> Any:

@@ -52,7 +52,7 @@ def unroll(
       xs: inputs `[T, ..., D]`, time first: an array, or a pytree of arrays for a cell that reads
         one. `Structure.feature_axes` of the cell says how many axes at the end are features.
       carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None. One
-        without batch axes, such as a learned one, is where every example begins.
+        without batch axes is where every example begins. `learned_carry(cell)` learns it.
       key: PRNG key for cells with training-time randomness (dropout, zoneout), which run in
         their evaluation form without one. Not together with `carry`, which then holds it.
       lengths: `[...]` integers in 0..T, for right-padded sequences. From its length on, a

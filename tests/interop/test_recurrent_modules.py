@@ -148,6 +148,7 @@ def test_nnx_trains_to_the_same_params():
         step(model, optimizer)
         want = trained_plainly()
     assert_same(model.cell_params, want)
+    assert "cell=stack(lstm(3), gru(2))," in repr(model)
     structure, state = nnx.split(model)
     assert_same(nnx.merge(structure, state).cell_params, want)
     pure = nnx.to_pure_dict(nnx.state(model, nnx.Param))
@@ -252,6 +253,18 @@ def test_layers_are_modules_too(eager):
         assert_same(call(module, XS, seq_lengths=LENGTHS), ys)
     with pytest.raises(ValueError, match=r"is a layer: make it of cells that run backwards"):
         of_nnx(layer, params)[0](XS, reverse=True)
+
+
+def test_flaxs_own_bidirectional_runs_them(eager):
+    xs, options = XS.swapaxes(0, 1), {"seq_lengths": LENGTHS, "return_carry": True}
+    want = rnnjax.bidirectional(CELL, CELL).apply((PARAMS, PARAMS), xs, lengths=LENGTHS)
+    want = (want[0], want[1].swapaxes(0, 1))
+    forward, backward = (Recurrent(CELL, params=PARAMS) for _ in range(2))
+    assert_same(nnx.Bidirectional(forward, backward)(XS, **options), want)
+    both = nn.Bidirectional(linen.Recurrent(CELL), linen.Recurrent(CELL))
+    names = ("forward_rnn", "backward_rnn")
+    variables = {"params": {name: {"cell": named(PARAMS)} for name in names}}
+    assert_same(both.apply(variables, XS, init_key=jax.random.key(0), **options), want)
 
 
 def test_several_feature_axes():
