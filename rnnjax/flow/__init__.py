@@ -2,23 +2,27 @@
 
 from rnnjax.flow._bound import Bound, pascanu_bound
 from rnnjax.flow._fit import Verdict, half_life, verdict
+from rnnjax.flow._fixed_points import FixedPoints, fixed_points
 from rnnjax.flow._jacobians import jacobians
 from rnnjax.flow._lyapunov import lyapunov_spectrum
 from rnnjax.flow._norms import features_norm, gradient_norms
 from rnnjax.flow._paths import Paths, gates, paths
 from rnnjax.flow._record import Recording, record
+from rnnjax.flow._relu_points import relu_fixed_points
 from rnnjax.flow._sensitivity import sensitivity
 from rnnjax.flow._spectrum import SingularValues, log_singular_values
 from rnnjax.flow._truncation import Truncation, truncation_length
 
 __all__ = [
     "Bound",
+    "FixedPoints",
     "Paths",
     "Recording",
     "SingularValues",
     "Truncation",
     "Verdict",
     "features_norm",
+    "fixed_points",
     "gates",
     "gradient_norms",
     "half_life",
@@ -28,6 +32,7 @@ __all__ = [
     "pascanu_bound",
     "paths",
     "record",
+    "relu_fixed_points",
     "sensitivity",
     "truncation_length",
     "verdict",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_callable, check_cell
 from rnnjax._execution import Sequence
+from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams
 from rnnjax.cells.linear_algebra import affine
@@ -120,6 +121,7 @@ def paths(
             "wrapped cell pass the lstm or gru inside, with its own params and inputs"
         )
     opened = _FORMS[known(cell).form]
+    params = check_params(cell, params)
     sequence, steps, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
     check_callable("cost", cost, "(carry, ys) -> scalar")
     options = {"carry": carry, "lengths": lengths, "resets": resets, "last": last}

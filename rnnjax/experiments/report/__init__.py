@@ -4,6 +4,7 @@ from rnnjax._files import write_json
 from rnnjax.experiments.report._captions import CaptionRow, write_captions
 from rnnjax.experiments.report._curves import RunCurve, write_curves
 from rnnjax.experiments.report._figures import write_figures
+from rnnjax.experiments.report._fixed_points import write_fixed_points
 from rnnjax.experiments.report._lines import Key, add_legend, say
 from rnnjax.experiments.report._style import LOOKS, PAGE, new_figure, style, write_figure
 from rnnjax.experiments.report._table import comparison_table
@@ -25,5 +26,6 @@ __all__ = [
     "write_curves",
     "write_figure",
     "write_figures",
+    "write_fixed_points",
     "write_json",
 ]

@@ -1,0 +1,271 @@
+"""`fixed_points`: states that a step leaves as they are, slow states, and cycles."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._arguments import check_number, check_positive_int
+from rnnjax._checks import check_cell, check_inputs, is_inexact
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.flow._cell import validate_cell
+from rnnjax.running import chosen_leaves, leaf_indices, pack, unpack
+
+LABELS = ("fixed", "slow", "not converged")
+_FLAT = 1e-6  # by which a unit move of the state changes the speed, relative to it: a minimum
+
+
+class FixedPoints(NamedTuple):
+    """K states in float64, those that most starts led to first; made by `fixed_points`."""
+
+    states: Carry  # leaves [K, ...]
+    inputs: PyTree  # [K, ...] the input that each belongs to
+    labels: np.ndarray  # [K] "fixed", "slow" or "not converged"
+    speeds: np.ndarray  # [K] max |F(s) - s|
+    periods: np.ndarray  # [K] the number of steps after which the state returns
+    eigenvalues: np.ndarray  # [K, S] complex, of ∂F/∂s, the largest magnitude first
+    counts: np.ndarray  # [K] how many starts ended there
+
+    @property
+    def stable(self) -> np.ndarray:
+        """`[K]`: a fixed point or cycle to which nearby states return, all |λ| < 1."""
+        return (self.labels == "fixed") & (np.abs(self.eigenvalues) < 1).all(axis=1)
+
+
+def fixed_points(
+    cell: Cell,
+    params: Params,
+    x: PyTree,
+    starts: Carry,
+    *,
+    period: int = 1,
+    tolerance: float = 1e-9,
+    same: float = 1e-5,
+    max_steps: int = 300,
+) -> FixedPoints:
+    """Fixed points, slow points and cycles of a cell under a constant input, and their stability.
+
+        q(s) = ½ ‖F(s, x) - s‖² → min        F: `period` steps of the cell, all with the input x
+
+    From every start q is minimised by the Levenberg-Marquardt method with the exact Jacobian, all
+    starts at once, in float64 whatever the dtype of params. s is the whole state: h and c of an
+    LSTM. Where it ends tells three kinds apart:
+
+    - "fixed": max |F(s) - s| ≤ tolerance · max(1, max |s|);
+    - "slow": a minimum of q that is no zero, where the state drifts by its `speed` a step;
+    - "not converged": neither after `max_steps`.
+
+    States nearer to each other than `same` under the same input are one point. No search from
+    samples proves that there are no others; for small ReLU nets `relu_fixed_points` does.
+
+    Args:
+      cell: the `Cell`, without training-time randomness.
+      params: its weights.
+      x: one input `x_t [D]` for all starts, or `[N, D]`, one for each start. A point belongs to
+        its input: under another there are other points.
+      starts: N states, leaves `[N, ...]`. States that the net visits are good starts: the carries
+        of `unroll(..., return_carries=True)`, with time and batch as one axis.
+      period: 1 for fixed points; k for cycles of k steps, found as fixed points of k steps. A
+        point found with k that returns sooner has the smaller number in `periods`.
+      tolerance, same: see above, in units of the state.
+      max_steps: of the minimisation.
+
+    Returns:
+      `FixedPoints` in NumPy arrays; `stable` tells to which of them nearby states return.
+
+    Raises:
+      TypeError: as `rnnjax.unroll`; integers in `starts`.
+      ValueError: as `rnnjax.unroll`, starts that are not `[N, ...]`.
+
+    Example:
+      >>> import jax.numpy as jnp, rnnjax
+      >>> cell = rnnjax.vanilla(1)  # h = tanh(2 h): 0, and two stable states
+      >>> params = rnnjax.cells.VanillaParams(jnp.ones((1, 1)), jnp.full((1, 1), 2.0), jnp.zeros(1))
+      >>> starts = cell.initial_carry(params, (3,))._replace(h=jnp.array([[-1.0], [0.1], [1.0]]))
+      >>> found = rnnjax.flow.fixed_points(cell, params, jnp.zeros(1), starts)
+      >>> (found.states.h[:, 0].round(4) + 0.0).tolist(), found.stable.tolist()
+      ([-0.9575, 0.0, 0.9575], [True, False, True])
+
+    References:
+      Sussillo & Barak (2013), Opening the black box: low-dimensional dynamics in high-dimensional
+      recurrent neural networks, Neural Computation 25.
+      Golub & Sussillo (2018), FixedPointFinder, Journal of Open Source Software 3.
+      Moré (1978), The Levenberg-Marquardt algorithm: implementation and theory, Lecture Notes in
+      Mathematics 630.
+    """
+    check_positive_int("period", period)
+    check_positive_int("max_steps", max_steps)
+    for name, value in (("tolerance", tolerance), ("same", same)):
+        if not check_number(name, value) > 0:
+            raise ValueError(f"{name} must be positive, got {value!r}")
+    count = _count(starts)
+    with jax.enable_x64(True):
+        params, starts = _in_float64(params), _in_float64(starts)
+        x = _for_each(check_cell(cell), _in_float64(check_inputs(x)), count)
+        xs = jax.tree.map(lambda leaf: leaf[None], x)
+        sequence = validate_cell(cell, params, xs, starts)[0]
+        indices = leaf_indices(sequence.carry, None)
+        settings = cell, indices, period, max_steps, float(tolerance)
+        ends = _minimise(*settings, params, sequence.carry, x)
+        found: tuple[np.ndarray, ...] = tuple(map(np.asarray, ends))
+    states, speeds, flat, scale, jacobians, periods = found
+    fixed = speeds <= tolerance * scale
+    kinds = np.asarray(np.where(fixed, 0, np.where(flat, 1, 2)))
+    inputs = np.concatenate([np.reshape(leaf, (count, -1)) for leaf in jax.tree.leaves(x)], axis=1)
+    chosen, counts = _distinct(states, inputs, kinds, speeds, float(same))
+    carry = _with(sequence.carry, indices, states)
+    return FixedPoints(
+        jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], carry),
+        jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], x),
+        np.array(LABELS)[kinds[chosen]],
+        speeds[chosen],
+        periods[chosen],
+        sorted_eigenvalues(jacobians[chosen]),
+        counts,
+    )
+
+
+def sorted_eigenvalues(matrices: np.ndarray) -> np.ndarray:
+    """`[K, S]` of `[K, S, S]`, the largest magnitude first; NaN where a matrix is not finite."""
+    finite = np.isfinite(np.abs(matrices).sum(axis=(1, 2), keepdims=True))[:, 0, 0]
+    values = np.linalg.eigvals(np.where(finite[:, None, None], matrices, 0)).astype(complex)
+    values = np.take_along_axis(values, np.argsort(-np.abs(values), axis=1, kind="stable"), axis=1)
+    return np.where(finite[:, None], values, np.nan)
+
+
+def _count(starts: Carry) -> int:
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(starts)}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError(
+            "starts must be N states with leaves [N, ...], such as "
+            f"cell.initial_carry(params, (N,)), got {jax.tree.map(np.shape, starts)}"
+        )
+    return sizes.pop()[0]
+
+
+def _in_float64(tree: PyTree) -> PyTree:
+    def wide(leaf: Any) -> Array:
+        kind = jnp.complex128 if jnp.iscomplexobj(leaf) else jnp.float64
+        return jnp.asarray(leaf, kind) if is_inexact(leaf) else jnp.asarray(leaf)
+
+    return jax.tree.map(wide, tree)
+
+
+def _for_each(cell: Cell, x: PyTree, count: int) -> PyTree:
+    """`x`, one for each start: leaves `[N, *features]`."""
+    axes = cell.structure.feature_axes
+    axes = jax.tree.map(lambda _: axes, x) if isinstance(axes, int) else jax.tree.broadcast(axes, x)
+
+    def each(leaf: Array, features: int) -> Array:
+        return jnp.broadcast_to(leaf, (count, *leaf.shape)) if leaf.ndim == features else leaf
+
+    return jax.tree.map(each, x, axes)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _minimise(
+    cell: Cell,
+    indices: tuple[int, ...],
+    period: int,
+    max_steps: int,
+    tolerance: float,
+    params: Params,
+    starts: Carry,
+    xs: PyTree,
+) -> tuple[Array, ...]:
+    """For every start: where it ends, its speed, whether q is flat there, ∂F/∂s, the period."""
+
+    def one(start: Carry, x_t: PyTree) -> tuple[Array, ...]:
+        like = chosen_leaves(start, indices)
+
+        def step(state: Array) -> Array:
+            carry = _with(start, indices, state)
+            return pack(chosen_leaves(cell.step(params, carry, x_t)[0], indices), 0)
+
+        def residual(state: Array) -> tuple[Array, Array]:
+            moved = state
+            for _ in range(period):
+                moved = step(moved)
+            return moved - state, moved - state
+
+        def measured(state: Array) -> tuple[Array, Array]:
+            jacobian, value = jax.jacfwd(residual, has_aux=True)(state)
+            return value, jacobian
+
+        def done(state: Array, value: Array, jacobian: Array) -> Array:
+            polished = jnp.max(jnp.abs(value)) <= 1e-3 * tolerance * _scale(state)
+            return polished | _is_flat(value, jacobian)
+
+        def go_on(held: tuple[Array, ...]) -> Array:
+            state, value, jacobian, _, tried = held
+            return (tried < max_steps) & ~done(state, value, jacobian)
+
+        def move(held: tuple[Array, ...]) -> tuple[Array, ...]:
+            state, value, jacobian, damping, tried = held
+            eye = jnp.sqrt(damping) * jnp.eye(state.size, dtype=state.dtype)
+            stacked = jnp.concatenate([jacobian, eye])
+            q, r = jnp.linalg.qr(stacked)
+            wanted = -(q.T @ jnp.concatenate([value, jnp.zeros_like(value)]))
+            new = state + jax.scipy.linalg.solve_triangular(r, wanted)
+            found = measured(new)
+            better = jnp.linalg.norm(found[0]) < jnp.linalg.norm(value)
+            kept = jax.tree.map(
+                lambda a, b: jnp.where(better, a, b), (new, *found), (state, value, jacobian)
+            )
+            damping = jnp.where(better, damping / 10, damping * 4)
+            return *kept, jnp.clip(damping, 1e-24, 1e24), tried + 1
+
+        state = pack(like, 0)
+        first = (state, *measured(state), jnp.asarray(1e-2, state.dtype), jnp.asarray(0))
+        state, value, jacobian, _, _ = jax.lax.while_loop(go_on, move, first)
+        returns, moved = jnp.asarray(period), state
+        near = 10 * tolerance * _scale(state)
+        for k in range(1, period):
+            moved = step(moved)
+            back = (period % k == 0) & (jnp.max(jnp.abs(moved - state)) <= near)
+            returns = jnp.where(back & (returns == period), k, returns)
+        by_state = jacobian + jnp.eye(state.size, dtype=state.dtype)
+        flat = _is_flat(value, jacobian)
+        return state, jnp.max(jnp.abs(value)), flat, _scale(state), by_state, returns
+
+    return jax.vmap(one)(starts, xs)
+
+
+def _is_flat(value: Array, jacobian: Array) -> Array:
+    """Whether no small move of the state makes the residual smaller."""
+    size = jnp.maximum(1.0, jnp.linalg.norm(jacobian)) * jnp.linalg.norm(value)
+    return jnp.linalg.norm(jacobian.T @ value) <= _FLAT * size
+
+
+def _scale(state: Array) -> Array:
+    return jnp.maximum(1.0, jnp.max(jnp.abs(state)))
+
+
+def _with(carry: Carry, indices: tuple[int, ...], state: Any) -> Carry:
+    """`carry` with the state `[..., S]` in its differentiable leaves."""
+    leaves, tree = jax.tree.flatten(carry)
+    for i, leaf in zip(indices, unpack(state, chosen_leaves(carry, indices)), strict=True):
+        leaves[i] = leaf
+    return jax.tree.unflatten(tree, leaves)
+
+
+def _distinct(
+    states: np.ndarray, inputs: np.ndarray, kinds: np.ndarray, speeds: np.ndarray, same: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The slowest of each group of equal points `[K]`, in the order of results, and its size."""
+    chosen: list[int] = []
+    counts: list[int] = []
+    for k in np.lexsort((speeds, kinds)):
+        if chosen:
+            near = np.abs(states[chosen] - states[k]).max(axis=1) <= same
+            near &= (inputs[chosen] == inputs[k]).all(axis=1) & (kinds[chosen] == kinds[k])
+            if near.any():
+                counts[int(np.argmax(near))] += 1
+                continue
+        chosen.append(int(k))
+        counts.append(1)
+    places = np.array(chosen, int)
+    order = np.lexsort((*states[places].T[::-1], -np.array(counts), kinds[places]))
+    return places[order], np.array(counts, int)[order]

@@ -1,0 +1,156 @@
+"""Fixed points against closed forms, brute force, and nets made to have them."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flow_problems import drawn, normal
+from scipy.optimize import brentq
+
+import rnnjax
+from rnnjax.cells import VanillaParams
+from rnnjax.flow import fixed_points, relu_fixed_points
+
+ROOT = brentq(lambda h: np.tanh(2 * h) - h, 0.5, 1)
+
+
+def flip_flops(units=3):
+    """Each unit remembers the sign of its last pulse: h = tanh(2 h + 4 x)."""
+    params = VanillaParams(4 * jnp.eye(units), 2 * jnp.eye(units), jnp.zeros(units))
+    return rnnjax.vanilla(units), params
+
+
+def at(cell, params, h):
+    return cell.initial_carry(params, h.shape[:1])._replace(h=h)
+
+
+def test_three_flip_flops_have_eight_stable_points_among_27():
+    cell, params = flip_flops()
+    found = fixed_points(cell, params, jnp.zeros(3), at(cell, params, 0.9 * normal(0, 400, 3)))
+    assert set(found.labels) == {"fixed"}
+    got = sorted(map(tuple, found.states.h.round(9) + 0.0))
+    want = sorted(itertools.product((-ROOT, 0.0, ROOT), repeat=3))
+    np.testing.assert_allclose(got, want, atol=1e-9)
+    assert found.stable.sum() == 8
+    np.testing.assert_allclose(np.abs(found.states.h[found.stable]), ROOT, rtol=1e-12)
+    slopes = 2 * (1 - found.states.h**2)
+    want = -np.sort(-np.abs(slopes), axis=1)
+    np.testing.assert_allclose(np.abs(found.eigenvalues), want, rtol=1e-9)
+    assert found.counts.sum() == 400
+    assert found.speeds.max() < 1e-12
+
+
+def test_an_input_is_part_of_its_point():
+    cell, params = flip_flops(1)
+    xs, starts = jnp.array([[0.0], [0.0], [1.0]]), jnp.array([[0.9], [0.8], [0.9]])
+    found = fixed_points(cell, params, xs, at(cell, params, starts))
+    assert found.counts.tolist() == [2, 1]
+    assert found.inputs.tolist() == [[0.0], [1.0]]
+    pulsed = brentq(lambda h: np.tanh(2 * h + 4) - h, 0.5, 1)
+    np.testing.assert_allclose(found.states.h[:, 0], [ROOT, pulsed], rtol=1e-12)
+
+
+def test_the_state_of_an_lstm_is_h_and_c():
+    cell = rnnjax.lstm(2)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), drawn(cell, 1))
+    starts = rnnjax.LSTMCarry(*jnp.float32(normal(1, 2, 20, 2)))
+    found = fixed_points(cell, params, jnp.ones(1), starts)
+    assert found.eigenvalues.shape[1] == 4
+    assert found.labels[0] == "fixed"
+    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+    point = jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), found.states)
+    again = cell.step(wide, point, jnp.ones(1))[0]
+    np.testing.assert_allclose(again.h, point.h, atol=1e-12)
+    np.testing.assert_allclose(again.c, point.c, atol=1e-12)
+    flat = jax.jacfwd(
+        lambda s: jnp.concatenate(cell.step(wide, rnnjax.LSTMCarry(*s), jnp.ones(1))[0])
+    )
+    jacobian = np.concatenate(flat(tuple(point)), axis=1)
+    want = np.sort(np.abs(np.linalg.eigvals(jacobian)))[::-1]
+    np.testing.assert_allclose(np.abs(found.eigenvalues[0]), want, rtol=1e-8)
+
+
+def test_slow_points_and_searches_that_are_cut_short_are_told_apart():
+    """h = h + (h² + 0.01) / 10 comes to rest nowhere, and is slowest at 0."""
+
+    def step(params, carry, x_t):
+        del x_t
+        h = carry + params * (carry**2 + 0.01)
+        return h, h
+
+    cell = rnnjax.Cell(
+        lambda key, inputs: None, lambda params, shape, key=None: jnp.zeros((*shape, 1)), step
+    )
+    starts = jnp.array([[-0.3], [0.2]])
+    found = fixed_points(cell, jnp.array(0.1), jnp.zeros(1), starts)
+    assert found.labels.tolist() == ["slow"]
+    assert not found.stable[0]
+    np.testing.assert_allclose(found.speeds, 0.1 * 0.01, rtol=1e-9)
+    np.testing.assert_allclose(found.states, 0, atol=1e-5)
+    short = fixed_points(cell, jnp.array(0.1), jnp.zeros(1), starts, max_steps=1)
+    assert set(short.labels) == {"not converged"}
+
+
+def test_cycles_are_fixed_points_of_more_steps():
+    """h = tanh(-3 h): 0, and a cycle of two."""
+    cell = rnnjax.vanilla(1)
+    params = VanillaParams(jnp.ones((1, 1)), jnp.full((1, 1), -3.0), jnp.zeros(1))
+    starts = at(cell, params, jnp.array([[-1.0], [0.01], [1.0]]))
+    found = fixed_points(cell, params, jnp.zeros(1), starts, period=2)
+    root = brentq(lambda h: np.tanh(3 * h) - h, 0.5, 1)
+    np.testing.assert_allclose(found.states.h[:, 0], [-root, 0, root], atol=1e-12)
+    assert found.periods.tolist() == [2, 1, 2]
+    assert found.stable.tolist() == [True, False, True]
+    np.testing.assert_allclose(found.eigenvalues[0].real, (3 * (1 - root**2)) ** 2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("period", [1, 2])
+def test_all_points_of_a_relu_net_are_found(period):
+    cell = rnnjax.irnn(4)
+    rng = np.random.default_rng(17)
+    w_h, b = rng.standard_normal((4, 4)), rng.standard_normal(4)
+    params = VanillaParams(jnp.ones((1, 4)), jnp.asarray(w_h), jnp.asarray(b))
+    every = relu_fixed_points(cell, params, jnp.ones(1), period=period)
+    starts = at(cell, params, 2 * jnp.abs(normal(3, 200, 4)))
+    found = fixed_points(cell, params, jnp.ones(1), starts, period=period)
+    sampled = found.states.h[found.labels == "fixed"]
+    assert len(sampled) > 2
+    for point in sampled:  # the search finds none that the enumeration lacks
+        assert np.abs(every.states.h - point).max(axis=1).min() < 1e-6
+    now = every.states.h
+    for _ in range(period):
+        now = np.maximum(now @ w_h + 1 + b, 0)
+    np.testing.assert_allclose(now, every.states.h, atol=1e-9)
+    assert [*every.periods].count(1) == 3
+    assert len(every.periods) == (3 if period == 1 else 9)
+
+
+def test_two_relu_units_that_inhibit_each_other():
+    cell = rnnjax.vanilla(2, "relu")
+    params = VanillaParams(jnp.zeros((1, 2)), jnp.array([[0.0, -2.0], [-2.0, 0.0]]), jnp.ones(2))
+    found = relu_fixed_points(cell, params, jnp.zeros(1))
+    np.testing.assert_allclose(found.states.h, [[0, 1], [1 / 3, 1 / 3], [1, 0]], atol=1e-12)
+    assert found.stable.tolist() == [True, False, True]
+    np.testing.assert_allclose(np.sort(found.eigenvalues[1].real), [-2, 2], atol=1e-12)
+    both = relu_fixed_points(cell, params, jnp.zeros(1), period=2)
+    want = list(itertools.product((0, 1 / 3, 1), repeat=2))  # each unit is 1 - 2 (1 - 2 h) again
+    np.testing.assert_allclose(both.states.h, want, atol=1e-12)
+    assert both.periods.tolist() == [1 if h1 + h2 in (1, 2 / 3) else 2 for h1, h2 in want]
+
+
+def test_wrong_calls_say_what_to_do():
+    cell, params = flip_flops(1)
+    relu = rnnjax.irnn(11)
+    line = VanillaParams(jnp.zeros((1, 1)), jnp.ones((1, 1)), jnp.zeros(1))
+    with pytest.raises(ValueError, match=r"starts must be N states with leaves \[N, ...\]"):
+        fixed_points(cell, params, jnp.zeros(1), cell.initial_carry(params, ()).h[0])
+    with pytest.raises(ValueError, match=r"tolerance must be positive"):
+        fixed_points(cell, params, jnp.zeros(1), at(cell, params, jnp.ones((1, 1))), tolerance=0)
+    with pytest.raises(ValueError, match=r"takes rnnjax.vanilla\(H, 'relu'\)"):
+        relu_fixed_points(cell, params, jnp.zeros(1))
+    with pytest.raises(ValueError, match=r"make 2\^22 regions"):
+        relu_fixed_points(relu, drawn(relu, 1), jnp.zeros(1), period=2)
+    with pytest.raises(ValueError, match=r"continuum of fixed points"):
+        relu_fixed_points(rnnjax.irnn(1), line, jnp.zeros(1))
