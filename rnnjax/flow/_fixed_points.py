@@ -9,6 +9,7 @@ import numpy as np
 
 from rnnjax._arguments import check_number, check_positive_int
 from rnnjax._checks import check_cell, check_inputs, is_inexact
+from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import validate_cell
 from rnnjax.running import chosen_leaves, leaf_indices, pack, unpack
@@ -100,10 +101,11 @@ def fixed_points(
     for name, value in (("tolerance", tolerance), ("same", same)):
         if not check_number(name, value) > 0:
             raise ValueError(f"{name} must be positive, got {value!r}")
+    params = check_params(check_cell(cell), params)
     count = _count(starts)
     with jax.enable_x64(True):
         params, starts = _in_float64(params), _in_float64(starts)
-        x = _for_each(check_cell(cell), _in_float64(check_inputs(x)), count)
+        x = _for_each(cell, _in_float64(check_inputs(x)), count)
         xs = jax.tree.map(lambda leaf: leaf[None], x)
         sequence = validate_cell(cell, params, xs, starts)[0]
         indices = leaf_indices(sequence.carry, None)

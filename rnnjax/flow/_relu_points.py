@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._arguments import check_positive_int
-from rnnjax._checks import check_array, check_cell
+from rnnjax._checks import check_array, check_cell, check_real
 from rnnjax._params import check_params
 from rnnjax._types import Array, Cell, known
 from rnnjax.cells import VanillaCarry, VanillaParams
@@ -63,12 +63,13 @@ def relu_fixed_points(
             "for other cells search from samples with fixed_points"
         )
     params = check_params(cell, params)
-    x = check_array("x", x, "one input [D]")
+    x = check_real("x", check_array("x", x, "[D]"))
     if x.shape != params.w_x.shape[:1]:
         raise ValueError(f"x must be one input [{params.w_x.shape[0]}], got shape {x.shape}")
     check_positive_int("period", period)
     w_x, w_h, b = (np.asarray(leaf, np.float64) for leaf in params)
-    hidden, drive = len(b), np.asarray(x, np.float64) @ w_x + b
+    constant = np.asarray(x, np.float64)
+    hidden, drive = len(b), constant @ w_x + b
     if hidden * period > _MOST:
         raise ValueError(
             f"H = {hidden} units and period = {period} make 2^{hidden * period} regions, and "
@@ -85,7 +86,7 @@ def relu_fixed_points(
             after = jax.nn.relu(after @ w_h + drive[None])
     return FixedPoints(
         VanillaCarry(h=states),  # pyright: ignore[reportArgumentType]
-        np.broadcast_to(np.asarray(x), (count, len(x))),
+        np.broadcast_to(constant, (count, len(constant))),
         np.full(count, "fixed"),
         np.abs(np.asarray(after) - states).max(axis=1, initial=0),
         periods,

@@ -33,6 +33,16 @@ def _cost(carry, ys):
     return ys.sum()
 
 
+def _without_labels(find):
+    """Fixed points without their strings, which are no numbers to compare."""
+
+    @functools.wraps(find)
+    def found(*arguments, **options):
+        return find(*arguments, **options)._replace(labels=None)
+
+    return found
+
+
 def _next_word(state, token):
     return state, 5.0 * jax.nn.one_hot(token + 1, V)
 
@@ -162,6 +172,27 @@ CALLS: dict[str, Call] = {
     ),
     "paths": Call(
         flow.paths, {**_run, "cost": _cost, "carry": CARRY, "lengths": LENGTHS, "resets": RESETS}
+    ),
+    "fixed_points": Call(
+        _without_labels(flow.fixed_points),
+        {
+            **{name: _run[name] for name in ("cell", "params")},
+            "x": XS[0, 0],
+            "starts": CARRY,
+            "period": 1,
+            "tolerance": 1e-9,
+            "same": 1e-5,
+            "max_steps": 2,
+        },
+    ),
+    "relu_fixed_points": Call(
+        _without_labels(flow.relu_fixed_points),
+        {
+            "cell": rnnjax.irnn(2),
+            "params": rnnjax.cells.VanillaParams(jnp.ones((1, 2)), jnp.eye(2) / 2, jnp.ones(2)),
+            "x": jnp.ones(1),
+            "period": 1,
+        },
     ),
     "gates": Call(flow.gates, {"cell": LSTM}),
     "gradient_norms": Call(
