@@ -210,6 +210,7 @@ def _made(keras: Any, gates: Gates) -> Any:
     options: dict[str, Any] = {
         "return_sequences": True,
         "go_backwards": gates.reverse,
+        "recurrent_initializer": "zeros",  # drawing orthogonal ones fails in half precision
         "dtype": _dtype(gates),
     }
     hidden = hidden_size(gates)

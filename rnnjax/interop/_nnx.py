@@ -184,7 +184,9 @@ def _to_nnx(gates: Gates) -> Any:
             "it would be lost. flax.linen.GRUCell has one: use to_linen"
         )
     nnx, dtype = peer("flax.nnx"), gates.b[order[0]].dtype
-    options: dict[str, Any] = {"dtype": dtype, "param_dtype": dtype, "rngs": nnx.Rngs(0)}
+    zeros = jax.nn.initializers.zeros  # drawing orthogonal matrices fails in half precision
+    options: dict[str, Any] = {"kernel_init": zeros, "recurrent_kernel_init": zeros}
+    options |= {"dtype": dtype, "param_dtype": dtype, "rngs": nnx.Rngs(0)}
     if name == "vanilla":
         options["activation_fn"] = ACTIVATION_FUNCTIONS[option]
     kind = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell, "vanilla": nnx.SimpleCell}[name]

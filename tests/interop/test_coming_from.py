@@ -26,6 +26,7 @@ def test_live_example_checks_equality(name):
     with warnings.catch_warnings(), jax.numpy_rank_promotion("allow"), jax.enable_x64(False):
         warnings.simplefilter("ignore")  # the framework's own
         pytest.importorskip(PEERS[name])
+        pytest.importorskip("equinox")  # where the other frameworks are: Flax's loops take long
         namespace = {}
         exec(block, namespace)
     assert namespace["ys"].shape[-1] in (8, 16, 4)

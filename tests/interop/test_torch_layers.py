@@ -89,6 +89,24 @@ def test_live_layers_and_directions(kind, layers, directions):
     np.testing.assert_allclose(again, want, rtol=0, atol=1e-12)
 
 
+def test_live_lengths():
+    """Packed sequences, whose last states are each sequence's own, backwards too."""
+    torch, _ = live()
+    module = torch.nn.LSTM(3, 4, num_layers=2, bidirectional=True).double()
+    xs, lengths = np.random.default_rng(0).standard_normal((6, 3, 3)), np.array([2, 6, 4])
+    rnn = torch.nn.utils.rnn
+    packed = rnn.pack_padded_sequence(torch.tensor(xs), lengths, enforce_sorted=False)
+    with torch.no_grad():
+        ys, (h, c) = module(packed)
+    want = rnn.pad_packed_sequence(ys)[0].numpy()
+    layer, params = from_torch(module)
+    carry, ys = layer.apply(params, xs, lengths=lengths)
+    np.testing.assert_allclose(ys, want, rtol=0, atol=1e-12)
+    last = [one for pair in carry for one in pair]
+    np.testing.assert_allclose(np.stack([one.h for one in last]), h.numpy(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.stack([one.c for one in last]), c.numpy(), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
 def test_live_cells(kind):
     torch, _ = live()
