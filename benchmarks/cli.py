@@ -27,6 +27,7 @@ from benchmarks.ours import variants
 from benchmarks.pages import page
 from benchmarks.parts import measure_parts, parts_table
 from benchmarks.plots import draw_compile, draw_scaling
+from benchmarks.reversible import drift_table, measure_drift, settings
 from benchmarks.scaling import AXES, Point, lines, measure_point, sweep
 from benchmarks.tables import means_table, row_table, untimed
 from benchmarks.ways import ways
@@ -229,6 +230,20 @@ def memory(
             console.print(memory_table(rows[-1]))
             console.print()
             _write(out, "memory", {"absent": absent, "rows": rows})
+
+
+@app.command()
+def reversible(quick: options.Quick = False, out: options.Out = RUNS / "reversible.json") -> None:
+    """Show how far states drift that `reversible()` reconstructs, over T.
+
+    Relative to the largest entry: the first carry against the one that was, and the gradient of the
+    params against one that reconstructs no state. In float32, without the limit of `tolerance`.
+    """
+    with usage_errors():
+        writable(out)
+        rows = [measure_drift(*setting) for setting in progress(settings(quick=quick))]
+        _write(out, "reversible", {"rows": rows})
+        printer().print(drift_table(rows))
 
 
 @app.command()

@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmarks.markdown import grid, markdown, place
 from benchmarks.methods import left_out, shown
+from benchmarks.reversible import HEADINGS, cells_of
 from benchmarks.tables import milliseconds
 
 Results = Mapping[str, Any]
@@ -24,6 +25,7 @@ def page(results: Results) -> str:
         "memory": _memory,
         "methods": _methods,
         "parts": _parts,
+        "reversible": _reversible,
     }
     what = results.get("what")
     if what not in pages:
@@ -45,6 +47,11 @@ def _memory(results: Results) -> str:
         lines.append([row["cell"], row["size"], *shown])
     heads = ["cell", "T,B,I,H", *labels.values()]
     return f"{place(results)} MiB of temporaries.\n\n{grid(heads, lines, left=2)}\n"
+
+
+def _reversible(results: Results) -> str:
+    lines = [list(cells_of(row)) for row in results["rows"]]
+    return f"{place(results)} Relative errors.\n\n{grid(list(HEADINGS), lines, left=0)}\n"
 
 
 def _compile(results: Results) -> str:

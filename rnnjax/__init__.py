@@ -46,6 +46,7 @@ from rnnjax.gradients import (
     autodiff as autodiff,
     bptt as bptt,
     checkpointed as checkpointed,
+    reversible as reversible,
     truncated as truncated,
     truncated_williams_peng as truncated_williams_peng,
     truncated_window as truncated_window,

@@ -140,11 +140,17 @@ class Linear(NamedTuple):
     product: Literal["diagonal", "matrix"] = "diagonal"
 
 
+class Inverse(Protocol):
+    """`(params, carry_t, x_t) -> carry_{t-1}`: the step run backwards in time."""
+
+    def __call__(self, params: Params, carry: Carry, x_t: PyTree, /) -> Carry: ...
+
+
 class Structure(NamedTuple):
     """What is known of a step beside what it computes. The default claims nothing.
 
     It never changes an answer, only how it is obtained, which combinators fit and what is refused.
-    `rnnjax.gradients.check` compares the step with its linear form and with its layers.
+    `rnnjax.gradients.check` compares the step with its linear form, its layers and its inverse.
 
     `mixing` says that the step acts unit by unit: every differentiable leaf of the carry is
     [..., H], the last axis of every array of params is one or several blocks of H entries, one a
@@ -160,6 +166,7 @@ class Structure(NamedTuple):
     form: Hashable = None  # the textbook function it computes: "lstm", ("vanilla", "tanh")
     layers: tuple["Cell", ...] = ()  # the cells that it runs one above the other
     linear: Linear | None = None  # the same step as an affine map of its carry
+    inverse: Inverse | None = None  # the carry before the step, from the one after it
     feature_axes: Any = 1  # trailing axes of an input that are features; an int, or one a leaf
     through_weights: tuple[str, ...] = ()  # carry fields read through a weight matrix alone
     mixing: tuple[str, ...] | None = None  # params that join units, see above

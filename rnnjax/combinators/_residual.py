@@ -52,6 +52,7 @@ def residual(cell: Cell) -> Cell:
     inner = known(check_cell(cell))
     structure = Structure(
         linear=None if inner.linear is None else _residual_linear(inner.linear),
+        inverse=inner.inverse,
         feature_axes=inner.feature_axes,
         through_weights=inner.through_weights,
         skips=cell,

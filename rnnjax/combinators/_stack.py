@@ -12,6 +12,7 @@ from rnnjax._types import (
     Cell,
     Clip,
     Inputs,
+    Inverse,
     Params,
     PyTree,
     Rule,
@@ -89,10 +90,25 @@ def stack(*cells: Cell) -> Cell:
     rule = _stacked_rule(rules) if len(rules) == len(cells) else None
     structure = Structure(
         layers=cells,
+        inverse=_stacked_inverse(cells),
         feature_axes=cells[0].structure.feature_axes,
         params=tuple(known(cell).params for cell in cells),
     )
     return Cell(init, stacked_carry, step, rule, structure)
+
+
+def _stacked_inverse(cells: tuple[Cell, ...]) -> Inverse | None:
+    inverses = [known(cell).inverse for cell in cells]
+
+    def inverse(params: Params, carry: Carry, x_t: PyTree) -> Carry:
+        before: list[Carry] = []
+        for cell, back, own, after in zip(cells, inverses, params, carry, strict=True):
+            x_t = in_dtype_of(own, x_t)
+            before.append(back(own, after, x_t))  # pyright: ignore
+            x_t = cell.step(own, before[-1], x_t)[1]  # what the cell above read
+        return tuple(before)
+
+    return None if None in inverses else inverse
 
 
 def _stacked_rule(rules: list[Rule]) -> Rule:

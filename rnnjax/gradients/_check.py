@@ -25,7 +25,7 @@ from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.gradients._autodiff import autodiff
 from rnnjax.gradients._bptt import bptt
 from rnnjax.gradients._one_step import one_step_problems
-from rnnjax.gradients._values import Values, by_step, other_ways, quick_jit
+from rnnjax.gradients._values import Values, by_inverse, by_step, other_ways, quick_jit
 from rnnjax.running import Scan, final_carry, leading_shape, prepare, validate
 
 _STEP = 1e-5  # of the central differences
@@ -55,7 +55,7 @@ class CheckRow(NamedTuple):
 class ValueRow(NamedTuple):
     """Another way to compute the step, compared with the step."""
 
-    way: str  # "rule", "linear form" or "layers"
+    way: str  # "rule", "linear form", "layers" or "inverse"
     leaf: str
     difference: float  # max |other - step| / max |step|
     passed: bool
@@ -104,7 +104,8 @@ def check(
     """Compare a cell's rule, autodiff and central differences, leaf by leaf, in float64.
 
     Values first: outputs and last carry by the rule's forward half, by the linear form and by the
-    layers, where the cell has them, against the step. Then gradients: the cost is a random linear
+    layers, where the cell has them, against the step; and the first carry by the inverse step, run
+    back from the last one. Then gradients: the cost is a random linear
     function of all outputs and of the last carry. Its gradients with respect to every leaf of
     params, xs and the initial carry are compared: rule against autodiff entry by entry, and both
     against central differences along eight random directions, complex ones for complex leaves.
@@ -199,9 +200,14 @@ def _compare_values(
     cell: Cell, params: Params, sequence: Sequence, want: Values, tolerance: float
 ) -> tuple[ValueRow, ...]:
     rows: list[ValueRow] = []
-    for way, run in other_ways(cell, params, sequence):
+    ways: list[tuple[str, Callable[[], Any], Any]]
+    ways = [(way, run, want) for way, run in other_ways(cell, params, sequence)]
+    if (run := by_inverse(cell, params, sequence)) is not None:
+        ways.append(("inverse", run, (sequence.carry,)))
+    for way, run, expected in ways:
         got = jax.tree.leaves(quick_jit(run)())
-        paths = jax.tree_util.tree_flatten_with_path(dict(zip(("carry", "ys"), want, strict=True)))
+        named = dict(zip(("carry", "ys"), expected, strict=False))
+        paths = jax.tree_util.tree_flatten_with_path(named)
         for (path, exact), value in zip(paths[0], got, strict=True):
             if exact.size == 0 or not is_inexact(exact):
                 continue

@@ -9,7 +9,8 @@ import numpy as np
 
 from rnnjax._checks import is_inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.gradients._rules import checked_rule, differentiable
+from rnnjax.gradients._pull_back import differentiable
+from rnnjax.gradients._rules import checked_rule
 from rnnjax.gradients._values import quick_jit
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import described, is_array, is_inexact
 from rnnjax._types import Carry, Clip, Params, PyTree, Rule, Tape
+from rnnjax.gradients._pull_back import differentiable
 
 
 def checked_rule(rule: Rule) -> Rule:
@@ -45,11 +46,6 @@ def _pair(function: str, form: str, value: Any) -> tuple[Any, Any]:
     if not isinstance(value, tuple) or len(value) != 2:
         raise TypeError(f"rule.{function} must return {form}, got {described(value)}")
     return value  # pyright: ignore
-
-
-def differentiable(tree: PyTree) -> PyTree:
-    """The leaves that have a gradient; None in the place of others."""
-    return jax.tree.map(lambda leaf: leaf if is_inexact(leaf) else None, tree)
 
 
 def _check_like(function: str, what: str, got: PyTree, want: PyTree) -> None:

@@ -15,12 +15,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import is_inexact
 from rnnjax._execution import Run, Sequence
 from rnnjax._linear_map import linear_map
 from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.gradients._pieces import piece_of
-from rnnjax.gradients._rules import differentiable
+from rnnjax.gradients._pull_back import differentiable, in_dtype_of, or_zeros, vjp
 from rnnjax.running import in_float32, vary_along, varying_axes
 
 Start = Array | int  # the first step of a segment
@@ -159,7 +158,7 @@ def _backward(net: _Net, saved: Any, cotangents: Any) -> Any:
         cut = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size)
         cts = (carry_ct, jax.tree.map(cut, ys_ct))
         of_params, (of_xs, of_entered, of_fresh) = _differentiated(run, wide, here)[1](cts)
-        carry_ct, of_entry = _vjp(enter, carry, sequence.fresh)[1](of_entered)
+        carry_ct, of_entry = vjp(enter, carry, sequence.fresh)[1](of_entered)
         params_ct = jax.tree.map(jnp.add, params_ct, of_params)
         fresh_ct = jax.tree.map(lambda *cts: sum(cts), fresh_ct, of_fresh, of_entry)
         return params_ct, _put(xs_ct, of_xs, start), carry_ct, fresh_ct
@@ -183,9 +182,9 @@ def _backward(net: _Net, saved: Any, cotangents: Any) -> Any:
             state, _ = jax.lax.scan(body, state, (starts, begins.whole), reverse=True)
         return state
 
-    state = (params_ct, xs_ct, _or_zeros(last_ct, none), fresh_ct)
+    state = (params_ct, xs_ct, or_zeros(last_ct, none), fresh_ct)
     params_ct, *data_ct = back(net, begins, state, 0, _steps(sequence))
-    return _as(params, params_ct), tuple(data_ct)
+    return in_dtype_of(params, params_ct), tuple(data_ct)
 
 
 def _by_rule(net: _Net) -> Run:
@@ -204,43 +203,7 @@ def _differentiated(run: Run, params: Params, here: Sequence) -> tuple[Any, Call
         xs, carry, fresh = data
         return run(params, here._replace(xs=xs, carry=carry, fresh=fresh))
 
-    return _vjp(of, params, here[:3])
-
-
-def _vjp(function: Callable[..., Any], *at: Any) -> tuple[Any, Callable[..., Any]]:
-    """`jax.vjp`, with None for the cotangents of what has none, and for zeros."""
-    leaves, tree = jax.tree.flatten(at)
-    moving = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
-
-    def moved(given: list[Array]) -> tuple[list[Array], Any]:
-        at = [*leaves]
-        for i, leaf in zip(moving, given, strict=True):
-            at[i] = leaf
-        out = function(*jax.tree.unflatten(tree, at))
-        return [*filter(is_inexact, jax.tree.leaves(out))], out
-
-    _, pull, out = jax.vjp(moved, [leaves[i] for i in moving], has_aux=True)
-
-    def pull_back(cotangents: Any) -> Any:
-        zeros = jax.tree.map(jnp.zeros_like, differentiable(out))
-        (found,) = pull(jax.tree.leaves(_or_zeros(cotangents, zeros)))
-        given = dict(zip(moving, found, strict=True))
-        return jax.tree.unflatten(tree, [given.get(i) for i in range(len(leaves))])
-
-    return out, pull_back
-
-
-def _or_zeros(cotangents: PyTree, zeros: PyTree) -> PyTree:
-    """The cotangents, with these zeros in the place of None."""
-
-    def is_none(x: Any) -> bool:
-        return x is None
-
-    return jax.tree.map(lambda ct, z: z if ct is None else ct, cotangents, zeros, is_leaf=is_none)
-
-
-def _as(params: Params, params_ct: Params) -> Params:
-    return jax.tree.map(lambda ct, leaf: ct.astype(leaf.dtype), params_ct, differentiable(params))
+    return vjp(of, params, here[:3])
 
 
 def _put(whole: PyTree, part: PyTree, start: Start) -> PyTree:

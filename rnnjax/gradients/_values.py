@@ -43,6 +43,23 @@ def other_ways(
         yield "layers", partial(one_after_another(runs), params, sequence)
 
 
+def by_inverse(cell: Cell, params: Params, sequence: Sequence) -> Callable[[], tuple[Carry]] | None:
+    """The run to the last carry and back to the first; None for a cell that cannot."""
+    ready, carry, xs = prepare(cell, params, sequence)
+    inverse = known(ready).inverse
+    if inverse is None:
+        return None
+
+    def back(carry: Carry, x_t: PyTree) -> tuple[Carry, None]:
+        return inverse(params, carry, x_t), None
+
+    def run() -> tuple[Carry]:
+        last, _ = jax.lax.scan(partial(ready.step, params), carry, xs)
+        return (jax.lax.scan(back, last, xs, reverse=True)[0],)
+
+    return run
+
+
 def _by_rule(rule: Rule, params: Params, carry: Carry, xs: PyTree) -> Values:
     def body(carry: Carry, z_t: PyTree) -> tuple[Carry, PyTree]:
         return rule.forward(params, carry, z_t)[0]

@@ -16,6 +16,7 @@ from rnnjax._types import (
     Cell,
     Clip,
     Forward,
+    Inverse,
     Linear,
     Params,
     PyTree,
@@ -82,9 +83,19 @@ def freezing(cell: Cell) -> Cell:
         return select(x_t.flag, new, carry), select(x_t.flag, y_t, zeros_like(y_t))
 
     linear = known(cell).linear
-    structure = Structure(linear=None if linear is None else _freezing_linear(linear))
+    structure = Structure(
+        linear=None if linear is None else _freezing_linear(linear),
+        inverse=_freezing_inverse(known(cell).inverse),
+    )
     rule = None if cell.rule is None else _freezing_rule(cell.rule)
     return Cell(cell.init, cell.initial_carry, step, rule, structure)
+
+
+def _freezing_inverse(inner: Inverse | None) -> Inverse | None:
+    def inverse(params: Params, carry: Carry, x_t: Flagged) -> Carry:
+        return select(x_t.flag, inner(params, carry, x_t.value), carry)  # pyright: ignore
+
+    return inner and inverse
 
 
 def _freezing_linear(inner: Linear) -> Linear:

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Carry, Cell, Clip, Params, PyTree, Rule, Tape
+from rnnjax._types import Carry, Cell, Clip, Params, PyTree, Rule, Structure, Tape, known
 from rnnjax.running._flagged import RestartCarry, final_carry
 
 
@@ -17,7 +17,8 @@ def revealing(cell: Cell) -> Cell:
         return new, (final_carry(new), y_t)
 
     rule = None if cell.rule is None else _revealing_rule(cell.rule)
-    return Cell(cell.init, cell.initial_carry, step, rule)
+    structure = Structure(inverse=known(cell).inverse)
+    return Cell(cell.init, cell.initial_carry, step, rule, structure)
 
 
 def _revealing_rule(inner: Rule) -> Rule:

@@ -52,6 +52,12 @@ def test_parts_shows_the_floor_of_each():
     assert "| rnn | 4,3,2,1 | 12.0 (2.00) |" in text
 
 
+def test_drift_over_time():
+    row = {"dt": 0.1, "alpha": 0.0, "T": 1000, "carry": 2.4e-7, "gradient": 1.3e-6}
+    text = page(written("reversible", rows=[row]))
+    assert "| 0.1 | 0 | 1,000 | 2e-07 | 1e-06 |" in text
+
+
 def test_unknown_results_are_refused():
     with pytest.raises(ValueError, match="of none of compare, scaling"):
         page({"environment": PLACE})

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("eager")
 STEPS = 2  # from a carry that is not zero: each recursion is used once
 UNITWISE = [  # one of each factory and form
     *("vanilla_tanh", "lstm", "peephole_lstm", "lstm_1997", "gru_after"),
-    *("ctrnn_current", "ctrnn_rate", "indrnn", "min_gru", "identity_rnn"),
+    *("ctrnn_current", "ctrnn_rate", "indrnn", "unicornn", "min_gru", "identity_rnn"),
 ]
 
 

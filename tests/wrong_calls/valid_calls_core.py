@@ -39,6 +39,7 @@ FACTORIES = {
         {"hidden": H, "activation": "relu", "recurrent_min": 0.0, "recurrent_max": 1.0, **INIT},
         D,
     ),
+    "unicornn": ({"hidden": H, "dt": 0.1, "alpha": 0.0, **INIT}, D),
     "ctrnn": (
         {
             "hidden": H,
@@ -250,6 +251,7 @@ CALLS: dict[str, Call] = {
     "autodiff": Call(gradients.autodiff, {}),
     "bptt": Call(_clipped, {"clip": gradients.clip_by_value(1.0)}),
     "truncated": Call(gradients.truncated, {"k": 2, "base": gradients.bptt()}),
+    "reversible": Call(gradients.reversible, {"tolerance": 1e-3}),
     "checkpointed": Call(gradients.checkpointed, {"k": 2, "base": gradients.bptt(), "levels": 2}),
     "truncated_window": Call(gradients.truncated_window, {"k": 2, "base": gradients.bptt()}),
     "truncated_williams_peng": Call(

@@ -18,6 +18,7 @@ _CELLS = {
     "lru": "LRU",
     "min_gru": "minGRU",
     "peephole_lstm": "peephole LSTM",
+    "unicornn": "UnICORNN",
 }
 _KNOWN = {
     "accuracy_long": "accuracy on longer strings",
