@@ -14,7 +14,7 @@ from rnnjax._params import check_params
 from rnnjax._types import Cell, Params, known
 from rnnjax._version import __version__
 from rnnjax.saving._rebuilding import rebuilt
-from rnnjax.saving._safetensors import File, read, write
+from rnnjax.saving._safetensors import File, raw, read, write
 from rnnjax.saving._trees import put_together, taken_apart
 from rnnjax.unrolling import Layer
 
@@ -122,7 +122,7 @@ def _checksum(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> 
     shapes = sorted((name, str(array.dtype), array.shape) for name, array in arrays.items())
     value = zlib.crc32(repr((said, shapes)).encode())
     for name in sorted(arrays):
-        value = zlib.crc32(arrays[name].tobytes(), value)
+        value = zlib.crc32(raw(arrays[name]), value)
     return f"{value:08x}"
 
 
