@@ -11,6 +11,7 @@ from rnnjax.experiments.tasks import Metric
 _HIGH = 26  # characters in one line of the label of a vertical axis
 _TERMS = {"mse": "MSE", "rmse": "RMSE", "mae": "MAE", "r2": "R²"}
 _CELLS = {
+    "cifg": "CIFG LSTM",
     "ctrnn": "CTRNN",
     "conv_lstm": "ConvLSTM",
     "delta_net": "DeltaNet",
