@@ -78,11 +78,19 @@ def test_the_page_has_the_table_of_the_code():
     assert table() in PAGE.read_text("utf-8"), f"put this into docs/weights.md:\n\n{table()}"
 
 
+@pytest.mark.usefixtures("eager")
+def test_the_example_on_the_page_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    namespace = {}
+    exec(block, namespace)
+    assert [c.structure.form for c in namespace["again"].structure.layers] == [("gru", "after")] * 2
+
+
 def test_haste_computes_with_its_own_orders():
     rng = np.random.default_rng(0)
     kernel, recurrent = rng.standard_normal((D, 4 * H)), rng.standard_normal((H, 4 * H))
     bias = rng.standard_normal(4 * H)
-    x, h, c = rng.standard_normal((2, D)), rng.standard_normal((2, H)), rng.standard_normal((2, H))
+    x, (h, c) = rng.standard_normal((2, D)), rng.standard_normal((2, 2, H))
 
     def sigmoid(z):
         return 1 / (1 + np.exp(-z))

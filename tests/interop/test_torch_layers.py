@@ -57,6 +57,7 @@ def assert_same(module, found, nonlinearity=None):
 
 
 @pytest.mark.parametrize("name", ["deep_lstm", "deep_gru"])
+@pytest.mark.usefixtures("eager")
 def test_golden_layers_and_directions(name):
     found = golden(name)
     assert_same({f"model.{k}": v for k, v in weights_of(found).items()}, found)
