@@ -146,6 +146,11 @@ def _cell(gates: Gates) -> Cell:
     hidden, dtype = hidden_size(gates), gates.b[GATES[gates.kind][0]].dtype
     name, option = name_and_option(gates.kind)
     if name == "conv_lstm":
+        if gates.w_x["i"].ndim != 4:
+            raise ValueError(
+                "conv_lstm convolves images with kernels [height, width, channels, features], got "
+                f"a kernel of shape {gates.w_x['i'].shape}: other images have no cell here"
+            )
         height, width = gates.w_x["i"].shape[:2]
         return cells.conv_lstm(hidden, gates.size, (height, width), dtype=dtype)  # pyright: ignore
     if name == "lstm_projected":

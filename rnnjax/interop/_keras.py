@@ -80,6 +80,11 @@ def _layer(layer: Any, size: Any) -> tuple[Gates, ...]:
                 "concatenates: it would be lost"
             )
         forward, backward = layer.forward_layer, layer.backward_layer
+        if forward.go_backwards:
+            raise ValueError(
+                "the Bidirectional's forward_layer has go_backwards=True, and its outputs are "
+                "turned in time: the order would be lost. Give it the layers the other way around"
+            )
         return _read(forward.cell, size), _read(backward.cell, size)._replace(reverse=True)
     if getattr(layer, "go_backwards", False):
         raise ValueError(

@@ -166,7 +166,7 @@ def _of_state(state: Mapping[str, Any], prefix: str | None) -> dict[str, np.ndar
 
 def _read(weights: dict[str, np.ndarray], nonlinearity: str | None) -> Network:
     layers = 1 + max(int(m[1]) for name in weights if (m := re.search(r"_l(\d+)", name)))
-    sides = ("", "_reverse") if "weight_hh_l0_reverse" in weights else ("",)
+    sides = ("", "_reverse") if any(name.endswith("_reverse") for name in weights) else ("",)
     network = []
     for k in range(layers):
         each = [_read_one(weights, f"_l{k}{side}", nonlinearity) for side in sides]

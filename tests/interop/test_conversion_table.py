@@ -136,6 +136,13 @@ def test_layers_go_as_lists():
         interop.from_haiku(made)
 
 
+def test_images_of_one_axis_are_refused():
+    weights = {"w": np.ones((3, 2, 8)), "b": np.zeros(8)}
+    params = {f"conv/{part}": weights for part in ("input_to_hidden", "hidden_to_hidden")}
+    with pytest.raises(ValueError, match=r"got a kernel of shape \(3, 2, 2\)"):
+        interop.from_haiku(params, "conv", size=(3, 4))
+
+
 def test_activations_that_no_cell_has_are_refused():
     import flax.linen as nn
 

@@ -179,6 +179,11 @@ RNN = weights_of(golden("rnn_tanh"))
     ("state", "options", "message"),
     [
         (without("bias_ih_l0"), {}, "bias_ih_l0 is missing beside bias_hh_l0"),
+        (
+            lstm_state() | {"weight_hh_l1_reverse": np.ones((16, 4))},
+            {},
+            "weight_ih_l0_reverse is missing",
+        ),
         (RNN, {}, "does not say what its activation is: pass nonlinearity="),
         (
             RNN,
