@@ -79,7 +79,8 @@ def truncation_length(
     measures the gradient of the weights themselves, and its cancellations between steps. To train
     with it, measure now and then on a batch, and pass `.gradient` to `unroll`.
 
-    Takes the time of K backward passes, all steps side by side, and the memory of one BPTT.
+    Takes the time of about 2 K backward passes, and the memory of one: 91 times that of a step of
+    BPTT was measured for K = 50.
 
     Args:
       cell: any `Cell`.
