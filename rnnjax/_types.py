@@ -150,7 +150,8 @@ class Structure(NamedTuple):
     """What is known of a step beside what it computes. The default claims nothing.
 
     It never changes an answer, only how it is obtained, which combinators fit and what is refused.
-    `rnnjax.gradients.check` compares the step with its linear form, its layers and its inverse.
+    `rnnjax.gradients.check` compares the step with its linear form, its layers and its inverse, and
+    holds it to `mixing`.
 
     `mixing` says that the step acts unit by unit: every differentiable leaf of the carry is
     [..., H], the last axis of every array of params is one or several blocks of H entries, one a

@@ -25,6 +25,7 @@ from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.gradients._autodiff import autodiff
 from rnnjax.gradients._bptt import bptt
 from rnnjax.gradients._one_step import one_step_problems
+from rnnjax.gradients._units import mixing_problems
 from rnnjax.gradients._values import Values, by_inverse, by_step, other_ways, quick_jit
 from rnnjax.running import Scan, final_carry, leading_shape, prepare, validate
 
@@ -67,7 +68,7 @@ class CheckReport(NamedTuple):
     rows: tuple[CheckRow, ...]
     values: tuple[ValueRow, ...]
     passed: bool
-    problems: tuple[str, ...] = ()  # what else is wrong with the rule, in words
+    problems: tuple[str, ...] = ()  # what else is wrong with the rule, or with mixing, in words
 
     def __str__(self) -> str:
         width = max(len("leaf"), *(len(row.leaf) for row in self.rows))
@@ -111,7 +112,9 @@ def check(
     against central differences along eight random directions, complex ones for complex leaves.
 
     A rule is also run at one step of one example, without a batch axis, and with a clip, which it
-    must not ignore.
+    must not ignore. A cell that says by `Structure.mixing` that it acts unit by unit is held to it:
+    in one step, no unit may depend on the params of another, nor on its state but by the params
+    that are named.
 
     Args:
       cell: any `Cell`; without a rule only autodiff is compared with the differences.
@@ -128,7 +131,8 @@ def check(
 
     Returns:
       A `CheckReport` with a row for every leaf (one without a gradient, such as an integer, says so
-      in its note), a row for every value compared, `problems` of the rule in words, and `passed`.
+      in its note), a row for every value compared, `problems` of the rule and of `mixing` in words,
+      and `passed`.
 
     Raises:
       TypeError, ValueError: as `rnnjax.unroll`; a rule whose functions return something else than
@@ -168,16 +172,18 @@ def check(
 def _at_one_step(
     cell: Cell, params: Params, sequence: Sequence, rng: np.random.Generator, tolerance: float
 ) -> tuple[str, ...]:
-    """What is wrong with the rule at the first step of the first example."""
+    """What is wrong with the rule and with `mixing` at the first step of the first example."""
     length, batch_shape = leading_shape(cell, params, sequence.xs, sequence.lengths)
-    if cell.rule is None or 0 in (length, *batch_shape):
+    if 0 in (length, *batch_shape):
         return ()
     first = (0,) * len(batch_shape)
     x_t = jax.tree.map(lambda x: x[(0, *first)], sequence.xs)
     carry = jax.tree.map(lambda c: c[first], sequence.carry)
     out = jax.eval_shape(cell.step, params, carry, x_t)
     cts = jax.tree.map(lambda leaf: _normal(rng, leaf) if is_inexact(leaf) else None, out)
-    return one_step_problems(cell, params, carry, x_t, cts, tolerance)
+    given = (cell, params, carry, x_t, cts, tolerance)
+    of_rule = () if cell.rule is None else one_step_problems(*given)
+    return of_rule + mixing_problems(*given)
 
 
 class _Problem(NamedTuple):

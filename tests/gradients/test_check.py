@@ -1,5 +1,7 @@
 """`gradients.check` passes right rules and catches planted errors."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -205,3 +207,38 @@ def test_truncated_gradient_is_not_the_true_one():
 def test_lengths_and_resets_are_part_of_the_check():
     resets = jnp.zeros((6, 3), bool).at[2, 0].set(True).at[3, 1].set(True)
     assert check(GRU, lengths=jnp.array([6, 4, 0]), resets=resets).passed
+
+
+def claiming(cell, mixing):
+    """The same step and rule, with another `Structure.mixing`."""
+    structure = cell.structure._replace(mixing=mixing, made_for=None)
+    return rnnjax.Cell(*cell[:4], structure)
+
+
+def normalised(params, carry, x_t):
+    """Within a unit but for the mean, which joins all."""
+    carry, y_t = GRU.step(params, carry, x_t)
+    return carry, y_t - jnp.mean(y_t, -1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        (claiming(rnnjax.vanilla(5), ()), r"depends on carry\.h of others: name the params that"),
+        (
+            claiming(rnnjax.gru(4, reset="before"), ("w_h",)),
+            r"by \d\.\de-\d+ of its gradient the new .* of a unit depends on params\.w_x of others",
+        ),
+        (
+            rnnjax.Cell(*GRU[:2], normalised, None, rnnjax.Structure(mixing=("w_h",))),
+            r"depends on params\.b of others",
+        ),
+        (claiming(GRU, ("w_hh",)), r"it names 'w_hh', which is no weight matrix \[H, G\] of"),
+        (claiming(rnnjax.lru(2), ()), r"last axes of its carry and output are not all of one size"),
+    ],
+)
+def test_a_wrong_claim_of_mixing_is_found(cell, problem):
+    report = check(cell, differences=False)
+    assert not report.passed
+    assert any(re.search(problem, text) for text in report.problems), report.problems
+    assert all(row.passed for row in (*report.rows, *report.values))
