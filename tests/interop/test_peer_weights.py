@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import sys
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from random_weights import loop
 
+import rnnjax
 from rnnjax import interop
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -157,3 +159,26 @@ def test_live_keras_layers_and_directions():
             interop.from_keras(keras.layers.Bidirectional(keras.layers.LSTM(2), merge_mode="sum"))
         with pytest.raises(ValueError, match="not built"):
             interop.from_keras(keras.layers.LSTM(2))
+
+
+def test_live_keras_masks_and_stacked_cells():
+    with live("keras") as keras:
+        cells = [keras.layers.LSTMCell(4), keras.layers.GRUCell(3)]
+        rnn = keras.layers.RNN(cells, return_sequences=True)
+        xs = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
+        mask = np.array([[1, 1, 0, 1, 1], [0, 1, 1, 0, 0]], bool)
+        want = np.asarray(rnn(xs, mask=mask))
+        cell, params = interop.from_keras(rnn)
+        ys = rnnjax.unroll(cell, params, xs.swapaxes(0, 1), mask=mask.T)[1]
+    np.testing.assert_allclose(ys.swapaxes(0, 1), want, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["equinox", "keras", "torch"])
+@pytest.mark.usefixtures("eager")
+def test_a_framework_that_is_missing_is_named(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    cell = rnnjax.lstm(2)
+    params = rnnjax.LSTMParams(np.zeros((1, 8)), np.zeros((2, 8)), np.zeros(8))
+    instead = ", or pass state_dict=True" if name == "torch" else "$"
+    with pytest.raises(ImportError, match=f"{name} is not installed: pip install {name}{instead}"):
+        getattr(interop, f"to_{name}")(cell, params)
