@@ -44,6 +44,24 @@ def test_each_mgu_is_its_equation(variant):
 
 
 @pytest.mark.usefixtures("eager")
+def test_the_rule_without_reset_is_right():
+    """The rule of "flax", which has a row among the contracts, where b_hn is None."""
+    cell = rnnjax.mgu(4, variant="flax_no_reset")
+    params, carry = drawn(cell, 2)
+    xs = jnp.asarray(np.random.default_rng(1).standard_normal((3, 3, 2)))
+
+    def cost(params, carry, xs, gradient):
+        last, ys = rnnjax.unroll(cell, params, xs, carry=carry, gradient=gradient)
+        return jnp.sum(jnp.sin(ys)) + jnp.sum(last.h**2)
+
+    got, want = (
+        jax.grad(cost, (0, 1, 2))(params, carry, xs, gradient)
+        for gradient in (rnnjax.bptt(), rnnjax.autodiff())
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10), got, want)
+
+
+@pytest.mark.usefixtures("eager")
 def test_projection_is_the_lstm_with_its_output_multiplied():
     cell = rnnjax.lstm_projected(4, 2)
     params, carry = drawn(cell, 3)

@@ -77,7 +77,6 @@ ROWS: dict[str, Row] = {
     "gru_before": Row(rnnjax.gru(H, reset="before")),
     "mgu_zhou": Row(rnnjax.mgu(H)),
     "mgu_flax": Row(rnnjax.mgu(H, variant="flax")),
-    "mgu_flax_no_reset": Row(rnnjax.mgu(H, variant="flax_no_reset")),
     "indrnn": Row(rnnjax.indrnn(H, "tanh")),
     "indrnn_identity": Row(rnnjax.indrnn(H, "identity")),
     "unicornn": Row(rnnjax.unicornn(H, dt=0.5, alpha=0.7)),

@@ -40,7 +40,7 @@ def carry_of(peer):
 
 def assert_same(peer_step, peer_params, peer_carry, cell, params, read):
     """One cost of outputs and last carry: its value and its gradients by every weight and h0."""
-    inputs = xs(3, 2, 3)
+    inputs = xs(2, 2, 3)
 
     def peer_cost(weights, carry):
         carry, ys = loop(lambda c, x: peer_step(weights, c, x), carry, inputs)
