@@ -54,6 +54,7 @@ def compare(
     passes: options.Passes = "forward,train",
     peers: options.Peers = "all",
     methods: options.Methods = "all",
+    gradients: options.Gradients = "none",
     seconds: Annotated[float, typer.Option(help="Time for each row's rounds.")] = 6.0,
     quick: options.Quick = False,
     out: options.Out = RUNS / "compare.json",
@@ -67,7 +68,11 @@ def compare(
         sizes = options.chosen_sizes(size, "quick" if quick else grid)
         todo = product(options.chosen_cells(cells), sizes, options.chosen_passes(passes))
         tasks = [Task(*task) for task in todo]
-        found, absent = contestants(options.chosen_or_all(methods), options.chosen_or_all(peers))
+        found, absent = contestants(
+            options.chosen_or_all(methods),
+            options.chosen_or_all(peers),
+            options.chosen_gradients(gradients),
+        )
         writable(out)
         console, rows = printer(), []
         say_absent(console, absent)
@@ -122,6 +127,7 @@ def scaling(
     passes: options.Passes = "train",
     peers: options.Peers = "nnx,torch",
     methods: options.Methods = "all",
+    gradients: options.Gradients = "none",
     seconds: Annotated[float, typer.Option(help="Time for each point's rounds.")] = 2.0,
     quick: options.Quick = False,
     out: options.Out = RUNS / "scaling.json",
@@ -140,7 +146,11 @@ def scaling(
             for axis in named
             for size in sweep(axis, quick=quick)
         ]
-        found, absent = contestants(options.chosen_or_all(methods), options.chosen_or_all(peers))
+        found, absent = contestants(
+            options.chosen_or_all(methods),
+            options.chosen_or_all(peers),
+            options.chosen_gradients(gradients),
+        )
         writable(out)
         console, groups = printer(), {}
         say_absent(console, absent)
@@ -211,6 +221,7 @@ def memory(
     cells: options.Cells = "rnn,lstm,gru",
     peers: options.Peers = "all",
     methods: options.Methods = "all",
+    gradients: options.Gradients = "none",
     quick: options.Quick = False,
     out: options.Out = RUNS / "memory.json",
 ) -> None:
@@ -221,7 +232,11 @@ def memory(
     with usage_errors():
         sizes = options.chosen_sizes(size, "quick" if quick else "main")
         todo = product(options.chosen_cells(cells), sizes)
-        found, absent = contestants(options.chosen_or_all(methods), options.chosen_or_all(peers))
+        found, absent = contestants(
+            options.chosen_or_all(methods),
+            options.chosen_or_all(peers),
+            options.chosen_gradients(gradients),
+        )
         writable(out)
         console, rows = printer(), []
         say_absent(console, absent)

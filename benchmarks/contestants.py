@@ -20,11 +20,13 @@ class Contestant(NamedTuple):
 
 
 def contestants(
-    methods: Iterable[str] | None = None, peers: Iterable[str] | None = None
+    methods: Iterable[str] | None = None,
+    peers: Iterable[str] | None = None,
+    gradients: Iterable[str] = (),
 ) -> tuple[list[Contestant], dict[str, str]]:
     """Those that run here, rnnjax first, and why others do not; None means all."""
     found: list[Contestant] = []
-    own, own_reasons = variants(methods)
+    own, own_reasons = variants(methods, gradients)
     for variant in own:
 
         def build(problem: Problem, which: Pass, variant=variant) -> Program:

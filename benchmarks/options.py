@@ -25,6 +25,9 @@ Peers = Annotated[
     str, typer.Option(help="Comma-separated: nnx, linen, equinox, haiku, keras, torch; all; none.")
 ]
 Methods = Annotated[str, typer.Option(help="rnnjax's methods, comma-separated; all.")]
+Gradients = Annotated[
+    str, typer.Option(help="rnnjax's gradients beside each method's own: checkpointed; none.")
+]
 Out = Annotated[Path, typer.Option(help="The JSON file; figures go beside it.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Few small sizes, to see that it works.")]
 
@@ -57,6 +60,10 @@ def chosen_or_all(text: str) -> list[str] | None:
     if text == "all":
         return None
     return [] if text == "none" else [part.strip() for part in text.split(",")]
+
+
+def chosen_gradients(text: str) -> list[str]:
+    return [] if text == "none" else chosen("--gradients", text, ("checkpointed",))
 
 
 def chosen_cells(text: str) -> list[str]:

@@ -18,12 +18,15 @@ class Variant(NamedTuple):
         return f"{self.method} {self.gradient}" if self.gradient else self.method
 
 
-def variants(methods: Iterable[str] | None = None) -> tuple[list[Variant], dict[str, str]]:
+def variants(
+    methods: Iterable[str] | None = None, gradients: Iterable[str] = ()
+) -> tuple[list[Variant], dict[str, str]]:
     """The variants that run here, and why others do not; `methods` None means all.
 
     They come from `rnnjax.methods.AVAILABILITY`, so that a new method is timed as soon as it
     exists; `auto()`, which chooses among them, is what a user gets. `sequential()` comes with
-    both of its gradients, any other method with its default.
+    both of its gradients, any other method with its default; and each with those of `gradients`,
+    such as "checkpointed".
     """
     available = {**rnnjax.methods.AVAILABILITY, "auto": lambda: None}
     chosen = list(available if methods is None else methods)
@@ -39,6 +42,8 @@ def variants(methods: Iterable[str] | None = None) -> tuple[list[Variant], dict[
             found += [Variant(method, "bptt"), Variant(method, "autodiff")]
         else:
             found.append(Variant(method))
+        if reason is None:
+            found += [Variant(method, name) for name in gradients]
     return found, reasons
 
 
