@@ -24,6 +24,7 @@ CELLS: dict[str, Callable[[], rnnjax.Cell]] = {
     "lstm": lambda: rnnjax.lstm(H, dtype=jnp.float32),
     "min_gru": lambda: rnnjax.min_gru(H, dtype=jnp.float32),
     "lru": lambda: rnnjax.lru(H, dtype=jnp.float32),
+    "unicornn": lambda: rnnjax.unicornn(H, dtype=jnp.float32),
     "ctrnn": lambda: rnnjax.fixed_dt(rnnjax.ctrnn(H, tau=4.0, dtype=jnp.float32), 1.0),
 }
 LONG_RUN = 1.0  # seconds beyond which a program is run once

@@ -36,6 +36,7 @@ GRADIENTS: dict[str, Gradient] = {
     "bptt()": Gradient(rnnjax.bptt(), "exact"),
     "checkpointed()": Gradient(rnnjax.checkpointed(), "exact, less memory", wraps=True),
     "checkpointed(levels=2)": Gradient(rnnjax.checkpointed(levels=2), "exact, less memory"),
+    "reversible()": Gradient(rnnjax.reversible(), "exact, less memory"),
     "truncated(20)": Gradient(rnnjax.truncated(20), "truncated", wraps=True),
     "truncated_window(20)": Gradient(rnnjax.truncated_window(20), "truncated"),
     "truncated_williams_peng(40, 20)": Gradient(
