@@ -48,7 +48,7 @@ COMPARED = [
 @functools.cache
 def reference(name, gradient, reverse):
     cell, params, xs, carry, _ = problem(name)
-    _, like, reach, _ = GRADIENTS[gradient]
+    like, reach = GRADIENTS[gradient].like, GRADIENTS[gradient].reach
     if reach is not None:
         fresh = cell.initial_carry(params, (B,))
         return by_loop(name, params, xs, carry, fresh, RAGGED, RESETS, reverse, reach)
@@ -109,10 +109,10 @@ def test_a_pair_agrees_or_is_refused(name, gradient, method, reverse):
 @pytest.mark.parametrize("name", KINDS)
 def test_wraps_carry_every_kind_of_cell(name, gradient):
     cell, params, xs, carry, _ = problem(name)
-    value, _, reach = GRADIENTS[gradient]
-    got = eagerly(gradient_of(cell, gradient=value))(
+    row = GRADIENTS[gradient]
+    got = eagerly(gradient_of(cell, gradient=row.value))(
         Point(params, xs, carry), lengths=RAGGED, resets=NO_RESETS
     )
     fresh = cell.initial_carry(params, (B,))
-    want = by_loop(name, params, xs, carry, fresh, RAGGED, NO_RESETS, False, reach)
+    want = by_loop(name, params, xs, carry, fresh, RAGGED, NO_RESETS, False, row.reach)
     assert_close(got, want)
