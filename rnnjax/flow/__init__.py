@@ -7,6 +7,7 @@ from rnnjax.flow._jacobians import jacobians
 from rnnjax.flow._lyapunov import lyapunov_spectrum
 from rnnjax.flow._norms import features_norm, gradient_norms
 from rnnjax.flow._paths import Paths, gates, paths
+from rnnjax.flow._precision import Precision, precision
 from rnnjax.flow._record import Recording, record
 from rnnjax.flow._relu_points import relu_fixed_points
 from rnnjax.flow._sensitivity import sensitivity
@@ -17,6 +18,7 @@ __all__ = [
     "Bound",
     "FixedPoints",
     "Paths",
+    "Precision",
     "Recording",
     "SingularValues",
     "Truncation",
@@ -31,6 +33,7 @@ __all__ = [
     "lyapunov_spectrum",
     "pascanu_bound",
     "paths",
+    "precision",
     "record",
     "relu_fixed_points",
     "sensitivity",

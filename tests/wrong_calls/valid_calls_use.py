@@ -136,6 +136,7 @@ _ACCEPTED = {
     "half_life": ("norms: (another axis|an axis less|longer)",),
     "verdict": ("norms: an axis less",),
     "jacobians": ("xs: another axis",),
+    "precision": ("xs: another axis", "xs: an axis less"),
     "log_singular_values": ("jacobians: .*", "lags: .*"),
     "cross_entropy": ("logits: (longer|integers)", "labels: (negative|huge)"),
     "squared_error": ("(outputs|targets): integers",),
@@ -194,6 +195,7 @@ CALLS: dict[str, Call] = {
             "period": 1,
         },
     ),
+    "precision": Call(flow.precision, {**_run, "cost": _cost, "dtypes": ("float32",)}),
     "gates": Call(flow.gates, {"cell": LSTM}),
     "gradient_norms": Call(
         flow.gradient_norms, {"recording": flow.record(**_run, cost=_cost), "leaf": "h"}

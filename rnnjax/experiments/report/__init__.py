@@ -6,6 +6,7 @@ from rnnjax.experiments.report._curves import RunCurve, write_curves
 from rnnjax.experiments.report._figures import write_figures
 from rnnjax.experiments.report._fixed_points import write_fixed_points
 from rnnjax.experiments.report._lines import Key, add_legend, say
+from rnnjax.experiments.report._precision import write_precision
 from rnnjax.experiments.report._style import LOOKS, PAGE, new_figure, style, write_figure
 from rnnjax.experiments.report._table import comparison_table
 from rnnjax.experiments.report._words import cell_label
@@ -28,4 +29,5 @@ __all__ = [
     "write_figures",
     "write_fixed_points",
     "write_json",
+    "write_precision",
 ]

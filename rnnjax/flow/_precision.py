@@ -1,0 +1,152 @@
+"""`precision`: how many digits of the gradient are left at each lag in low precision."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax._checks import check_callable, check_cell, check_cost, is_inexact
+from rnnjax._execution import Gradient, Method
+from rnnjax._params import check_params
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.flow._cell import validate_cell
+from rnnjax.gradients import autodiff
+from rnnjax.methods import sequential
+from rnnjax.unrolling import unroll
+
+_LOST = 0.5  # relative error at which the first digit is wrong
+
+
+class Precision(NamedTuple):
+    """Errors of ∂C/∂x_t in several dtypes, by lag; made by `precision`."""
+
+    lags: np.ndarray  # [T] T - t, from 0 on
+    errors: dict[str, np.ndarray]  # dtype -> [T, ...] relative error of each example, by lag
+    lost: dict[str, int | None]  # dtype -> the lag from which no digit is right; None: never
+
+    def __str__(self) -> str:
+        rows = [f"{'dtype':10} {'median error at lag 0':>22} {'at the longest':>15}  no digit from"]
+        for name, errors in self.errors.items():
+            ends = [float(np.median(errors[k])) for k in (0, -1)]
+            last = "-" if self.lost[name] is None else f"lag {self.lost[name]}"
+            rows.append(f"{name:10} {ends[0]:22.1e} {ends[1]:15.1e}  {last}")
+        return "\n".join(rows)
+
+
+def precision(
+    cell: Cell,
+    params: Params,
+    xs: PyTree,
+    cost: Callable[[Carry, PyTree], Array],
+    *,
+    dtypes: Sequence[Any] = ("bfloat16", "float16", "float32"),
+    gradient: Gradient | None = None,
+    method: Method | None = None,
+) -> Precision:
+    """How precise the gradient is, by lag, in each dtype, against float64.
+
+        error_lag = ‖g - g₆₄‖ / ‖g₆₄‖,   g = ∂C/∂x_t,   lag = T - t
+
+    Params and inputs are rounded to the dtype and the whole run takes place in it, as in training;
+    the reference is differentiated in float64, step by step, from the params and inputs as given.
+    An error of 1e-3 means three correct digits, and from 0.5 on none: what such a gradient says of
+    inputs so far back is noise. That is sooner than the gradient itself vanishes or underflows,
+    since rounding errors of later steps travel back with it.
+
+    Args:
+      cell: the `Cell`; without a `dtype` of its own.
+      params: its weights.
+      xs: inputs `[T, ..., D]`, real or complex.
+      cost: `cost(carry, ys) -> C`, as for `record`.
+      dtypes: real dtypes to run in, by name or as such; complex leaves are rounded to the complex
+        dtype of the same precision, at least complex64.
+      gradient, method: as for `unroll`, of the runs in low precision.
+
+    Returns:
+      `Precision(lags, errors, lost)`. An example whose exact gradient is zero at a lag has the
+      error 0 there if the gradient is zero too, and inf otherwise. `lost` is the first lag from
+      which the median error over examples stays at 0.5 or above.
+
+    Raises:
+      TypeError: inputs without derivatives, dtypes that are not floating point, and as `unroll`.
+      ValueError: as `unroll`.
+
+    Example:
+      >>> import jax, rnnjax
+      >>> cell = rnnjax.vanilla(4)
+      >>> params = cell.init(jax.random.key(0), 2)
+      >>> xs = jax.random.normal(jax.random.key(1), (30, 8, 2))
+      >>> found = rnnjax.flow.precision(cell, params, xs, lambda carry, ys: (ys[-1] ** 2).sum())
+      >>> bool(found.errors["bfloat16"][0].mean() > 1e3 * found.errors["float32"][0].mean())
+      True
+
+    References:
+      Micikevicius et al. (2018), Mixed precision training, ICLR.
+      Higham (2002), Accuracy and stability of numerical algorithms, SIAM.
+    """
+    params = check_params(check_cell(cell), params)
+    check_callable("cost", cost, "(carry, ys) -> scalar")
+    _, steps, batch_shape = validate_cell(cell, params, xs)
+    if not all(map(is_inexact, jax.tree.leaves(xs))):
+        raise TypeError(
+            "xs has leaves that are not real or complex: ∂C/∂x_t exists for floating-point inputs "
+            "alone. For token ids, pass their embeddings"
+        )
+    if isinstance(dtypes, str) or not isinstance(dtypes, Iterable):
+        raise TypeError(f"dtypes must be a list such as ['bfloat16'], got {dtypes!r}")
+    names = [_name(dtype) for dtype in dtypes]
+    if not names:
+        raise ValueError("dtypes is empty: give those to compare with float64")
+
+    def by_inputs(dtype: Any, gradient: Gradient | None, method: Method | None) -> np.ndarray:
+        def value(xs: PyTree) -> Array:
+            weights = _rounded(params, dtype)
+            return check_cost(cost(*unroll(cell, weights, xs, gradient=gradient, method=method)))
+
+        found = jax.tree.leaves(jax.jit(jax.grad(value))(_rounded(xs, dtype)))
+        shape = (steps, *batch_shape, -1)
+        flat = [np.asarray(g).astype(np.complex128).reshape(shape) for g in found]
+        return np.concatenate(flat, axis=-1)[::-1]
+
+    with jax.enable_x64(True):
+        exact = by_inputs(jnp.float64, autodiff(), sequential())
+    size = np.linalg.norm(exact, axis=-1)
+    errors = {}
+    for name in names:
+        with jax.enable_x64(name == "float64" or jnp.result_type(float) == jnp.float64):
+            difference = np.linalg.norm(by_inputs(name, gradient, method) - exact, axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            errors[name] = np.where(difference == 0, 0.0, difference / size)
+    lost = {name: _lost(table.reshape(steps, -1)) for name, table in errors.items()}
+    return Precision(np.arange(steps), errors, lost)
+
+
+def _name(dtype: Any) -> str:
+    try:
+        found = jnp.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtypes must be dtypes such as 'bfloat16', got {dtype!r}") from None
+    if not jnp.issubdtype(found, jnp.floating):
+        raise TypeError(f"dtypes must be real floating-point dtypes, got {dtype!r}")
+    return found.name
+
+
+def _rounded(tree: PyTree, dtype: Any) -> PyTree:
+    low = jnp.dtype(dtype)
+    pair = jnp.complex128 if low == jnp.float64 else jnp.complex64
+
+    def cast(leaf: Any) -> Any:
+        if not is_inexact(leaf):
+            return leaf
+        return jnp.asarray(leaf).astype(pair if jnp.iscomplexobj(leaf) else low)
+
+    return jax.tree.map(cast, tree)
+
+
+def _lost(errors: np.ndarray) -> int | None:
+    """The first lag from which on the median of `errors [T, examples]` is never below 0.5."""
+    medians = np.median(errors, axis=1) if errors.size else np.zeros(0)
+    first = 1 + max(np.flatnonzero(medians < _LOST), default=-1)
+    return int(first) if first < len(medians) else None

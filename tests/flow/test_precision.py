@@ -1,0 +1,74 @@
+"""Digits of the gradient by lag: of a net whose rounding errors are known, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flow_problems import drawn, normal
+from looked_at import faults, legend_of
+
+import rnnjax
+from rnnjax.cells import VanillaParams
+from rnnjax.experiments.report import _precision as figure, style
+from rnnjax.flow import Precision, precision
+
+
+def last(carry, ys):
+    del carry
+    return ys[-1].sum()
+
+
+def test_rounding_a_weight_costs_digits_at_every_lag():
+    """h = w h + x: g = w^lag, and rounding w by a factor 1 + ε makes it (1 + ε)^lag too large."""
+    cell = rnnjax.vanilla(1, "identity")
+    w = 1.001
+    params = VanillaParams(jnp.ones((1, 1)), jnp.full((1, 1), w), jnp.zeros(1))
+    xs = jnp.ones((400, 2, 1))
+    found = precision(cell, params, xs, last, dtypes=("float32", jnp.float64))
+    epsilon = float(np.float32(w)) / w - 1
+    want = np.abs(np.expm1(found.lags * np.log1p(epsilon)))
+    assert found.errors["float32"].shape == (400, 2)
+    np.testing.assert_allclose(found.errors["float32"][:, 0], want, atol=3e-5)
+    assert want[-1] > 5e-6
+    assert found.errors["float64"].max() < 1e-12
+    assert found.lost == {"float32": None, "float64": None}
+    rows = str(found).splitlines()
+    assert [row.split()[0] for row in rows] == ["dtype", "float32", "float64"]
+
+
+def test_a_chaotic_net_has_no_digit_left_far_back():
+    cell = rnnjax.vanilla(16)
+    params = drawn(cell, 1)._replace(w_h=jnp.asarray(2.5 * normal(2, 16, 16) / 4))
+    found = precision(cell, params, 0.1 * normal(1, 60, 3, 1), last, dtypes=("bfloat16", "float32"))
+    lost = found.lost
+    assert lost["bfloat16"] is not None
+    assert lost["float32"] is None or lost["float32"] > lost["bfloat16"]
+    medians = np.median(found.errors["bfloat16"], axis=1)
+    assert np.all(medians[lost["bfloat16"] :] >= 0.5)
+    assert lost["bfloat16"] == 0 or medians[lost["bfloat16"] - 1] < 0.5
+
+
+def test_float32_users_are_audited_in_float64_all_the_same():
+    cell = rnnjax.lstm(2)
+    params = jax.tree.map(jnp.float32, drawn(cell, 1))
+    with jax.enable_x64(False):
+        found = precision(cell, params, jnp.float32(normal(1, 4, 1)), last, dtypes=["float32"])
+    assert 0 < found.errors["float32"].max() < 1e-5
+
+
+def test_wrong_calls_say_what_to_do():
+    cell = rnnjax.vanilla(2)
+    with pytest.raises(TypeError, match=r"dtypes must be real floating-point dtypes, got 'int8'"):
+        precision(cell, drawn(cell, 1), jnp.ones((2, 1)), last, dtypes=["int8"])
+    with pytest.raises(TypeError, match=r"Embed token ids first"):
+        precision(cell, drawn(cell, 1), jnp.ones((2, 1), int), last)
+
+
+def test_the_figure_can_be_read():
+    lags = np.arange(30)
+    errors = {"bfloat16": 0.01 * 1.3 ** lags[:, None], "float32": 1e-7 * 1.3 ** lags[:, None]}
+    with style():
+        drawn_figure = figure._draw(Precision(lags, errors, {"bfloat16": 15, "float32": None}))
+    assert not faults(drawn_figure)
+    assert [*legend_of(drawn_figure)] == ["bfloat16", "float32", "no digit right"]
+    np.testing.assert_allclose(drawn_figure.axes[0].lines[1].get_ydata(), errors["float32"][:, 0])
