@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import options
+from benchmarks.combinations import combinations
 from benchmarks.compare import Task, finish, means, measure
 from benchmarks.compile_time import cases, compile_table, measure_compile
 from benchmarks.console import printer, progress, say_absent, usage_errors, writable
@@ -319,6 +320,12 @@ def methods(
                 console.print(f"  {line}", style="yellow", markup=False)
             console.print()
             _write(out, "methods", {"sizes": SIZES, "rows": rows})
-        title = "What gradients and methods cost and how far they are from the exact gradient"
+        title = "Gradients and methods over T"
         draw_methods(rows, title, out.with_suffix(".png"))
         console.print(f"the figure is beside {out}")
+
+
+@app.command(name="combinations")
+def combinations_command() -> None:
+    """Print which gradient runs by which method, under which transformation, as Markdown."""
+    typer.echo(combinations())

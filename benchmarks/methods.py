@@ -74,7 +74,7 @@ def measure_methods(
             continue
         try:
             built = _build(way, data, exact)
-        except ValueError as reason:
+        except (ValueError, RuntimeError) as reason:
             entries[way.name] = _named(way) | {"status": "refused", "reason": str(reason)}
             continue
         entries[way.name] = built.entry
