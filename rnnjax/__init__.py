@@ -55,6 +55,7 @@ from rnnjax.methods import (
     associative as associative,
     auto as auto,
     cudnn as cudnn,
+    deer as deer,
     native as native,
     sequential as sequential,
 )

@@ -117,7 +117,7 @@ def _run(
     xs = fill_padding(xs, sequence.lengths, valid)
     x_t = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
     y_t = jax.eval_shape(cell.step, params, sequence.carry, x_t)[1]
-    params, xs = _widened((params, xs))
+    params, xs = widened((params, xs))
     if valid is not None:
         cell, xs = freezing(cell), Flagged(xs, valid)
     linear: Any = known(cell).linear  # there is one, see `refusal`
@@ -142,7 +142,7 @@ def _run(
     return last, states, ys
 
 
-def _widened(tree: PyTree) -> PyTree:
+def widened(tree: PyTree) -> PyTree:
     """What is inexact in float32 at least, so that no sum over time is taken in fewer bits."""
 
     def wide(x: Array) -> Array:

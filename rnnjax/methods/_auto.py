@@ -20,6 +20,7 @@ from rnnjax._types import Cell, Params, PyTree, known
 from rnnjax.combinators import without_learned_carries
 from rnnjax.methods._associative import Associative
 from rnnjax.methods._cudnn import cudnn
+from rnnjax.methods._deer import Deer
 from rnnjax.methods._native import native
 from rnnjax.methods._partitioning import may_be_divided
 from rnnjax.methods._sequential import Sequential, sequential
@@ -208,11 +209,12 @@ def with_carries(method: Method | Auto) -> Method:
     """
     if isinstance(method, Auto):
         method = sequential()
-    if not isinstance(method, Sequential | Associative):
+    if not isinstance(method, Sequential | Associative | Deer):
         raise ValueError(
             f"method={method.name}() does not keep the carries of every step, which "
             "return_carries=True asks for: use method=rnnjax.sequential(), or rnnjax.auto(), which "
-            "then takes it, or rnnjax.associative() for a cell that is linear in its carry"
+            "then takes it, rnnjax.associative() for a cell that is linear in its carry, or "
+            "rnnjax.deer()"
         )
     return replace(method, carries=True)
 

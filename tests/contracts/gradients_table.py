@@ -8,6 +8,7 @@ from rnnjax import (
     autodiff,
     bptt,
     checkpointed,
+    deer,
     native,
     online,
     sequential,
@@ -68,6 +69,11 @@ METHODS: dict[str, Method] = {
     ),
     "associative": Method(
         associative(),
+        lambda base: base in (None, autodiff(), bptt()),
+        r"no loop in which δ_t could|its own derivative is exact",
+    ),
+    "deer": Method(
+        deer(),
         lambda base: base in (None, autodiff(), bptt()),
         r"no loop in which δ_t could|its own derivative is exact",
     ),
