@@ -7,6 +7,8 @@ import rnnjax
 from benchmarks.problem import CELLS, Problem, Unsupported
 from benchmarks.program import Net
 
+ONLY_BY_NAME = {"deer": "it has a benchmark of its own, python -m benchmarks.deer"}
+
 
 class Variant(NamedTuple):
     """A method, and a gradient where it is not the default one."""
@@ -21,7 +23,9 @@ class Variant(NamedTuple):
 def variants(
     methods: Iterable[str] | None = None, gradients: Iterable[str] = ()
 ) -> tuple[list[Variant], dict[str, str]]:
-    """The variants that run here, and why others do not; `methods` None means all.
+    """The variants that run here, and why others do not.
+
+    `methods` None means all but those of ONLY_BY_NAME, whose memory the larger problems exceed.
 
     They come from `rnnjax.methods.AVAILABILITY`, so that a new method is timed as soon as it
     exists; `auto()`, which chooses among them, is what a user gets. `sequential()` comes with
@@ -35,7 +39,7 @@ def variants(
     for method in chosen:
         if method not in available:
             raise ValueError(f"a method is one of {', '.join(available)}, got {method!r}")
-        reason = available[method]()
+        reason = available[method]() or (methods is None and ONLY_BY_NAME.get(method)) or None
         if reason is not None:
             reasons[method] = reason
         elif method == "sequential":

@@ -8,6 +8,7 @@ from rnnjax.flow._lyapunov import lyapunov_spectrum
 from rnnjax.flow._norms import features_norm, gradient_norms
 from rnnjax.flow._paths import Paths, gates, paths
 from rnnjax.flow._precision import Precision, precision
+from rnnjax.flow._predictability import Predictability, predictability
 from rnnjax.flow._record import Recording, record
 from rnnjax.flow._relu_points import relu_fixed_points
 from rnnjax.flow._sensitivity import sensitivity
@@ -19,6 +20,7 @@ __all__ = [
     "FixedPoints",
     "Paths",
     "Precision",
+    "Predictability",
     "Recording",
     "SingularValues",
     "Truncation",
@@ -34,6 +36,7 @@ __all__ = [
     "pascanu_bound",
     "paths",
     "precision",
+    "predictability",
     "record",
     "relu_fixed_points",
     "sensitivity",

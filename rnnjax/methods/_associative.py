@@ -134,12 +134,8 @@ def _run(
         for part in zip(*pairs, strict=True)
     )
     ys = linear.readout(params, states, xs)
-    ys = jax.tree.map(lambda y, like: y.astype(like.dtype), ys, y_t)
-    last, states = (
-        jax.tree.map(lambda x, like: x.astype(like.dtype), part, sequence.carry)
-        for part in (last, states)
-    )
-    return last, states, ys
+    carry = sequence.carry
+    return narrowed(last, carry), narrowed(states, carry), narrowed(ys, y_t)
 
 
 def widened(tree: PyTree) -> PyTree:
@@ -149,6 +145,11 @@ def widened(tree: PyTree) -> PyTree:
         return x.astype(at_least_float32(x)) if is_inexact(x) else x
 
     return jax.tree.map(wide, tree)
+
+
+def narrowed(tree: PyTree, like: PyTree) -> PyTree:
+    """The tree, what is inexact in the dtypes of another."""
+    return jax.tree.map(lambda x, to: x.astype(to.dtype) if is_inexact(x) else x, tree, like)
 
 
 def _scan_leaf(

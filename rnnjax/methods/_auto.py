@@ -224,4 +224,11 @@ def bind(plan: Plan, cell: Cell, base: BaseGradient | None, reverse: bool) -> Ru
     if not isinstance(plan, tuple):
         return plan.bind(cell, base, reverse)
     layers = zip(plan, known(cell).layers, strict=True)
-    return one_after_another([bind(own, layer, base, reverse) for own, layer in layers])
+    runs = [bind(own, layer, base, reverse) for own, layer in layers]
+    return one_after_another(runs, _keeps_carries(plan))
+
+
+def _keeps_carries(plan: Plan) -> bool:
+    if isinstance(plan, tuple):
+        return any(map(_keeps_carries, plan))
+    return getattr(plan, "carries", False)

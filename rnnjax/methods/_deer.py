@@ -17,13 +17,13 @@ from rnnjax._checks import (
 )
 from rnnjax._execution import BaseGradient, Method, Run, Sequence, check_method
 from rnnjax._params import check_params
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry, known
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.gradients import run_of
-from rnnjax.methods._associative import Associative, widened
+from rnnjax.methods._associative import Associative, narrowed, widened
 from rnnjax.methods._newton import Newton, states
 from rnnjax.methods._recurrence import Problem, Recurrence
 from rnnjax.methods._unconverged import OTHERWISE, Otherwise
-from rnnjax.running import Scan, mask, prepare, validate
+from rnnjax.running import Scan, leading_shape, mask, prepare, validate
 
 
 @dataclass(frozen=True, repr=False)
@@ -222,9 +222,7 @@ def solve(
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _solve(
-    cell: Cell, method: Deer, reverse: bool, params: Params, sequence: Sequence
-) -> Solution:
+def _solve(cell: Cell, method: Deer, reverse: bool, params: Params, sequence: Sequence) -> Solution:
     return _solved(method, "tell", cell, reverse, params, sequence)
 
 
@@ -236,13 +234,14 @@ def _solved(
     params: Params,
     sequence: Sequence,
 ) -> Solution:
-    shape_of_x_t = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), sequence.xs)
-    carry, y_t = jax.eval_shape(cell.step, params, sequence.carry, shape_of_x_t)
-    begins = mask(params, sequence, reverse).begins
+    batch_ndim = len(leading_shape(cell, params, sequence.xs, sequence.lengths)[1])
+    xs, _, begins = mask(params, sequence, reverse)
+    x_t = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
+    carry, y_t = jax.eval_shape(cell.step, params, sequence.carry, x_t)
     params, sequence = widened((params, sequence))
     ready, start, xs = prepare(cell, params, sequence, reverse)
     net = Newton(
-        _recurrence(cell, ready, reverse, params, sequence.carry),
+        _recurrence(cell, ready, reverse, sequence.carry, batch_ndim),
         method.quasi,
         method.damping,
         method.tolerance,
@@ -253,25 +252,17 @@ def _solved(
     problem = Problem(start, xs, begins)
     s, certificate = states(net, params, problem)
     made = net.recurrence.steps(params, problem, s)
-    carries = jax.tree.map(lambda x, like: x.astype(like.dtype), made.carries, carry)
-    ys = jax.tree.map(lambda y, like: y.astype(like.dtype), made.ys, y_t)
-    return Solution(carries, ys, *certificate)
+    return Solution(narrowed(made.carries, carry), narrowed(made.ys, y_t), *certificate)
 
 
 def _recurrence(
-    cell: Cell, ready: Cell, reverse: bool, params: Params, carry: Carry
+    cell: Cell, ready: Cell, reverse: bool, carry: Carry, batch_ndim: int
 ) -> Recurrence:
     """The prepared cell, and what its Jacobian looks like."""
-    one = jax.eval_shape(lambda params: initial_carry(cell, params, ()), params)
-    pairs = [
-        (x, like)
-        for x, like in zip(jax.tree.leaves(carry), jax.tree.leaves(one), strict=True)
-        if is_inexact(x)
-    ]
-    x, like = pairs[0]
-    shapes = {like.shape for _, like in pairs}
+    leaves = [x for x in jax.tree.leaves(carry) if is_inexact(x)]
+    features = {x.shape[batch_ndim:] for x in leaves}
     mixing = known(cell).mixing
-    real = not any(jnp.iscomplexobj(x) for x, _ in pairs)
-    one_axis = len(shapes) == 1 and len(like.shape) == 1
-    units = like.shape[0] if one_axis and (real or mixing == ()) else None
-    return Recurrence(ready, reverse, x.ndim - like.ndim, units, mixing)
+    is_real = not any(map(jnp.iscomplexobj, leaves))
+    sizes = features.pop()
+    alike = not features and len(sizes) == 1 and (is_real or mixing == ())
+    return Recurrence(ready, reverse, batch_ndim, sizes[0] if alike else 0, mixing)

@@ -52,6 +52,7 @@ def _covariances(J: Array, weight: Array, one: Array, reverse: bool) -> Array:
             return P, P
 
         return jax.lax.scan(body, jnp.zeros_like(J[0]), J, reverse=reverse)[1]
+
     # Särkkä & García-Fernández (2021): a step maps x to A x + noise of covariance C, and brings
     # the information I = J of its observation about x.
     def join(earlier: tuple[Array, ...], later: tuple[Array, ...]) -> tuple[Array, ...]:

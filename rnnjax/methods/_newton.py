@@ -53,8 +53,9 @@ class _Iterate(NamedTuple):
     to: Array  # [T, ..., S] f(s_{t-1}, x_t)
     residual: Array  # [...]
     scale: Array  # [...]
-    count: Array  # int32: how many iterations ran
+    rounds: Array  # int32: how many iterations ran
     iterations: Array  # [...] int32: those that the sequence needed so far
+    moves: Array  # [...] bool: whether the last iteration changed anything
     best: Array  # [T, ..., S]
     best_residual: Array  # [...]
 
@@ -71,7 +72,7 @@ def states(net: Newton, params: Params, problem: Problem) -> tuple[Array, Certif
     s = found.best
     if net.otherwise == "sequential":
         s = jax.lax.cond(solved, lambda: s, lambda: _by_loop(net, params, problem, s))
-    told = report(net.otherwise, solved, worst, found.count)
+    told = report(net.otherwise, solved, worst, found.rounds)
     return jnp.where(told, s, jnp.nan), certificate
 
 
@@ -81,7 +82,7 @@ def _iterate(net: Newton, params: Params, problem: Problem) -> _Iterate:
     axes = varying_axes((params, problem))
 
     def going(now: _Iterate) -> Array:
-        return jnp.any(~_converged(net, now)) & (now.count < net.max_iterations)
+        return jnp.any(_active(net, now)) & (now.rounds < net.max_iterations)
 
     def body(now: _Iterate) -> _Iterate:
         J = recurrence.jacobian(blocks, params, problem, now.s)
@@ -93,13 +94,14 @@ def _iterate(net: Newton, params: Params, problem: Problem) -> _Iterate:
         s = now.s + recurrence.from_blocks(blocks, step)
         # What overflows is guessed anew; that it solves nothing is for the residual to say.
         s = jnp.where(jnp.isfinite(s), s, now.to)
-        active = ~_converged(net, now)
+        active = _active(net, now)
         s = jnp.where(active[None, ..., None], s, now.s)
         made = _measured(recurrence.steps(params, problem, s), s)
         is_better = ~(made.residual >= now.best_residual) & ~jnp.isnan(made.residual)
         return made._replace(
-            count=now.count + 1,
+            rounds=now.rounds + 1,
             iterations=now.iterations + active.astype(jnp.int32),
+            moves=jnp.any((s != now.s) & ~(jnp.isnan(s) & jnp.isnan(now.s)), axis=(0, -1)),
             best=jnp.where(is_better[None, ..., None], s, now.best),
             best_residual=jnp.where(is_better, made.residual, now.best_residual),
         )
@@ -116,8 +118,8 @@ def _measured(steps: Steps, s: Array) -> _Iterate:
     norms = jnp.linalg.norm(steps.s - s, axis=-1)
     residual = jnp.where(steps.keys_hold, jnp.max(norms, axis=0), jnp.nan)
     scale = jnp.maximum(1, jnp.max(jnp.linalg.norm(s, axis=-1), axis=0))
-    none = jnp.zeros(residual.shape, jnp.int32)
-    return _Iterate(s, steps.s, residual, scale, jnp.int32(0), none, s, residual)
+    none, moves = jnp.zeros(residual.shape, jnp.int32), jnp.ones(residual.shape, bool)
+    return _Iterate(s, steps.s, residual, scale, jnp.int32(0), none, moves, s, residual)
 
 
 def _converged(net: Newton, now: _Iterate) -> Array:
@@ -125,6 +127,11 @@ def _converged(net: Newton, now: _Iterate) -> Array:
     if tolerance is None:
         tolerance = 100 * float(jnp.finfo(now.s.dtype).eps)
     return now.residual <= tolerance * now.scale
+
+
+def _active(net: Newton, now: _Iterate) -> Array:
+    """Whether another iteration may help, and is not a repetition of the last."""
+    return now.moves & ~_converged(net, now)
 
 
 def _by_loop(net: Newton, params: Params, problem: Problem, s: Array) -> Array:
@@ -156,10 +163,8 @@ def _states_jvp(net: Newton, primals: Any, tangents: Any) -> Any:
         ds = recurrence.from_blocks(blocks, recurrence.affine(J, along, problem.begins))
     else:
         ds = _push_by_loop(recurrence, params, problem, s, along)
-    still = Certificate(
-        jnp.zeros_like(certificate.residual),
-        *(np.zeros(x.shape, jax.dtypes.float0) for x in certificate[1:]),
-    )
+    none: Any = np.zeros(certificate.residual.shape, jax.dtypes.float0)
+    still = Certificate(jnp.zeros_like(certificate.residual), none, none)
     return (s, certificate), (ds, still)
 
 

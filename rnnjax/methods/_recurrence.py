@@ -44,7 +44,7 @@ class Recurrence:
     cell: Cell
     reverse: bool
     batch_ndim: int
-    units: int | None  # H, if every differentiable leaf has as many entries
+    units: int  # H, if every differentiable leaf has as many entries; else 0
     mixing: tuple[str, ...] | None  # `Structure.mixing`
 
     def first(self, problem: Problem) -> Array:
@@ -140,10 +140,9 @@ class Recurrence:
             return self._diagonal(params, problem, before)
         if blocks == "units" and self.mixing:
             return self._units_by_rule(params, problem, before)
-        size = s.shape[-1]
-        basis = jnp.eye(size, dtype=s.dtype)
-        if blocks == "units":  # no unit reaches another, so all of them are probed at once
-            basis = jnp.repeat(jnp.eye(size // (self.units or 1), dtype=s.dtype), self.units, 1)
+        # Where no unit reaches another, all of them are probed at once.
+        in_units = blocks == "units"
+        basis = self._leaves_of_ones(s) if in_units else jnp.eye(s.shape[-1], dtype=s.dtype)
         pushed = self._pushes(params, problem, before, basis)  # [T, ..., P, S]
         return jnp.moveaxis(self.in_blocks(blocks, pushed), self.batch_ndim + 1, -1)
 
@@ -168,6 +167,10 @@ class Recurrence:
         for _ in range(self.batch_ndim):
             pushed = jax.vmap(pushed)
         return jax.vmap(pushed, (None, 0, 0))(problem.carry, before, problem.xs)
+
+    def _leaves_of_ones(self, s: Array) -> Array:
+        """[K, S]: vectors that are one in all units of one leaf, for s [..., S]."""
+        return jnp.repeat(jnp.eye(s.shape[-1] // self.units, dtype=s.dtype), self.units, axis=1)
 
     def _single(self) -> "Recurrence":
         return Recurrence(self.cell, self.reverse, 0, self.units, self.mixing)
@@ -212,9 +215,7 @@ class Recurrence:
                 before_ct, _ = rule.backward(own, tape, ct, zeros, lambda delta: delta)
                 return self.vector(final_carry(before_ct), self.batch_ndim)
 
-            here = self.vector(now, self.batch_ndim)
-            count = size // (self.units or 1)
-            basis = jnp.repeat(jnp.eye(count, dtype=here.dtype), self.units, axis=1)
+            basis = self._leaves_of_ones(self.vector(now, self.batch_ndim))
             return jax.vmap(row, out_axes=-2)(basis)  # [..., K, S]
 
         found = self.in_blocks("units", jax.vmap(rows)(before, problem.xs))  # [T, ..., K, M, K]

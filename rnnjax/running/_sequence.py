@@ -204,20 +204,25 @@ def prepare(
     return cell, carry, xs
 
 
-def one_after_another(runs: list[Run]) -> Run:
+def one_after_another(runs: list[Run], carries: bool = False) -> Run:
     """The run of a stack: each layer's run over the whole output of the one below.
 
-    Params and carries are tuples with one entry a layer.
+    Params and carries are tuples with one entry a layer. With `carries`, outputs are
+    `(carries, ys)`, those of the layers and of the stack.
     """
 
     def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
-        carries: list[Carry] = []
+        lasts: list[Carry] = []
+        shown: list[Carry] = []
         for each, own, carry, fresh in zip(
             runs, params, sequence.carry, sequence.fresh, strict=True
         ):
             last, ys = each(own, sequence._replace(carry=carry, fresh=fresh))
-            carries.append(last)
+            if carries:
+                of_layer, ys = ys
+                shown.append(of_layer)
+            lasts.append(last)
             sequence = sequence._replace(xs=ys)
-        return tuple(carries), sequence.xs
+        return tuple(lasts), (tuple(shown), sequence.xs) if carries else sequence.xs
 
     return run

@@ -24,7 +24,7 @@ FLAGS = {"lengths": RAGGED, "resets": RESETS}
 CELLS = {
     **dict.fromkeys(("sequential", "native"), ("lstm", "stack_of_two", "users_own")),
     "associative": ("min_gru",),
-    "deer": ("gru_after",),
+    "deer": ("indrnn",),
 }
 CELLS_AND_METHODS = [(name, method) for method, names in CELLS.items() for name in names]
 

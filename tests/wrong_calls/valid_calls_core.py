@@ -13,7 +13,7 @@ from rnnjax.cells import initializers, linear_algebra
 
 T, B, D, H = 4, 2, 3, 5
 KEY = jax.random.key(0)
-LSTM, GRU = rnnjax.lstm(H), rnnjax.gru(H)
+LSTM, GRU, INDRNN = rnnjax.lstm(H), rnnjax.gru(H), rnnjax.indrnn(H)
 PARAMS = LSTM.init(KEY, D)
 XS = jnp.asarray(np.random.default_rng(0).standard_normal((T, B, D)))
 CARRY = LSTM.initial_carry(PARAMS, (B,))
@@ -308,6 +308,29 @@ CALLS: dict[str, Call] = {
     "sequential": Call(methods.sequential, {"unroll": 2, "hoist": True}),
     "native": Call(methods.native, {}),
     "associative": Call(methods.associative, {}),
+    "deer": Call(
+        methods.deer,
+        {
+            "quasi": True,
+            "damping": 0.5,
+            "tolerance": 1e-9,
+            "max_iterations": 3,
+            "otherwise": "best",
+        },
+    ),
+    "solve": Call(
+        methods.solve,
+        {
+            "cell": INDRNN,
+            "params": INDRNN.init(KEY, D),
+            "xs": XS,
+            "method": methods.deer(),
+            "carry": INDRNN.initial_carry(INDRNN.init(KEY, D), (B,)),
+            "lengths": LENGTHS,
+            "resets": RESETS,
+            "reverse": True,
+        },
+    ),
     "cudnn": Call(methods.cudnn, {"precision": jax.lax.Precision.HIGHEST}),
     "instruction_set": Call(methods.instruction_set, {}),
     "explain": Call(methods.explain, {**_whole, "gradient": gradients.bptt()}),
