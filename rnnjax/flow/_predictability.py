@@ -25,8 +25,8 @@ class Predictability(NamedTuple):
         if self.label == "converges":
             half = f"they halve their distance every {np.log(2) / -self.exponent:.3g} steps"
             return (
-                f"{rate}: nearby states converge, {half}: deer() needs few iterations, however "
-                "long the sequence, and pays on a device that runs all steps side by side"
+                f"{rate}: nearby states converge, {half}: the iterations of deer() hardly grow "
+                "with T, and it pays on a device that runs all steps side by side"
             )
         if self.label == "neutral":
             return (

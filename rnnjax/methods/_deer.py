@@ -88,10 +88,10 @@ def deer(
     s_t is the carry as one vector of S real numbers, J_t = ∂f/∂s_{t-1}. Each iteration computes all
     steps and Jacobians side by side and one affine scan over time, log₂ T deep on a GPU or TPU.
     After k of them the first k steps are exact, so T always suffice; where nearby states converge
-    (negative Lyapunov exponents, see `rnnjax.flow.predictability`) a few do, whatever T. Where they
-    diverge no damping helps, and `sequential()` is faster.
+    (negative Lyapunov exponents, see `rnnjax.flow.predictability`) the number hardly grows with T.
+    Where they diverge no damping helps, and `sequential()` is faster.
 
-    A run is solved when max_t ‖r_t‖₂ ≤ tolerance · max(1, max_t ‖s_t‖₂), which is tested on the
+    A run is solved when ‖r_t‖₂ ≤ tolerance · max(1, ‖s_t‖₂) at every step, which is tested on the
     states that are returned. `rnnjax.methods.solve` gives these residuals and the iterations. NaN
     and Inf in the states solve nothing.
 
@@ -112,8 +112,9 @@ def deer(
       quasi: approximate J_t, in the search alone: by its diagonal, or for cells that say which
         weights join their units (`Structure.mixing`: `vanilla`, `lstm`, `gru`, …) by the blocks
         within units. More iterations, each cheaper. Other cells cost S tangents an iteration.
-      damping: λ ≥ 0 of a Levenberg-Marquardt step in the place of Newton's, as in ELK; 0 for none.
-        It acts as λ·max_t ‖r_t‖₂², so it fades near the solution. With quasi=True: quasi-ELK.
+      damping: λ ≥ 0 of the first step, a Levenberg-Marquardt step in the place of Newton's, as in
+        ELK; 0 for none. It fades to a tenth with each step and, below the rounding error, to none,
+        so that what is said above of T steps holds after these. With quasi=True: quasi-ELK.
       tolerance: of the residual, see above; 100 times the rounding error of the dtype if None.
       max_iterations: at most as many iterations.
       otherwise: what happens if they do not suffice. "raise": a RuntimeError with the residual,
@@ -142,8 +143,6 @@ def deer(
       nonlinear RNNs, NeurIPS (quasi-DEER, ELK).
       Danieli et al. (2025), ParaRNN: unlocking parallel training of nonlinear RNNs for large
       language models, arXiv 2510.21450 (structured Jacobians).
-      Fan & Yuan (2005), On the quadratic convergence of the Levenberg-Marquardt method without
-      nonsingularity assumption, Computing 74 (damping by the residual).
     """
     if not 0 <= check_number("damping", damping) < float("inf"):
         raise ValueError(f"damping must be a finite number of at least 0, got {damping}")
@@ -252,7 +251,13 @@ def _solved(
     problem = Problem(start, xs, begins)
     s, certificate = states(net, params, problem)
     made = net.recurrence.steps(params, problem, s)
-    return Solution(narrowed(made.carries, carry), narrowed(made.ys, y_t), *certificate)
+    return Solution(
+        narrowed(made.carries, carry),
+        narrowed(made.ys, y_t),
+        certificate.residual,
+        certificate.iterations.astype(jnp.int32),
+        certificate.converged.astype(bool),
+    )
 
 
 def _recurrence(

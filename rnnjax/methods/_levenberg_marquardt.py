@@ -20,7 +20,7 @@ def damped(J: Array, r: Array, damping: Array, begins: Array | None, reverse: bo
     Args:
       J: [T, ..., M, K, K].
       r: [T, ..., M, K].
-      damping: λ [...] of each sequence.
+      damping: λ, a scalar.
       begins: [T, ...] bool, where J_t is taken for zero; None: nowhere.
       reverse: the chain goes from t = T down to 1.
     """
@@ -28,7 +28,7 @@ def damped(J: Array, r: Array, damping: Array, begins: Array | None, reverse: bo
         J = jnp.where(begins[..., None, None, None], jnp.zeros_like(J), J)
     K = J.shape[-1]
     one = jnp.eye(K, dtype=J.dtype).reshape((1,) * (J.ndim - 2) + (K, K))
-    weight = damping[None, ..., None, None, None]
+    weight = jnp.broadcast_to(damping, (*one.shape[:-2], 1, 1))
     P = _covariances(J, weight, one, reverse)
     before = shifted(P, jnp.zeros_like(P[0]), reverse)
     predicted = J @ before @ _transposed(J) + one  # of δ_t before it is observed

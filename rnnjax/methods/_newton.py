@@ -3,9 +3,11 @@
     r_t = f(s_{t-1}, x_t) - s_t,     δ_t = J_t δ_{t-1} + r_t,     s_t ← s_t + δ_t
 
 A step of the method is one affine scan over time. With the whole Jacobian J_t = ∂f/∂s_{t-1} it is
-Newton's, and whatever stands for J_t, after k of them the first k steps are exact, since δ is zero
-up to the first step whose residual r is not. The derivative is that of the solution (the implicit
-function theorem), not of the iteration:
+Newton's, and whatever stands for J_t, after k of them the first k steps are exact: δ is zero up to
+the first step whose residual is not, and gives that step what f gives. An iterate that has gone
+astray may be replaced by any guess that keeps these, since the residual alone decides.
+
+The derivative is that of the solution (the implicit function theorem), not of the iteration:
 
     ds_t = J_t ds_{t-1} + ∂f/∂θ dθ
 
@@ -18,21 +20,20 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rnnjax._types import Array, Params
 from rnnjax.methods._levenberg_marquardt import damped
-from rnnjax.methods._recurrence import Problem, Recurrence, Steps
+from rnnjax.methods._recurrence import Problem, Recurrence, Steps, affine_scan
 from rnnjax.methods._unconverged import Otherwise, report
 from rnnjax.running import final_carry, vary_along, varying_axes
 
 
 class Certificate(NamedTuple):
-    """How well each sequence of the batch [...] is solved."""
+    """How well each sequence of the batch [...] is solved; numbers of the states' dtype."""
 
-    residual: Array  # [...] max_t ‖f(s_{t-1}, x_t) - s_t‖₂
-    iterations: Array  # [...] int32
-    converged: Array  # [...] bool
+    residual: Array  # max_t ‖f(s_{t-1}, x_t) - s_t‖₂
+    iterations: Array
+    converged: Array  # 1 if it is, else 0
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,26 @@ class Newton:
 class _Iterate(NamedTuple):
     s: Array  # [T, ..., S]
     to: Array  # [T, ..., S] f(s_{t-1}, x_t)
-    residual: Array  # [...]
-    scale: Array  # [...]
+    residual: Array  # [...] max_t ‖r_t‖₂
+    error: Array  # [...] max_t ‖r_t‖₂ / max(1, ‖s_t‖₂)
     rounds: Array  # int32: how many iterations ran
     iterations: Array  # [...] int32: those that the sequence needed so far
     moves: Array  # [...] bool: whether the last iteration changed anything
-    best: Array  # [T, ..., S]
+    best: Array  # [T, ..., S] that of the smallest error so far
     best_residual: Array  # [...]
+    best_error: Array  # [...]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def states(net: Newton, params: Params, problem: Problem) -> tuple[Array, Certificate]:
     """The states [T, ..., S] and their certificate."""
     found = _iterate(net, params, problem)
-    certificate = Certificate(found.best_residual, found.iterations, _converged(net, found))
+    converged = _converged(net, found)
+    numbers = (found.best_residual, found.iterations, converged)
+    certificate = Certificate(*(x.astype(found.s.dtype) for x in numbers))
     if net.otherwise == "tell":
         return found.best, certificate
-    solved = jnp.all(certificate.converged)
+    solved = jnp.all(converged)
     worst = jnp.max(certificate.residual)
     s = found.best
     if net.otherwise == "sequential":
@@ -87,23 +91,29 @@ def _iterate(net: Newton, params: Params, problem: Problem) -> _Iterate:
     def body(now: _Iterate) -> _Iterate:
         J = recurrence.jacobian(blocks, params, problem, now.s)
         r = recurrence.in_blocks(blocks, now.to - now.s)
-        if net.damping:
-            step = damped(J, r, net.damping * now.residual**2, problem.begins, recurrence.reverse)
-        else:
-            step = recurrence.affine(J, r, problem.begins)
+        step = _step(net, J, r, now.rounds, problem.begins)
         s = now.s + recurrence.from_blocks(blocks, step)
         # What overflows is guessed anew; that it solves nothing is for the residual to say.
         s = jnp.where(jnp.isfinite(s), s, now.to)
         active = _active(net, now)
         s = jnp.where(active[None, ..., None], s, now.s)
         made = _measured(recurrence.steps(params, problem, s), s)
-        is_better = ~(made.residual >= now.best_residual) & ~jnp.isnan(made.residual)
+        # Where that was too far, not beyond what any step gives: exact steps are within it.
+        far = active & ~(made.error < now.error)
+        near = jnp.where(far[None, ..., None], _within_reach(s, now.to), s)
+        made = jax.lax.cond(
+            jnp.any(far),
+            lambda: _measured(recurrence.steps(params, problem, near), near),
+            lambda: made,
+        )
+        is_better = (made.error < now.best_error) | jnp.isnan(now.best_error)
         return made._replace(
             rounds=now.rounds + 1,
             iterations=now.iterations + active.astype(jnp.int32),
-            moves=jnp.any((s != now.s) & ~(jnp.isnan(s) & jnp.isnan(now.s)), axis=(0, -1)),
-            best=jnp.where(is_better[None, ..., None], s, now.best),
+            moves=jnp.any(_differ(made.s, now.s), axis=(0, -1)),
+            best=jnp.where(is_better[None, ..., None], made.s, now.best),
             best_residual=jnp.where(is_better, made.residual, now.best_residual),
+            best_error=jnp.where(is_better, made.error, now.best_error),
         )
 
     first = recurrence.first(problem)
@@ -113,20 +123,45 @@ def _iterate(net: Newton, params: Params, problem: Problem) -> _Iterate:
     return jax.lax.while_loop(going, body, vary_along(axes, start))
 
 
+def _step(net: Newton, J: Array, r: Array, rounds: Array, begins: Array | None) -> Array:
+    """δ of one iteration, in blocks; damped while the damping is above the rounding error."""
+    reverse = net.recurrence.reverse
+    if not net.damping:
+        return affine_scan(J, r, begins, reverse)
+    damping = net.damping * 0.1 ** rounds.astype(r.dtype)
+    return jax.lax.cond(
+        damping > float(jnp.finfo(r.dtype).eps),
+        lambda: damped(J, r, damping, begins, reverse),
+        lambda: affine_scan(J, r, begins, reverse),
+    )
+
+
 def _measured(steps: Steps, s: Array) -> _Iterate:
     """An iterate with its residual."""
-    norms = jnp.linalg.norm(steps.s - s, axis=-1)
-    residual = jnp.where(steps.keys_hold, jnp.max(norms, axis=0), jnp.nan)
-    scale = jnp.maximum(1, jnp.max(jnp.linalg.norm(s, axis=-1), axis=0))
+    norms = jnp.where(steps.keys_hold, jnp.linalg.norm(steps.s - s, axis=-1), jnp.nan)
+    # Step by step: beside a state that has blown up, any residual is small.
+    error = jnp.max(norms / jnp.maximum(1, jnp.linalg.norm(s, axis=-1)), axis=0)
+    residual = jnp.max(norms, axis=0)
     none, moves = jnp.zeros(residual.shape, jnp.int32), jnp.ones(residual.shape, bool)
-    return _Iterate(s, steps.s, residual, scale, jnp.int32(0), none, moves, s, residual)
+    return _Iterate(s, steps.s, residual, error, jnp.int32(0), none, moves, s, residual, error)
 
 
 def _converged(net: Newton, now: _Iterate) -> Array:
     tolerance = net.tolerance
     if tolerance is None:
         tolerance = 100 * float(jnp.finfo(now.s.dtype).eps)
-    return now.residual <= tolerance * now.scale
+    return now.error <= tolerance
+
+
+def _within_reach(s: Array, to: Array) -> Array:
+    """s, clipped to the least and the largest finite entries that any step gives."""
+    options: Any = {"axis": 0, "keepdims": True, "where": jnp.isfinite(to)}
+    least = jnp.min(to, initial=jnp.inf, **options)
+    return jnp.clip(s, least, jnp.max(to, initial=-jnp.inf, **options))
+
+
+def _differ(a: Array, b: Array) -> Array:
+    return (a != b) & ~(jnp.isnan(a) & jnp.isnan(b))
 
 
 def _active(net: Newton, now: _Iterate) -> Array:
@@ -160,12 +195,11 @@ def _states_jvp(net: Newton, primals: Any, tangents: Any) -> Any:
         blocks = recurrence.exact_blocks()
         J = recurrence.jacobian(blocks, params, problem, s)
         along = recurrence.in_blocks(blocks, along)
-        ds = recurrence.from_blocks(blocks, recurrence.affine(J, along, problem.begins))
+        ds = affine_scan(J, along, problem.begins, recurrence.reverse)
+        ds = recurrence.from_blocks(blocks, ds)
     else:
         ds = _push_by_loop(recurrence, params, problem, s, along)
-    none: Any = np.zeros(certificate.residual.shape, jax.dtypes.float0)
-    still = Certificate(jnp.zeros_like(certificate.residual), none, none)
-    return (s, certificate), (ds, still)
+    return (s, certificate), (ds, jax.tree.map(jnp.zeros_like, certificate))
 
 
 def _push_by_loop(
@@ -186,5 +220,5 @@ def _push_by_loop(
         ds = jax.jvp(at, (here,), (ds,))[1] + along_t
         return ds, ds
 
-    zero = jnp.zeros_like(along[0])
+    zero = vary_along(varying_axes((params, problem, along)), jnp.zeros_like(along[0]))
     return jax.lax.scan(body, zero, (before, problem.xs, along), reverse=recurrence.reverse)[1]

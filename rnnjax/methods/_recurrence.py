@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from rnnjax._checks import is_inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.methods._linear_scan import linear_scan
-from rnnjax.running import RestartCarry, final_carry, pack, unpack
+from rnnjax.running import RestartCarry, final_carry, pack, unpack, vary_along, varying_axes
 
 Blocks = Literal["dense", "units", "diagonal"]
 """What of ∂s_t/∂s_{t-1} is kept: all, what is within each unit, or the diagonal."""
@@ -143,6 +143,7 @@ class Recurrence:
         # Where no unit reaches another, all of them are probed at once.
         in_units = blocks == "units"
         basis = self._leaves_of_ones(s) if in_units else jnp.eye(s.shape[-1], dtype=s.dtype)
+        basis = vary_along(varying_axes((params, problem, s)), basis)
         pushed = self._pushes(params, problem, before, basis)  # [T, ..., P, S]
         return jnp.moveaxis(self.in_blocks(blocks, pushed), self.batch_ndim + 1, -1)
 
@@ -190,6 +191,7 @@ class Recurrence:
 
         def entry(i: Array) -> Array:
             v = jnp.broadcast_to(jax.nn.one_hot(i, size, dtype=here.dtype), here.shape)
+            v = vary_along(varying_axes(here), v)
             return jax.lax.dynamic_index_in_dim(push(v), i, -1, keepdims=False)
 
         diagonal = jax.lax.map(entry, jnp.arange(size))
@@ -216,14 +218,11 @@ class Recurrence:
                 return self.vector(final_carry(before_ct), self.batch_ndim)
 
             basis = self._leaves_of_ones(self.vector(now, self.batch_ndim))
+            basis = vary_along(varying_axes((params, now, x_t)), basis)
             return jax.vmap(row, out_axes=-2)(basis)  # [..., K, S]
 
         found = self.in_blocks("units", jax.vmap(rows)(before, problem.xs))  # [T, ..., K, M, K]
         return found.swapaxes(-2, -3)
-
-    def affine(self, J: Array, b: Array, begins: Array | None) -> Array:
-        """δ_t = J_t δ_{t-1} + b_t from zero: J [T, ..., M, K, K] and b [T, ..., M, K]."""
-        return affine_scan(J, b, begins, self.reverse)
 
 
 def affine_scan(J: Array, b: Array, begins: Array | None, reverse: bool) -> Array:

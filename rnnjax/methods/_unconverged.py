@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import Array
+from rnnjax.running import vary_along, varying_axes
 
 Otherwise = Literal["raise", "sequential", "best"]
 OTHERWISE: tuple[str, ...] = get_args(Otherwise)
@@ -27,16 +28,16 @@ def report(otherwise: Otherwise, solved: Array, residual: Array, iterations: Arr
     """True; if not solved, only once the host has warned of it or raised."""
     tell = partial(_tell, otherwise)
 
-    def call(solved: Array, residual: Array, iterations: Array) -> Array:
+    def call(*found: Array) -> Array:
         like = jax.ShapeDtypeStruct((), np.dtype(bool))
-        return jax.pure_callback(
-            tell, like, solved, residual, iterations, vmap_method="expand_dims"
-        )
+        told = jax.pure_callback(tell, like, *found, vmap_method="expand_dims")
+        return vary_along(varying_axes(found), told)
 
     def nothing(solved: Array, *_: Array) -> Array:
         return jnp.ones_like(solved)
 
-    return jax.lax.cond(solved, nothing, call, solved, residual, iterations)
+    found = (solved, residual, iterations)
+    return jax.lax.cond(solved, nothing, call, *vary_along(varying_axes(found), found))
 
 
 def _tell(otherwise: Otherwise, *found: Any) -> Any:

@@ -14,7 +14,7 @@ from rnnjax.flow import predictability
 @pytest.mark.parametrize(
     ("factor", "label", "words"),
     [
-        (0.5, "converges", r"λ_1 = -0.69 .*every 1 steps: deer\(\) needs few iterations"),
+        (0.5, "converges", r"λ_1 = -0.69 .*every 1 steps: the iterations of deer\(\) hardly"),
         (1.0, "neutral", "neither converge nor diverge over 20 steps"),
         (2.0, "diverges", r"λ_1 = \+0.69 .*by 10\^6.0 over 20 steps.*use sequential"),
     ],
