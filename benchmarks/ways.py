@@ -58,8 +58,9 @@ METHODS: dict[str, Any] = {
     "sequential()": rnnjax.sequential(),
     "native()": rnnjax.native(),
     "associative()": rnnjax.associative(),
+    "deer()": rnnjax.deer(),
 }
-PARALLEL = ("associative()",)  # those that do not take T steps in a row
+PARALLEL = ("associative()", "deer()")  # those that do not take T steps in a row
 
 
 def ways() -> Iterator[Way]:

@@ -239,18 +239,19 @@ def _solved(
     carry, y_t = jax.eval_shape(cell.step, params, sequence.carry, x_t)
     params, sequence = widened((params, sequence))
     ready, start, xs = prepare(cell, params, sequence, reverse)
+    recurrence = _recurrence(cell, ready, reverse, sequence.carry, batch_ndim)
     net = Newton(
-        _recurrence(cell, ready, reverse, sequence.carry, batch_ndim),
+        recurrence,
         method.quasi,
         method.damping,
         method.tolerance,
         method.max_iterations,
         otherwise,
-        "loop" if method.quasi else "scan",
+        "loop" if method.quasi and recurrence.exact_blocks() == "dense" else "scan",
     )
     problem = Problem(start, xs, begins)
     s, certificate = states(net, params, problem)
-    made = net.recurrence.steps(params, problem, s)
+    made = recurrence.steps(params, problem, s)
     return Solution(
         narrowed(made.carries, carry),
         narrowed(made.ys, y_t),
