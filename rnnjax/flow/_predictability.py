@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from rnnjax._checks import arrays_of
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._lyapunov import lyapunov_spectrum
 
@@ -79,7 +80,7 @@ def predictability(
             "predictability is about concrete values: call it outside jit, or use "
             "rnnjax.flow.lyapunov_spectrum(cell, params, xs, 1)"
         )
-    steps = jax.tree.leaves(xs)[0].shape[0] - burn_in
+    steps = jax.tree.leaves(arrays_of(xs))[0].shape[0] - burn_in
     largest = float(np.max(np.asarray(exponents))) if exponents.size else -np.inf
     label = "converges" if largest <= -1 / steps else "diverges"
     return Predictability("neutral" if abs(largest) < 1 / steps else label, largest, steps)

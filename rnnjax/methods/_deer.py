@@ -18,6 +18,7 @@ from rnnjax._checks import (
 from rnnjax._execution import BaseGradient, Method, Run, Sequence, check_method
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
+from rnnjax.combinators import without_learned_carries
 from rnnjax.gradients import run_of
 from rnnjax.methods._associative import Associative, narrowed, widened
 from rnnjax.methods._newton import Newton, states
@@ -211,6 +212,7 @@ def solve(
         raise TypeError(f"method must be rnnjax.deer(...), got {method}")
     params = check_params(cell, params)
     sequence = validate(cell, params, xs, carry, key, lengths, resets)
+    cell, params = without_learned_carries(cell, params)
     reverse = check_flag("reverse", reverse)
     if any(jnp.size(x) == 0 for x in jax.tree.leaves((sequence.xs, sequence.carry))):
         raise ValueError("there is nothing to solve: xs has no steps, examples or features")

@@ -73,7 +73,7 @@ def unroll(
         `truncated(k)`, `checkpointed(k)`; or one of `rnnjax.online`, such as `rtrl()`. None means
         the method's own default: the hand-derived rule of a cell that has one, autodiff for others.
       method: how to execute: `sequential()`, `native()`, `cudnn()`, `associative()`, `deer()`, or
-        `auto()`, the default, which takes the fastest of them that can run this; `methods.explain` says
+        `auto()`, the default, which takes the fastest that can run this; `methods.explain` says
         which. The layers of a `stack` are run one after the other, each by its own.
       return_carries: return the carry after every step, leaves `[T, ..., *features]`, in place of
         the last one. From a sequence's length on they are its last. `auto()` then takes

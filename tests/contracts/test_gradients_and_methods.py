@@ -42,7 +42,8 @@ COMPARED = [
     for name, method in CELLS_AND_METHODS
     for gradient in GRADIENTS
     for reverse in (False, True)
-    if is_compared(name, gradient, reverse)
+    # What wraps a run does not see how it is made; Newton's method has tests of its own backwards.
+    if is_compared(name, gradient, reverse) and not (reverse and method == "deer")
 ]
 
 
