@@ -134,7 +134,7 @@ class ForwardLoop {
       const T* z_p = z + (p * chunk_ * rows_ + s % chunk_ * rows.size()) * W;
       for_each_group(rows.size(), [&](int64_t first, int64_t count) {
         alignas(64) T sums[kGroup * W];
-        const T* h[kGroup];
+        const T* h[kGroup] = {};
         for (int64_t i = 0; i < count; ++i) h[i] = h_old + (rows.from + first + i) * width_;
         const T* z_0 = z_p + first * W;
         product<T, NV>(count, h, w_h_ + p * H_ * W, H_, Cell::kSeparateRecurrent ? nullptr : z_0, W,

@@ -2,6 +2,8 @@
 // many rows with a packed panel.
 #pragma once
 
+#include <unistd.h>
+
 #include "cells.h"
 #include "gemm.h"
 #include "kernels.h"
@@ -50,7 +52,19 @@ inline Split choose_split(int64_t threads, const Sizes& p, int64_t recurrent_byt
 }
 
 constexpr int64_t kGroup = 48;        // rows whose sums fit a buffer on the stack
-constexpr int64_t kDepthBlock = 512;  // rows of a panel that stay in the L2 cache
+
+// Rows of a panel that are summed at a time: as many as stay in the cache that feeds the tiles. A
+// first-level cache of 48 KiB (Intel's) holds 128 rows of a panel beside the rows of the tiles; one
+// of 32 KiB (AMD's) does not, and long sums from the second level are as fast there.
+inline int64_t depth_block() {
+  static const int64_t rows = [] {
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+    if (sysconf(_SC_LEVEL1_DCACHE_SIZE) >= 48 << 10) return int64_t{128};
+#endif
+    return int64_t{512};
+  }();
+  return rows;
+}
 
 // out[i] = init[i] + a[i] panel for up to kGroup rows, in nearly equal tiles; no init adds zero.
 template <typename T, int NV>
@@ -59,8 +73,9 @@ inline void product(int64_t rows, const T* const* a, const T* panel, int64_t k_s
   constexpr int64_t W = NV * kLanes<T>;
   const int64_t tiles = ceil_div(rows, kMaxRows<NV>);
   const T* shifted[kGroup];
-  for (int64_t k = 0; k == 0 || k < k_size; k += kDepthBlock) {
-    const int64_t depth = min(kDepthBlock, k_size - k);
+  const int64_t block = depth_block();
+  for (int64_t k = 0; k == 0 || k < k_size; k += block) {
+    const int64_t depth = min(block, k_size - k);
     for (int64_t i = 0; i < rows; ++i) shifted[i] = a[i] + k;
     for (int64_t j = 0; j < tiles; ++j) {
       const Range r = share(rows, j, tiles);
