@@ -69,7 +69,7 @@ def path(tmp_path):
     return tmp_path / "model.safetensors"
 
 
-@pytest.mark.parametrize(("model", "inputs"), MODELS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("model", "inputs"), MODELS, ids=str)
 def test_the_same_model_comes_back(path, model, inputs):
     params = drawn(model, inputs)
     rnnjax.save(path, model, params)
@@ -155,7 +155,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("change", "message"), WRONG, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("change", "message"), WRONG, ids=[message for _, message in WRONG])
 def test_what_does_not_fit_is_an_error(path, change, message):
     rnnjax.save(path, CELL, drawn(CELL, 1))
     changed(path, **change)
