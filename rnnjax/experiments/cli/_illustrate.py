@@ -107,12 +107,12 @@ def _of_file(path: Path, layer: int) -> _Chosen:
     """A layer of a saved cell."""
     import jax
 
-    import rnnjax
-    from rnnjax._types import known
+    from rnnjax._types import Cell, known
+    from rnnjax.saving import load
 
     with jax.enable_x64(True):  # the file may hold float64
-        cell, params = rnnjax.load(path)
-    if not isinstance(cell, rnnjax.Cell):
+        cell, params = load(path)
+    if not isinstance(cell, Cell):
         raise ValueError(f"{path} holds {cell}: expected a cell, such as rnnjax.lstm(3)")
     cells = known(cell).layers
     each = list(zip(cells, params, strict=True)) if cells else [(cell, params)]
