@@ -95,13 +95,19 @@ def check_one_direction(name: str, framework: str, network: Network) -> list[Gat
 
 def check_one_size(name: str, framework: str, network: Network) -> None:
     """Raise ValueError unless all layers are alike, for a framework that makes them in one call."""
-    forms = {(g.kind, hidden_size(g)) for layer in network for g in layer}
-    if len(forms) > 1 or len({len(layer) for layer in network}) > 1:
-        each = " and ".join(sorted(f"{label(kind)} of {hidden}" for kind, hidden in forms))
+    forms = {tuple(map(_of_size, layer)) for layer in network}
+    if len({form for layer in forms for form in layer}) > 1 or len(set(map(len, forms))) > 1:
+        each = " and ".join(sorted(" beside ".join(layer) for layer in forms))
         raise ValueError(
             f"{name}: the layers of one {framework} module have one kind, one hidden size and the "
             f"same directions, got {each}: convert them layer by layer"
         )
+
+
+def _of_size(gates: Gates) -> str:
+    """`lstm_projected of 8 to 2`: what one call would be told."""
+    to = f" to {gates.more['w_p'].shape[1]}" if "w_p" in gates.more else ""
+    return f"{label(gates.kind)} of {hidden_size(gates)}{to}"
 
 
 def label(kind: Kind) -> str:

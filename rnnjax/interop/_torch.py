@@ -141,6 +141,12 @@ def _weight(module: Any, name: str) -> np.ndarray:
 
 def _of_state(state: Mapping[str, Any], prefix: str | None) -> dict[str, np.ndarray]:
     """The weights of the one recurrent module with this prefix, by their names in a module."""
+    inner = [name for name, entry in state.items() if isinstance(entry, Mapping)]
+    if inner:
+        raise ValueError(
+            f"the state_dict has dicts of its own under {', '.join(map(repr, inner))}: pass one of "
+            f"them, as in checkpoint[{inner[0]!r}]"
+        )
     found = {name[: m.start()]: m[1] for name in state if (m := _FIRST.search(str(name)))}
     if prefix is not None:
         prefix = f"{prefix.removesuffix('.')}." if prefix else ""

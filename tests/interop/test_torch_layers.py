@@ -190,6 +190,11 @@ RNN = weights_of(golden("rnn_tanh"))
             {"nonlinearity": "gelu"},
             "nonlinearity must be 'tanh' or 'relu', got 'gelu'",
         ),
+        (
+            {"model": lstm_state(), "epoch": 3},
+            {},
+            r"dicts of its own under 'model': pass one of them, as in checkpoint\['model'\]",
+        ),
         (lstm_state() | {"weight_hh_l0": np.ones((9, 4))}, {}, r"weight_hh_l0 has shape \(9, 4\)"),
     ],
 )
@@ -211,6 +216,14 @@ def zeros(model):
         (rnnjax.vanilla(4, "sigmoid"), "the activation 'sigmoid' would be lost"),
         (rnnjax.stack(rnnjax.lstm(4), rnnjax.mgu(4)), "mgu zhou of layer 1: the single gate"),
         (rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(5)), "one hidden size.*lstm of 4 and lstm of 5"),
+        (
+            rnnjax.stack(rnnjax.lstm_projected(4, 2), rnnjax.lstm_projected(4, 3)),
+            "got lstm_projected of 4 to 2 and lstm_projected of 4 to 3: convert",
+        ),
+        (
+            rnnjax.serial(rnnjax.gru(4), rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(4))),
+            "the same directions, got gru after of 4 and gru after of 4 beside gru after of 4",
+        ),
         (rnnjax.residual(rnnjax.lstm(4)), r"cannot convert residual\(lstm\(4\)\)"),
         (rnnjax.lstm(4)._replace(rule=None), "cannot convert <Cell made from lstm"),
         (rnnjax.recurrent(rnnjax.lstm(4), reverse=True), "the direction would be lost"),
