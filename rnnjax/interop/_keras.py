@@ -67,9 +67,17 @@ def from_keras(layer: Any, *, size: tuple[int, int] | None = None) -> tuple[Any,
     References:
       https://keras.io/api/layers/recurrent_layers/
     """
-    layers = getattr(layer, "layers", layer)  # of a Sequential
-    layers = getattr(layers, "cells", getattr(getattr(layers, "cell", None), "cells", layers))
-    return to_model([_layer(each, size) for each in listed(layers)])
+    layers = listed(getattr(layer, "layers", layer))  # of a Sequential
+    return to_model([each for layer in layers for each in _layers(layer, size)])
+
+
+def _layers(layer: Any, size: Any) -> list[tuple[Gates, ...]]:
+    """Those of one layer, which are several where it has stacked cells."""
+    cells = getattr(layer, "cells", getattr(getattr(layer, "cell", None), "cells", None))
+    if cells is None:
+        return [_layer(layer, size)]
+    _check_forwards(layer)
+    return [_layer(cell, size) for cell in cells]
 
 
 def _layer(layer: Any, size: Any) -> tuple[Gates, ...]:
@@ -86,12 +94,16 @@ def _layer(layer: Any, size: Any) -> tuple[Gates, ...]:
                 "turned in time: the order would be lost. Give it the layers the other way around"
             )
         return _read(forward.cell, size), _read(backward.cell, size)._replace(reverse=True)
+    _check_forwards(layer)
+    return (_read(getattr(layer, "cell", layer), size),)
+
+
+def _check_forwards(layer: Any) -> None:
     if getattr(layer, "go_backwards", False):
         raise ValueError(
             "the layer has go_backwards=True and returns its outputs backwards in time; here they "
             "keep their place: pass layer.cell, with rnnjax.recurrent(cell, reverse=True)"
         )
-    return (_read(getattr(layer, "cell", layer), size),)
 
 
 def _read(cell: Any, size: Any) -> Gates:

@@ -170,6 +170,8 @@ def test_live_keras_masks_and_stacked_cells():
         want = np.asarray(rnn(xs, mask=mask))
         cell, params = interop.from_keras(rnn)
         ys = rnnjax.unroll(cell, params, xs.swapaxes(0, 1), mask=mask.T)[1]
+        with pytest.raises(ValueError, match="go_backwards=True and returns its outputs backwards"):
+            interop.from_keras(keras.layers.RNN(cells, go_backwards=True))
     np.testing.assert_allclose(ys.swapaxes(0, 1), want, rtol=0, atol=1e-6)
 
 
