@@ -20,7 +20,7 @@ from rnnjax.interop._canonical import (
     to_network,
     zeros_like,
 )
-from rnnjax.interop._modules import add_to_gate, check_activations, check_size
+from rnnjax.interop._modules import add_to_gate, check_activations, check_size, check_zero_carry
 from rnnjax.interop._nnx import ACTIVATION_FUNCTIONS, assembled, both, one_direction, simple
 from rnnjax.interop._table import check_holds
 from rnnjax.unrolling import Layer
@@ -51,8 +51,9 @@ def from_linen(
 
     Raises:
       TypeError: any other object.
-      ValueError: what no cell here computes: other activations, `residual=True`, strides,
-        directions that are not concatenated; variables of another module.
+      ValueError: what no cell here computes: other activations, `residual=True`, strides, a
+        carry_init other than zeros, directions that are not concatenated; variables of another
+        module.
 
     Example:
       >>> import flax.linen as nn, jax, rnnjax
@@ -108,6 +109,8 @@ _SIMPLE = (("i", "kernel"), ("h", "kernel"), ("i", "bias"))
 
 def _kind(module: Any) -> Any:
     linen, where = peer("flax.linen"), type(module).__name__
+    if hasattr(module, "carry_init"):
+        check_zero_carry(where, module)
     if isinstance(module, linen.SimpleCell):
         return simple(where, module)
     if isinstance(module, linen.ConvLSTMCell):

@@ -53,6 +53,18 @@ def check_activations(where: str, module: Any, **expected: str) -> None:
             )
 
 
+def check_zero_carry(where: str, module: Any) -> None:
+    """Raise ValueError where a cell of Flax begins from anything but zeros."""
+    with foreign_code():
+        zeros = jax.nn.initializers.zeros
+        carry = (module.carry_init or zeros)(jax.random.key(0), (16,), jnp.float32)
+    if np.any(np.asarray(carry)):
+        raise ValueError(
+            f"{where} has a carry_init other than zeros, where cells here begin: it would be lost. "
+            "Convert it without, and pass unroll(..., carry=...) or use rnnjax.learned_carry"
+        )
+
+
 def listed(modules: Any) -> list[Any]:
     """One module, or several layers of them, the first nearest to the input."""
     modules = list(modules) if isinstance(modules, list | tuple) else [modules]

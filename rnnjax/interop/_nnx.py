@@ -20,7 +20,13 @@ from rnnjax.interop._canonical import (
     to_model,
     to_network,
 )
-from rnnjax.interop._modules import activation_of, check_activations, foreign_code, listed
+from rnnjax.interop._modules import (
+    activation_of,
+    check_activations,
+    check_zero_carry,
+    foreign_code,
+    listed,
+)
 from rnnjax.interop._table import check_holds
 from rnnjax.unrolling import Layer
 
@@ -44,8 +50,9 @@ def from_nnx(module: Any) -> tuple[Any, Params]:
 
     Raises:
       TypeError: any other object.
-      ValueError: what no cell here computes: other activations, `residual=True`, directions that
-        are not concatenated; float64 weights while JAX's float64 is off.
+      ValueError: what no cell here computes: other activations, `residual=True`, a carry_init
+        other than zeros, directions that are not concatenated; float64 weights while JAX's
+        float64 is off.
 
     Example:
       >>> import jax, rnnjax
@@ -71,6 +78,8 @@ def _nnx_layer(module: Any) -> _Directions:
     if isinstance(module, nnx.RNN):
         return one_direction("from_nnx", module, _nnx_layer(module.cell))
     where = type(module).__name__
+    if hasattr(module, "carry_init"):
+        check_zero_carry(where, module)
     if isinstance(module, nnx.SimpleCell):
         kind = simple(where, module)
         w_x, w_h = _kernel(module, "dense_i"), _kernel(module, "dense_h")

@@ -184,6 +184,20 @@ def test_directions_that_flax_does_not_concatenate_or_turn():
             from_linen(module, params if "merge" in message else params["params"]["forward_rnn"])
 
 
+def test_a_carry_that_does_not_begin_with_zeros_is_refused():
+    cell = rnnjax.vanilla(2)
+    shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))
+    params = randomised(shapes)
+    of_nnx, (of_linen, variables) = to_nnx(cell, params), to_linen(cell, params)
+    of_nnx.carry_init = nn.initializers.ones
+    for convert in (
+        lambda: from_nnx(nnx.RNN(of_nnx)),
+        lambda: from_linen(of_linen.copy(carry_init=nn.initializers.ones), variables),
+    ):
+        with pytest.raises(ValueError, match=r"Cell has a carry_init other than zeros.*lost"):
+            convert()
+
+
 def bidirectional():
     layer = rnnjax.bidirectional(rnnjax.gru(2), rnnjax.gru(2))
     return layer, randomised(jax.eval_shape(lambda key: layer.init(key, 3), jax.random.key(0)))
