@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnnjax._checks import described
 
@@ -23,19 +24,21 @@ def peer(module: str, instead: str = "") -> Any:
         ) from None
 
 
+def check_untraced(name: str, weight: Any) -> None:
+    """Raise TypeError for a weight whose numbers are not known."""
+    if isinstance(weight, Tracer):
+        raise TypeError(f"{name} is traced: convert weights outside of jit, grad and vmap")
+
+
 def to_numpy(name: str, weight: Any) -> np.ndarray:
     """A tensor, variable or array, on any device and in any layout, as a NumPy array.
 
     Raises:
       TypeError: it is none, or no floating-point one.
     """
-    if hasattr(weight, "detach"):  # PyTorch
-        weight = weight.detach().cpu()
-        if str(weight.dtype) == "torch.bfloat16":  # the one that NumPy has not
-            torch = peer("torch")
-            weight = weight.contiguous().view(torch.int16).numpy().view(jnp.bfloat16)
-        else:
-            weight = weight.numpy()
+    check_untraced(name, weight)
+    if hasattr(weight, "detach"):
+        weight = from_tensor(weight)
     elif hasattr(weight, "get_value"):  # Flax nnx
         weight = weight.get_value()
     elif hasattr(weight, "unbox"):  # Flax linen, with names of axes
@@ -44,6 +47,14 @@ def to_numpy(name: str, weight: Any) -> np.ndarray:
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name} must be a floating-point array, got {described(weight)}")
     return array
+
+
+def from_tensor(tensor: Any) -> np.ndarray:
+    """A PyTorch tensor as a NumPy array."""
+    tensor = tensor.detach().cpu()
+    if str(tensor.dtype) != "torch.bfloat16":  # the one that NumPy has not
+        return tensor.numpy()
+    return tensor.contiguous().view(peer("torch").int16).numpy().view(jnp.bfloat16)
 
 
 def to_tensor(array: np.ndarray) -> Any:

@@ -15,7 +15,8 @@ from rnnjax._checks import described
 from rnnjax._params import check_params
 from rnnjax._types import Array, Cell, Params, known
 from rnnjax.combinators import stack
-from rnnjax.unrolling import Layer, bidirectional, recurrent, serial
+from rnnjax.interop._arrays import to_numpy
+from rnnjax.unrolling import Layer, bidirectional, check_model_params, recurrent, serial
 
 Block = dict[str, np.ndarray]
 Kind = Any  # a form that is a str, or a pair (name, option) of them: ("gru", "after")
@@ -183,16 +184,12 @@ def to_network(name: str, model: Any, params: Params) -> Network:
         )
     if model.call is None:
         raise ValueError(f"{name} takes layers made by rnnjax.serial or bidirectional, got {model}")
+    params = check_model_params(model, params)
     parts, options = model.call.positional, dict(model.call.keywords)
     if model.call.name == "recurrent":
         reverse = options.get("reverse", False)
         network = to_network(name, parts[0], params)
         return [tuple(g._replace(reverse=reverse) for g in layer) for layer in network]
-    if not isinstance(params, tuple | list) or len(params) != len(parts):
-        raise ValueError(
-            f"params must be a tuple with one entry for each of the {len(parts)} parts of {model}, "
-            f"got {described(params)}"
-        )
     each = [to_network(name, part, p) for part, p in zip(parts, params, strict=True)]
     if model.call.name == "serial":
         return [layer for network in each for layer in network]
@@ -215,7 +212,7 @@ def to_gates(name: str, cell: Cell, params: Params) -> Gates:
             f"{', '.join(kinds)}, alone, in a stack, or in serial and bidirectional"
         )
     order = GATES[structure.form]
-    fields = {field: np.asarray(w) for field, w in params._asdict().items() if w is not None}
+    fields = {field: to_numpy(field, w) for field, w in params._asdict().items() if w is not None}
     blocks = {
         field: split(fields.pop(field), order) for field in ("w_x", "w_h", "b") if field in fields
     }

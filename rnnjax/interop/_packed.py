@@ -8,6 +8,7 @@ from jax.core import Tracer
 
 from rnnjax._checks import check_array, check_lengths, check_positive_int, described
 from rnnjax._types import Array
+from rnnjax.interop._arrays import from_tensor
 
 
 class Packed(NamedTuple):
@@ -237,4 +238,4 @@ def _integers(name: str, value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """A tensor of PyTorch's as NumPy's; all else as it is."""
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else value
+    return from_tensor(value) if hasattr(value, "detach") else value

@@ -62,10 +62,9 @@ def run(
     xs, batch_ndim = inputs, None
     if not options.time_major:
         xs, batch_ndim = _time_first(cell, inputs)
-        resets, mask = (
-            flags if flags is None else jnp.moveaxis(jnp.asarray(flags), -1, 0)
-            for flags in (resets, mask)
-        )
+        shape = jnp.shape(jax.tree.leaves(xs)[0])[: batch_ndim + 1]
+        resets = _flags_time_first("resets", resets, shape)
+        mask = _flags_time_first("mask", mask, shape)
     given: dict[str, Any] = {"method": method, "gradient": gradient, "lengths": seq_lengths}
     given |= {"carry": initial_carry, "resets": resets, "mask": mask}
     if initial_carry is None:
@@ -131,6 +130,17 @@ def _time_first(cell: Cell | Layer, inputs: PyTree) -> tuple[PyTree, int]:
     axis = before.pop()
     moved = [jnp.moveaxis(jnp.asarray(x), axis, 0) for x in leaves]
     return jax.tree.unflatten(tree, moved), axis
+
+
+def _flags_time_first(name: str, flags: Any, shape: tuple[int, ...]) -> Array | None:
+    """resets or mask `[..., T]` as `[T, ...]`, whose shape is given."""
+    expected = (*shape[1:], *shape[:1])
+    if flags is not None and jnp.shape(flags) != expected:
+        raise ValueError(
+            f"{name} has shape {jnp.shape(flags)}: expected {expected}, which is [..., T] of the "
+            "inputs; for [T, ...] pass time_major=True"
+        )
+    return None if flags is None else jnp.moveaxis(jnp.asarray(flags), -1, 0)
 
 
 def sharding_of(sharding: Sharding | None, path: tuple[Any, ...]) -> Any:

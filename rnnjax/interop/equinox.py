@@ -3,13 +3,13 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rnnjax._checks import check_flag
 from rnnjax._execution import Gradient, Method
-from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.interop._arrays import peer
 from rnnjax.interop._recurrent import Options, check_module, run
 from rnnjax.methods import Auto
-from rnnjax.unrolling import Layer
+from rnnjax.unrolling import Layer, check_model_params
 
 if TYPE_CHECKING:
     import equinox as eqx
@@ -79,13 +79,14 @@ class Recurrent(eqx.Module):
         key: Array | None = None,
     ) -> None:
         check_module(cell, Options(return_carry, time_major, reverse, keep_order), method, gradient)
+        check_flag("inference", inference)
         if params is None:
             if input_size is None or key is None:
                 raise TypeError(
                     "pass input_size and key, which draw the weights, or params to begin with"
                 )
             params = cell.init(key, input_size)
-        self.params = check_params(cell, params) if isinstance(cell, Cell) else params
+        self.params = check_model_params(cell, params)
         self.cell = cell
         self.time_major = time_major
         self.return_carry = return_carry

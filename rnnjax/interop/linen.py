@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from rnnjax._checks import check_flag
 from rnnjax._execution import Gradient, Method
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.interop._recurrent import (
@@ -114,6 +115,7 @@ class Recurrent(nn.Module):
 
         params = params_of(self.param("cell", init), shapes)
         off = self.deterministic if deterministic is None else deterministic
+        check_flag("deterministic", off)
         draws = not off and is_random(cell, params)
         if draws and init_key is None and self.has_rng("dropout"):
             init_key = self.make_rng("dropout")
@@ -149,7 +151,7 @@ def params_of(named: dict[str, Any], shapes: Params) -> Params:
     """Params in the form of `shapes`, from nested dicts by name: those under `params/cell`.
 
     For what takes a cell's params, such as `rnnjax.unroll` and `rnnjax.save`:
-    `params_of(variables["params"]["cell"], jax.eval_shape(cell.init, key, features))`.
+    `params_of(variables["params"]["cell"], jax.eval_shape(lambda: cell.init(key, input_size)))`.
 
     Raises:
       ValueError: an array is missing.

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 from flax import nnx
 
+from rnnjax._checks import check_flag, described
 from rnnjax._execution import Gradient, Method
-from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.interop._recurrent import (
     Options,
@@ -19,7 +19,7 @@ from rnnjax.interop._recurrent import (
     sharding_of,
 )
 from rnnjax.methods import Auto
-from rnnjax.unrolling import Layer
+from rnnjax.unrolling import Layer, check_model_params
 
 __all__ = ["Recurrent"]
 
@@ -86,14 +86,17 @@ class Recurrent(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> None:
         check_module(cell, Options(return_carry, time_major, reverse, keep_order), method, gradient)
+        check_flag("deterministic", deterministic)
+        if not isinstance(rngs, nnx.Rngs | None):
+            raise TypeError(f"rngs must be an nnx.Rngs, such as nnx.Rngs(0), got {described(rngs)}")
         if params is None:
             if input_size is None or rngs is None:
                 raise TypeError(
                     "pass input_size and rngs, which draw the weights, or params to begin with"
                 )
             params = cell.init(rngs.params(), input_size)
-        elif isinstance(cell, Cell):
-            params = check_params(cell, params)
+        else:
+            params = check_model_params(cell, params)
         check_sharding(sharding, params)
 
         def param(path: Any, leaf: Array) -> nnx.Param:
@@ -165,6 +168,7 @@ class Recurrent(nnx.Module):
             keep_order=keep_order,
         )
         off = self.deterministic if deterministic is None else deterministic
+        check_flag("deterministic", off)
         source = self.rngs if rngs is None else rngs
         return run(
             self.cell,

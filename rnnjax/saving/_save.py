@@ -10,13 +10,12 @@ import jax
 import numpy as np
 
 from rnnjax._checks import check_cell, checked_arguments, described
-from rnnjax._params import check_params
 from rnnjax._types import Cell, Params, known
 from rnnjax._version import __version__
 from rnnjax.saving._rebuilding import rebuilt
 from rnnjax.saving._safetensors import File, raw, read, write
 from rnnjax.saving._trees import put_together, taken_apart
-from rnnjax.unrolling import Layer
+from rnnjax.unrolling import Layer, check_model_params
 
 _FORMAT = 1  # raised by a change that older versions could not read
 
@@ -58,7 +57,7 @@ def save(path: Path | str, cell: Cell | Layer, params: Params) -> None:
       >>> bool(jax.numpy.array_equal(loaded[0].w_x, params[0].w_x))
       True
     """
-    description, arrays = taken_apart(_own_params(cell, params))
+    description, arrays = taken_apart(check_model_params(cell, params))
     key = "rnnjax.cell" if _comes_back(cell) else "rnnjax.own_cell"
     metadata = {
         "rnnjax.format": str(_FORMAT),
@@ -111,7 +110,7 @@ def load(
     try:
         model = _model(metadata, cell)
         params = put_together(json.loads(metadata["rnnjax.params"]), arrays, (_shapes(model), like))
-        return model, _like(_own_params(model, params), like)
+        return model, _like(check_model_params(model, params), like)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
 
@@ -172,23 +171,6 @@ def _shapes(model: Cell | Layer) -> Any:
     if model.call is None:
         return None
     return tuple(_shapes(part) for part in model.call.positional)
-
-
-def _own_params(model: Cell | Layer, params: Params) -> Params:
-    """`params`, if they are those of the cell, or of every part of the layer."""
-    if isinstance(model, Layer):
-        if model.call is None:
-            return params
-        if model.call.name == "recurrent":
-            return _own_params(model.call.positional[0], params)
-        parts = model.call.positional
-        if not isinstance(params, tuple | list) or len(params) != len(parts):
-            raise ValueError(
-                f"params must be a tuple with one entry for each of the {len(parts)} parts of "
-                f"{model}, got {described(params)}"
-            )
-        return tuple(_own_params(part, own) for part, own in zip(parts, params, strict=True))
-    return check_params(model, params)
 
 
 def _like(params: Params, like: Params | None) -> Params:

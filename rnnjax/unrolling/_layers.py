@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._calls import Call, cached
 from rnnjax._checks import check_cell, check_flag, described
+from rnnjax._params import check_params
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Init, Params
 from rnnjax.unrolling._unroll import unroll
@@ -149,6 +150,28 @@ def serial(*layers: Layer | Cell) -> Layer:
     return Layer(init, apply)
 
 
+def check_model_params(model: Cell | Layer, params: Params) -> Params:
+    """`check_params` for a cell or a layer, part by part of one that says of what it is made."""
+    if isinstance(model, Cell):
+        return check_params(model, params)
+    if model.call is None:
+        return params
+    parts = model.call.positional
+    if model.call.name == "recurrent":
+        return check_params(parts[0], params)
+    _check_entries("params", params, len(parts))
+    return tuple(check_model_params(*pair) for pair in zip(parts, params, strict=True))
+
+
+def _check_entries(name: str, given: Any, count: int) -> None:
+    if not isinstance(given, tuple | list):
+        raise TypeError(
+            f"{name} must be a tuple with one entry a layer, {count} in all, got {described(given)}"
+        )
+    if len(given) != count:
+        raise ValueError(f"{name} has {len(given)} entries, expected {count}: one a layer")
+
+
 def _apply_each(
     parts: tuple[Layer, ...],
     params: Params,
@@ -158,16 +181,9 @@ def _apply_each(
     options: dict[str, Any],
 ) -> tuple[Carry, list[Array]]:
     """Apply every part to `source(outputs so far)`, with its own params, carry and key."""
-    for name, given in (("params", params), ("carry", carry)):
-        if given is None and name == "carry":
-            continue
-        if not isinstance(given, tuple | list):
-            raise TypeError(
-                f"{name} must be a tuple with one entry a layer, {len(parts)} in all, got "
-                f"{described(given)}"
-            )
-        if len(given) != len(parts):
-            raise ValueError(f"{name} has {len(given)} entries, expected {len(parts)}: one a layer")
+    _check_entries("params", params, len(parts))
+    if carry is not None:
+        _check_entries("carry", carry, len(parts))
     carries = (None,) * len(parts) if carry is None else carry
     keys = [None] * len(parts) if key is None else jax.random.split(check_key(key), len(parts))
     out_carries: list[Carry] = []

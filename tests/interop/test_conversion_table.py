@@ -143,6 +143,16 @@ def test_images_of_one_axis_are_refused():
         interop.from_haiku(params, "conv", size=(3, 4))
 
 
+@pytest.mark.parametrize("name", ["haiku", "linen", "onnx", "torch"])
+def test_traced_weights_are_refused(name):
+    if name == "onnx":
+        pytest.importorskip("onnx")
+    cell = rnnjax.vanilla(2, "relu")
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))
+    with pytest.raises(TypeError, match=r"w_x is traced: convert weights outside of jit"):
+        jax.eval_shape(lambda p: getattr(interop, f"to_{name}")(cell, p), params)
+
+
 def test_activations_that_no_cell_has_are_refused():
     import flax.linen as nn
 

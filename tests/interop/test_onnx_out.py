@@ -99,6 +99,7 @@ def test_an_initial_carry_of_its_own_is_exported():
         params = params_of(model, F32)
         exported = assert_runs(by_runtime, model, params, xs, tolerance=1e-5, lengths=True)
         assert "GRU" in [node.op_type for node in exported.graph.node]
+    assert to_onnx(model, params).graph.input[0].type.tensor_type.shape.dim[2].dim_value == D
 
 
 @pytest.mark.usefixtures("eager")
@@ -299,7 +300,7 @@ def test_arguments_that_do_not_fit_are_refused():
         xs=np.ones((1, 1, 3), F32),
     )
     layer = rnnjax.serial(cell, cell)
-    refusal(layer, "one entry for each of the 2 parts", params=(half,))
+    refusal(layer, "params has 1 entries, expected 2", params=(half,))
     refusal(layer, "has directions of its own", params=(half, half), reverse=True)
     refusal(layer._replace(call=None), "made by rnnjax.recurrent", params=(half, half))
     with pytest.raises(TypeError, match=r"must be a Cell .*, or a Layer, got 3"):

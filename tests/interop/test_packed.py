@@ -99,6 +99,7 @@ def test_pytorch_agrees():
     )
     assert_same(to_packed(XS, LENGTHS), [part.numpy() for part in theirs])
     assert_same(from_packed(theirs), (XS, LENGTHS))
+    assert from_packed(theirs.to(torch.bfloat16))[0].dtype == jnp.bfloat16
     ours = rnn.PackedSequence(*(torch.as_tensor(np.asarray(part)) for part in PACKED))
     assert_same(rnn.pad_packed_sequence(ours), (XS, LENGTHS))
     assert jnp.asarray(from_packed(theirs)[1]).dtype == jnp.int32

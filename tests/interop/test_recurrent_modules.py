@@ -273,6 +273,12 @@ def test_several_feature_axes():
     assert jax.eval_shape(make, jax.random.key(0), inputs)[0].shape == (B, T, 2, 3, 1)
 
 
+def test_equinox_takes_no_params_of_another_layer():
+    make = pytest.importorskip("rnnjax.interop.equinox", exc_type=ImportError).Recurrent
+    with pytest.raises(TypeError, match=r"params must be LSTMParams.* got GRUParams"):
+        make(rnnjax.bidirectional(*CELL.structure.layers), params=PARAMS[::-1])
+
+
 def test_errors_say_what_is_wrong(monkeypatch):
     for cell, error, message in (
         (rnnjax.lstm, TypeError, r"expected a Cell such as rnnjax\.lstm\(128\), got function"),
@@ -291,6 +297,16 @@ def test_errors_say_what_is_wrong(monkeypatch):
         model(XS[0, 0])
     with pytest.raises(ValueError, match=r"lengths has shape \(2,\)"):
         model(XS, seq_lengths=LENGTHS[:2])
+    for name, flags in (("resets", RESETS), ("mask", MASK)):
+        with pytest.raises(ValueError, match=rf"{name} has shape \(4, 3\): expected \(3, 4\)"):
+            model(XS, **{name: flags.T})
+    with pytest.raises(TypeError, match=r"rngs must be an nnx\.Rngs, .*, got 0"):
+        Recurrent(CELL, D, rngs=0)
+    with pytest.raises(TypeError, match="deterministic must be True or False"):
+        Recurrent(CELL, params=PARAMS, deterministic="no")
+    both = rnnjax.bidirectional(*CELL.structure.layers)
+    with pytest.raises(ValueError, match="params has 1 entries, expected 2"):
+        Recurrent(both, params=PARAMS[:1])
     monkeypatch.setitem(sys.modules, "equinox", None)
     monkeypatch.delitem(sys.modules, "rnnjax.interop.equinox", raising=False)
     with pytest.raises(ImportError, match=r"equinox is not installed: pip install equinox"):

@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_cell, check_inputs, described
-from rnnjax._params import check_params, input_dtypes
+from rnnjax._checks import check_inputs, described
+from rnnjax._params import input_dtypes
 from rnnjax._types import Cell, Params, PyTree, initial_carry, known
 from rnnjax.combinators import without_learned_carries
+from rnnjax.interop._arrays import check_untraced
 from rnnjax.interop._onnx._graph import Value
 from rnnjax.interop._onnx._operators import node_of, operator
 from rnnjax.interop._onnx._run import Run
 from rnnjax.interop._onnx._scan import scan_of
-from rnnjax.unrolling import Layer
+from rnnjax.unrolling import Layer, check_model_params
 
 
 def _parts(model: Cell | Layer) -> tuple[str, tuple[Any, ...], bool]:
@@ -36,25 +37,17 @@ def _parts(model: Cell | Layer) -> tuple[str, tuple[Any, ...], bool]:
 
 
 def checked(model: Cell | Layer, params: Params) -> Params:
-    """The params, if they are those of the model."""
-    kind, parts, _ = _parts(model)
-    if isinstance(model, Cell):
-        params = check_params(check_cell(model), params)
-        floats = {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
-        if "bfloat16" in floats:
+    """The params, if they are those of the model, and known numbers that ONNX computes with."""
+    _parts(model)
+    params = check_model_params(model, params)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        check_untraced(f"params{jax.tree_util.keystr(path)}", leaf)
+        if leaf.dtype == jnp.bfloat16:
             raise ValueError(
                 "params are bfloat16, which ONNX's runtimes do not compute recurrences in: export "
                 "jax.tree.map(lambda w: w.astype(jnp.float32), params)"
             )
-        return params
-    if kind == "recurrent":
-        return checked(parts[0], params)
-    if not isinstance(params, tuple | list) or len(params) != len(parts):
-        raise TypeError(
-            f"params must be a tuple with one entry for each of the {len(parts)} parts of {model}, "
-            f"got {described(params)}"
-        )
-    return tuple(map(checked, parts, params))
+    return params
 
 
 def step_type(model: Cell | Layer, params: Params, xs: PyTree) -> PyTree:
@@ -87,7 +80,7 @@ def _first(model: Cell | Layer, params: Params) -> tuple[Cell, Params]:
     """The first cell that reads the inputs, and its params."""
     kind, parts, _ = _parts(model)
     if isinstance(model, Cell) and kind == "cell":
-        return model, params
+        return without_learned_carries(model, params)
     return _first(parts[0], params if kind == "recurrent" else params[0])
 
 
