@@ -31,7 +31,14 @@ def is_inexact(x: Any) -> bool:
 
 def is_array(x: Any) -> bool:
     """Whether x is one array of numbers, booleans or PRNG keys: not of words or objects."""
-    return hasattr(x, "shape") and hasattr(x, "dtype") and getattr(x.dtype, "kind", "V") in "biufcV"
+    if not (hasattr(x, "shape") and hasattr(x, "dtype")) or _is_tensor(x):
+        return False
+    return getattr(x.dtype, "kind", "V") in "biufcV"
+
+
+def _is_tensor(x: Any) -> bool:
+    """Whether x is another framework's, with a dtype that neither NumPy nor JAX knows."""
+    return not hasattr(x.dtype, "kind") and not isinstance(x, jax.Array | jax.ShapeDtypeStruct)
 
 
 def array_of(x: Any) -> Any:
@@ -217,6 +224,10 @@ def described(value: Any) -> str:
         return f"{type(value).__name__}({', '.join(fields)})"
     if value is None:
         return "None"
+    if hasattr(value, "shape") and hasattr(value, "dtype") and _is_tensor(value):
+        tensor: Any = value
+        name = f"{type(value).__module__.split('.')[0]} {type(value).__name__}"
+        return f"a {name} {list(tensor.shape)}, which numpy() makes an array"
     if isinstance(value, dict):
         return f"a dict with {', '.join(map(str, value)) or 'nothing'}"
     if isinstance(value, tuple | list) and len(value) < 8:

@@ -69,7 +69,7 @@ def _same_sizes(got: Any, shape: tuple[Any, ...], sizes: dict[str, int]) -> bool
 
 @functools.cache
 def _is_weight(dtype: Any) -> bool:
-    return jnp.issubdtype(dtype, jnp.inexact)
+    return hasattr(dtype, "kind") and jnp.issubdtype(dtype, jnp.inexact)
 
 
 def _diagnosed(cell: Cell, shapes: Any, params: Any, name: str) -> Any:

@@ -96,7 +96,7 @@ def _for_every_example(carry: Carry, expected: Carry, batch_shape: tuple[int, ..
     if jax.tree.structure(carry) != jax.tree.structure(expected) or not batch_shape:
         return carry
     for leaf, want in zip(jax.tree.leaves(carry), jax.tree.leaves(expected), strict=True):
-        is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+        is_key = jnp.issubdtype(want.dtype, jax.dtypes.prng_key)
         if jnp.shape(leaf) != want.shape[len(batch_shape) :] or is_key:
             return carry
     return jax.tree.map(lambda leaf, want: jnp.broadcast_to(leaf, want.shape), carry, expected)
