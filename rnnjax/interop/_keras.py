@@ -72,38 +72,31 @@ def from_keras(layer: Any, *, size: tuple[int, int] | None = None) -> tuple[Any,
 
 
 def _layers(layer: Any, size: Any) -> list[tuple[Gates, ...]]:
-    """Those of one layer, which are several where it has stacked cells."""
-    cells = getattr(layer, "cells", getattr(getattr(layer, "cell", None), "cells", None))
-    if cells is None:
-        return [_layer(layer, size)]
-    _check_forwards(layer)
-    return [_layer(cell, size) for cell in cells]
-
-
-def _layer(layer: Any, size: Any) -> tuple[Gates, ...]:
+    """Those of one layer, which are several where its cells are stacked."""
     if hasattr(layer, "forward_layer"):
-        if layer.merge_mode != "concat":
-            raise ValueError(
-                f"the Bidirectional has merge_mode={layer.merge_mode!r}, and rnnjax.bidirectional "
-                "concatenates: it would be lost"
-            )
-        forward, backward = layer.forward_layer, layer.backward_layer
-        if forward.go_backwards:
-            raise ValueError(
-                "the Bidirectional's forward_layer has go_backwards=True, and its outputs are "
-                "turned in time: the order would be lost. Give it the layers the other way around"
-            )
-        return _read(forward.cell, size), _read(backward.cell, size)._replace(reverse=True)
-    _check_forwards(layer)
-    return (_read(getattr(layer, "cell", layer), size),)
-
-
-def _check_forwards(layer: Any) -> None:
+        return [_both(layer, size)]
     if getattr(layer, "go_backwards", False):
         raise ValueError(
             "the layer has go_backwards=True and returns its outputs backwards in time; here they "
             "keep their place: pass layer.cell, with rnnjax.recurrent(cell, reverse=True)"
         )
+    cell = getattr(layer, "cell", layer)
+    return [(_read(each, size),) for each in getattr(cell, "cells", [cell])]
+
+
+def _both(layer: Any, size: Any) -> tuple[Gates, Gates]:
+    if layer.merge_mode != "concat":
+        raise ValueError(
+            f"the Bidirectional has merge_mode={layer.merge_mode!r}, and rnnjax.bidirectional "
+            "concatenates: it would be lost"
+        )
+    forward, backward = layer.forward_layer, layer.backward_layer
+    if forward.go_backwards:
+        raise ValueError(
+            "the Bidirectional's forward_layer has go_backwards=True, and its outputs are "
+            "turned in time: the order would be lost. Give it the layers the other way around"
+        )
+    return _read(forward.cell, size), _read(backward.cell, size)._replace(reverse=True)
 
 
 def _read(cell: Any, size: Any) -> Gates:
