@@ -65,8 +65,9 @@ def unroll(
       mask: `[T, ...]` booleans, false at steps to skip, anywhere in a sequence. A skipped step
         leaves the carry as it is, repeats the output of the step before it (zero where there is
         none in its episode), and its input is never seen. A reset there takes effect at the next
-        step that is not skipped. The other steps are run as a shorter sequence, by any gradient and
-        method, at the price of one copy of xs and of ys.
+        step that is not skipped, and is not in the last carry where none follows. The other steps
+        are run as a shorter sequence, by any gradient and method, at the price of one copy of xs
+        and of ys.
       reverse: run from t = T down to 1. Outputs keep their place in time, and padding is
         still on the right.
       gradient: how to differentiate: `autodiff()`, `bptt()`, or one that wraps these,
