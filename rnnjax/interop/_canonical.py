@@ -4,6 +4,7 @@ Every framework is read into `Gates` and written from them, so that each knows i
 A `Network` is a list of layers, each of which is one direction or two.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -94,6 +95,10 @@ def hidden_size(gates: Gates) -> int:
     return next(iter(gates.b.values())).shape[-1]
 
 
+def _output_size(gates: Gates) -> int:
+    return gates.more["w_p"].shape[1] if "w_p" in gates.more else hidden_size(gates)
+
+
 def input_size(gates: Gates) -> int:
     """D, the number of features that the cell reads."""
     return next(iter(gates.w_x.values())).shape[-2]
@@ -101,6 +106,13 @@ def input_size(gates: Gates) -> int:
 
 def to_model(network: Network) -> tuple[Any, Params]:
     """The cell or layer that computes with these weights, and its params."""
+    for k, (layer, above) in enumerate(itertools.pairwise(network)):
+        outputs = sum(_output_size(gates) for gates in layer)
+        if outputs != input_size(above[0]):
+            raise ValueError(
+                f"layer {k + 1} reads {input_size(above[0])} features, and layer {k} before it "
+                f"gives {outputs}: expected layers from the input on, each on the one before"
+            )
     models, params = zip(*map(_to_layer, network), strict=True)
     if len(models) == 1:
         return models[0], params[0]

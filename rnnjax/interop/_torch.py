@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnjax._checks import check_flag, described
 from rnnjax._types import Cell, Params
-from rnnjax.interop._arrays import peer, to_numpy, to_tensor
+from rnnjax.interop._arrays import peer, to_tensor
 from rnnjax.interop._canonical import (
     GATES,
     Gates,
@@ -23,12 +23,8 @@ from rnnjax.interop._canonical import (
     zeros_like,
 )
 from rnnjax.interop._table import check_holds, check_one_size
+from rnnjax.interop._torch_sources import of_module, of_state
 from rnnjax.unrolling import Layer
-
-_MODES = {"RNN_TANH", "RNN_RELU", "LSTM", "GRU"}
-_CELLS = {"RNNCell", "LSTMCell", "GRUCell"}
-# weight_hh_l0, weight_hh_l1_reverse; of a Cell weight_hh
-_FIRST = re.compile(r"(?:^|(?<=\.))weight_hh(_l0)?$")
 
 
 def from_torch(
@@ -87,8 +83,8 @@ def from_torch(
     if not isinstance(prefix, str | None):
         raise TypeError(f"prefix must be a str, such as 'encoder.rnn', got {described(prefix)}")
     if isinstance(module, Mapping):
-        return to_model(_read(_of_state(module, prefix), nonlinearity))
-    weights = _of_module(module)
+        return to_model(_read(of_state(module, prefix), nonlinearity))
+    weights = of_module(module)
     if prefix is not None or nonlinearity is not None:
         raise ValueError(
             "prefix and nonlinearity are for a state_dict, and a module says what it is: leave "
@@ -97,77 +93,6 @@ def from_torch(
     mode = getattr(module, "mode", "")
     nonlinearity = "relu" if mode == "RNN_RELU" else getattr(module, "nonlinearity", "tanh")
     return to_model(_read(weights, nonlinearity))
-
-
-def _of_module(module: Any) -> dict[str, np.ndarray]:
-    is_cell = type(module).__name__ in _CELLS
-    if not hasattr(module, "named_parameters") or not (
-        is_cell or getattr(module, "mode", None) in _MODES
-    ):
-        raise TypeError(
-            "module must be a torch.nn.RNN, LSTM or GRU, a Cell of these, or a state_dict, got "
-            f"{type(module).__name__}: pass a larger model's state_dict with prefix=, or its "
-            "recurrent modules one by one"
-        )
-    if is_cell:
-        ends = [""]
-    else:
-        sides = ("", "_reverse") if module.bidirectional else ("",)
-        ends = [f"_l{k}{side}" for k in range(module.num_layers) for side in sides]
-    names = ["weight_ih", "weight_hh"]
-    names += ["bias_ih", "bias_hh"] if module.bias else []
-    names += ["weight_hr"] if getattr(module, "proj_size", 0) else []
-    return {
-        f"{name}{end or '_l0'}": _weight(module, f"{name}{end}") for end in ends for name in names
-    }
-
-
-def _weight(module: Any, name: str) -> np.ndarray:
-    """A weight that the module computes with: a parameter, or what a parametrization makes of one.
-
-    A weight that a hook computes before each call, as those of torch.nn.utils.prune and the older
-    weight_norm and spectral_norm do, is as old as the last call.
-    """
-    own = dict(module.named_parameters(recurse=False))
-    if name not in own and name not in getattr(module, "parametrizations", ()):
-        computed = ", ".join(sorted(other for other in own if other.startswith(f"{name}_")))
-        raise ValueError(
-            f"{name} is no parameter of the module but computed from {computed or 'others'} by a "
-            "hook: make it one with torch.nn.utils.prune.remove(module, name), remove_weight_norm "
-            "or remove_spectral_norm, or use torch.nn.utils.parametrizations"
-        )
-    return to_numpy(name, getattr(module, name))
-
-
-def _of_state(state: Mapping[str, Any], prefix: str | None) -> dict[str, np.ndarray]:
-    """The weights of the one recurrent module with this prefix, by their names in a module."""
-    inner = [name for name, entry in state.items() if isinstance(entry, Mapping)]
-    if inner:
-        raise ValueError(
-            f"the state_dict has dicts of its own under {', '.join(map(repr, inner))}: pass one of "
-            f"them, as in checkpoint[{inner[0]!r}]"
-        )
-    found = {name[: m.start()]: m[1] for name in state if (m := _FIRST.search(str(name)))}
-    if prefix is not None:
-        prefix = f"{prefix.removesuffix('.')}." if prefix else ""
-        found = {at: layer for at, layer in found.items() if at == prefix}
-    if len(found) != 1:
-        which = "no" if not found else "several"
-        listed = ", ".join(repr(at.removesuffix(".")) for at in found)
-        raise ValueError(
-            f"the state_dict has {which} recurrent module"
-            + (f"s, at {listed}: pass prefix= to say which" if found else "")
-            + (f" at prefix={prefix!r}" if prefix is not None else "")
-            + ("" if found else f": no weight_hh_l0 among {', '.join(map(str, list(state)[:8]))} …")
-        )
-    ((at, layer),) = found.items()
-    end = "" if layer else "_l0"
-    named = {name.removeprefix(at): w for name, w in state.items() if name.startswith(at)}
-    return {
-        f"{name}{end}": to_numpy(f"{at}{name}", w)
-        for name, w in named.items()
-        if re.fullmatch(r"(weight|bias)_(ih|hh|hr)(_l\d+(_reverse)?)?", name)
-    }
 
 
 def _read(weights: dict[str, np.ndarray], nonlinearity: str | None) -> Network:
@@ -194,9 +119,9 @@ def _read_one(weights: dict[str, np.ndarray], end: str, nonlinearity: str | None
     if f"weight_hr{end}" in weights:
         more["w_p"] = get("weight_hr")
     hidden = more["w_p"].shape[0] if more else w_h.shape[0]
-    gates, rest = divmod(w_h.shape[1], hidden)
+    gates, rest = divmod(w_h.shape[-1], hidden)
     kinds = {1: ("vanilla", nonlinearity), 3: ("gru", "after"), 4: "lstm"}
-    if rest or gates not in kinds or (more and gates != 4):
+    if w_h.ndim != 2 or rest or gates not in kinds or (more and gates != 4):
         raise ValueError(
             f"weight_hh{end} has shape {w_h.T.shape}, expected [gates * {hidden}, ...] with 1, 3 "
             "or 4 gates, those of an RNN, GRU or LSTM"
@@ -209,8 +134,11 @@ def _read_one(weights: dict[str, np.ndarray], end: str, nonlinearity: str | None
         )
     order = GATES[kind]
     b_x = b_h = np.zeros(w_h.shape[1], w_h.dtype)
-    if f"bias_ih{end}" in weights or f"bias_hh{end}" in weights:
+    if any(name.startswith("bias") for name in weights):
         b_x, b_h = get("bias_ih"), get("bias_hh")
+    for name, bias in (("bias_ih", b_x), ("bias_hh", b_h)):
+        if bias.shape != w_h.shape[1:]:
+            raise ValueError(f"{name}{end} has shape {bias.shape}, expected {w_h.shape[1:]}")
     b = split(b_x + b_h, order)
     if gates == 3:
         # n = tanh(x W_xn + b_xn + r ⊙ (h W_hn + b_hn)): only r and z simply add both biases.

@@ -173,6 +173,8 @@ def without(name):
 
 
 RNN = weights_of(golden("rnn_tanh"))
+DEEP = lstm_state() | {"weight_ih_l1": np.ones((16, 7)), "weight_hh_l1": np.ones((16, 4))}
+BIASES = {"bias_ih_l1": np.ones(16), "bias_hh_l1": np.ones(16)}
 
 
 @pytest.mark.parametrize(
@@ -196,6 +198,14 @@ RNN = weights_of(golden("rnn_tanh"))
             r"dicts of its own under 'model': pass one of them, as in checkpoint\['model'\]",
         ),
         (lstm_state() | {"weight_hh_l0": np.ones((9, 4))}, {}, r"weight_hh_l0 has shape \(9, 4\)"),
+        (lstm_state() | {"weight_hh_l0": np.ones(16)}, {}, r"weight_hh_l0 has shape \(16,\)"),
+        (
+            lstm_state() | {"bias_hh_l0": np.ones(1)},
+            {},
+            r"has shape \(1,\), expected \(16,\)",
+        ),
+        (DEEP, {}, "bias_ih_l1 is missing"),
+        (DEEP | BIASES, {}, "layer 1 reads 7 features, and layer 0 before it gives 4"),
     ],
 )
 def test_states_that_say_too_little(state, options, message):
