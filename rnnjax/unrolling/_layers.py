@@ -152,7 +152,7 @@ def serial(*layers: Layer | Cell) -> Layer:
 
 def check_model_params(model: Cell | Layer, params: Params) -> Params:
     """`check_params` for a cell or a layer, part by part of one that says of what it is made."""
-    if isinstance(model, Cell):
+    if not isinstance(model, Layer):
         return check_params(model, params)
     if model.call is None:
         return params

@@ -304,6 +304,8 @@ def test_errors_say_what_is_wrong(monkeypatch):
         Recurrent(CELL, D, rngs=0)
     with pytest.raises(TypeError, match="deterministic must be True or False"):
         Recurrent(CELL, params=PARAMS, deterministic="no")
+    with pytest.raises(TypeError, match=r"expected a Cell .*, got Recurrent"):
+        rnnjax.save("model", model, PARAMS)  # pyright: ignore
     both = rnnjax.bidirectional(*CELL.structure.layers)
     with pytest.raises(ValueError, match="params has 1 entries, expected 2"):
         Recurrent(both, params=PARAMS[:1])

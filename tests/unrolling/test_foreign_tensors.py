@@ -25,7 +25,7 @@ def tensor(*shape):
         ("lengths", tensor(B)),
         ("mask", tensor(T, B)),
         ("resets", tensor(T, B)),
-        ("carry", rnnjax.LSTMCarry(tensor(B, H), tensor(B, H))),
+        ("carry", rnnjax.LSTMCarry(*[tensor(B, H)] * 2)),
         ("params", PARAMS._replace(w_x=tensor(D, 4 * H))),
     ],
 )
