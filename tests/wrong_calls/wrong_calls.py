@@ -100,13 +100,15 @@ def _lines_that_raise(file: str) -> set[int]:
 
 
 def same(got: Any, want: Any) -> bool:
-    """Whether two results are equal: arrays by value, all else by ==."""
+    """Whether two results are equal: arrays and floats by value, all else by ==."""
     got_leaves, got_tree = jax.tree.flatten(got)
     want_leaves, want_tree = jax.tree.flatten(want)
     return got_tree == want_tree and all(map(_same_leaf, got_leaves, want_leaves))
 
 
 def _same_leaf(got: Any, want: Any) -> bool:
+    if type(got) is type(want) is float:
+        got, want = np.float64(got), np.float64(want)
     if not hasattr(want, "dtype"):
         return type(got) is type(want) and bool(got == want)
     if getattr(got, "dtype", None) != want.dtype or got.shape != want.shape:
