@@ -79,6 +79,17 @@ def test_in_your_model(eager):
     assert page["outputs"].shape == (2, 10, 4)
 
 
+def test_gradient_flow(eager, capsys):
+    page = run_page("docs/gradient_flow.md")
+    assert page["judged"].label == "vanishes"
+    whole = page["found"].recording.carry_ct.c
+    np.testing.assert_allclose(sum(p.carry_ct.c for p in page["found"].parts.values()), whole)
+    assert 0 < np.median(page["along"][0]) < np.median(page["along"][-1])
+    assert len(page["remembered"]) >= 1
+    assert capsys.readouterr().out.startswith("dtype")
+    assert page["digits"].errors["bfloat16"].shape == (30, 4)
+
+
 @pytest.fixture(scope="module")
 def scenarios_page():
     return run_page("docs/scenarios.md")
