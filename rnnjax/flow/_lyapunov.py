@@ -117,7 +117,8 @@ def _run(
         growth = jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))
         counts = valid & (age >= burn_in)
         total = choose(counts, total + growth, total)
-        return carry, (choose(valid, turned, now), age + 1, counted + counts, total), None
+        counted = counted + counts.astype(counted.dtype)
+        return carry, (choose(valid, turned, now), age + 1, counted, total), None
 
-    state = follow(params, sequence, (tangents, none, none, total), step)[0]
-    return -jnp.sort(-state[3] / state[2][..., None], axis=-1)
+    _, _, counted, total = follow(params, sequence, (tangents, none, none, total), step)[0]
+    return -jnp.sort(-total / counted[..., None].astype(total.dtype), axis=-1)

@@ -231,7 +231,7 @@ def _at_ends(last_ct: list[Array], sequence: Sequence, floats: list[Array]) -> l
 
     def place(ct: Array, like: Array) -> Array:
         t = jnp.arange(like.shape[0]).reshape((-1,) + (1,) * ct.ndim)
-        end = jnp.asarray(like.shape[0])
+        end = jnp.full((1,) * ct.ndim, like.shape[0])
         if sequence.lengths is not None:
             end = sequence.lengths.reshape(sequence.lengths.shape + (1,) * (ct.ndim - end_ndim))
         return jnp.where(t == end[None] - 1, ct[None], jnp.zeros_like(like))

@@ -61,7 +61,8 @@ def test_compare_prints_a_table_and_writes_a_folder(quick_run):
     assert content["options"]["batch_size"] == 64
     gru = content["results"]["gru"]
     assert len(gru["cost"][0]) * gru["cost_every"] == 50
-    figures = {f"{stem}.{suffix}" for stem in STEMS for suffix in ("png", "pdf")}
+    stems = (*STEMS, "error_paths")  # of the GRU
+    figures = {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")}
     assert set(os.listdir(out)) == {"metrics.json", *figures}
 
 
