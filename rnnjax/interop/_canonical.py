@@ -17,6 +17,7 @@ from rnnjax._params import check_params
 from rnnjax._types import Array, Cell, Params, known
 from rnnjax.combinators import stack
 from rnnjax.interop._arrays import to_numpy
+from rnnjax.interop._clipped import clipped
 from rnnjax.unrolling import Layer, bidirectional, check_model_params, recurrent, serial
 
 Block = dict[str, np.ndarray]
@@ -37,6 +38,7 @@ class Gates(NamedTuple):
     more: Block = {}  # noqa: RUF012  by the name in the params: b_hn [H], w_p [H, P], p [3H], u [H]
     size: tuple[int, int] | None = None  # of the images of a conv_lstm
     reverse: bool = False
+    clip: float | None = None  # the bound of what its activations read
 
 
 Network = Sequence[Sequence[Gates]]  # layers, each of one direction or (forward, backward)
@@ -132,6 +134,7 @@ def to_cell(gates: Gates) -> tuple[Cell, Params]:
     """The cell of one direction of one layer, and its params."""
     _check_alike(gates)
     order, cell = GATES[gates.kind], _cell(gates)
+    cell = cell if gates.clip is None else clipped(cell, gates.clip)
     blocks = {name: join(getattr(gates, name), order) for name in ("w_x", "b")}
     if gates.w_h:
         blocks["w_h"] = join(gates.w_h, order)

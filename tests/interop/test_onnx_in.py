@@ -27,6 +27,15 @@ CASES = [
     ("GRU", {"linear_before_reset": 1, "direction": "reverse", "fed": STATE}),
     ("GRU", {"direction": "bidirectional", "fed": LENGTHS}),
 ]  # fmt: skip
+CLIPPED = [
+    ("RNN", "vanilla(4, dtype='float32')", {}),
+    ("RNN", "vanilla(4, 'relu', dtype='float32')", {"activations": ["Relu", "Relu"]}),
+    ("LSTM", "lstm(4, dtype='float32')", {}),
+    ("LSTM", "peephole_lstm(4, dtype='float32')", {"peepholes": True}),
+    ("LSTM", "cifg(4, dtype='float32')", {"input_forget": 1}),
+    ("GRU", "gru(4, dtype='float32')", {"linear_before_reset": 1}),
+    ("GRU", "gru(4, reset='before', dtype='float32')", {}),
+]
 REFERENCE = [  # what onnx's evaluator knows of: no lengths, no activations
     ("RNN", {"direction": "bidirectional", "layout": 1, "fed": STATE}),
     ("LSTM", {"peepholes": True, "direction": "bidirectional", "layout": 1, "fed": ALL[1:]}),
@@ -88,6 +97,41 @@ def test_nodes_by_onnxruntime(op, case):
 
 
 @pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(("op", "cell", "case"), CLIPPED)
+def test_clipped_nodes_by_onnxruntime(op, cell, case):
+    case = {"direction": "bidirectional", "fed": ALL, **case}
+    for clip in (0.3, 1.5):
+        model, feeds = node_model(op, clip=clip, **case)
+        layer, params = from_onnx(model)
+        both = f"clipped({cell}, {clip})"
+        assert repr(layer) == f"bidirectional({both}, {both})"
+        want = by_runtime(model, feeds)
+        assert_close(run(model, feeds), want, 1e-5)
+        for name, value in by_runtime(node_model(op, **case)[0], feeds).items():
+            assert np.abs(value - want[name]).max() > 0.05, "a clip that bites"
+    again = by_runtime(
+        to_onnx(layer, params, lengths=True),
+        {"xs": feeds["X"], "lengths": feeds["sequence_lens"]},
+    )
+    _, ys = layer.apply(params, feeds["X"], lengths=feeds["sequence_lens"])
+    np.testing.assert_allclose(again["ys"], ys, rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_gradient_of_a_clipped_node():
+    model, feeds = node_model("LSTM", peepholes=True, clip=1.0, dtype=np.float64)
+    cell, params = from_onnx(model)
+    assert cell.rule is None
+    report = rnnjax.gradients.check(cell, params, feeds["X"])
+    assert report.passed, report
+
+
+def test_a_clip_beyond_every_number_is_none():
+    for clip in (float("inf"), 3.4028234663852886e38):
+        assert repr(from_onnx(node_model("RNN", clip=clip)[0])[0]) == "vanilla(4, dtype='float32')"
+
+
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(("op", "case"), REFERENCE)
 def test_nodes_by_onnx_itself(op, case):
     model, feeds = node_model(op, dtype=np.float64, **case)
@@ -98,7 +142,8 @@ def test_nodes_by_onnx_itself(op, case):
 @pytest.mark.parametrize(
     ("op", "case", "message"),
     [
-        ("LSTM", {"clip": 3.0}, r"LSTM node 'Y' has clip=3: .*cut"),
+        ("LSTM", {"clip": -0.5}, r"LSTM node 'Y' has clip=-0\.5: expected a positive bound"),
+        ("RNN", {"clip": float("nan")}, r"RNN node 'Y' has clip=nan"),
         ("LSTM", {"input_forget": 1, "peepholes": True}, r"input_forget=1 and peepholes P"),
         ("LSTM", {"activations": ["HardSigmoid", "Tanh", "Tanh"]},
          r"HardSigmoid, activation_alpha=0\.2, activation_beta=0\.5.*Sigmoid there"),

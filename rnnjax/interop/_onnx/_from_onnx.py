@@ -33,6 +33,11 @@ def from_onnx(
     with direction="bidirectional" becomes a `rnnjax.bidirectional` layer, one with "reverse"
     `rnnjax.recurrent(cell, reverse=True)`: `layer.apply(params, xs)`.
 
+    A node with the attribute clip becomes such a cell with the sum that each gate's activation
+    reads kept within [-clip, clip], as onnxruntime computes it: c_t is not clipped before
+    h_t = o tanh(c_t). It has no rule: no compiled kernel runs it, its gradient is autodiff's, and
+    `load` needs it as its `cell`.
+
     What the node reads from the rest of the graph are arguments of `unroll`: X is xs [T, B, D]
     (with layout=1 it is [B, T, D]: pass `xs.swapaxes(0, 1)`), sequence_lens is `lengths`, initial_h
     and initial_c [directions, B, H] are the carry's h and c [B, H], one carry for each direction.
@@ -54,8 +59,8 @@ def from_onnx(
     Raises:
       TypeError: model is neither.
       ValueError: no recurrent node, or several and no `node`; nodes that are not in a row; weights
-        that the graph computes; or what no cell here has, named: a `clip`, activations without a
-        counterpart, peepholes together with `input_forget`.
+        that the graph computes; or what no cell here has, named: activations without a counterpart,
+        peepholes together with `input_forget`.
       ImportError: onnx is not installed.
 
     Example:
@@ -108,7 +113,8 @@ def _gates(found: Node, k: int) -> Gates:
         if found.attributes["linear_before_reset"]:
             kind = ("gru", "after")  # n = tanh(x W_n + b_n + r ⊙ (h W_hn + b_hn))
             b["n"], more["b_hn"] = b_x["n"], b_h["n"]
-    return Gates(kind, w_x, w_h, b, more, reverse=found.attributes["direction"] == "reverse")
+    reverse, clip = found.attributes["direction"] == "reverse", found.attributes["clip"]
+    return Gates(kind, w_x, w_h, b, more, reverse=reverse, clip=clip)
 
 
 def _directions(found: Node) -> int:

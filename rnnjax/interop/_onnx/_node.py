@@ -20,7 +20,7 @@ _ATTRIBUTES = {  # with their defaults
     "activations": None,
     "activation_alpha": (),
     "activation_beta": (),
-    "clip": float("inf"),
+    "clip": None,
     "direction": "forward",
     "hidden_size": None,
     "input_forget": 0,
@@ -28,6 +28,7 @@ _ATTRIBUTES = {  # with their defaults
     "linear_before_reset": 0,
     "output_sequence": 0,  # of opset 1: whether Y is an output
 }
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Node(NamedTuple):
@@ -114,12 +115,7 @@ def _read(graph: Any, node: Any) -> Node:
         raise ValueError(f"{label} has direction={direction!r}: expected one of {[*DIRECTIONS]}")
     if layout not in (0, 1):
         raise ValueError(f"{label} has layout={layout}: expected 0 or 1")
-    if not np.isinf(attributes["clip"]):
-        raise ValueError(
-            f"{label} has clip={attributes['clip']:g}: what goes into its activations is cut at "
-            "every step, which no cell here does. Where it never reaches the limit, remove the "
-            "attribute"
-        )
+    attributes["clip"] = _bound(label, attributes["clip"])
     given = {role: name for role, name in zip(_INPUTS, node.input, strict=False) if name}
     constants = _constants(graph)
     arrays = {role: constants(name) for role, name in given.items()}
@@ -137,6 +133,15 @@ def _read(graph: Any, node: Any) -> Node:
             "with a forget gate of 1 - i, cifg, has none"
         )
     return Node(node.op_type, label, attributes, _checked(node.op_type, label, attributes, found))
+
+
+def _bound(label: str, clip: float | None) -> float | None:
+    """The attribute clip; None where it leaves every number of float32 as it is."""
+    if clip is None or clip >= _LARGEST:
+        return None
+    if not clip > 0:
+        raise ValueError(f"{label} has clip={clip:g}: expected a positive bound")
+    return float(str(np.float32(clip)))  # 0.3 rather than 0.30000001192092896
 
 
 def _constants(graph: Any) -> Callable[[str], np.ndarray | None]:
