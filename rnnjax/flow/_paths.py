@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_callable, check_cell
+from rnnjax._checks import check_cell
 from rnnjax._execution import Sequence
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams
 from rnnjax.cells.linear_algebra import affine
 from rnnjax.flow._cell import choose, follow, validate_cell
-from rnnjax.flow._record import Recording, errors_read, no_errors, record, run_with_errors
+from rnnjax.flow._record import Recording, trace
 
 Copies = dict[str, Any]  # the carry that each path reads; all equal
 
@@ -123,12 +123,7 @@ def paths(
     opened = _FORMS[known(cell).form]
     params = check_params(cell, params)
     sequence, steps, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
-    check_callable("cost", cost, "(carry, ys) -> scalar")
-    options = {"carry": carry, "lengths": lengths, "resets": resets, "last": last}
-    whole = record(cell, params, xs, cost, **options)
-    end, ys = run_with_errors(cell, params, sequence, no_errors(sequence, steps))
-    shape = (steps, *batch_shape)
-    _, end_ct, ys_ct, _ = errors_read(cost, end, ys, sequence.lengths, shape, last)
+    whole, end_ct, ys_ct = trace(cell, params, sequence, (steps, *batch_shape), cost, last)
     parts = _run(opened, params, sequence, end_ct, ys_ct)
     return Paths(
         whole,

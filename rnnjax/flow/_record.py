@@ -100,38 +100,31 @@ def record(
       is difficult, IEEE Transactions on Neural Networks 5.
     """
     sequence, steps, batch_shape = validate_cell(cell, params, xs, carry, key, lengths, resets)
+    return trace(cell, params, sequence, (steps, *batch_shape), cost, last)[0]
+
+
+def trace(
+    cell: Cell,
+    params: Params,
+    sequence: Sequence,
+    shape: tuple[int, ...],
+    cost: Callable[[Carry, PyTree], Array],
+    last: bool,
+) -> tuple[Recording, Carry, PyTree]:
+    """`record` of a validated sequence of shape `[T, ...]`, and ∂C/∂(last carry) and ∂C/∂ys."""
     check_callable("cost", cost, "(carry, ys) -> scalar")
     leaves, tree = jax.tree.flatten(sequence.carry)
-    nudges = no_errors(sequence, steps)
-    (end, ys), back = jax.vjp(partial(run_with_errors, cell, params, sequence), nudges)
-    shape = (steps, *batch_shape)
-    value, end_ct, ys_ct, reads = errors_read(cost, end, ys, sequence.lengths, shape, last)
-    found = iter(back((end_ct, ys_ct))[0])
-    carry_ct = [next(found) if is_inexact(leaf) else None for leaf in leaves]
-    return Recording(value, jax.tree.unflatten(tree, carry_ct), len(batch_shape), reads)
-
-
-def no_errors(sequence: Sequence, steps: int) -> list[Array]:
-    """Zeros `[T, ...]` for every differentiable leaf of the carry."""
-    leaves = jax.tree.leaves(sequence.carry)
-    return [jnp.zeros((steps, *leaf.shape), leaf.dtype) for leaf in leaves if is_inexact(leaf)]
-
-
-def errors_read(
-    cost: Callable[[Carry, PyTree], Array],
-    end: Carry,
-    ys: PyTree,
-    lengths: Array | None,
-    shape: tuple[int, ...],
-    last: bool,
-) -> tuple[Array, Carry, PyTree, Array]:
-    """C, its derivatives by the last carry and by ys, and which steps it reads `[T, ...]`."""
-    value, back = jax.vjp(lambda end, ys: check_cost(cost(end, ys)), end, ys)
-    end_ct, ys_ct = back(jnp.ones_like(value))
-    reads = _reads(_known(end_ct), _known(ys_ct), lengths, shape)
+    nudges = [jnp.zeros((shape[0], *x.shape), x.dtype) for x in leaves if is_inexact(x)]
+    (end, ys), back = jax.vjp(partial(_run, cell, params, sequence), nudges)
+    value, back_from_cost = jax.vjp(lambda end, ys: check_cost(cost(end, ys)), end, ys)
+    end_ct, ys_ct = back_from_cost(jnp.ones_like(value))
+    reads = _reads(_known(end_ct), _known(ys_ct), sequence.lengths, shape)
     if last:
         reads, ys_ct = _last_alone(reads, ys_ct)
-    return value, end_ct, ys_ct, reads
+    found = iter(back((end_ct, ys_ct))[0])
+    carry_ct = [next(found) if is_inexact(leaf) else None for leaf in leaves]
+    recording = Recording(value, jax.tree.unflatten(tree, carry_ct), len(shape) - 1, reads)
+    return recording, end_ct, ys_ct
 
 
 @partial(jax.jit, static_argnums=3)
@@ -173,10 +166,9 @@ def _last_alone(reads: Array, ys_ct: PyTree) -> tuple[Array, PyTree]:
 
 
 @partial(jax.jit, static_argnums=0)
-def run_with_errors(
+def _run(
     cell: Cell, params: Params, sequence: Sequence, nudges: list[Array]
 ) -> tuple[Carry, PyTree]:
-    """Last carry and ys of a run in which `nudges [T, ...]` are added to the leaves of carry_t."""
     # Perturb the inner cell, before freezing and restarting are wrapped around it: a frozen step
     # discards the cell's new carry, and with it the perturbation.
     ready, carry, inputs = prepare(probed(cell), params, sequence)
