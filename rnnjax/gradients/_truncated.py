@@ -1,5 +1,6 @@
 """Truncated backpropagation through time, by its three definitions."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from rnnjax._arrays import register_value
@@ -9,8 +10,27 @@ from rnnjax._execution import BaseGradient, Gradient, Run, check_gradient
 from rnnjax.gradients._reach import truncate
 
 
+class _Truncation(Value, ABC):
+    """What the three have in common: each is Williams & Peng's BPTT(h; h') for some h and h'."""
+
+    inner: Gradient | None
+
+    @property
+    @abstractmethod
+    def reach(self) -> tuple[int, int]:
+        """h and h'."""
+
+    @property
+    def base(self) -> BaseGradient | None:
+        return None if self.inner is None else self.inner.base
+
+    def wrap(self, run: Run, reverse: bool) -> Run:
+        run = run if self.inner is None else self.inner.wrap(run, reverse)
+        return truncate(run, *self.reach, reverse)
+
+
 @dataclass(frozen=True, repr=False)
-class Truncated(Value):
+class Truncated(_Truncation):
     """The value made by `truncated(k, base)`."""
 
     k: int
@@ -18,15 +38,12 @@ class Truncated(Value):
     name: str = field(default="truncated", init=False)
 
     @property
-    def base(self) -> BaseGradient | None:
-        return _base(self.inner)
-
-    def wrap(self, run: Run, reverse: bool) -> Run:
-        return truncate(_inside(self.inner, run, reverse), self.k, self.k, reverse)
+    def reach(self) -> tuple[int, int]:
+        return self.k, self.k
 
 
 @dataclass(frozen=True, repr=False)
-class TruncatedWindow(Value):
+class TruncatedWindow(_Truncation):
     """The value made by `truncated_window(k, base)`."""
 
     k: int
@@ -34,15 +51,12 @@ class TruncatedWindow(Value):
     name: str = field(default="truncated_window", init=False)
 
     @property
-    def base(self) -> BaseGradient | None:
-        return _base(self.inner)
-
-    def wrap(self, run: Run, reverse: bool) -> Run:
-        return truncate(_inside(self.inner, run, reverse), self.k, 1, reverse)
+    def reach(self) -> tuple[int, int]:
+        return self.k, 1
 
 
 @dataclass(frozen=True, repr=False)
-class TruncatedWilliamsPeng(Value):
+class TruncatedWilliamsPeng(_Truncation):
     """The value made by `truncated_williams_peng(h, h_prime, base)`."""
 
     h: int
@@ -51,23 +65,12 @@ class TruncatedWilliamsPeng(Value):
     name: str = field(default="truncated_williams_peng", init=False)
 
     @property
-    def base(self) -> BaseGradient | None:
-        return _base(self.inner)
-
-    def wrap(self, run: Run, reverse: bool) -> Run:
-        return truncate(_inside(self.inner, run, reverse), self.h, self.h_prime, reverse)
+    def reach(self) -> tuple[int, int]:
+        return self.h, self.h_prime
 
 
 for _kind in (Truncated, TruncatedWindow, TruncatedWilliamsPeng):
     register_value(_kind, ("inner",))
-
-
-def _base(inner: Gradient | None) -> BaseGradient | None:
-    return None if inner is None else inner.base
-
-
-def _inside(inner: Gradient | None, run: Run, reverse: bool) -> Run:
-    return run if inner is None else inner.wrap(run, reverse)
 
 
 def _checked(base: Gradient | None) -> Gradient | None:
