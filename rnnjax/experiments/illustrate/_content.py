@@ -1,7 +1,7 @@
 """What the parts of a page are made from: a run, and what of it the page shows."""
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -34,9 +34,7 @@ class Content:
         self.axes = {
             name: self._axes(shape) for name, (_, shape) in illustration.symbols.items()
         } | {NORM: (Axis(1), Axis(1))}
-        rule = cell.rule
-        assert isinstance(rule, Rule)
-        self.listing: Listing = listing_of(rule)
+        self.listing: Listing = listing_of(cast(Rule, cell.rule))  # `illustrate` refuses others
         self.lines: list[tuple[str, Line]] = [
             (phase, line) for phase in PHASES for line in getattr(illustration, phase)
         ]

@@ -26,7 +26,14 @@ def operator(form: Any) -> str | None:
 
 
 def node_of(
-    run: Run, cell: Cell, params: Params, xs: Value, xs_type: Any, carry: PyTree, reverse: bool
+    op: str,
+    run: Run,
+    cell: Cell,
+    params: Params,
+    xs: Value,
+    xs_type: Any,
+    carry: PyTree,
+    reverse: bool,
 ) -> tuple[PyTree, Value, PyTree]:
     """Add a node to the run's graph, and return the final carry, ys and the type of a y_t.
 
@@ -34,8 +41,6 @@ def node_of(
     """
     carry_type, ys_type = run.step_types(cell, params, xs_type)
     graph, gates = run.graph, to_gates("to_onnx", cell, params)
-    op = operator(gates.kind)
-    assert op is not None
     order, hidden = ORDER[op], hidden_size(gates)
     attributes: dict[str, Any] = {"hidden_size": hidden}
     if gates.kind == "cifg":  # its forget gate is 1 - i, and f's weights are not read

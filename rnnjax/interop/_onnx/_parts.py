@@ -152,10 +152,10 @@ def _add_cell(
     scan: bool,
 ) -> tuple[PyTree, PyTree, PyTree]:
     inner, inner_params = without_learned_carries(cell, params)
-    is_node = not scan and operator(known(inner).form) is not None
-    if carry is None and not (is_node and _begins_at_zero(cell, params)):
+    op = None if scan else operator(known(inner).form)
+    if carry is None and (op is None or not _begins_at_zero(cell, params)):
         carry = run.initial_carry(cell, params)
-    make = node_of if is_node else scan_of
+    make = scan_of if op is None else partial(node_of, op)
     return make(run, inner, inner_params, xs, xs_type, carry, reverse)
 
 
