@@ -152,14 +152,24 @@ def test_layers_and_directions(name):
         again, same = from_linen(module, variables)
     assert repr(again).startswith("serial(bidirectional(lstm(4, dtype='float64'), lstm(4, ")
     jax.tree.map(np.testing.assert_array_equal, same, params)
+
+    def own(inputs):
+        return layer.apply(params, inputs.swapaxes(0, 1))[1].swapaxes(0, 1)
+
+    def sines(ys):
+        return jnp.sum(jnp.sin(ys)), ys
+
     if name == "nnx":
         pytest.importorskip("equinox")  # where the other frameworks are: nnx's loops take long
-        got = model(inputs, rngs=nnx.Rngs(0))
+        run = nnx.grad(lambda net, x: sines(net(x, rngs=nnx.Rngs(0))), argnums=1, has_aux=True)
+        got = run(model, inputs)
     with op_by_op():
-        want = layer.apply(params, inputs.swapaxes(0, 1))[1].swapaxes(0, 1)
+        want = jax.grad(lambda x: sines(own(x)), has_aux=True)(inputs)
         if name == "linen":
-            got = module.apply(variables, inputs)
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
+            got = jax.grad(lambda x: sines(module.apply(variables, x)), has_aux=True)(inputs)
+    for a, b in zip(got, want, strict=True):
+        assert np.any(np.asarray(b))
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
 
 
 def test_half_precision_stays():

@@ -153,6 +153,12 @@ def test_live_keras_layers_and_directions():
         layer, params = interop.from_keras(model)
         ys = layer.apply(params, xs.swapaxes(0, 1))[1]
         np.testing.assert_allclose(ys, want.swapaxes(0, 1), rtol=0, atol=1e-5)
+        slopes = [
+            jax.grad(lambda xs, run=run: jnp.sum(jnp.sin(run(xs))))(xs)
+            for run in (model, lambda xs: layer.apply(params, xs.swapaxes(0, 1))[1])
+        ]
+        assert np.any(np.asarray(slopes[0]))
+        np.testing.assert_allclose(*slopes, rtol=0, atol=1e-5)
         back = interop.to_keras(layer, params)
         np.testing.assert_allclose(np.asarray(back(xs)), want, rtol=0, atol=1e-6)
         with pytest.raises(ValueError, match="merge_mode='sum'"):
