@@ -212,6 +212,17 @@ CALLS: dict[str, Call] = {
     ),
     "predictability": Call(flow.predictability, {**_one, "carry": _carry, "burn_in": 1}),
     "pascanu_bound": Call(flow.pascanu_bound, {"w_h": jnp.eye(H), "activation": "tanh"}),
+    "pascanu_regularizer": Call(
+        flow.pascanu_regularizer,
+        {
+            **_run,
+            "cost": _cost,
+            "carry": CARRY,
+            "lengths": LENGTHS,
+            "resets": RESETS,
+            "derivative": "immediate",
+        },
+    ),
     "truncation_length": Call(
         flow.truncation_length, {**_run, "cost": _cost, "carry": CARRY, "bias": 0.5, "lags": 2}
     ),
