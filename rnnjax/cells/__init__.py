@@ -21,5 +21,6 @@ from rnnjax.cells.simple._ctrnn import *
 from rnnjax.cells.simple._identity import *
 from rnnjax.cells.simple._indrnn import *
 from rnnjax.cells.simple._unicornn import *
+from rnnjax.cells.simple._urnn import *
 from rnnjax.cells.simple._vanilla import *
 from rnnjax.cells.spatial._conv_lstm import *

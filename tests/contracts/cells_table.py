@@ -80,6 +80,7 @@ ROWS: dict[str, Row] = {
     "indrnn": Row(rnnjax.indrnn(H, "tanh")),
     "indrnn_identity": Row(rnnjax.indrnn(H, "identity")),
     "unicornn": Row(rnnjax.unicornn(H, dt=0.5, alpha=0.7)),
+    "urnn": Row(rnnjax.urnn(H)),
     "ctrnn_current": Row(rnnjax.ctrnn(H, noise=0.2), inputs=(D, ()), random=True),
     "ctrnn_rate": Row(
         rnnjax.ctrnn(H, leak="rate", learn_tau=True, noise=0.2), inputs=(D, ()), random=True

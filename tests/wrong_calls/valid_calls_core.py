@@ -40,6 +40,10 @@ FACTORIES = {
         D,
     ),
     "unicornn": ({"hidden": H, "dt": 0.1, "alpha": 0.0, **INIT}, D),
+    "urnn": (
+        {"hidden": H, "permutation": 1, "v_init": initializers.glorot(), "dtype": "float64"},
+        D,
+    ),
     "ctrnn": (
         {
             "hidden": H,

@@ -20,6 +20,7 @@ _CELLS = {
     "min_gru": "minGRU",
     "peephole_lstm": "peephole LSTM",
     "unicornn": "UnICORNN",
+    "urnn": "uRNN",
 }
 _KNOWN = {
     "accuracy_long": "accuracy on longer strings",
