@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from rnnjax._types import Array
 
 ActivationName = Literal["tanh", "relu", "sigmoid", "identity"]
+"""The names of the activations that a cell with a hand-derived rule may have."""
 
 
 class Activation(NamedTuple):
@@ -23,3 +24,4 @@ ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(jax.nn.sigmoid, lambda h: h * (1 - h), 0.25),
     "identity": Activation(lambda z: z, jnp.ones_like, 1.0),
 }
+"""The activations by name, each with its derivative and the largest value of that."""

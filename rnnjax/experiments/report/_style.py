@@ -29,6 +29,7 @@ LOOKS: dict[str, Look] = {
     "lstm": Look("LSTM", "#0072B2", "solid", "v"),
     "gru": Look("GRU", "#009E73", (0, (3, 1, 1, 1, 1, 1)), "P"),
 }
+"""How the lines of the compared cells are drawn, in every figure alike."""
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#000000")
 _DASHES = ("solid", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))

@@ -32,11 +32,13 @@ def _sequence_cells() -> dict[str, CellFactory]:
 
 
 CELLS: dict[str, CellFactory] = _sequence_cells()
+"""The factories that a task may name: of cells that read vectors and need nothing but their size."""
 
 if TYPE_CHECKING:
     CellOption = str | CellFactory
 else:  # on the command line a cell is given by its name
     CellOption = Annotated[str, f"Recurrent cell: {', '.join(CELLS)}."]
+    """A key of `CELLS`, or from Python any function hidden -> `Cell`."""
 
 Hidden = Annotated[int, "Hidden units per layer."]
 Layers = Annotated[int, "Number of stacked recurrent layers."]

@@ -181,3 +181,4 @@ TASKS: dict[str, TaskEntry] = {
         recipe=recipes.LANGUAGE,
     ),
 }
+"""The tasks that `rnnjax train` knows, by name."""

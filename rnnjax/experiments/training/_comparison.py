@@ -23,8 +23,9 @@ from rnnjax.flow import pascanu_bound
 _EVALUATIONS = 30  # at most, in one run
 _COST_EVERY = 10  # steps that are averaged into one point of the cost curve
 GRADIENTS = ("bptt", "autodiff")
-# Options that every compared task is made with, where its factory has them.
+"""What `ComparisonSettings.gradient` may name."""
 SINGLE_LAYER = {"layers": 1, "bidirectional": False}
+"""Options that every compared task is made with, where its factory has them."""
 
 Progress = Callable[[int], None]  # called with the number of steps just taken
 
@@ -46,6 +47,7 @@ CONTENDERS: dict[str, Contender] = {
     "lstm": Contender(),
     "gru": Contender(),
 }
+"""The cells that `rnnjax compare` trains, by their names in `rnnjax.tasks.CELLS`."""
 
 
 class ComparisonSettings(NamedTuple):

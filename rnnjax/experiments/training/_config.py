@@ -18,9 +18,11 @@ from rnnjax.experiments.data import digest_arrays
 from rnnjax.experiments.tasks import Batch, Task
 
 CONFIG = "config.toml"
+"""The file of a run that holds its settings, from which it can be repeated."""
 DATA = "data.json"
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
+"""The file of a run that holds what it reached."""
 # Tables that may differ when a run is resumed: package versions, and what is logged.
 VERSIONS, RUN = "versions", "run"
 _NOT_COMPARED = (VERSIONS, RUN)

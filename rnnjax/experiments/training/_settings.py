@@ -17,7 +17,9 @@ OPTIMIZERS = (
     *("adabelief", "adadelta", "adagrad", "adam", "adamax", "adamaxw", "adamw", "amsgrad", "lamb"),
     *("lars", "lion", "nadam", "nadamw", "novograd", "radam", "rmsprop", "sgd", "yogi"),
 )
+"""The optimisers that `Settings.optimizer` may name: optax's of the same names."""
 SCHEDULES = ("cosine", "constant")
+"""What the learning rate does after its warm-up: `Settings.schedule`."""
 COMPUTE_DTYPES = ("bfloat16", "float16", "float32", "float64")
 # What the fields below are resolved to where neither the user nor the recipe sets them.
 AUTOMATIC = {"compute_dtype": "params", "checkpoint_every": 0, "dispatch": 0}
