@@ -58,7 +58,6 @@ toc_object_entries_show_parents = "hide"
 intersphinx_mapping = write_inventories(HERE / "inventories", HERE / "_build" / "inventories")
 
 
-
 def setup(app: object) -> None:
     """Say nothing of sections that have no pages yet."""
     logging.getLogger("sphinx.sphinx.directives.other").addFilter(

@@ -52,12 +52,13 @@ def _reference(module: str, names: list[str]) -> str:
 def _table(found: ModuleType, module: str, names: list[str]) -> str:
     rows = ["| | |", "|---|---|"]
     for name in names:
-        text = _summary(found, name).replace("|", r"\|")
+        text = summary_of(found, name).replace("|", r"\|")
         rows.append(f"| {{py:obj}}`{name} <{module}.{name}>` | {text} |")
     return "\n".join([":::{container} summary", *rows, ":::\n"])
 
 
-def _summary(found: ModuleType, name: str) -> str:
+def summary_of(found: ModuleType, name: str) -> str:
+    """The first sentence of what something public says of itself."""
     value = getattr(found, name)
     if not _has_docstring(value):
         return comment_of(found, name)
@@ -99,7 +100,9 @@ def comment_of(module: ModuleType, name: str) -> str:
 def _statements(tree: ast.Module) -> Iterator[tuple[ast.stmt, ast.stmt | None]]:
     """Each statement of a module and of its top-level conditions, with the one after it."""
     bodies = [tree.body]
-    bodies += [part for node in tree.body if isinstance(node, ast.If) for part in (node.body, node.orelse)]
+    bodies += [
+        part for node in tree.body if isinstance(node, ast.If) for part in (node.body, node.orelse)
+    ]
     for body in bodies:
         yield from zip(body, [*body[1:], None], strict=True)
 
@@ -108,7 +111,9 @@ def _assigned(node: ast.stmt) -> set[str]:
     if not isinstance(node, ast.Assign | ast.AnnAssign):
         return set()
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    return {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return {
+        part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)
+    }
 
 
 def _files(module: ModuleType) -> list[Path]:
@@ -173,7 +178,11 @@ def _signature(
         return None if arguments is None else (arguments, returns)
     if not isinstance(node, ast.FunctionDef):
         return None if arguments is None else (arguments, returns)
-    if (is_class or what == "method") and node.args.args and node.args.args[0].arg in ("self", "cls"):
+    if (
+        (is_class or what == "method")
+        and node.args.args
+        and node.args.args[0].arg in ("self", "cls")
+    ):
         del node.args.args[0]
     result = node.returns and not is_class
     return f"({ast.unparse(node.args)})", ast.unparse(node.returns) if result else None

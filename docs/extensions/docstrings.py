@@ -75,10 +75,10 @@ def _blocks(lines: list[str]) -> list[list[str]]:
         if not line.strip():
             blocks.append([])
         elif (
-            _SECTION.fullmatch(line.rstrip())
-            and blocks[-1]
-            or blocks[-1] and not blocks[-1][0].startswith(" ") and depth >= 4 > previous
-            and not any(map(_SECTION.fullmatch, blocks[-1]))
+            (_SECTION.fullmatch(line.rstrip())
+            and blocks[-1])
+            or (blocks[-1] and not blocks[-1][0].startswith(" ") and depth >= 4 > previous
+            and not any(map(_SECTION.fullmatch, blocks[-1])))
         ):  # fmt: skip
             blocks.append([line])
         else:

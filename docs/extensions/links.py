@@ -110,7 +110,12 @@ def _outside(app: Any, name: str, content: nodes.Node) -> nodes.reference | None
         if kind.startswith("py:") and name in entries:
             found = entries[name]
             return nodes.reference(
-                "", "", content, internal=False, refuri=found.uri, reftitle=f"in {found.project_name}"
+                "",
+                "",
+                content,
+                internal=False,
+                refuri=found.uri,
+                reftitle=f"in {found.project_name}",
             )
     return None
 

@@ -32,7 +32,7 @@ def _sequence_cells() -> dict[str, CellFactory]:
 
 
 CELLS: dict[str, CellFactory] = _sequence_cells()
-"""The factories that a task may name: of cells that read vectors and need nothing but their size."""
+"""The cells that a task may name: those that read vectors and need nothing but their size."""
 
 if TYPE_CHECKING:
     CellOption = str | CellFactory
