@@ -1,7 +1,7 @@
 """Gradient flow: how the error signal vanishes or explodes on its way back through time."""
 
 from rnnjax.flow._bound import Bound, pascanu_bound
-from rnnjax.flow._fit import Verdict, half_life, verdict
+from rnnjax.flow._fit import half_life
 from rnnjax.flow._fixed_points import FixedPoints, fixed_points
 from rnnjax.flow._jacobians import jacobians
 from rnnjax.flow._lyapunov import lyapunov_spectrum
@@ -15,6 +15,7 @@ from rnnjax.flow._relu_points import relu_fixed_points
 from rnnjax.flow._sensitivity import sensitivity
 from rnnjax.flow._spectrum import SingularValues, log_singular_values
 from rnnjax.flow._truncation import Truncation, truncation_length
+from rnnjax.flow._verdict import Verdict, verdict
 
 __all__ = [
     "Bound",

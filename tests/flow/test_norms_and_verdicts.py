@@ -1,5 +1,7 @@
 """Norms of the signal, and the half-lives and verdicts that are read off them."""
 
+from math import comb
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +93,7 @@ def test_half_life_of_an_identity_cell_is_infinite_and_jit_works():
     found = record(cell, params, jnp.ones((20, B, 2)), lambda c, ys: jnp.sum(c.h**2))
     assert np.all(jax.jit(half_life)(found) == np.inf)
     assert np.all(half_life(gradient_norms(found)) == np.inf)
-    assert verdict(found, leaf="h") == ("constant", np.inf, 0.0, 0.0, 0.0)
+    assert verdict(found, leaf="h")[:5] == ("constant", np.inf, 0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -197,11 +199,14 @@ def test_verdicts_at_the_ends_of_the_floats():
     gone = verdict(decaying(0.5).at[:30].set(0.0))
     assert (gone.label, gone.log10_ratio) == ("vanishes", -np.inf)
     np.testing.assert_allclose(gone.rate, 0.5, rtol=1e-12)
-    assert verdict(jnp.zeros(5).at[4].set(1.0)) == ("vanishes", 0.0, -np.inf, np.inf, 0.0)
+    assert verdict(jnp.zeros(5).at[4].set(1.0))[:5] == ("vanishes", 0.0, -np.inf, np.inf, 0.0)
     assert verdict(jnp.ones(5).at[:2].set(0.0)).rate == np.inf  # cut off, as by a reset
     assert verdict(jnp.ones(5).at[0].set(jnp.inf)).label == "explodes"
     assert verdict(jnp.ones(5).at[0].set(jnp.nan)).label == "explodes"
-    assert str(gone) == "vanishes: halves every 1.39 steps back in time; ‖∂C/∂h_1‖ is zero"
+    assert str(gone) == (
+        "vanishes: halves every 1.39 steps back in time; ‖∂C/∂h_1‖ is exactly zero (no path leads "
+        "so far back, or it underflows)"
+    )
     assert str(verdict(jnp.full(5, jnp.inf))) == "explodes: some norms are not finite"
 
 
@@ -210,6 +215,46 @@ def test_verdicts_read_as_sentences():
         "explodes: doubles every 5 steps back in time; ‖∂C/∂h_1‖ is 10^3.0 times ‖∂C/∂h_T‖"
     )
     assert str(verdict(jnp.ones(9))) == "constant: ‖∂C/∂h_1‖ is 10^0.0 times ‖∂C/∂h_T‖"
+
+
+def test_examples_without_a_gradient_do_not_change_a_verdict():
+    """0.5^(T - t) in 19 of 24 examples; 3 are cut to zero half-way, 2 never have a gradient."""
+    norms = np.tile(0.5 ** np.arange(29.0, -1, -1)[:, None], (1, 24))
+    norms[:15, :3] = 0.0
+    norms[:, 3:5] = 0.0
+    found = verdict(jnp.asarray(norms))
+    np.testing.assert_allclose(found.rate, np.log(2), rtol=1e-12)
+    np.testing.assert_allclose(found.half_life, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(found.log10_ratio, -29 * np.log10(2), rtol=1e-12)
+    assert (found.label, found.share, found.examples) == ("vanishes", 1.0, 22)
+    np.testing.assert_allclose(found.rate_interval, np.log(2), rtol=1e-12)
+    low = 0.025 ** (1 / 22)  # all 22 agree: P(22 of 22) = share²² = 2.5 %
+    np.testing.assert_allclose(found.share_interval, (low, 1.0), rtol=1e-12)
+    assert str(found).endswith("; 22 of 22 examples agree (95 % interval: 85 to 100 %)")
+
+
+def test_the_confidence_of_a_mixed_population():
+    """12 of 16 vanish at rates 0.1 … 1.2, 4 explode: enough for the label, not to be sure of it."""
+    rates = [*(0.1 * np.arange(1, 13)), -0.1, -0.2, -0.3, -0.4]
+    found = verdict(jnp.stack([decaying(rate) for rate in rates], axis=1))
+    assert (found.label, found.share, found.examples) == ("vanishes", 0.75, 16)
+    low, high = found.share_interval
+
+    def at_least(count, share):
+        return sum(comb(16, k) * share**k * (1 - share) ** (16 - k) for k in range(count, 17))
+
+    np.testing.assert_allclose(at_least(12, low), 0.025, rtol=1e-9)
+    np.testing.assert_allclose(1 - at_least(13, high), 0.025, rtol=1e-9)
+    # P(Bin(16, ½) ≤ 3) = 697/65536 = 1.1 %, and ≤ 4: 3.8 %, so from the 4th to the 13th rate.
+    np.testing.assert_allclose(found.rate_interval, (-0.1, 0.9), rtol=1e-9)
+    assert "; 12 of 16 examples agree (95 % interval: 48 to 93 %)" in str(found)
+    assert not found.is_settled
+    settled = [verdict(jnp.stack([decaying(0.1)] * n, axis=1)).is_settled for n in (12, 13)]
+    assert settled == [False, True]
+    few = verdict(jnp.stack([decaying(0.1)] * 5, axis=1))
+    assert few.rate_interval == (-np.inf, np.inf)  # 2 · ½⁵ = 6 % is too much
+    mixed = verdict(jnp.stack([decaying(r) for r in (0.1, 0.1, -0.1, 0.0)], axis=1))
+    assert "; at most 2 of 4 examples agree" in str(mixed)
 
 
 @pytest.mark.parametrize("judge", [verdict, half_life])

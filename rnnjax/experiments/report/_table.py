@@ -28,8 +28,9 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
         caption=(
             "C: the cost of the last output, one error on its way back. "
             "half-life: steps over which it halves (∞: constant; ×2: doubles), median. "
-            "verdict: of three quarters of the examples, constant up to 1 % a step. "
-            "−∞: exactly zero, as behind inactive ReLU units. "
+            "verdict: of three quarters of the examples, constant up to 1 % a step; "
+            "?: too few examples agree to be sure of that share at 95 %. "
+            "−∞: exactly zero, behind inactive ReLU units or below the smallest float. "
             "λ₁: largest Lyapunov exponent, nats per step. "
             "σγ: Pascanu's bound on the growth of a vanilla cell's gradient in one step."
         ),
@@ -85,7 +86,7 @@ def _flow(measures: FlowMeasures) -> tuple[str, str, str, str]:
         _half_life(verdict.half_life),
         _number(verdict.log10_ratio),
         _number(measures.lyapunov, 3),
-        verdict.label,
+        f"{verdict.label}?" if verdict.examples and not verdict.is_settled else verdict.label,
     )
 
 

@@ -68,6 +68,14 @@ def test_compact_table_fits_80_columns(number):
     assert any(number in line for line in lines)
 
 
+def test_a_label_that_the_examples_do_not_settle_has_a_question_mark():
+    sure = Verdict("constant", math.inf, 0.0, 0.0, 0.0, share_interval=(0.8, 1.0), examples=16)
+    doubtful = sure._replace(share_interval=(0.6, 1.0))
+    result = RESULT._replace(before=measures(sure, 0.0), after=measures(doubtful, 0.0))
+    before, after = [line for line in rows({"lstm": result}, 120) if "│" in line]
+    assert [cells_of(line)[6] for line in (before, after)] == ["constant", "constant?"]
+
+
 def test_another_metric_has_its_name_and_unit():
     result = RESULT._replace(scores=np.array([0.01, 0.03]), metric=Metric("loss", "min", "nats"))
     lines = rows({"lstm": result}, 120)

@@ -113,7 +113,7 @@ def test_the_verdict_is_of_one_error_where_every_step_has_a_cost(monkeypatch):
     xs = jax.numpy.ones((4, 2, 1))
     net = Recurrence(cell, params, xs, lambda carry, ys: jax.numpy.sum(ys[:3]))
     measures = measure_flow(net, 2)
-    assert measures.verdict == ("constant", np.inf, 0.0, 0.0, 0.0)
+    assert measures.verdict[:5] == ("constant", np.inf, 0.0, 0.0, 0.0)
     np.testing.assert_allclose(measures.norms, np.full((3, 2), 2**0.5), rtol=1e-6)
     assert measures.sensitivity.shape == (4, 4)
     none = measure_flow(net._replace(cost=lambda carry, ys: 0.0 * jax.numpy.sum(ys)), 2)
