@@ -22,6 +22,7 @@ FIGURES = {
     "captioning": (r"BLEU-1 and BLEU-4: ([\d.]+),", -0.01, 60),
     "language": (r"held-out nats per character: ([\d.]+)", 0.1, 0.9),
     "sentiment": (r"held-out accuracy: ([\d.]+)%", 90, 100.01),
+    "flow_figures": (r"float32 +([\d.e+-]+)", 0, 1e-5),
     "fixed_points": (r"fixed points: \d+, of them stable: (\d+)", 7.5, 8.5),
     "speech": (r"label error rate: ([\d.]+)", 0.1, 3.0),
 }
@@ -41,7 +42,9 @@ def assert_metric(name, printed):
     assert low < float(found[1]) < high
 
 
-@pytest.mark.parametrize("name", sorted(FIGURES.keys() - {"captioning", "fixed_points"}))
+@pytest.mark.parametrize(
+    "name", sorted(FIGURES.keys() - {"captioning", "fixed_points", "flow_figures"})
+)
 def test_the_short_form_prints_its_metric(name, monkeypatch, capsys):
     assert_metric(name, short_run(name, monkeypatch, capsys))
 
@@ -50,6 +53,12 @@ def test_flip_flops_have_eight_memories(tmp_path, monkeypatch, capsys):
     printed = short_run("fixed_points", monkeypatch, capsys, "--out", tmp_path / "points.png")
     assert_metric("fixed_points", printed)
     assert np.asarray(Image.open(tmp_path / "points.png")).std() > 10
+
+
+def test_figures_of_gradient_flow_are_drawn(tmp_path, monkeypatch, capsys):
+    printed = short_run("flow_figures", monkeypatch, capsys, "precision", "--out", tmp_path)
+    assert_metric("flow_figures", printed)
+    assert np.asarray(Image.open(tmp_path / "precision.png")).std() > 10
 
 
 def test_captioning_prints_its_metric_and_draws_references_and_attention(

@@ -67,8 +67,31 @@ def test_wrong_calls_say_what_to_do():
 def test_the_figure_can_be_read():
     lags = np.arange(30)
     errors = {"bfloat16": 0.01 * 1.3 ** lags[:, None], "float32": 1e-7 * 1.3 ** lags[:, None]}
+    found = Precision(lags, errors, {"bfloat16": 15, "float32": None})
+    exact = Precision(lags, {"float32": np.zeros((30, 2))}, {"float32": None})
     with style():
-        drawn_figure = figure._draw(Precision(lags, errors, {"bfloat16": 15, "float32": None}))
+        drawn_figure = figure._draw({"vanilla": found, "identity": exact})
     assert not faults(drawn_figure)
-    assert [*legend_of(drawn_figure)] == ["bfloat16", "float32", "no digit right"]
-    np.testing.assert_allclose(drawn_figure.axes[0].lines[1].get_ydata(), errors["float32"][:, 0])
+    words = ["bfloat16", "float32", "no digit right", "then exactly zero"]
+    assert [*legend_of(drawn_figure)] == words
+    left, right = drawn_figure.axes
+    assert [axis.get_title(loc="left") for axis in (left, right)] == ["vanilla", "identity"]
+    np.testing.assert_allclose(left.lines[1].get_ydata(), errors["float32"][:, 0])
+    assert left.get_ylim() == right.get_ylim()
+
+
+@pytest.mark.usefixtures("eager")
+def test_any_gradient_and_method_is_audited():
+    """In float32 they differ by rounding; truncation is no rounding error and shows as it is."""
+    cell = rnnjax.vanilla(2)
+    params, xs = drawn(cell, 1), normal(1, 6, 3, 1)
+    for gradient, method in [
+        (rnnjax.bptt(), rnnjax.sequential()),
+        (rnnjax.checkpointed(2), None),
+    ]:
+        options = {"gradient": gradient, "method": method, "dtypes": ["float32"]}
+        assert precision(cell, params, xs, last, **options).errors["float32"].max() < 1e-5
+    cut = precision(cell, params, xs, last, gradient=rnnjax.truncated(3), dtypes=["float64"])
+    assert cut.errors["float64"][:3].max() < 1e-12
+    assert np.all(cut.errors["float64"][3:] == 1.0)
+    assert cut.lost == {"float64": 3}
