@@ -3,6 +3,7 @@
 from rnnjax.flow._bound import Bound, pascanu_bound
 from rnnjax.flow._fit import half_life
 from rnnjax.flow._fixed_points import FixedPoints, fixed_points
+from rnnjax.flow._flossing import flossing
 from rnnjax.flow._jacobians import jacobians
 from rnnjax.flow._lyapunov import lyapunov_spectrum
 from rnnjax.flow._norms import features_norm, gradient_norms
@@ -29,6 +30,7 @@ __all__ = [
     "Verdict",
     "features_norm",
     "fixed_points",
+    "flossing",
     "gates",
     "gradient_norms",
     "half_life",

@@ -10,7 +10,7 @@ from rnnjax._checks import check_positive_int
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import choose, follow, validate_cell
-from rnnjax.flow._graded import qr
+from rnnjax.flow._gram_schmidt import gram_schmidt
 from rnnjax.running import chosen_leaves, leaf_indices, pack, push
 
 
@@ -113,12 +113,13 @@ def _run(
         now, age, counted, total = state
         now, age = choose(begins, tangents, now), choose(begins, none, age)
         carry, pushed = push(cell, params, carry, x_t, now, indices)
-        turned, r = qr(pushed)
-        growth = jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))
+        turned, growth = gram_schmidt(pushed)
         counts = valid & (age >= burn_in)
         total = choose(counts, total + growth, total)
         counted = counted + counts.astype(counted.dtype)
         return carry, (choose(valid, turned, now), age + 1, counted, total), None
 
     _, _, counted, total = follow(params, sequence, (tangents, none, none, total), step)[0]
-    return -jnp.sort(-total / counted[..., None].astype(total.dtype), axis=-1)
+    some = (counted > 0)[..., None]
+    mean = total / jnp.maximum(counted, 1)[..., None].astype(total.dtype)
+    return jnp.where(some, -jnp.sort(-mean, axis=-1), jnp.nan)

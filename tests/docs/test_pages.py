@@ -88,6 +88,8 @@ def test_gradient_flow(eager, capsys):
     assert len(page["remembered"]) >= 1
     assert capsys.readouterr().out.startswith("dtype")
     assert page["digits"].errors["bfloat16"].shape == (30, 4)
+    assert page["loss"] > 1e-3
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(page["grads"]))
 
 
 @pytest.fixture(scope="module")

@@ -210,6 +210,7 @@ CALLS: dict[str, Call] = {
     "lyapunov_spectrum": Call(
         flow.lyapunov_spectrum, {**_one, "k": 2, "carry": _carry, "burn_in": 1}
     ),
+    "flossing": Call(flow.flossing, {**_one, "k": 2, "target": 0.5, "carry": _carry, "burn_in": 1}),
     "predictability": Call(flow.predictability, {**_one, "carry": _carry, "burn_in": 1}),
     "pascanu_bound": Call(flow.pascanu_bound, {"w_h": jnp.eye(H), "activation": "tanh"}),
     "pascanu_regularizer": Call(
