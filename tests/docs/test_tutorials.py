@@ -1,0 +1,70 @@
+"""The tutorials run, and what they print is what they say."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
+CODE = re.compile(r"^```(?:\{code-cell\} ipython3|python)\n(?::\w[^\n]*\n)*(.*?)\n```", re.M | re.S)
+
+
+def run(name: str) -> dict:
+    """Execute the cells and the answers of a tutorial in order, in float32 as its readers do.
+
+    Returns its namespace, in which `printed` is all that it printed.
+    """
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    text = (FOLDER / f"{name}.md").read_text("utf-8")
+    page: dict = {"__name__": "page"}
+    printed, folder = StringIO(), Path.cwd()
+    os.chdir(FOLDER)
+    try:
+        with (
+            pyplot.rc_context({"backend": "agg"}),
+            jax.enable_x64(False),
+            jax.numpy_rank_promotion("allow"),
+            redirect_stdout(printed),
+        ):
+            for count, code in enumerate(CODE.findall(text)):
+                code = re.sub("^%.*\n", "", code)  # a magic command
+                exec(compile(code, f"{name}.md, block {count}", "exec"), page)
+    finally:
+        os.chdir(folder)
+        pyplot.close("all")
+    return page | {"printed": printed.getvalue()}
+
+
+@pytest.fixture(autouse=True)
+def _free() -> Iterator[None]:
+    yield
+    jax.clear_caches()
+
+
+def test_recurrent_nets_in_one_hour():
+    page = run("recurrent_nets_in_one_hour")
+    assert "mistakes in 20,000 bits: 0\n" in page["printed"]
+    assert page["printed"].endswith("mistakes: 0\n")
+    for a, b in zip(page["by_hand"], page["by_jax"], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert page["report"].passed
+    wrong = [row.leaf for row in page["broken_report"].rows if not row.passed]
+    assert wrong == ["params.w_x", "params.w_h", "params.b", "xs", "carry.h"]
+    for each in page["correct"].values():
+        assert np.all(each[:, :10] > 0.95)  # all nets solve ten bits
+    assert np.min(page["correct"]["LSTM"][:, -1]) > 0.9
+    assert np.min(page["correct"]["tanh"][:, -100:].mean(-1)) < 0.7
+    rates = {name: page["flow"].verdict(page[name]).rate for name in ("vanishing", "exploding")}
+    assert rates["vanishing"] > 0.5
+    assert rates["exploding"] < -0.1
+    assert page["flow"].verdict(page["constant"]).label == "constant"
+    assert 3 < page["flow"].verdict(page["by_one"]).half_life < 5
+    assert -40 < page["flow"].verdict(page["by_three"]).half_life < -15
+    np.testing.assert_allclose(page["cosines"]["norm clipped"], 1, rtol=1e-5)
+    assert page["cosines"]["clipped in the loop"] < 0.9
