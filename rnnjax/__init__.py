@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from rnnjax import (
     cells as cells,
     combinators as combinators,
+    extend as extend,
     flow as flow,
     gradients as gradients,
     interop as interop,

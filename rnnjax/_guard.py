@@ -1,6 +1,8 @@
 """Cells that look at what they are given before they compute with it."""
 
 import functools
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -45,6 +47,20 @@ def guarded(cell: Cell, call: Call) -> Cell:
 
     rule = None if cell.rule is None else cell.rule._replace(step=None)
     return Cell(init, initial_carry, step, rule, cell.structure._replace(made_for=None))
+
+
+def check_new(registry: Mapping[str, Callable[..., Cell]], kind: str, make: Any) -> None:
+    """Raise unless `make` is a function whose name no other one has in the registry.
+
+    Raises:
+      TypeError, ValueError: what it is, or where the other one is.
+    """
+    if not inspect.isfunction(make):
+        raise TypeError(f"make must be a function that returns a Cell, got {described(make)}")
+    known = registry.get(make.__name__)
+    origin = (make.__module__, make.__qualname__)  # running a notebook's block again is no clash
+    if known is not None and (known.__module__, known.__qualname__) != origin:
+        raise ValueError(f"a {kind} called {make.__name__} exists already, in {known.__module__}")
 
 
 def check_batch_shape(batch_shape: Any) -> tuple[int, ...]:

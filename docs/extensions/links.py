@@ -21,8 +21,8 @@ from sphinx.util.nodes import make_refnode
 PACKAGES = (
     "rnnjax",
     *(f"rnnjax.{name}" for name in (
-        "cells", "cells.initializers", "cells.linear_algebra", "combinators", "flow", "gradients",
-        "interop", "methods", "online", "saving", "scenarios", "unrolling", "tasks", "training",
+        "cells", "cells.initializers", "cells.linear_algebra", "combinators", "extend", "flow",
+        "gradients", "interop", "methods", "online", "saving", "scenarios", "unrolling", "tasks", "training",
     )),
     *(f"rnnjax.experiments.{name}" for name in ("data", "report", "tasks", "training")),
 )  # fmt: skip

@@ -20,7 +20,7 @@ from rnnjax._checks import (
     in_brackets,
     is_array,
 )
-from rnnjax._guard import guarded
+from rnnjax._guard import check_new, guarded
 from rnnjax._types import Array, Cell, Inputs
 from rnnjax.cells.initializers import Initializer, Named
 
@@ -52,14 +52,8 @@ def factory(make: Callable[P, Cell]) -> Callable[P, Cell]:
       >>> rnnjax.lstm(8) is rnnjax.lstm(hidden=8), rnnjax.lstm(8, forget_bias=5.0)
       (True, lstm(8, forget_bias=5.0))
     """
-    if not inspect.isfunction(make):
-        raise TypeError(f"make must be a function that returns a Cell, got {described(make)}")
-    name = make.__name__
-    known = FACTORIES.get(name)
-    origin = (make.__module__, make.__qualname__)  # running a notebook's block again is no clash
-    if known is not None and (known.__module__, known.__qualname__) != origin:
-        raise ValueError(f"a cell factory called {name} exists already, in {known.__module__}")
-    FACTORIES[name] = made = cached(guarded)(_checked(make))
+    check_new(FACTORIES, "cell factory", make)
+    FACTORIES[make.__name__] = made = cached(guarded)(_checked(make))
     return made
 
 

@@ -7,7 +7,7 @@ from rnnjax.combinators._dropout import (
     recurrent_dropout,
 )
 from rnnjax.combinators._fixed_dt import fixed_dt
-from rnnjax.combinators._inner import COMBINATORS
+from rnnjax.combinators._inner import COMBINATORS, combinator
 from rnnjax.combinators._learned_carry import (
     LearnedCarryParams,
     learned_carry,
@@ -24,6 +24,7 @@ __all__ = [
     "LearnedCarryParams",
     "RecurrentDropoutCarry",
     "ZoneoutCarry",
+    "combinator",
     "fixed_dt",
     "input_dropout",
     "learned_carry",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from rnnjax._calls import cached
 from rnnjax._checks import checked_arguments, is_feature_shape, is_inexact
 from rnnjax._dtypes import promoted
-from rnnjax._guard import guarded
+from rnnjax._guard import check_new, guarded
 from rnnjax._random import example_keys, typed_key
 from rnnjax._types import (
     Array,
@@ -31,8 +31,29 @@ COMBINATORS: dict[str, Callable[..., Cell]] = {}
 
 
 def combinator(make: Callable[P, Cell]) -> Callable[P, Cell]:
-    """Decorator of a factory of cells from cells: equal calls return the same cell, which prints
-    so."""
+    """Decorator of a factory of cells from cells: cached, printable and in the registry.
+
+    Equal calls return the same cell, so that what is made of it compiles once; it prints as the
+    call that made it.
+
+    Args:
+      make: a function from one or several cells, and options, to a `Cell`; its name is the
+        combinator's name in `rnnjax.combinators.COMBINATORS`.
+
+    Returns:
+      The same function, cached.
+
+    Raises:
+      TypeError: `make` is not a function.
+      ValueError: another combinator of this name is registered.
+
+    Example:
+      >>> import rnnjax
+      >>> cell = rnnjax.residual(rnnjax.lstm(8))
+      >>> cell is rnnjax.residual(rnnjax.lstm(8)), cell
+      (True, residual(lstm(8)))
+    """
+    check_new(COMBINATORS, "combinator", make)
     COMBINATORS[make.__name__] = made = cached(guarded)(checked_arguments(make))
     return made
 

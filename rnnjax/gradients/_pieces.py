@@ -11,7 +11,21 @@ from rnnjax.running import select
 def piece_of(
     sequence: Sequence, reverse: bool, carry: Carry, start: Array | int, size: int
 ) -> Sequence:
-    """Steps start … start + size - 1 of a sequence, as a sequence that begins with `carry`."""
+    """Steps start … start + size - 1 of a sequence, as a sequence that begins with `carry`.
+
+    Its lengths and resets are those of the piece, so that one piece run after the other, in the
+    order of the run, is the run of the whole.
+
+    Args:
+      sequence: the whole.
+      reverse: whether it is run from the last step to the first.
+      carry: the carry after the piece that is run before this one, `sequence.carry` for the first.
+      start: the first step of the piece in time; it may be traced.
+      size: the number of its steps.
+
+    Returns:
+      A `Sequence` with xs `[size, ..., *features]`.
+    """
     xs, _, fresh, lengths, resets = sequence
     steps = jax.tree.leaves(xs)[0].shape[0]
 

@@ -1,6 +1,6 @@
 """Method selection: the fastest method that can run a problem."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from rnnjax._calls import Value
@@ -18,12 +18,10 @@ from rnnjax._execution import (
 from rnnjax._params import check_params
 from rnnjax._types import Cell, Params, PyTree, known
 from rnnjax.combinators import without_learned_carries
-from rnnjax.methods._associative import Associative
 from rnnjax.methods._cudnn import cudnn
-from rnnjax.methods._deer import Deer
 from rnnjax.methods._native import native
 from rnnjax.methods._partitioning import may_be_divided
-from rnnjax.methods._sequential import Sequential, sequential
+from rnnjax.methods._sequential import sequential
 from rnnjax.running import one_after_another, validate
 
 
@@ -209,7 +207,7 @@ def with_carries(method: Method | Auto) -> Method:
     """
     if isinstance(method, Auto):
         method = sequential()
-    if not isinstance(method, Sequential | Associative | Deer):
+    if not is_dataclass(method) or "carries" not in {f.name for f in fields(method)}:
         raise ValueError(
             f"method={method.name}() does not keep the carries of every step, which "
             "return_carries=True asks for: use method=rnnjax.sequential(), or rnnjax.auto(), which "

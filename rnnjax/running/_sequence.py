@@ -134,7 +134,18 @@ class Masked(NamedTuple):
 
 
 def mask(params: Params, sequence: Sequence, reverse: bool) -> Masked:
-    """Spell out lengths and resets step by step."""
+    """Spell out lengths and resets step by step, for a method that runs the steps by itself.
+
+    Args:
+      params: whose dtype the inputs are cast to.
+      sequence: as a run gets it.
+      reverse: whether it is run from the last step to the first; nothing is flipped.
+
+    Returns:
+      `Masked(xs [T, ..., *features], valid [T, ...], begins [T, ...])`. Where a step is not valid
+      the carry stays, the output is zero, and xs holds anything, NaN included. Where a step begins,
+      the carry is `sequence.fresh` before it. `valid` and `begins` are None where there are none.
+    """
     xs, _, _, lengths, resets = sequence
     xs = jax.tree.map(jnp.asarray, xs, input_dtypes(params, xs))
     steps = jax.tree.leaves(xs)[0].shape[0]

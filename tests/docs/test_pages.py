@@ -4,11 +4,9 @@ import re
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import rnnjax
 from rnnjax.cells import FACTORIES
 
 ROOT = Path(__file__).parents[2]
@@ -23,41 +21,6 @@ def run_page(name: str) -> dict:
     with jax.numpy_rank_promotion("allow"):  # pages write z + b as anyone would
         exec("\n".join(blocks), namespace)
     return namespace
-
-
-@pytest.fixture(scope="module")
-def new_cell():
-    return run_page("docs/new_cell.md")
-
-
-def test_skeleton_is_a_cell(new_cell):
-    cell = new_cell["my_mgu"](5)
-    params = cell.init(jax.random.key(1), 3)
-    xs = jax.random.normal(jax.random.key(2), (7, 2, 3))
-    h = np.zeros((2, 5))
-    for t in range(7):
-        z_f, z_n = np.split(
-            np.asarray(xs[t]) @ np.asarray(params.w_x) + np.asarray(params.b), 2, axis=-1
-        )
-        w_f, w_n = np.split(np.asarray(params.w_h), 2, axis=-1)
-        f = 1 / (1 + np.exp(-(z_f + h @ w_f)))
-        h = (1 - f) * h + f * np.tanh(z_n + (f * h) @ w_n)
-    with jax.numpy_rank_promotion("allow"):
-        carry, _ = rnnjax.unroll(cell, params, xs)
-    np.testing.assert_allclose(carry.h, h, rtol=1e-12)
-
-
-def test_skeletons_rule_is_right_with_lengths(new_cell):
-    with jax.numpy_rank_promotion("allow"):
-        report = rnnjax.gradients.check(new_cell["fast"], lengths=jnp.array([6, 2, 0]))
-    assert report.passed, str(report)
-
-
-def test_stacked_skeleton_respects_lengths(new_cell):
-    ys = new_cell["ys"]
-    assert ys.shape == (10, 2, 8)
-    assert float(jnp.abs(ys[6:, 1]).max()) == 0
-    assert float(jnp.abs(ys[5, 1]).max()) > 0
 
 
 def test_readme_lists_every_cell():

@@ -12,8 +12,8 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 PACKAGES = [
     *(f"rnnjax.{name}" for name in (
-        "cells", "cells.initializers", "cells.linear_algebra", "combinators", "flow", "gradients",
-        "interop", "interop.equinox", "interop.linen", "interop.nnx", "methods", "online", "saving",
+        "cells", "cells.initializers", "cells.linear_algebra", "combinators", "extend", "flow",
+        "gradients", "interop", "interop.equinox", "interop.linen", "interop.nnx", "methods", "online", "saving",
         "scenarios", "unrolling",
     )),
     *(f"rnnjax.experiments.{name}" for name in (

@@ -15,18 +15,14 @@ import valid_calls_use
 from wrong_calls import outcomes
 
 import rnnjax
-from rnnjax import cells, combinators, flow, gradients, interop, methods, online, scenarios
+from rnnjax import cells, combinators, extend, flow, gradients, interop, methods, online, scenarios
 from rnnjax.experiments import data, illustrate, tasks, training
 
-CORE = (rnnjax, cells, cells.initializers, combinators, gradients, methods, online)
+CORE = (rnnjax, cells, cells.initializers, combinators, extend, gradients, methods, online)
 OTHERS = (flow, scenarios, interop, data, illustrate, tasks, training)
-NOT_FOR_USERS = {
-    "bind",
-    "import_module",
-    "run_of",
-    "with_carries",
-    "without_learned_carries",
-}  # what `unroll` calls
+NOT_FOR_USERS = {"bind", "import_module", "with_carries", "without_learned_carries"} | {
+    *("mask", "piece_of", "run_of")  # what `unroll` calls, and extensions of it
+}
 NEED_PEERS = {"from_onnx": "onnx", "to_onnx": "onnx"}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from wrong_calls import Call
 
 import rnnjax
-from rnnjax import cells, gradients, methods, online
+from rnnjax import cells, extend, gradients, methods, online
 from rnnjax.cells import initializers, linear_algebra
 
 T, B, D, H = 4, 2, 3, 5
@@ -351,6 +351,17 @@ CALLS: dict[str, Call] = {
     ),
     "factory": Call(
         cells.factory, {"make": rnnjax.lstm.__wrapped__}, ("make: (no arguments|gives None)",)
+    ),
+    "combinator": Call(
+        extend.combinator,
+        {"make": rnnjax.residual.__wrapped__},
+        ("make: (no arguments|gives None)",),
+    ),
+    "known": Call(extend.known, {"cell": LSTM}),
+    "initial_carry": Call(
+        extend.initial_carry,
+        {"cell": LSTM, "params": PARAMS, "batch_shape": (B,), "key": KEY},
+        ("batch_shape: one (more|less)",),
     ),
     **{
         name: Call(_drawn(name), arguments)
