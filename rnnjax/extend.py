@@ -9,7 +9,6 @@ from rnnjax._execution import (
     Gradient as Gradient,
     Loop as Loop,
     Method as Method,
-    Run as Run,
     Sequence as Sequence,
 )
 from rnnjax._types import (
@@ -31,7 +30,6 @@ __all__ = [
     "Loop",
     "Masked",
     "Method",
-    "Run",
     "Sequence",
     "combinator",
     "initial_carry",

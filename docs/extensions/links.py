@@ -22,7 +22,8 @@ PACKAGES = (
     "rnnjax",
     *(f"rnnjax.{name}" for name in (
         "cells", "cells.initializers", "cells.linear_algebra", "combinators", "extend", "flow",
-        "gradients", "interop", "methods", "online", "saving", "scenarios", "unrolling", "tasks", "training",
+        "gradients", "interop", "methods", "online", "saving", "scenarios", "unrolling", "tasks",
+        "training",
     )),
     *(f"rnnjax.experiments.{name}" for name in ("data", "report", "tasks", "training")),
 )  # fmt: skip

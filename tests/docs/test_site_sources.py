@@ -13,8 +13,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 PACKAGES = [
     *(f"rnnjax.{name}" for name in (
         "cells", "cells.initializers", "cells.linear_algebra", "combinators", "extend", "flow",
-        "gradients", "interop", "interop.equinox", "interop.linen", "interop.nnx", "methods", "online", "saving",
-        "scenarios", "unrolling",
+        "gradients", "interop", "interop.equinox", "interop.linen", "interop.nnx", "methods",
+        "online", "saving", "scenarios", "unrolling",
     )),
     *(f"rnnjax.experiments.{name}" for name in (
         "cli", "data", "data.audio", "data.captions", "data.images", "data.series", "data.text",
