@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+from rnnjax.cells import FACTORIES
+
 FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
 CODE = re.compile(r"^```(?:\{code-cell\} ipython3|python)\n(?::\w[^\n]*\n)*(.*?)\n```", re.M | re.S)
 
@@ -42,8 +44,12 @@ def run(name: str) -> dict:
 
 
 @pytest.fixture(autouse=True)
-def _free() -> Iterator[None]:
+def _tidy() -> Iterator[None]:
+    """Forget the cells that a tutorial registered, and what it compiled."""
+    factories = dict(FACTORIES)
     yield
+    FACTORIES.clear()
+    FACTORIES.update(factories)
     jax.clear_caches()
 
 
@@ -68,3 +74,20 @@ def test_recurrent_nets_in_one_hour():
     assert -40 < page["flow"].verdict(page["by_three"]).half_life < -15
     np.testing.assert_allclose(page["cosines"]["norm clipped"], 1, rtol=1e-5)
     assert page["cosines"]["clipped in the loop"] < 0.9
+
+
+def test_your_own_cell_and_rule():
+    page = run("your_own_cell_and_rule")
+    assert "the slow layer moves at the steps 0 and 8 16\n" in page["printed"]
+    assert "norms of outputs: 1.0\n" in page["printed"]
+    assert page["refused"].startswith("the step of this cell was replaced")
+    assert not page["first_report"].passed
+    assert all(row.passed for row in page["first_report"].values)
+    assert page["report"].passed
+    assert "rule=None" in page["no_rule"]
+    assert "Structure(output='h')" in page["unknown"]
+    assert page["clipped"].w_h.shape == (8, 8)
+    found = page["half_lives"]
+    np.testing.assert_allclose(found["W_h = 0"], np.log(2) / -np.log(0.8), rtol=1e-4)
+    assert found["as drawn"] > 2 * found["W_h = 0"]
+    assert "leaky(8, 0.2) True True\n" in page["printed"]
