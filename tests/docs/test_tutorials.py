@@ -91,3 +91,37 @@ def test_your_own_cell_and_rule():
     np.testing.assert_allclose(found["W_h = 0"], np.log(2) / -np.log(0.8), rtol=1e-4)
     assert found["as drawn"] > 2 * found["W_h = 0"]
     assert "leaky(8, 0.2) True True\n" in page["printed"]
+
+
+def test_lengths_resets_and_carries():
+    page = run("lengths_resets_and_carries")
+    shown = [line.split() for line in page["printed"].splitlines()]
+    # With lengths; flipped by hand; with resets and by shifted `done`; in chunks; with gaps.
+    outputs = [" ".join(line[2:]) for line in shown if line[0] == "outputs"]
+    assert outputs[2:4] == ["00001 00011 00111 01111 11111", "00001 00011 00111 00000 00000"]
+    assert outputs[4:6] == ["11111 11110 11100 11000 10000", "00111 00110 00100 00000 00000"]
+    assert outputs[6:8] == ["00001 00011 00100 01100 11100", "00001 00011 00111 01000 11000"]
+    assert outputs[8:10] == ["00001 00011 00100 01100 11100", "00001 00010 00110 01110 11110"]
+    assert outputs[10:] == ["00001 00001 00101 00101 10101", "00000 00010 00110 00110 10110"]
+    assert page["summary"].tolist() == [[11111, 11111], [111, 111]]
+    assert page["grads"][:, 1, 0].tolist() == [3, 2, 1, 0, 0]
+    np.testing.assert_allclose(page["masked"], page["by_hand"])
+    assert page["across"].tolist() == [0, 0, 1, 1, 1]
+    assert "same as unroll: True\n" in page["printed"]
+    assert "same as in one piece: True\n" in page["printed"]
+    for name, close in {"uncut": "full", "cut": "truncated", "skipped": "shorter"}.items():
+        for a, b in zip(page[name], page[close], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert np.abs(page["truncated"].w_h - page["full"].w_h).max() > 0.1
+    assert np.abs(page["zeroed"].c - page["shorter"].c).max() > 0.1
+
+
+def test_training_loop():
+    page = run("training_loop")
+    np.testing.assert_allclose(page["chance"], 1 / 6, atol=0.005)
+    assert page["error"] < 0.02
+    assert page["same"]
+    exact, frugal, short = page["by_gradient"].values()
+    np.testing.assert_allclose(frugal, exact, rtol=1e-4)
+    assert abs(short / exact - 1) > 0.05
+    assert page["again"] == page["cell"]
