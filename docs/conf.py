@@ -83,6 +83,7 @@ html_title = "rnnjax"
 html_static_path = ["static"]
 html_context = {"default_mode": "auto"}
 html_css_files = ["site.css"]
+html_favicon = "static/favicon.svg"
 html_copy_source = False
 html_show_sphinx = False
 html_theme_options = {
@@ -91,6 +92,7 @@ html_theme_options = {
     "toc_title": "On this page",
     "home_page_in_toc": False,
     "use_download_button": False,
+    "navbar_persistent": [],
     "pygments_light_style": "tango",
     "pygments_dark_style": "monokai",
 }

@@ -13,13 +13,15 @@ import inspect
 import re
 import tokenize
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
 BLOCK = re.compile(r"^```\{api\} +(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+_CODE = re.compile(r"`(\w+)`")
 
 
 def documented(text: str) -> Iterator[tuple[str, str]]:
@@ -52,9 +54,15 @@ def _reference(module: str, names: list[str]) -> str:
 def _table(found: ModuleType, module: str, names: list[str]) -> str:
     rows = ["| | |", "|---|---|"]
     for name in names:
-        text = summary_of(found, name).replace("|", r"\|")
+        text = _CODE.sub(partial(_linked, found), summary_of(found, name).replace("|", r"\|"))
         rows.append(f"| {{py:obj}}`{name} <{module}.{name}>` | {text} |")
     return "\n".join([":::{container} summary", *rows, ":::\n"])
+
+
+def _linked(found: ModuleType, code: re.Match[str]) -> str:
+    """A name of the same module leads to its entry."""
+    name = code[1]
+    return f"{{py:obj}}`{name} <{found.__name__}.{name}>`" if hasattr(found, name) else code[0]
 
 
 def summary_of(found: ModuleType, name: str) -> str:
@@ -63,6 +71,8 @@ def summary_of(found: ModuleType, name: str) -> str:
     if not _has_docstring(value):
         return comment_of(found, name)
     text = inspect.getdoc(value) or ""
+    if text.startswith(f"{name}("):  # what NamedTuple writes itself
+        return f"Of {', '.join(field for field, _, _ in fields_of(value))}."
     return " ".join(text.split("\n\n")[0].split())
 
 
@@ -135,7 +145,10 @@ def _comments(path: Path) -> dict[int, tuple[int, str]]:
 
 
 def fields_of(value: type) -> list[tuple[str, str, str]]:
-    """The fields of a NamedTuple, dataclass or protocol: name, type, and the comment beside."""
+    """The fields of a NamedTuple or dataclass: name, type, and the comment beside each."""
+    private = [base for base in value.__bases__ if base.__name__.startswith("_")]
+    if private and value.__module__.startswith("rnnjax") and hasattr(value, "_fields"):
+        value = private[0]  # where `Cell` has its fields
     try:
         path, (_, line) = Path(str(inspect.getsourcefile(value))), inspect.getsourcelines(value)
         (node,) = ast.parse(inspect.cleandoc("\n" + inspect.getsource(value))).body

@@ -26,8 +26,8 @@ def _on_docstring(
     app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]
 ) -> None:
     del app, name, options
-    if what == "class" and lines and "Alias for field" in lines[0]:
-        lines[:] = []
+    if what == "class" and lines and lines[0].startswith(f"{value.__name__}("):
+        lines[:] = []  # what NamedTuple writes itself: the fields, which come below
     lines[:] = _restructured(lines)
     if what == "class":
         lines += _fields(value)

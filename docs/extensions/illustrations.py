@@ -36,6 +36,9 @@ def _on_read(app: Any, doctree: nodes.document) -> None:
                 f'<iframe class="illustrated" name="illustrated" title="The illustrated pass" '
                 f'src="{_FOLDER}/{names[0]}.html"></iframe>'
             )
+            before = node.parent[node.parent.index(node) - 1]
+            if isinstance(before.next_node(nodes.image, include_self=True), nodes.image):
+                before.parent.remove(before)  # the picture is for where there is no frame
             node.replace_self(nodes.raw("", frame, format="html"))
 
 

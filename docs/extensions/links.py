@@ -93,7 +93,7 @@ class _LinkNames(SphinxPostTransform):
 
     def _reference(self, node: nodes.literal, name: str) -> nodes.reference | None:
         scope, own = _scope(node)
-        for candidate in (f"{scope}.{name}", f"rnnjax.{name}", name):
+        for candidate in (f"{scope}.{name}", f"rnnjax.{name}", f"rnnjax._types.{name}", name):
             described = candidate.strip(".") and _described(self.app, candidate)
             if described and described != own:
                 entry = _objects(self.app)[described]
@@ -152,7 +152,8 @@ class _LinkTypes(SphinxPostTransform):
 
     def _reference(self, node: addnodes.pending_xref) -> nodes.reference | None:
         name, content = node["reftarget"], node.children[0]
-        modules = node.get("py:module") or "rnnjax", "rnnjax", "rnnjax.training", "rnnjax.tasks"
+        scope = _scope(node)[0] or "rnnjax"
+        modules = scope, "rnnjax", "rnnjax._types", "rnnjax.training", "rnnjax.tasks"
         for module in modules:
             if described := _described(self.app, f"{module}.{name}"):
                 entry = _objects(self.app)[described]
