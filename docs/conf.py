@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "extensions"))  # what is only for this site
-
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # for the notebooks: the same output everywhere
-os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path[:0] = [str(HERE / "extensions"), str(HERE.parent)]
+# The notebooks run in processes of their own: on this source, and with the same output everywhere.
+os.environ["PYTHONPATH"] = f"{HERE.parent}:{os.environ.get('PYTHONPATH', '')}"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from inventories import write_inventories  # noqa: E402
 
