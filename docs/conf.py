@@ -32,6 +32,7 @@ extensions = [
     "api",
     "docstrings",
     "links",
+    "files",
     "illustrations",
 ]
 exclude_patterns = ["_build", "extensions", "inventories", "static", "figures"]

@@ -1,15 +1,12 @@
-"""Names in running text become links: to the reference, to other projects, to the source.
+"""Names in running text become links: to the reference, or to that of other projects.
 
 `unroll`, `flow.paths` or `jax.lax.scan` set as code on any page leads to what describes it; in a
-docstring the names of its own package do too. Links to files of the repository lead to the source
-where it is published, and to the listing within this site otherwise.
+docstring the names of its own package do too. So do types in signatures.
 """
 
 import re
 from functools import cache
 from importlib import import_module
-from pathlib import Path
-from posixpath import normpath, relpath
 from typing import Any
 
 from docutils import nodes
@@ -31,17 +28,12 @@ _NAME = re.compile(r"([A-Za-z_][\w.]*)(?:\(.*\))?", re.DOTALL)
 _SHORT = {"jnp.": "jax.numpy.", "lax.": "jax.lax.", "np.": "numpy.", "nnx.": "flax.nnx.",
           "linen.": "flax.linen."}  # fmt: skip
 _ELSEWHERE = {"Array": "jax.Array", "Path": "pathlib.Path"}
-_PAGES = {"README.md": "index", "LICENSE": "license", "CHANGELOG.md": "changelog",
-          "CONTRIBUTING.md": "contributing"}  # fmt: skip
-_ROOT = Path(__file__).parents[2]
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Add the links when the pages are written."""
     app.add_post_transform(_LinkNames)
     app.add_post_transform(_LinkTypes)
-    app.add_post_transform(_LinkFiles)
-    app.connect("doctree-read", _on_read)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -162,46 +154,3 @@ class _LinkTypes(SphinxPostTransform):
                     self.app.builder, page, entry.docname, entry.node_id, content, described
                 )
         return _outside(self.app, _ELSEWHERE.get(name, name), content)
-
-
-class _LinkFiles(SphinxPostTransform):
-    """Links to files of the repository that are no pages: to the published source, if it is."""
-
-    default_priority = 4
-
-    def run(self, **kwargs: Any) -> None:
-        del kwargs
-        options = self.config.html_theme_options
-        for node in list(self.document.findall(addnodes.pending_xref)):
-            target = _source_of(self.env.docname, node["reftarget"])
-            if node["reftype"] == "myst" and target is not None:
-                url = options.get("repository_url")
-                page = url and f"{url}/tree/{options['repository_branch']}/{target}"
-                if target in _PAGES:
-                    page = self.app.builder.get_relative_uri(self.env.docname, _PAGES[target])
-                new = nodes.reference("", "", *node.children, refuri=page)
-                node.replace_self(new if page else node.children)
-
-
-def _on_read(app: Any, doctree: nodes.document) -> None:
-    """Links to files that are no pages: to the published source, or to its listing here."""
-    page = app.env.docname
-    for node in list(doctree.findall(addnodes.download_reference)):
-        target = _source_of(page, node["reftarget"])
-        if target is None:
-            continue
-        url = app.config.html_theme_options.get("repository_url")
-        if url:
-            branch = app.config.html_theme_options["repository_branch"]
-            new = nodes.reference("", "", *node.children, refuri=f"{url}/blob/{branch}/{target}")
-            node.replace_self(new)
-
-
-def _source_of(page: str, target: str) -> str | None:
-    """The path in the repository of a link's target, if it is a file of the source."""
-    path = Path(normpath(_ROOT / "docs" / Path(page).parent / target.partition("#")[0]))
-    if page in ("contributing", "changelog") and not path.exists():
-        path = _ROOT / target  # they stand in the root of the repository
-    if not path.exists() or path.is_relative_to(_ROOT / "docs"):
-        return None
-    return relpath(path, _ROOT)
