@@ -1,6 +1,7 @@
 """Gradient flow: how the error signal vanishes or explodes on its way back through time."""
 
 from rnnjax.flow._bound import Bound, pascanu_bound
+from rnnjax.flow._clipping import Clipping, clipping
 from rnnjax.flow._fit import half_life
 from rnnjax.flow._fixed_points import FixedPoints, fixed_points
 from rnnjax.flow._flossing import flossing
@@ -20,6 +21,7 @@ from rnnjax.flow._verdict import Verdict, verdict
 
 __all__ = [
     "Bound",
+    "Clipping",
     "FixedPoints",
     "Paths",
     "Precision",
@@ -28,6 +30,7 @@ __all__ = [
     "SingularValues",
     "Truncation",
     "Verdict",
+    "clipping",
     "features_norm",
     "fixed_points",
     "flossing",

@@ -37,23 +37,19 @@ def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[_Pair, _Pair]:
         X = dA R⁻¹,   Ω = L - Lᵀ with L the part of QᵀX below its diagonal
         dQ = X + Q (Ω - QᵀX),   d ln |R[i, i]| = (QᵀX)[i, i]
 
-    Dependent columns take no part: they are constants, ordered last.
+    Dependent columns take no part: they are constants, and R has a one in their place.
     """
     (a,), (da,) = primals, tangents
     q, growth = gram_schmidt(a)
-    dead = growth == -jnp.inf
-    order = jnp.argsort(dead, axis=-1, stable=True)
-    back = jnp.argsort(order, axis=-1)
-    first, live = _columns(q, order), jnp.take_along_axis(~dead, order, axis=-1)
-    a, da = (jnp.where(live[..., None, :], _columns(x, order), 0.0) for x in (a, da))
+    live = growth != -jnp.inf
+    a, da = (jnp.where(live[..., None, :], x, 0.0) for x in (a, da))
     ones = jnp.where(live, 0.0, 1.0).astype(a.dtype)
-    r = jnp.triu(_transposed(first) @ a) + ones[..., None] * jnp.eye(a.shape[-1], dtype=a.dtype)
+    r = jnp.triu(_transposed(q) @ a) + ones[..., None] * jnp.eye(a.shape[-1], dtype=a.dtype)
     x = jax.lax.linalg.triangular_solve(r, da, left_side=False, lower=False)
-    within = _transposed(first) @ x
+    within = _transposed(q) @ x
     below = jnp.tril(within, -1)
-    dq = x + first @ (below - _transposed(below) - within)
-    dgrowth = jnp.diagonal(within, axis1=-2, axis2=-1)
-    return (q, growth), (_columns(dq, back), jnp.take_along_axis(dgrowth, back, axis=-1))
+    dq = x + q @ (below - _transposed(below) - within)
+    return (q, growth), (dq, jnp.diagonal(within, axis1=-2, axis2=-1))
 
 
 def _independent(a: Array) -> tuple[Array, Array]:

@@ -17,6 +17,8 @@ LONGEST = 80  # lines
 
 # script -> what it prints: a pattern whose group is a figure, and the range that it lies in
 FIGURES = {
+    "clipping": (r"by global norm +(\d+)%", -1, 101),
+    "clipping_wall": (r"clipped .*, loss at the end ([\d.]+)", 0.0004, 0.0006),
     "parity": (r"accuracy on 1000 bits: ([\d.]+)%", 90, 100.01),
     "series": (r"mean absolute error: ([\d.]+)", 0.001, 0.5),
     "captioning": (r"BLEU-1 and BLEU-4: ([\d.]+),", -0.01, 60),
@@ -42,17 +44,19 @@ def assert_metric(name, printed):
     assert low < float(found[1]) < high
 
 
-@pytest.mark.parametrize(
-    "name", sorted(FIGURES.keys() - {"captioning", "fixed_points", "flow_figures"})
-)
+DRAWN = ("clipping", "clipping_wall", "fixed_points")  # each one figure
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES.keys() - {"captioning", "flow_figures", *DRAWN}))
 def test_the_short_form_prints_its_metric(name, monkeypatch, capsys):
     assert_metric(name, short_run(name, monkeypatch, capsys))
 
 
-def test_flip_flops_have_eight_memories(tmp_path, monkeypatch, capsys):
-    printed = short_run("fixed_points", monkeypatch, capsys, "--out", tmp_path / "points.png")
-    assert_metric("fixed_points", printed)
-    assert np.asarray(Image.open(tmp_path / "points.png")).std() > 10
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_short_form_prints_its_metric_and_draws(name, tmp_path, monkeypatch, capsys):
+    printed = short_run(name, monkeypatch, capsys, "--out", tmp_path / "drawn.png")
+    assert_metric(name, printed)
+    assert np.asarray(Image.open(tmp_path / "drawn.png")).std() > 10
 
 
 def test_figures_of_gradient_flow_are_drawn(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from valid_calls_core import CARRY, KEY, LENGTHS, LSTM, PARAMS, RESETS, XS, B, D, H, T
 from wrong_calls import Call
@@ -134,6 +135,7 @@ _ACCEPTED = {
     "from_cu_seqlens": ("data: (longer|integers|complex)",),
     "features_norm": (".*: (one more|leaf 0 (transposed|another axis|another dtype)|flag)",),
     "half_life": ("norms: (another axis|an axis less|longer)",),
+    "clipping": ("params.*", "data.*"),  # what the loss takes
     "verdict": ("norms: an axis less",),
     "jacobians": ("xs: another axis",),
     "precision": ("xs: another axis", "xs: an axis less"),
@@ -209,6 +211,16 @@ CALLS: dict[str, Call] = {
     ),
     "lyapunov_spectrum": Call(
         flow.lyapunov_spectrum, {**_one, "k": 2, "carry": _carry, "burn_in": 1}
+    ),
+    "clipping": Call(
+        flow.clipping,
+        {
+            "loss": lambda params, item, gradient: jnp.vdot(params, item),
+            "params": jnp.ones(2),
+            "data": jnp.ones((3, 2)),
+            "clips": {"by value": optax.clip(0.5)},
+            "params_too": False,
+        },
     ),
     "flossing": Call(flow.flossing, {**_one, "k": 2, "target": 0.5, "carry": _carry, "burn_in": 1}),
     "predictability": Call(flow.predictability, {**_one, "carry": _carry, "burn_in": 1}),

@@ -2,6 +2,7 @@
 
 from rnnjax._files import write_json
 from rnnjax.experiments.report._captions import CaptionRow, write_captions
+from rnnjax.experiments.report._clipping import write_clipping, write_surface
 from rnnjax.experiments.report._curves import RunCurve, write_curves
 from rnnjax.experiments.report._figures import write_figures
 from rnnjax.experiments.report._fixed_points import write_fixed_points
@@ -24,10 +25,12 @@ __all__ = [
     "say",
     "style",
     "write_captions",
+    "write_clipping",
     "write_curves",
     "write_figure",
     "write_figures",
     "write_fixed_points",
     "write_json",
     "write_precision",
+    "write_surface",
 ]
