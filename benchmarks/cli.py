@@ -116,7 +116,7 @@ def report(
     results: Annotated[Path, typer.Argument(help="What any command wrote.")] = RUNS
     / "compare.json",
 ) -> None:
-    """Print a command's results as the Markdown tables of docs/performance.md."""
+    """Print a command's results as the Markdown tables of docs/performance."""
     with usage_errors():
         typer.echo(page(json.loads(results.read_text(encoding="utf-8"))), nl=False)
 
