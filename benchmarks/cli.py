@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import options
+from benchmarks.catalogue import FACTORIES, write as write_catalogue
 from benchmarks.combinations import combinations
 from benchmarks.compare import Task, finish, means, measure
 from benchmarks.compile_time import cases, compile_table, measure_compile
@@ -323,6 +324,21 @@ def methods(
         title = "Gradients and methods over T"
         draw_methods(rows, title, out.with_suffix(".png"))
         console.print(f"the figure is beside {out}")
+
+
+@app.command(name="catalogue")
+def catalogue_command(
+    cells: Annotated[
+        str, typer.Option(help="Whose gradient flow to measure again, comma-separated; or none.")
+    ] = "all",
+    out: Annotated[Path, typer.Option(help="The folder of the page.")] = Path("docs"),
+) -> None:
+    """Write the catalogue of cells, from docstrings and from the cells, and measure their flow."""
+    with usage_errors():
+        named = [] if cells == "none" else [*FACTORIES]
+        if cells not in ("all", "none"):
+            named = options.chosen("--cells", cells, FACTORIES)
+        write_catalogue(out, named, progress)
 
 
 @app.command(name="combinations")
