@@ -125,3 +125,26 @@ def test_training_loop():
     np.testing.assert_allclose(frugal, exact, rtol=1e-4)
     assert abs(short / exact - 1) > 0.05
     assert page["again"] == page["cell"]
+
+
+def test_reading_gradient_flow():
+    page = run("reading_gradient_flow")
+    losses, verdicts = page["losses"], page["verdicts"]
+    assert np.all(losses["LSTM, forget bias 3"] < 0.1)
+    assert np.all(losses["LSTM, forget bias 1"] > 0.6)
+    assert (losses["tanh, uniform"] > 0.6).sum() >= 2
+    ratios = {name: found.log10_ratio for name, found in verdicts.items()}
+    assert ratios["tanh, uniform"] < -15
+    assert -6 < ratios["tanh, orthogonal"] < -4
+    assert -8 < ratios["LSTM, forget bias 1"] < -6
+    assert ratios["LSTM, forget bias 3"] > -2
+    assert page["at_first"] > 1
+    assert "reads 80 steps" in page["refused"]
+    assert page["slopes"]["tanh, uniform"] > page["slopes"]["tanh, orthogonal"]
+    for name, found in page["exponents"].items():
+        np.testing.assert_allclose(found, -verdicts[name].rate, atol=0.02)
+    largest = [found.logs[-1, 0, 0] for found in page["spectra"].values()]
+    assert largest[0] < largest[1] - 10
+    bias_1, bias_3 = page["carousel"].values()
+    assert bias_1[-41] < 0.05 < bias_3[-41]
+    assert page["after"].log10_ratio < page["before"].log10_ratio - 2
