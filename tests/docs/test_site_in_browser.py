@@ -15,7 +15,11 @@ PAGES = ("index", "gradients_and_methods", "illustrated", "api/index", "api/unro
 
 # What someone new asks, and what stands on the page that answers.
 QUESTIONS = {
-    "how do I write my own cell with a rule": ("initial_carry", "backward(params, tape", "gradients.check("),
+    "how do I write my own cell with a rule": (
+        "initial_carry",
+        "backward(params, tape",
+        "gradients.check(",
+    ),
     "which gradient for T = 10^5": ("10⁵", "checkpointed()"),
     "why does my tanh net not learn": ("Why does my net not learn?", "orthogonal", "tanh"),
     "how do I resume a run": ("resume=True",),
