@@ -7,6 +7,7 @@ docstring the names of its own package do too. So do types in signatures.
 import re
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -59,8 +60,8 @@ def _described(app: Any, name: str) -> str | None:
     if name in objects:
         return name
     value = public_names().get(name)
-    if not callable(value):
-        return None
+    if not callable(value) and not isinstance(value, dict):
+        return None  # numbers and strings may be equal by chance
     return next(
         (other for other, same in public_names().items() if same is value and other in objects),
         None,
@@ -85,14 +86,30 @@ class _LinkNames(SphinxPostTransform):
 
     def _reference(self, node: nodes.literal, name: str) -> nodes.reference | None:
         scope, own = _scope(node)
-        for candidate in (f"{scope}.{name}", f"rnnjax.{name}", f"rnnjax._types.{name}", name):
+        prefixes = (f"{scope}.", "rnnjax.", "rnnjax._types.", "rnnjax.interop.", "")
+        for candidate in (prefix + name for prefix in prefixes):
             described = candidate.strip(".") and _described(self.app, candidate)
             if described and described != own:
                 entry = _objects(self.app)[described]
                 copy = node.deepcopy()
                 builder, page = self.app.builder, self.env.docname
                 return make_refnode(builder, page, entry.docname, entry.node_id, copy, described)
+        if (page := _pages_of_modules().get(name)) and page != self.env.docname:
+            uri = self.app.builder.get_relative_uri(self.env.docname, page)
+            return nodes.reference("", "", node.deepcopy(), internal=True, refuri=uri)
         return _outside(self.app, name, node.deepcopy())
+
+
+@cache
+def _pages_of_modules() -> dict[str, str]:
+    """The page of the reference on whose headings a module is named."""
+    pages: dict[str, str] = {}
+    for path in sorted((Path(__file__).parents[1] / "api").glob("*.md")):
+        for module in re.findall(
+            r"^#+ .*`(rnnjax\.[\w.]+)`$", path.read_text("utf-8"), re.MULTILINE
+        ):
+            pages.setdefault(module, f"api/{path.stem}")
+    return pages
 
 
 def _outside(app: Any, name: str, content: nodes.Node) -> nodes.reference | None:
