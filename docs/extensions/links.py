@@ -105,9 +105,7 @@ def _pages_of_modules() -> dict[str, str]:
     """The page of the reference on whose headings a module is named."""
     pages: dict[str, str] = {}
     for path in sorted((Path(__file__).parents[1] / "api").glob("*.md")):
-        for module in re.findall(
-            r"^#+ .*`(rnnjax\.[\w.]+)`$", path.read_text("utf-8"), re.MULTILINE
-        ):
+        for module in re.findall(r"(?m)^#+ .*`(rnnjax\.[\w.]+)`$", path.read_text("utf-8")):
             pages.setdefault(module, f"api/{path.stem}")
     return pages
 
