@@ -36,6 +36,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         partial.unlink(missing_ok=True)
 
 
+def json_line(content: Any) -> str:
+    """`content` as one line of a .jsonl file, by the rules of `write_json`."""
+    return json.dumps(plain(content), allow_nan=False) + "\n"
+
+
 def plain(value: Any) -> Any:
     """`value` out of what JSON has, by the rules of `write_json`."""
     if hasattr(value, "_asdict"):

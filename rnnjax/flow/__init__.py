@@ -13,11 +13,14 @@ from rnnjax.flow._precision import Precision, precision
 from rnnjax.flow._predictability import Predictability, predictability
 from rnnjax.flow._record import Recording, record
 from rnnjax.flow._regularizer import pascanu_regularizer
+from rnnjax.flow._recurrence import Recurrence
 from rnnjax.flow._relu_points import relu_fixed_points
 from rnnjax.flow._sensitivity import sensitivity
 from rnnjax.flow._spectrum import SingularValues, log_singular_values
 from rnnjax.flow._truncation import Truncation, truncation_length
 from rnnjax.flow._verdict import Verdict, verdict
+from rnnjax.flow._watch import Watch, watch
+from rnnjax.flow._watched import Watched, read_watch
 
 __all__ = [
     "Bound",
@@ -27,9 +30,12 @@ __all__ = [
     "Precision",
     "Predictability",
     "Recording",
+    "Recurrence",
     "SingularValues",
     "Truncation",
     "Verdict",
+    "Watch",
+    "Watched",
     "clipping",
     "features_norm",
     "fixed_points",
@@ -45,9 +51,11 @@ __all__ = [
     "paths",
     "precision",
     "predictability",
+    "read_watch",
     "record",
     "relu_fixed_points",
     "sensitivity",
     "truncation_length",
     "verdict",
+    "watch",
 ]

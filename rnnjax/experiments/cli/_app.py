@@ -265,6 +265,30 @@ def curves(
 
 
 @app.command(cls=Command)
+def flow(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a run of rnnjax train, or a file of flow.watch."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The figure: .png, .pdf, .svg …")
+    ] = Path("runs/flow.png"),
+) -> None:
+    """Draw the gradient flow over training that rnnjax train --flow-every N has logged.
+
+    By layer: gradient norms by lag, the largest Lyapunov exponent, spectral radii of the recurrent
+    weights, and saturation.
+
+    rnnjax train adding --flow-every 25 && rnnjax flow runs/adding --out flow.png
+    """
+    from rnnjax.experiments.cli._flow import draw_flow
+
+    draw_flow(run, out)
+
+
+@app.command(cls=Command)
 def doctor() -> None:
     """Print versions, devices, and which methods and extras are available, or why not."""
     from rnnjax.experiments.cli._info import run_doctor

@@ -10,6 +10,7 @@ from rnnjax.experiments.report._lines import Key, add_legend, say
 from rnnjax.experiments.report._precision import write_precision
 from rnnjax.experiments.report._style import LOOKS, PAGE, new_figure, style, write_figure
 from rnnjax.experiments.report._table import comparison_table
+from rnnjax.experiments.report._watch import write_watch
 from rnnjax.experiments.report._words import cell_label
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "write_json",
     "write_precision",
     "write_surface",
+    "write_watch",
 ]

@@ -20,7 +20,7 @@ from rnnjax.experiments.training import CellResult, FlowMeasures
 WHEN = (("before", "before training"), ("after", "after training"))
 _ALONG = Look("along the state alone (LSTM: Π f, GRU: Π z)", "#0072B2", "solid", "v")
 _CANDIDATE = Look("candidate (LSTM: g, GRU: n)", "#CC79A7", (0, (5, 1.5, 1, 1.5)), "^")
-_LOOKS = {
+GATE_LOOKS = {
     "whole": Look("whole gradient", "#000000", "solid", "o"),
     "carousel": _ALONG,
     "leak": _ALONG,
@@ -71,7 +71,7 @@ def _lines(measures: FlowMeasures) -> list[Any]:
         relative = np.asarray(norms, np.float64)[::-1, alive] / last[alive]
         median = np.median(relative, axis=1) if alive.any() else np.full(len(norms), np.nan)
         first = (
-            0 if _LOOKS[name] in (_LOOKS["whole"], _ALONG) else 1
+            0 if GATE_LOOKS[name] in (GATE_LOOKS["whole"], _ALONG) else 1
         )  # no gate comes before the cost
-        lines.append(line_of(_LOOKS[name], np.arange(first, len(median)), median[None, first:]))
+        lines.append(line_of(GATE_LOOKS[name], np.arange(first, len(median)), median[None, first:]))
     return lines

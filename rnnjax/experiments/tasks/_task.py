@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
-from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax._types import Array, Carry, Params, PyTree
+from rnnjax.flow import Recurrence
 
 Batch = PyTree  # a NamedTuple of arrays, time first
 
@@ -53,16 +54,6 @@ class Recipe(NamedTuple):
     clip_norm: float | None = 1.0  # maximum global norm of the gradient
     average: float = 0.0  # decay of the EMA of params that is evaluated; 0 for none
     evaluate_every: int = 200  # steps between evaluations
-
-
-class Recurrence(NamedTuple):
-    """The recurrent part of a model on one batch, in the form that `rnnjax.flow` analyses."""
-
-    cell: Cell
-    params: Params
-    xs: PyTree  # [T, B, D]
-    cost: Callable[[Carry, PyTree], Array]  # (last carry, ys) -> C, summed over the examples
-    lengths: Array | None = None
 
 
 class Task(NamedTuple):

@@ -1,6 +1,5 @@
 """The log of a run: metrics.jsonl, and TensorBoard event files."""
 
-import json
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ import numpy as np
 
 from rnnjax._arguments import checked_arguments
 from rnnjax._extras import optional
-from rnnjax._files import plain, replace_file
+from rnnjax._files import json_line, replace_file
 from rnnjax.experiments._parsing import parse_json
 
 METRICS = "metrics.jsonl"
@@ -73,7 +72,7 @@ class Log:
     def __init__(self, folder: Path, kept: list[dict[str, Any]], tensorboard: bool) -> None:
         """Open a log that continues after the lines that are kept."""
         path = folder / METRICS
-        text = "".join(_line(entry) for entry in kept)
+        text = "".join(json_line(entry) for entry in kept)
         replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
         self._file = path.open("a", encoding="utf-8")
         self._board = None
@@ -85,7 +84,7 @@ class Log:
     def write(self, entry: Mapping[str, Any]) -> None:
         """Append one line and flush it; OSError on a full disk."""
         try:
-            self._file.write(_line(entry))
+            self._file.write(json_line(entry))
             self._file.flush()
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._file.name) from None
@@ -99,10 +98,6 @@ class Log:
             self._file.close()
         if self._board is not None:
             self._board.close()
-
-
-def _line(entry: Mapping[str, Any]) -> str:
-    return json.dumps(plain(entry), allow_nan=False) + "\n"
 
 
 def _scalars(entry: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:

@@ -63,6 +63,10 @@ def _summary(entry: Mapping[str, Any]) -> str:
     values = {"cost": entry["cost"], **entry.get("evaluation", {})}
     if np.any(entry.get("skipped", 0)):
         values["skipped"] = entry["skipped"]
+    measured = entry.get("callbacks", {}).items()
+    exponents = [logged_mean(value) for name, value in measured if name.endswith("lyapunov")]
+    if exponents:  # of flow_callback, one a layer
+        values["λ₁"] = max(exponents)
     return "  ".join(f"{name} {logged_mean(value):.4g}" for name, value in values.items())
 
 
@@ -82,11 +86,13 @@ def _bar(name: str, metric: str, begin: int, steps: int) -> Iterator[Show]:
     with rich.Progress(*columns, console=console) as bar:
         task = bar.add_task(name, total=steps, completed=begin, rate="", summary="compiling")
         evaluation: dict[str, Any] = {}
+        measured: dict[str, Any] = {}
 
         def show(entry: Mapping[str, Any]) -> None:
             found = entry.get("evaluation", {})
             evaluation.update({metric: found[metric]} if metric in found else {})
-            summary = _summary({**entry, "evaluation": evaluation})
+            measured.update(entry.get("callbacks", {}))
+            summary = _summary({**entry, "evaluation": evaluation, "callbacks": measured})
             bar.update(task, completed=entry["step"], rate=_rate(entry), summary=summary)
 
         yield show

@@ -1,0 +1,228 @@
+"""`watch`: gradient flow during training, as a callback of any loop."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rnnjax._arguments import check_callable, check_flag, check_int, check_positive_int
+from rnnjax._checks import check_cell, described, is_inexact
+from rnnjax._extras import optional
+from rnnjax._files import json_line
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.flow._live import Live
+from rnnjax.flow._measure import left_out, layers_of, measure
+from rnnjax.flow._recurrence import Recurrence
+from rnnjax.flow._spectral import spectra
+
+
+class Watch:
+    """Measures gradient flow every so many steps; made by `watch`, called as `(step, params)`."""
+
+    def __init__(
+        self,
+        net: Callable[[Params], Recurrence],
+        every: int,
+        leaf: str | None,
+        to: Path | None,
+        tensorboard: Path | None,
+        live: bool,
+    ) -> None:
+        self.every = every
+        self.history: list[dict[str, Any]] = []  # what was measured, with its step
+        self.left_out: tuple[str, ...] = ()  # what the cell lacks, once something was measured
+        self._net = net
+        self._to, self._tensorboard = to, tensorboard
+        self._file: Any = None
+        self._board: Any = None
+        self._live = Live() if live else None
+
+        self._cell: Any = None
+        self._names: list[str] = []  # of the values, in the order of the layers
+
+        def program(params: Params) -> tuple[list[Array], Params]:
+            found = net(params)
+            if not isinstance(found, Recurrence):
+                raise TypeError(
+                    "net must be a Cell or a function params -> flow.Recurrence(cell, params, xs, "
+                    f"cost, lengths), got one that returns {described(found)}"
+                )
+            found = found._replace(params=_double(found.params), xs=_double(found.xs))
+            values = measure(found, leaf)
+            self._cell, self._names = found.cell, [*values]  # known once this has been traced
+            return [*values.values()], found.params
+
+        self._program = jax.jit(program)
+
+    def __call__(self, step: int, params: Params) -> dict[str, float]:
+        """Measure if the step is a multiple of `every`; returns the values by name, else {}."""
+        if check_int("step", step) % self.every:
+            return {}
+        found = self.measure(params)
+        self.history.append({"step": int(step), **found})
+        self._write()
+        if self._live is not None:
+            self._live.show(self.history, self.left_out)
+        return found
+
+    def measure(self, params: Params) -> dict[str, float]:
+        """The values at these params, by name, whatever the step; nothing is written."""
+        with jax.enable_x64(True):
+            values, own = self._program(params)
+            numbers = map(float, jax.device_get(values))
+        measured = dict(zip(self._names, numbers, strict=True))
+        found: dict[str, float] = {}
+        for prefix, layer, layer_params in layers_of(self._cell, own):
+            found |= {name: measured[name] for name in measured if name.startswith(prefix)}
+            for name, value in spectra(layer, layer_params).items():
+                found[prefix + name] = float(value)
+        self.left_out = tuple(left_out(self._cell, own, found))
+        return found
+
+    def close(self) -> None:
+        """Close the files and the display. What was measured stays in `history`."""
+        for each in (self._file, self._board, self._live):
+            if each is not None:
+                each.close()
+        self._file = self._board = None
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        without = f", without {'; '.join(self.left_out)}" if self.left_out else ""
+        return f"<Watch every {self.every} steps, {len(self.history)} measured{without}>"
+
+    def _write(self) -> None:
+        """Append the last entry to the files."""
+        entry = self.history[-1]
+        if self._to is not None:
+            if self._file is None:
+                self._to.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._to.open("a", encoding="utf-8")
+            self._file.write(json_line(entry))
+            self._file.flush()
+        if self._tensorboard is not None:
+            if self._board is None:
+                self._board = optional("tensorboardX").SummaryWriter(str(self._tensorboard))
+            for name, value in entry.items():
+                if name != "step":
+                    self._board.add_scalar(f"flow/{name}", value, entry["step"])
+
+
+def watch(
+    net: Cell | Callable[[Params], Recurrence],
+    xs: PyTree = None,
+    cost: Callable[[Carry, PyTree], Array] | None = None,
+    *,
+    lengths: Array | None = None,
+    every: int = 100,
+    leaf: str | None = None,
+    to: str | Path | None = None,
+    tensorboard: str | Path | None = None,
+    live: bool = False,
+) -> Watch:
+    """Watch the gradient flow of a net while it learns, in any training loop.
+
+    `watch(step, params)` measures every `every` steps on one fixed batch, so that what changes is
+    the net. Of each layer, on which `layer_1/` and so on stand before the names in a stack:
+
+        log10_gradient_norm_lag_k       ‖∂C/∂s_{T-k}‖, median over examples, k = 0, 1, 2, 3, 4, 6 …
+        lyapunov                        λ₁ along the sequences, nats a step, mean over examples
+        closed_i, open_i, …             shares of gate activations below 0.1, above 0.9
+        saturated, saturated_g, …       of tanh units, above 0.8 in size; `inactive` of ReLU units
+        spectral_norm, spectral_norm_i  σ_max of W_h, or of each gate's block of it
+        spectral_radius, …              max |eigenvalue| likewise
+
+    C is the cost of the last output that is read in each sequence, at step T: one error on its way
+    back. -inf is a gradient of exactly zero, NaN a lag that no example has. At 0.1 and 0.9 the
+    slope of a sigmoid is 0.36 of its largest, as that of tanh is at ±0.8.
+
+    The program is compiled once, and runs in float64, whatever the params are: in float32 long
+    products underflow. A measurement costs about a training step on the batch, and the spectra
+    O(H³) on the host. What a cell lacks is left out: gates that are not known, as in a cell of your
+    own or one without a rule, and matrices other than `w_h`; `repr(watch)` says so.
+
+    Args:
+      net: the `Cell`, which is then called with its own params. Or a function of the params that
+        the loop has, `params -> Recurrence(cell, cell_params, xs, cost, lengths)`, for a net of
+        more than a cell.
+      xs: inputs of the cell `[T, ..., D]`: a few examples are enough.
+      cost: `cost(carry, ys) -> C`, as for `record`.
+      lengths: as for `rnnjax.unroll`.
+      every: steps between two measurements; step 0 is one.
+      leaf: the field of the carry whose gradient norms are taken, such as "h"; None for all.
+      to: a .jsonl file to which each measurement is appended, as `read_watch` reads it.
+      tensorboard: a folder for TensorBoard event files.
+      live: show the measurements on standard error: a table on a terminal, elsewhere lines.
+
+    Returns:
+      A `Watch`: call it with the step, an int, and the params. It returns the values by name, or {}
+      between measurements, and keeps them in `history`. `close()` it, or use it in `with`, at the
+      end. For `training.fit`, take `training.flow_callback`.
+
+    Raises:
+      TypeError: arguments of another kind, such as a layer for a cell.
+      ValueError: every below 1; when called, a field that no carry has, and as `record`.
+      ImportError: `tensorboard` or `live` without the packages of rnnjax[training].
+
+    Example:
+      >>> import jax, rnnjax
+      >>> cell = rnnjax.identity_rnn(2)
+      >>> params, xs = cell.init(jax.random.key(0), 1), jax.numpy.ones((5, 1, 1))
+      >>> watch = rnnjax.flow.watch(cell, xs, lambda carry, ys: ys[-1].sum(), every=10)
+      >>> for step in range(20):
+      ...     found = watch(step, params)  # and a step of the optimiser
+      >>> [entry["step"] for entry in watch.history], watch.history[0]["lyapunov"]
+      ([0, 10], 0.0)
+
+    References:
+      Karpathy, Johnson & Fei-Fei (2016), Visualizing and understanding recurrent networks, ICLR
+      workshop (gates that are saturated beyond 0.1 and 0.9).
+    """
+    check_positive_int("every", every)
+    check_flag("live", live)
+    if leaf is not None and not isinstance(leaf, str):
+        raise TypeError(f"leaf must be the name of a field of the carry or None, got {leaf!r}")
+    paths = [_path(name, path) for name, path in (("to", to), ("tensorboard", tensorboard))]
+    for package, wanted in (("tensorboardX", tensorboard is not None), ("rich", live)):
+        if wanted:
+            optional(package)
+    return Watch(_net(net, xs, cost, lengths), every, leaf, *paths, live)
+
+
+def _net(net: Any, xs: PyTree, cost: Any, lengths: Array | None) -> Callable[[Params], Recurrence]:
+    if callable(net) and not isinstance(net, Cell) and not hasattr(net, "apply"):
+        if any(each is not None for each in (xs, cost, lengths)):
+            raise TypeError(
+                "xs, cost and lengths belong to a Cell: a function of the params returns them, in "
+                "Recurrence(cell, params, xs, cost, lengths)"
+            )
+        return net
+    cell = check_cell(net)
+    if xs is None:
+        raise TypeError("watch(cell, xs, cost) needs inputs xs [T, ..., D] to run the cell on")
+    check_callable("cost", cost, "(carry, ys) -> scalar")
+    return lambda params: Recurrence(cell, params, xs, cost, lengths)
+
+
+def _path(name: str, path: Any) -> Path | None:
+    if path is not None and not isinstance(path, str | Path):
+        raise TypeError(f"{name} must be a path or None, got {described(path)}")
+    return None if path is None else Path(path)
+
+
+def _double(tree: PyTree) -> PyTree:
+    """Real and complex leaves in float64 or complex128."""
+
+    def cast(leaf: Any) -> Any:
+        if not is_inexact(leaf):
+            return leaf
+        return jnp.asarray(leaf, jnp.complex128 if jnp.iscomplexobj(leaf) else jnp.float64)
+
+    return jax.tree.map(cast, tree)

@@ -1,0 +1,201 @@
+"""`watch`: values known in closed form or from the other measures, and where they are written."""
+
+import io
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flow_problems import drawn, normal
+from looked_at import faults, legend_of
+from rich.console import Console
+
+import rnnjax
+from rnnjax import flow
+from rnnjax.cells import VanillaParams
+from rnnjax.experiments.report import _watch as figure, style
+from rnnjax.flow import _live
+
+T, B = 7, 3
+
+
+def last(carry, ys):
+    del carry
+    return jnp.sum(ys[-1])
+
+
+def linear(weight, activation="identity"):
+    """h_t = φ(w h_{t-1} + x_t)."""
+    params = VanillaParams(jnp.ones((1, 1)), jnp.full((1, 1), weight), jnp.zeros(1))
+    return rnnjax.vanilla(1, activation), params
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_linear_unit_forgets_at_the_rate_of_its_weight():
+    cell, params = linear(1e-5)
+    params = jax.tree.map(jnp.float32, params)
+    weight = float(params.w_h[0, 0])
+    watch = flow.watch(cell, jnp.ones((40, 2, 1), jnp.float32), last, every=3)
+    assert [watch(step, params) == {} for step in range(4)] == [False, True, True, False]
+    assert [entry["step"] for entry in watch.history] == [0, 3]
+    watched = flow.read_watch(watch.history)
+    assert watched.lags.tolist()[:9] == [0, 1, 2, 3, 4, 6, 8, 12, 16]
+    assert watched.lags[-1] == 39  # 1e-195: no float32
+    want = watched.lags * np.log10(weight)
+    np.testing.assert_allclose(watched.log10_norms[""][0], want, rtol=1e-12)
+    np.testing.assert_allclose(watched.values.pop("lyapunov"), np.log(weight), rtol=1e-12)
+    assert {name: column[0] for name, column in watched.values.items()} == {
+        "spectral_norm": weight,
+        "spectral_radius": weight,
+    }
+    assert "without saturation, since the gates of vanilla(1, 'identity')" in repr(watch)
+
+
+@pytest.mark.usefixtures("eager")
+def test_layers_and_lengths_are_measured_as_alone():
+    """An LSTM below a tanh net: gates by hand in NumPy, the rest by the other measures."""
+    cell = rnnjax.stack(rnnjax.lstm(4), rnnjax.vanilla(2))
+    params, xs, lengths = drawn(cell, 2, 2.0), normal(1, T, B, 2), np.array([T, 4, 2])
+    found = flow.watch(cell, xs, last_read, lengths=lengths).measure(params)
+    recording = flow.record(cell, params, xs, last_read, lengths=lengths, last=True)
+    for k, carry_ct in enumerate(recording.carry_ct):
+        norms = flow.gradient_norms(flow.Recording(recording.cost, carry_ct, 1, recording.reads))
+        for lag in (0, 1, 3, 6):
+            at = [norms[n - 1 - lag, b] for b, n in enumerate(lengths) if n > lag]
+            name = f"layer_{k + 1}/log10_gradient_norm_lag_{lag}"
+            np.testing.assert_allclose(found[name], np.log10(np.median(at)), rtol=1e-10)
+    below, ys = params[0], rnnjax.unroll(cell.structure.layers[0], params[0], xs)[1]
+    before = np.concatenate([np.zeros((1, B, 4)), ys[:-1]])
+    z = np.asarray(xs) @ np.asarray(below.w_x) + before @ np.asarray(below.w_h)
+    z += np.asarray(below.b)
+    valid = np.arange(T)[:, None] < lengths
+    for gate, at in (("i", 0), ("f", 1), ("o", 3)):
+        a = 1 / (1 + np.exp(-z[..., 4 * at : 4 * at + 4][valid]))
+        np.testing.assert_allclose(found[f"layer_1/closed_{gate}"], np.mean(a < 0.1), rtol=1e-12)
+        np.testing.assert_allclose(found[f"layer_1/open_{gate}"], np.mean(a > 0.9), rtol=1e-12)
+    flat = np.abs(np.tanh(z[..., 8:12][valid])) > 0.8
+    np.testing.assert_allclose(found["layer_1/saturated_g"], flat.mean(), rtol=1e-12)
+    exponents = flow.lyapunov_spectrum(rnnjax.vanilla(2), params[1], ys, 1, lengths=lengths)
+    np.testing.assert_allclose(found["layer_2/lyapunov"], exponents.mean(), rtol=1e-10)
+    block = np.asarray(below.w_h)[:, 4:8]
+    np.testing.assert_allclose(found["layer_1/spectral_norm_f"], np.linalg.norm(block, 2))
+    radius = np.abs(np.linalg.eigvals(block)).max()
+    np.testing.assert_allclose(found["layer_1/spectral_radius_f"], radius)
+    assert [*found].index("layer_1/spectral_radius_o") < [*found].index("layer_2/lyapunov")
+
+
+def last_read(carry, ys):
+    del ys
+    return jnp.sum(carry[1].h ** 2)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_net_around_the_cell_and_a_gradient_of_zero():
+    """ReLU units that are inactive pass nothing on: -inf, not an error."""
+    cell, params = linear(0.5, "relu")
+    xs = -jnp.ones((4, 2, 1)).at[-1].set(-2.0)
+
+    def net(weights):
+        def cost(carry, ys):
+            return jnp.sum(ys[-1] * weights["out"])
+
+        return flow.Recurrence(cell, weights["cell"], weights["scale"] * xs, cost)
+
+    watch = flow.watch(net)
+    found = watch.measure({"cell": params, "out": 1.0, "scale": 1.0})
+    assert found["log10_gradient_norm_lag_3"] == found["lyapunov"] == -np.inf
+    assert found["inactive"] == 0.75  # of the last step, 2 > 0
+    assert watch.measure({"cell": params, "out": 1.0, "scale": -1.0})["inactive"] == 0.25
+
+
+@pytest.mark.usefixtures("eager")
+def test_it_is_written_shown_and_read_back(tmp_path, capsys):
+    cell, params = linear(2.0)
+    path = tmp_path / "new" / "flow.jsonl"
+    for steps in (range(3), range(1, 4)):  # the second run resumes from step 1
+        with flow.watch(
+            cell, jnp.ones((3, 1)), last, every=1, to=path, tensorboard=tmp_path, live=True
+        ) as watch:
+            for step in steps:
+                watch(step, params)
+    assert len(path.read_text().splitlines()) == 6
+    path.write_text(path.read_text() + '{"step": 9, "lyap')  # a run that was killed
+    watched = flow.read_watch(path)
+    assert watched.steps.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(watched.log10_norms[""], [[0, np.log10(2), np.log10(4)]] * 4)
+    assert "layer_1" not in watched.log10_norms
+    assert any(each.stat().st_size for each in tmp_path.glob("events*"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == ("step 0: λ₁ 0.693, ‖∂C/∂s‖ 10^0.602 times as large 2 steps back, ρ(W_h) 2")
+    console = Console(width=80, file=io.StringIO())
+    history = [{"step": k, "layer_1/lyapunov": value} for k, value in enumerate((-1.0, -np.inf, 1))]
+    console.print(_live.table_of(history, ["spectra, since"]))
+    shown = console.file.getvalue()
+    assert "layer 1: λ₁ (nats a step)" in shown
+    assert "−1" in shown
+    assert "▁·█" in shown
+    assert "not measured: spectra, since" in shown
+
+
+def test_what_is_not_a_measurement_is_refused(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"step": 0}\n[1]\n')
+    with pytest.raises(ValueError, match=r"x\.jsonl, line 2: expected an object with a step, got"):
+        flow.read_watch(path)
+    path.write_text('{"step": 1, "cost": 0.1}\n')
+    with pytest.raises(ValueError, match=r"no measurements in .*--flow-every N"):
+        flow.read_watch(path)
+    with pytest.raises(TypeError, match="source must be a path, or entries"):
+        flow.read_watch(3)
+    cell, params = linear(1.0)
+    with pytest.raises(TypeError, match=r"watch\(cell, xs, cost\) needs inputs xs"):
+        flow.watch(cell)
+    with pytest.raises(TypeError, match="xs, cost and lengths belong to a Cell"):
+        flow.watch(lambda params: None, jnp.ones((3, 1)), last)
+    with pytest.raises(TypeError, match=r"params -> flow\.Recurrence\(cell"):
+        flow.watch(lambda params: None).measure(params)
+    with pytest.raises(ValueError, match="every must be at least 1"):
+        flow.watch(cell, jnp.ones((3, 1)), last, every=0)
+
+
+def measured(layers=("",), gates="ifgo"):
+    """Twelve measurements in which the gradient of every layer first vanishes and then explodes."""
+    history = []
+    for step in range(0, 120, 10):
+        entry = {"step": step}
+        for layer in layers:
+            for lag in (0, 1, 2, 4, 8, 15):
+                entry[f"{layer}log10_gradient_norm_lag_{lag}"] = lag * (step - 60) / 100
+            entry[f"{layer}lyapunov"] = (step - 60) / 50
+            for k, gate in enumerate(gates):
+                entry[f"{layer}spectral_radius_{gate}"] = 1 + k * step / 100
+                entry[f"{layer}open_{gate}"] = k * step / 500
+                entry[f"{layer}closed_{gate}"] = 0.0 if gate == "f" else step / 300
+        history.append(entry)
+    return flow.read_watch(json.loads(json.dumps(history)))
+
+
+@pytest.mark.parametrize("layers", [("",), ("layer_1/", "layer_2/")])
+def test_the_figure_can_be_read(layers):
+    with style():
+        drawn_figure = figure._draw(measured(layers))
+    assert not faults(drawn_figure)
+    assert len(drawn_figure.axes) == 4 * len(layers) + 1
+    assert {"forget gate f", "input gate i", "output gate o"} <= legend_of(drawn_figure).keys()
+    top = drawn_figure.axes[0]
+    image = top.collections[0].get_array()
+    np.testing.assert_allclose(image[-1], 15 * (np.arange(0, 120, 10) - 60) / 100)
+    assert [text.get_text() for text in top.get_yticklabels()][-1] == "15"
+
+
+def test_units_without_gates_and_no_gradient_are_drawn_too():
+    dead = [
+        {"step": k, "log10_gradient_norm_lag_0": "-inf", "inactive": 1.0, "lyapunov": "-inf"}
+        for k in (0, 1)
+    ]
+    with style():
+        drawn_figure = figure._draw(flow.read_watch(dead))
+    assert not faults(drawn_figure)
+    assert [text.get_text() for text in drawn_figure.axes[0].texts] == ["no gradient"]
+    assert "Inactive units\n(%)" in [axis.get_ylabel() for axis in drawn_figure.axes]
