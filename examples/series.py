@@ -40,9 +40,12 @@ def main():
         print(f"  baseline {baseline}: {value:.4f}")
     for entry in result.history:
         if "callbacks" in entry:
-            flow = entry["callbacks"]
-            change = flow["log10_gradient_norm_lag_8"] - flow["log10_gradient_norm_lag_0"]
-            print(f"step {entry['step']}: ‖∂C/∂h‖ at lag 8 is 10^{change:+.2f} of that at lag 0")
+            for layer in ("layer_1", "layer_2"):
+                at = [
+                    entry["callbacks"][f"{layer}/log10_gradient_norm_lag_{lag}"] for lag in (0, 8)
+                ]
+                change = f"is 10^{at[1] - at[0]:+.2f} of that at lag 0"
+                print(f"step {entry['step']}: ‖∂C/∂s‖ of {layer} at lag 8 {change}")
     values = task.infer["forecast"](result.params, steps=5)
     print("next values:", " ".join(f"{value:.3f}" for value in values))
 

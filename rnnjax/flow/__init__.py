@@ -12,8 +12,8 @@ from rnnjax.flow._paths import Paths, gates, paths
 from rnnjax.flow._precision import Precision, precision
 from rnnjax.flow._predictability import Predictability, predictability
 from rnnjax.flow._record import Recording, record
-from rnnjax.flow._regularizer import pascanu_regularizer
 from rnnjax.flow._recurrence import Recurrence
+from rnnjax.flow._regularizer import pascanu_regularizer
 from rnnjax.flow._relu_points import relu_fixed_points
 from rnnjax.flow._sensitivity import sensitivity
 from rnnjax.flow._spectrum import SingularValues, log_singular_values

@@ -35,7 +35,7 @@ _GATES = {
 
 def parts(cell: Cell) -> tuple[_Part, ...]:
     """The gates of the cell in the order of its weights, or its units; empty if not known."""
-    form = known(cell).form
+    form: Any = known(cell).form
     name, *options = form if isinstance(form, tuple) else (form,)
     if cell.rule is None:
         return ()

@@ -49,6 +49,8 @@ def test_gradient_flow(eager, capsys):
     np.testing.assert_allclose(sum(p.carry_ct.c for p in page["found"].parts.values()), whole)
     assert 0 < np.median(page["along"][0]) < np.median(page["along"][-1])
     assert len(page["remembered"]) >= 1
+    assert page["watched"].steps.tolist() == [0, 100]
+    assert page["watched"].values["open_f"].shape == (2,)
     assert capsys.readouterr().out.startswith("dtype")
     assert page["digits"].errors["bfloat16"].shape == (30, 4)
     assert page["loss"] > 1e-3

@@ -124,6 +124,16 @@ def _compiled(function, arguments):
     return Call(function, arguments, eager=False)
 
 
+def _measured_by(make):
+    """What a watch measures."""
+    function = functools.wraps(make)(lambda **arguments: make(**arguments).measure(PARAMS))
+    return function
+
+
+def _as_text(read):
+    return functools.wraps(read)(lambda **arguments: repr(read(**arguments)))
+
+
 # Right with another result: what the model was not made for, in the padding perhaps; what a
 # user's own function computes; what norms and masks are taken of.
 _ACCEPTED = {
@@ -196,6 +206,14 @@ CALLS: dict[str, Call] = {
             "x": jnp.ones(1),
             "period": 1,
         },
+    ),
+    "watch": Call(
+        _measured_by(flow.watch),
+        {"net": LSTM, "xs": XS, "cost": _cost, "lengths": LENGTHS, "every": 3, "leaf": "h"},
+    ),
+    "read_watch": Call(
+        _as_text(flow.read_watch),
+        {"source": [{"step": 1, "log10_gradient_norm_lag_0": -1.5, "lyapunov": 0.5}]},
     ),
     "precision": Call(flow.precision, {**_run, "cost": _cost, "dtypes": ("float32",)}),
     "gates": Call(flow.gates, {"cell": LSTM}),

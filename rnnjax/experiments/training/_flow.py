@@ -88,5 +88,5 @@ def _measures(cell: Cell, params: Params, norms: Array, xs: Array) -> FlowMeasur
 def _verdict(norms: Array) -> flow.Verdict:
     table = np.asarray(norms)
     if len(table) < 2 or not np.any(table[1:]):  # the cost is exactly zero, or no unit is active
-        return flow.Verdict("no gradient", *(math.nan,) * 4)
+        return flow.Verdict("no gradient", math.nan, math.nan, math.nan, math.nan)
     return flow.verdict(norms)

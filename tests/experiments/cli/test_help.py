@@ -16,7 +16,14 @@ from rnnjax.experiments.tasks._recipes import (
 )
 
 COMMANDS = ["", "train", "compare", "generate", "caption", "classify", "transcribe", "forecast"]
-COMMANDS += ["curves", "illustrate", "tasks", "doctor", *(f"train {task}" for task in TASKS)]
+COMMANDS += [
+    "curves",
+    "flow",
+    "illustrate",
+    "tasks",
+    "doctor",
+    *(f"train {task}" for task in TASKS),
+]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])

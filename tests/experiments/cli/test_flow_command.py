@@ -1,0 +1,22 @@
+"""`rnnjax flow`: the gradient flow of a run."""
+
+import json
+
+import numpy as np
+from command_line import run
+from PIL import Image
+
+
+def test_a_run_is_drawn_and_one_without_measurements_refused(tmp_path):
+    found = {"log10_gradient_norm_lag_0": 0.0, "log10_gradient_norm_lag_1": -1.0, "lyapunov": -2.3}
+    lines = [{"step": k, "cost": 1.0, "callbacks": found} for k in (5, 10)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out = tmp_path / "new" / "flow.png"
+    done = run("flow", tmp_path, "--out", out)
+    assert (done.returncode, done.stdout) == (0, f"the gradient flow is in {out}\n")
+    assert np.asarray(Image.open(out)).std() > 10
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "cost": 1.0}\n')
+    done = run("flow", tmp_path, "--out", out)
+    assert done.returncode == 2
+    assert "no measurements" in done.stderr
+    assert "rnnjax train --flow-every N" in done.stderr
