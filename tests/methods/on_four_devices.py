@@ -1,6 +1,7 @@
 """Run by test_devices.py in a process of its own, with four devices."""
 
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from rnnjax.methods._partitioning import may_be_divided
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
 MESH = Mesh(np.array(jax.devices()), ("data",))
+PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "many_devices.md"
 T, B, D, H = 3, 8, 2, 3
 CELL = rnnjax.peephole_lstm(H)
 PARAMS = CELL.init(jax.random.key(0), D)
@@ -42,8 +44,7 @@ def check(gradient, *arrays, divided, reduced):
         assert '"rnnjax_forward"' in text
         assert '"rnnjax_backward"' in text
     got, want = program(*arrays), jax.jit(by_loop)(*whole)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        np.testing.assert_allclose(np.asarray(a), b, rtol=1e-11, atol=1e-13)
+    assert_close(got, want)
     assert divided(got).addressable_shards[0].data.size == divided(got).size // 4
 
 
@@ -77,8 +78,7 @@ def test_a_batch_that_does_not_divide():
     divided = NamedSharding(MESH, P(None, "data"))
     got = by(None, lambda xs: jax.lax.with_sharding_constraint(xs, divided))
     want = by(sequential(), lambda xs: xs)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        np.testing.assert_allclose(np.asarray(a), b, rtol=1e-11, atol=1e-13)
+    assert_close(got, want)
 
 
 def test_vmap_of_vmap_is_lowered():
@@ -100,6 +100,26 @@ def test_what_is_known_of_arrays():
     assert manual is None
 
 
+def test_the_page_on_many_devices():
+    page: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
+        exec(block, page)
+    whole = jax.device_put((page["params"], page["xs"], page["lengths"]), jax.devices()[0])
+    want = page["gradient"](*whole)
+    assert_close((page["value"], page["grads"]), want)
+    assert_close(jax.tree.map(lambda leaf: leaf / 8, (page["summed"], page["parts"])), want)
+    assert page["many"][1].w_x.addressable_shards[0].data.shape[0] == 2
+    member, found = (
+        jax.tree.map(lambda leaf: np.asarray(leaf)[5], page[name]) for name in ("ensemble", "many")
+    )
+    assert_close(found, page["gradient"](member, *whole[1:]))
+
+
+def assert_close(found, want):
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(np.asarray(a), b, rtol=1e-11, atol=1e-13)
+
+
 reasons: list[str | None] = []
 if __name__ == "__main__":
     test_a_divided_batch()
@@ -107,3 +127,4 @@ if __name__ == "__main__":
     test_a_batch_that_does_not_divide()
     test_vmap_of_vmap_is_lowered()
     test_what_is_known_of_arrays()
+    test_the_page_on_many_devices()

@@ -1,0 +1,56 @@
+"""The code on the pages of docs/how_to does what they say.
+
+That on many devices is run by tests/methods/on_four_devices.py.
+"""
+
+import jax
+import numpy as np
+import pytest
+from test_pages import run_page
+
+from rnnjax.experiments.training import read_config
+
+
+def test_your_own_task():
+    shorter = {
+        "steps=400": "steps=2",
+        "flow_callback(100)": "flow_callback(2)",
+        "steps=10,": "steps=4,",
+    }
+    page = run_page("docs/how_to/your_task.md", shorter)
+    entry = page["result"].history[-1]
+    assert entry["step"] == 2
+    assert 0 <= page["result"].metrics["accuracy"] <= 1
+    assert np.isfinite(entry["callbacks"]["log10_gradient_norm_lag_0"])
+    first, again = (page["task"].batches(1)[3] for _ in range(2))
+    np.testing.assert_array_equal(first.xs, again.xs)
+    np.testing.assert_array_equal(first.xs[0].argmax(-1), first.targets)
+    assert np.isfinite(float(page["cost"]))
+
+
+@pytest.mark.usefixtures("eager")
+def test_your_own_data():
+    page = run_page("docs/how_to/your_data.md")
+    xs, valid, targets = page["xs"], page["valid"], page["targets"]
+    assert xs.shape == (max(valid) if max(valid) in page["sizes"] else len(xs), 16, 3)
+    for b in range(16):
+        assert int(xs[: valid[b], b].sum() > 0) == targets[b]
+        np.testing.assert_allclose(page["last"][b], page["ys"][valid[b] - 1, b], rtol=1e-12)
+
+
+def test_memory():
+    page = run_page("docs/how_to/memory.md")
+    assert page["frugal"] < 0.5 * page["whole"]
+    assert np.isfinite(float(page["value"]))
+
+
+def test_reproducing_and_resuming(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page("docs/how_to/reproducibility.md")  # which compares two runs to the last bit
+    page = run_page("docs/how_to/resume.md")  # and one that was interrupted with one that was not
+    assert read_config(tmp_path / "runs" / "xor")["settings"]["steps"] == 6
+    assert page["resumed"].history[-1]["step"] == 6
+    jax.tree.map(np.testing.assert_array_equal, page["params"], page["whole"].params)
+    once, more = page["train_step"](page["state"]), page["train_step"](page["again"])
+    assert int(once["step"]) == int(more["step"]) == 3
+    jax.tree.map(np.testing.assert_array_equal, once, more)
