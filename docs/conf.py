@@ -84,6 +84,7 @@ html_title = "rnnjax"
 html_static_path = ["static"]
 html_context = {"default_mode": "auto"}
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_favicon = "static/favicon.svg"
 html_copy_source = False
 html_show_sphinx = False

@@ -87,6 +87,8 @@ class _LinkNames(SphinxPostTransform):
     def _reference(self, node: nodes.literal, name: str) -> nodes.reference | None:
         scope, own = _scope(node)
         prefixes = (f"{scope}.", "rnnjax.", "rnnjax._types.", "rnnjax.interop.", "")
+        if not scope:  # a page, on which `record` and `paths` mean those of the laboratory
+            prefixes = ("rnnjax.", "rnnjax.flow.", "rnnjax.interop.", "")
         for candidate in (prefix + name for prefix in prefixes):
             described = candidate.strip(".") and _described(self.app, candidate)
             if described and described != own:

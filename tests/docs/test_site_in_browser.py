@@ -166,4 +166,7 @@ def test_the_illustrated_pass_steps_in_its_frame(browser, address):
     browser.wait(f"{where} !== {before!r}")
     browser.evaluate("document.querySelector('nav.illustrated a:nth-child(2)').click()")
     browser.wait(f"{frame}.title.includes('GRU') && {frame}.getElementById('next')")
+    for mode in ("dark", "light"):
+        browser.evaluate(f"document.querySelector('.theme-change-button[data-mode={mode}]').click()")
+        browser.wait(f"{frame}.documentElement.dataset.theme === '{mode}'")
     assert _complaints(browser) == []
