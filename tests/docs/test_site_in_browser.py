@@ -167,6 +167,8 @@ def test_the_illustrated_pass_steps_in_its_frame(browser, address):
     browser.evaluate("document.querySelector('nav.illustrated a:nth-child(2)').click()")
     browser.wait(f"{frame}.title.includes('GRU') && {frame}.getElementById('next')")
     for mode in ("dark", "light"):
-        browser.evaluate(f"document.querySelector('.theme-change-button[data-mode={mode}]').click()")
+        browser.evaluate(
+            f"document.querySelector('.theme-change-button[data-mode={mode}]').click()"
+        )
         browser.wait(f"{frame}.documentElement.dataset.theme === '{mode}'")
     assert _complaints(browser) == []

@@ -92,13 +92,13 @@ def _placed(page: Path) -> Iterator[Path]:
     yield page
     text = page.read_text("utf-8")
     for block in re.findall(r"^```\{toctree\}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        for entry in filter(None, block.split("\n")):
-            if not entry.startswith(":"):
-                found = sorted(page.parent.glob(f"{entry}.md"))
-                assert found or "*" in entry, f"{page.name} names {entry}, which is not there"
-                for path in found:
-                    if path != page:
-                        yield from _placed(path)
+        entries = [line for line in block.split("\n") if line and not line.startswith(":")]
+        found = {entry: sorted(page.parent.glob(f"{entry}.md")) for entry in entries}
+        missing = [entry for entry, paths in found.items() if not paths and "*" not in entry]
+        assert missing == [], f"{page.name} names pages that are not there"
+        for path in dict.fromkeys(path for paths in found.values() for path in paths):
+            if path != page:
+                yield from _placed(path)
 
 
 def test_every_page_has_its_place():
