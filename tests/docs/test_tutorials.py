@@ -148,3 +148,24 @@ def test_reading_gradient_flow():
     bias_1, bias_3 = page["carousel"].values()
     assert bias_1[-41] < 0.05 < bias_3[-41]
     assert page["after"].log10_ratio < page["before"].log10_ratio - 2
+
+
+def test_choosing_gradient_and_method():
+    page = run("choosing_gradient_and_method")
+    memory = page["memory"]
+    for name, growth in {"autodiff()": 100, "bptt()": 100, "truncated(100)": 90}.items():
+        np.testing.assert_allclose(memory[name][1] / memory[name][0], growth, rtol=0.05)
+    assert memory["checkpointed()"][1] < memory["bptt()"][1] / 50
+    assert memory["checkpointed(levels=2)"][1] < memory["checkpointed()"][1] / 2
+    assert max(page["differences"]) < 1e-5
+    assert 0.2 < page["errors"]["truncated_window"].relative < page["errors"]["truncated"].relative
+    bias_1, bias_2 = (found.length for found in page["needed"].values())
+    assert 15 < bias_1 < 40 < bias_2
+    rtrl, snap, uoro = page["stream"].values()
+    assert rtrl.relative < 1e-5
+    assert snap.bias > 0.1
+    assert uoro.bias < 1.5 * uoro.noise < uoro.relative
+    np.testing.assert_allclose(page["at_once"], page["in_turn"], rtol=1e-4, atol=1e-5)
+    calm, wild = page["exponents"].values()
+    assert calm < -0.01
+    assert wild > 0.03
