@@ -43,8 +43,9 @@ def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[_Pair, _Pair]:
     q, growth = gram_schmidt(a)
     live = growth != -jnp.inf
     a, da = (jnp.where(live[..., None, :], x, 0.0) for x in (a, da))
-    ones = jnp.where(live, 0.0, 1.0).astype(a.dtype)
-    r = jnp.triu(_transposed(q) @ a) + ones[..., None] * jnp.eye(a.shape[-1], dtype=a.dtype)
+    r = jnp.triu(_transposed(q) @ a)
+    diagonal = jnp.broadcast_to(jnp.eye(r.shape[-1], dtype=bool), r.shape)
+    r = jnp.where(diagonal & ~live[..., None, :], 1.0, r)
     x = jax.lax.linalg.triangular_solve(r, da, left_side=False, lower=False)
     within = _transposed(q) @ x
     below = jnp.tril(within, -1)

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flow_problems import drawn, normal
+from looked_at import faults, legend_of
 
 import rnnjax
 from rnnjax.cells import VanillaParams
+from rnnjax.experiments.report import _exponents as figure, style, write_exponents
 from rnnjax.flow import flossing, lyapunov_spectrum
 from rnnjax.flow._gram_schmidt import gram_schmidt
 
@@ -34,16 +36,18 @@ def along(grads, direction):
     )
 
 
-@pytest.mark.parametrize("k", [2, 3])
-def test_a_linear_nets_gradient_in_closed_form(eager, k):
+def test_a_linear_nets_gradient_in_closed_form():
     """λ_i = ln |μ_i|, dλ_i = v_iᵀ dW v_i / μ_i, so ∂L/∂W = 2/k Σ (λ_i - target) v_i v_iᵀ / μ_i."""
     cell, params = linear()
-    loss, grads = jax.value_and_grad(
-        lambda p: flossing(cell, p, jnp.ones((20, 1)), k, target=0.1, burn_in=18)
-    )(params)
-    distance = np.log(np.abs(MU[:k])) - 0.1
+    run = jax.jit(
+        jax.value_and_grad(
+            lambda p: flossing(cell, p, jnp.ones((20, 2, 1)), 2, target=0.1, burn_in=18)
+        )
+    )
+    loss, grads = run(params)
+    distance = np.log(np.abs(MU[:2])) - 0.1
     np.testing.assert_allclose(loss, np.mean(distance**2), atol=1e-12)
-    want = 2 / k * (AXES[:, :k] * (distance / MU[:k])[None]) @ AXES[:, :k].T
+    want = (AXES[:, :2] * (distance / MU[:2])[None]) @ AXES[:, :2].T
     np.testing.assert_allclose(grads.w_h, want, atol=1e-9)
 
 
@@ -149,3 +153,21 @@ def test_wrong_targets_are_refused():
         flossing(cell, params, jnp.ones((3, 1)), 2, target=jnp.zeros(3))
     with pytest.raises(TypeError, match=r"target must be a number, or one for each exponent"):
         flossing(cell, params, jnp.ones((3, 1)), 2, target="zero")
+
+
+def test_the_figure_can_be_read(tmp_path):
+    with style():
+        drawn_figure = figure._draw(
+            {"flossed": np.array([[0.0, -0.1], [0.1, -0.3]]), "not": np.array([[-1.0, -2.0]])},
+            {"flossed": (np.array([50, 100]), np.array([[50.0, 90.0], [60.0, 100.0]]))},
+            "Accuracy (%)",
+        )
+    assert not faults(drawn_figure)
+    assert [*legend_of(drawn_figure)][:3] == ["flossed", "not", "neither grows nor shrinks"]
+    learned, spectra = drawn_figure.axes
+    np.testing.assert_allclose(learned.lines[0].get_ydata(), [55.0, 95.0])
+    np.testing.assert_allclose(spectra.lines[1].get_ydata(), [0.05, -0.2])
+    with pytest.raises(ValueError, match=r"curves\['x'\] must be \(steps \[n\], values \[n\]"):
+        write_exponents({}, tmp_path / "x.png", curves={"x": ([1, 2], [1.0])})
+    with pytest.raises(ValueError, match=r"exponents\['x'\] must be \[k\] or \[seeds, k\]"):
+        write_exponents({"x": np.zeros((2, 2, 2))}, tmp_path / "x.png")

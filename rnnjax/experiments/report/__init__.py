@@ -4,6 +4,7 @@ from rnnjax._files import write_json
 from rnnjax.experiments.report._captions import CaptionRow, write_captions
 from rnnjax.experiments.report._clipping import write_clipping, write_surface
 from rnnjax.experiments.report._curves import RunCurve, write_curves
+from rnnjax.experiments.report._exponents import write_exponents
 from rnnjax.experiments.report._figures import write_figures
 from rnnjax.experiments.report._fixed_points import write_fixed_points
 from rnnjax.experiments.report._lines import Key, add_legend, say
@@ -28,6 +29,7 @@ __all__ = [
     "write_captions",
     "write_clipping",
     "write_curves",
+    "write_exponents",
     "write_figure",
     "write_figures",
     "write_fixed_points",
