@@ -1,6 +1,7 @@
 """Gradient flow: how the error signal vanishes or explodes on its way back through time."""
 
 from rnnjax.flow._bound import Bound, pascanu_bound
+from rnnjax.flow._clipped_steps import clipped_steps
 from rnnjax.flow._clipping import Clipping, clipping
 from rnnjax.flow._fit import half_life
 from rnnjax.flow._fixed_points import FixedPoints, fixed_points
@@ -36,6 +37,7 @@ __all__ = [
     "Verdict",
     "Watch",
     "Watched",
+    "clipped_steps",
     "clipping",
     "features_norm",
     "fixed_points",

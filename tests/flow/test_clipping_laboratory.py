@@ -14,7 +14,7 @@ import rnnjax
 from rnnjax import bptt
 from rnnjax.cells import VanillaParams
 from rnnjax.experiments.report import _clipping as figure, style, write_surface
-from rnnjax.flow import Clipping, clipping
+from rnnjax.flow import Clipping, clipped_steps, clipping
 from rnnjax.gradients import clip_by_norm, clip_by_value
 
 WALL = Path(__file__).parents[2] / "examples" / "clipping_wall.py"
@@ -79,6 +79,27 @@ def test_clips_in_the_loop(eager):
     for name in clips:
         assert found.fires[name].tolist() == [False, True, True]
         np.testing.assert_allclose(found.ratio[name], [1.0, 6 / 7, 6 / 7])
+
+
+def test_steps_at_which_a_clip_in_the_loop_fires(eager):
+    """h = w h + x: δ is w^lag; of two such layers, (lag + 1) w^lag in the lower before clipping."""
+    cell = rnnjax.vanilla(1, "identity")
+    params = VanillaParams(jnp.ones((1, 1)), jnp.full((1, 1), 2.0), jnp.zeros(1))
+    xs, lengths = jnp.zeros((5, 2, 1)), jnp.array([5, 3])
+    resets = jnp.zeros((5, 2), bool).at[2, 0].set(True)
+    last = lambda carry, ys: jnp.sum(carry.h)  # noqa: E731
+    found = clipped_steps(cell, params, xs, last, clip_by_norm(3.0), lengths=lengths)
+    assert found.T.tolist() == [[True, True, True, False, False], [True] + [False] * 4]
+    found = clipped_steps(cell, params, xs, last, clip_by_norm(3.0), lengths=lengths, resets=resets)
+    assert found.T.tolist() == [[False, False, True, False, False], [True] + [False] * 4]
+    both = rnnjax.stack(cell, cell)
+    found = clipped_steps(
+        both, (params, params), xs[:, 0], lambda _, ys: ys[-1].sum(), clip_by_value(3.0)
+    )
+    assert found.tolist() == [True, True, True, True, False]
+    bare = rnnjax.Cell(cell.init, cell.initial_carry, cell.step)
+    with pytest.raises(ValueError, match="needs a cell with a hand-derived rule"):
+        clipped_steps(bare, params, xs, last, clip_by_norm(3.0))
 
 
 def test_params_of_every_step(eager):

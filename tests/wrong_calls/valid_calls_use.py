@@ -16,6 +16,7 @@ from wrong_calls import Call
 
 import rnnjax
 from rnnjax import flow, interop, scenarios
+from rnnjax.gradients import clip_by_norm
 
 V, S = 6, 3
 _one = {"cell": LSTM, "params": PARAMS, "xs": XS[:, 0]}
@@ -229,6 +230,10 @@ CALLS: dict[str, Call] = {
     ),
     "lyapunov_spectrum": Call(
         flow.lyapunov_spectrum, {**_one, "k": 2, "carry": _carry, "burn_in": 1}
+    ),
+    "clipped_steps": Call(
+        flow.clipped_steps,
+        {**_run, "cost": _cost, "clip": clip_by_norm(0.1), "carry": CARRY, "lengths": LENGTHS},
     ),
     "clipping": Call(
         flow.clipping,
