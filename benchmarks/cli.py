@@ -5,6 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import typer
 
 from benchmarks import options
@@ -15,6 +16,7 @@ from benchmarks.compile_time import cases, compile_table, measure_compile
 from benchmarks.console import printer, progress, say_absent, usage_errors, writable
 from benchmarks.contestants import contestants
 from benchmarks.environment import environment, matmul_rate
+from benchmarks.gpu import GRID, QUICK, gpu_contestants, prepare, timed
 from benchmarks.memory import measure_memory, memory_table
 from benchmarks.methods import (
     CELLS,
@@ -339,6 +341,46 @@ def catalogue_command(
         if cells not in ("all", "none"):
             named = options.chosen("--cells", cells, FACTORIES)
         write_catalogue(out, named, progress)
+
+
+@app.command()
+def gpu(
+    cells: Annotated[str, typer.Option(help=f"Comma-separated: {', '.join(GRID)}.")] = ",".join(
+        GRID
+    ),
+    size: options.Sizes = None,
+    passes: options.Passes = "forward,train",
+    tf32: Annotated[bool, typer.Option("--tf32", help="Products in TF32, by everyone.")] = False,
+    seconds: Annotated[float, typer.Option(help="Time for each row's rounds.")] = 0.5,
+    quick: options.Quick = False,
+    out: options.Out = RUNS / "gpu.json",
+) -> None:
+    """Time each method beside PyTorch's cuDNN and Flax on this machine's GPU.
+
+    Everyone is built and compiled first, by threads, and held to float64, beyond T = 20,000 to
+    `sequential()`. `XLA_PYTHON_CLIENT_PREALLOCATE=false` leaves memory to PyTorch.
+    """
+    with usage_errors():
+        grid = QUICK if quick else GRID
+        named = [cell for cell in options.chosen("--cells", cells, GRID) if cell in grid]
+        sizes = {cell: options.chosen_sizes(size, "") if size else grid[cell] for cell in named}
+        tasks = [
+            Task(cell, size, which)
+            for cell in named
+            for size in sizes[cell]
+            for which in options.chosen_passes(passes)
+        ]
+        writable(out)
+        precision = "tensorfloat32" if tf32 else "highest"
+        with jax.default_matmul_precision(precision):
+            jax.config.update("jax_default_matmul_precision", precision)  # in all threads
+            rate, console, rows = matmul_rate(), printer(), []
+            for row in prepare(tasks, gpu_contestants(tf32), tf32):
+                rows.append(timed(row, seconds))
+                console.print(row_table(finish(rows[-1:], rate)[0]))
+                for line in untimed(rows[-1]):
+                    console.print(f"  {line}", style="yellow", markup=False)
+                _write(out, "gpu", {"matmul": {"rate": rate}, "tf32": tf32, "rows": rows})
 
 
 @app.command(name="combinations")

@@ -19,6 +19,8 @@ CELLS: dict[str, Callable[..., rnnjax.Cell]] = {
     "lstm": rnnjax.lstm,
     "gru": rnnjax.gru,
 }
+LINEAR: dict[str, Callable[..., rnnjax.Cell]] = {"min_gru": rnnjax.min_gru, "lru": rnnjax.lru}
+"""Cells that are linear in their carry, which the peers do not have."""
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
@@ -75,7 +77,7 @@ def make_problem(cell: str, size: Size, seed: int = 0) -> Problem:
     keys = jax.random.split(jax.random.key(seed), 2)
     widths = {"layers2": (size.I, size.H), "bidirectional": (size.I, size.I)}
     inputs = widths.get(size.form, (size.I,))
-    factory = CELLS[cell](size.H, dtype=jnp.float32)
+    factory = {**CELLS, **LINEAR}[cell](size.H, dtype=jnp.float32)
     blocks = tuple(
         _with_bias(factory.init(key, width), rng)
         for key, width in zip(keys[: len(inputs)], inputs, strict=True)
@@ -92,6 +94,8 @@ def make_problem(cell: str, size: Size, seed: int = 0) -> Problem:
 
 def _with_bias(params: Any, rng: np.random.Generator) -> Any:
     arrays = jax.tree.map(np.asarray, params)
+    if "b" not in arrays._fields:
+        return arrays
     return arrays._replace(b=arrays.b + 0.1 * rng.standard_normal(arrays.b.shape, np.float32))
 
 
@@ -110,8 +114,10 @@ def flops(cell: str, size: Size, which: Pass) -> float:
 
     Forward, x_t W_x and h_{t-1} W_h take 2 B (I + H) G H each step; a train step takes the same
     again for ∂C/∂x_t and ∂C/∂h_{t-1}, and once more for the weights' gradients. Of ragged
-    sequences, steps past the end do not count.
+    sequences, steps past the end do not count. NaN for linear cells, which memory bounds.
     """
+    if cell not in GATES:
+        return float("nan")
     rows = int(ragged_lengths(size).sum()) if size.form == "ragged" else size.T * size.B
     inputs = {"layers2": size.I + size.H, "bidirectional": 2 * size.I}.get(size.form, size.I)
     blocks = 2 if size.form in ("layers2", "bidirectional") else 1

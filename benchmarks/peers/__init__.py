@@ -5,7 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from benchmarks.problem import Pass, Problem
+from benchmarks.problem import CELLS, Pass, Problem, Unsupported
 from benchmarks.program import Family, Program
 
 
@@ -41,5 +41,7 @@ def installed(names: Iterable[str] | None = None) -> tuple[list[str], dict[str, 
 
 def peer_program(name: str, problem: Problem, which: Pass) -> Program:
     """The peer's program; `Unsupported` where the peer does not compute this."""
+    if problem.cell not in CELLS:
+        raise Unsupported(f"{PEERS[name].label} has no {problem.cell}")
     module = import_module(f"benchmarks.peers.{name}_peer")
     return module.program(name, problem, which)

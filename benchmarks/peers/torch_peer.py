@@ -10,7 +10,9 @@ PyTorch's threads and XLA's share one process. Two rules keep that fair, and bot
   before fall asleep. So paused, PyTorch took 18.5 and 74 ms in the first row and 2.1 and 6.2 ms
   in the second, between XLA's programs in one process, as it did in a process of its own.
 
-It has as many threads as this process has cores. A forward pass runs in `inference_mode`.
+It has as many threads as this process has cores. A forward pass runs in `inference_mode`. Where JAX
+runs on an NVIDIA GPU it runs there too, by cuDNN, and rounds products to TF32 only if
+`jax_default_matmul_precision` lets JAX do so.
 """
 
 from importlib import import_module
@@ -27,38 +29,49 @@ from rnnjax.cells import GRUParams, LSTMParams, VanillaParams
 
 def program(name: str, problem: Problem, which: Pass) -> Program:
     """PyTorch's program."""
-    torch = _torch()
-    module = _module(torch, problem)
-    xs = torch.tensor(problem.xs, requires_grad=which == "train")
-    weights = torch.tensor(problem.weights)
+    torch, device = _torch()
+    module = _module(torch, problem).to(device)
+    xs = torch.tensor(problem.xs, device=device, requires_grad=which == "train")
+    weights = torch.tensor(problem.weights, device=device)
     net = _net(torch, module, problem)
     leaves = [xs, *module.parameters()]
 
     def forward() -> Any:
         with torch.inference_mode():
-            return net(xs)
+            return finished(net(xs))
 
     def train() -> Any:
         for leaf in leaves:
             leaf.grad = None
         loss = torch.vdot(weights.flatten(), net(xs).flatten())
         loss.backward()
-        return loss
+        return finished(loss)
+
+    def finished(output: Any) -> Any:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return output
 
     def answer(output: Any) -> Answer:
         if which == "forward":
-            return answer_of(problem, ys=output.numpy())
-        return answer_of(problem, blocks=_gradients(module, problem), xs_ct=xs.grad.numpy())
+            return answer_of(problem, ys=output.cpu().numpy())
+        xs_ct = xs.grad.cpu().numpy()
+        return answer_of(problem, blocks=_gradients(module, problem), xs_ct=xs_ct)
 
     return Program(name, "torch", forward if which == "forward" else train, answer)
 
 
-def _torch() -> Any:
-    if jax.default_backend() != "cpu":
-        raise Unsupported("PyTorch is compared on the CPU only, and JAX runs on another device")
+def _torch() -> tuple[Any, str]:
     torch: Any = import_module("torch")
-    torch.set_num_threads(cores())
-    return torch
+    backend = jax.default_backend()
+    if backend == "cpu":
+        torch.set_num_threads(cores())
+        return torch, "cpu"
+    if backend != "gpu" or not torch.cuda.is_available():
+        raise Unsupported(f"JAX runs on a {backend}, and this PyTorch does not")
+    rounds = jax.config.values["jax_default_matmul_precision"] in (None, "tensorfloat32")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = rounds
+    return torch, "cuda"
 
 
 def _net(torch: Any, module: Any, problem: Problem) -> Any:
@@ -106,7 +119,7 @@ def _module(torch: Any, problem: Problem) -> Any:
 def _gradients(module: Any, problem: Problem) -> tuple[Any, ...]:
     def one(suffix: str) -> Any:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        w_x, w_h, b, b_h = (getattr(module, f"{n}_{suffix}").grad.numpy() for n in names)
+        w_x, w_h, b, b_h = (getattr(module, f"{n}_{suffix}").grad.cpu().numpy() for n in names)
         if problem.cell == "gru":
             return GRUParams(w_x.T, w_h.T, b, b_h[2 * problem.size.H :])
         return (LSTMParams if problem.cell == "lstm" else VanillaParams)(w_x.T, w_h.T, b)

@@ -17,6 +17,7 @@ from rnnjax.methods import sequential
 from rnnjax.unrolling import unroll
 
 _LOST = 0.5  # relative error at which the first digit is wrong
+_TF32 = "tensorfloat32"
 
 
 class Precision(NamedTuple):
@@ -27,11 +28,11 @@ class Precision(NamedTuple):
     lost: dict[str, int | None]  # dtype -> the lag from which no digit is right; None: never
 
     def __str__(self) -> str:
-        rows = [f"{'dtype':10} {'median error at lag 0':>22} {'at the longest':>15}  no digit from"]
+        rows = [f"{'dtype':13} {'median error at lag 0':>22} {'at the longest':>15}  no digit from"]
         for name, errors in self.errors.items():
             ends = [float(np.median(errors[k])) for k in (0, -1)]
             last = "-" if self.lost[name] is None else f"lag {self.lost[name]}"
-            rows.append(f"{name:10} {ends[0]:22.1e} {ends[1]:15.1e}  {last}")
+            rows.append(f"{name:13} {ends[0]:22.1e} {ends[1]:15.1e}  {last}")
         return "\n".join(rows)
 
 
@@ -55,13 +56,17 @@ def precision(
     inputs so far back is noise. That is sooner than the gradient itself vanishes or underflows,
     since rounding errors of later steps travel back with it.
 
+    "tensorfloat32" is float32 whose products of matrices read their factors with 10 bits of
+    mantissa, as JAX computes float32 on an NVIDIA GPU unless `jax.default_matmul_precision` says
+    otherwise. All other dtypes are computed here without it, as the reference is.
+
     Args:
       cell: the `Cell`; without a `dtype` of its own.
       params: its weights.
       xs: inputs `[T, ..., D]`, real or complex.
       cost: `cost(carry, ys) -> C`, as for `record`.
-      dtypes: real dtypes to run in, by name or as such; complex leaves are rounded to the complex
-        dtype of the same precision, at least complex64.
+      dtypes: real dtypes to run in, by name or as such, and "tensorfloat32"; complex leaves are
+        rounded to the complex dtype of the same precision, at least complex64.
       gradient, method: as for `unroll`, of the runs in low precision.
 
     Returns:
@@ -71,7 +76,7 @@ def precision(
 
     Raises:
       TypeError: inputs without derivatives, dtypes that are not floating point, and as `unroll`.
-      ValueError: as `unroll`.
+      ValueError: "tensorfloat32" without an NVIDIA GPU, and as `unroll`.
 
     Example:
       >>> import jax, rnnjax
@@ -110,13 +115,15 @@ def precision(
         flat = [np.asarray(g).astype(np.complex128).reshape(shape) for g in found]
         return np.concatenate(flat, axis=-1)[::-1]
 
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         exact = by_inputs(jnp.float64, autodiff(), sequential())
     size = np.linalg.norm(exact, axis=-1)
     errors = {}
     for name in names:
-        with jax.enable_x64(name == "float64" or jnp.result_type(float) == jnp.float64):
-            difference = np.linalg.norm(by_inputs(name, gradient, method) - exact, axis=-1)
+        wide = name == "float64" or jnp.result_type(float) == jnp.float64
+        dtype, products = ("float32", name) if name == _TF32 else (name, "highest")
+        with jax.enable_x64(wide), jax.default_matmul_precision(products):
+            difference = np.linalg.norm(by_inputs(dtype, gradient, method) - exact, axis=-1)
         with np.errstate(divide="ignore", invalid="ignore"):
             errors[name] = np.where(difference == 0, 0.0, difference / size)
     lost = {name: _lost(table.reshape(steps, -1)) for name, table in errors.items()}
@@ -124,6 +131,13 @@ def precision(
 
 
 def _name(dtype: Any) -> str:
+    if isinstance(dtype, str) and dtype == _TF32:
+        if jax.default_backend() != "gpu":
+            raise ValueError(
+                f"dtypes has {_TF32!r}, in which NVIDIA GPUs multiply, and JAX runs on a "
+                f"{jax.default_backend()}: leave it out here"
+            )
+        return _TF32
     try:
         found = jnp.dtype(dtype)
     except TypeError:

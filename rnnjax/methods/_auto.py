@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
+import jax
+
 from rnnjax._calls import Value
 from rnnjax._checks import check_cell
 from rnnjax._execution import (
@@ -18,11 +20,12 @@ from rnnjax._execution import (
 from rnnjax._params import check_params
 from rnnjax._types import Cell, Params, PyTree, known
 from rnnjax.combinators import without_learned_carries
-from rnnjax.methods._cudnn import cudnn
+from rnnjax.methods._associative import associative
 from rnnjax.methods._native import native
-from rnnjax.methods._partitioning import may_be_divided
 from rnnjax.methods._sequential import sequential
 from rnnjax.running import one_after_another, validate
+
+_UNROLLED = 8  # steps of a loop, each a few launches, that a GPU is given in a row
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,15 +73,14 @@ Plan = Method | tuple[Any, ...]
 def auto() -> Auto:
     """Let rnnjax choose: the fastest method that can run this problem on this machine.
 
-    The rule, measured in docs/performance.md: on an NVIDIA GPU `cudnn()`, on a CPU `native()`, and
-    where neither can run the problem, `sequential()`. A method cannot run what it has no kernel
-    for: another cell, dtype or gradient. The layers of a `stack` are run one after the other, each
-    by its own best method. The choice never changes a result by more than rounding;
-    `rnnjax.methods.explain` shows it.
+    The rule, measured in docs/performance.md: on a CPU `native()`, and what it has no kernel for
+    (another cell, dtype or gradient) by `sequential()`. On a GPU `associative()` for cells that are
+    linear in their carry entry by entry, and for all others `sequential(unroll=8)`, which takes
+    about twice as long to compile as `sequential()` and half as long to run; `cudnn()` was never
+    faster. The layers of a `stack` are run one after the other, each by its own best method. The
+    choice never changes a result by more than rounding; `rnnjax.methods.explain` shows it.
 
     A batch that is divided among devices stays so: each runs the kernels of `native()` on its part.
-    cuDNN's call would gather it, so `cudnn()` is chosen only where that cannot happen: with one
-    GPU, inside `jax.shard_map`, or outside `jit` for arrays that are whole on every device.
 
     Example:
       >>> import jax, rnnjax
@@ -129,17 +131,28 @@ def _choose(
     cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
 ) -> Explanation:
     considered: list[Considered] = []
-    # The fastest first, and what may speak against it on several devices.
-    for method, doubt in ((cudnn(), may_be_divided), (native(), lambda _: None)):
-        reason = method.refusal(cell, base, params, sequence) or doubt((params, sequence))
+    # The fastest first, and where it is not.
+    for method, doubt in ((native(), lambda _: None), (associative(), _slow_by_scan)):
+        reason = method.refusal(cell, base, params, sequence) or doubt(cell)
         considered.append(Considered(method, reason))
         if reason is None:
             return Explanation(method, tuple(considered))
     layers = tuple(_choose(*each) for each in _layers(cell, base, params, sequence))
     if layers:
         return Explanation(tuple(layer.plan for layer in layers), tuple(considered), layers)
-    considered.append(Considered(sequential(), None))  # runs anything
-    return Explanation(sequential(), tuple(considered))
+    runs_anything = sequential(unroll=_UNROLLED if jax.default_backend() == "gpu" else 1)
+    considered.append(Considered(runs_anything, None))
+    return Explanation(runs_anything, tuple(considered))
+
+
+def _slow_by_scan(cell: Cell) -> str | None:
+    """Why `associative()` need not be faster than a loop; None where it was."""
+    if jax.default_backend() != "gpu":
+        return "on this device it is not always faster than sequential(): see docs/performance.md"
+    linear = known(cell).linear
+    if linear is not None and linear.product == "matrix":
+        return "products of whole matrices were not always faster than sequential()"
+    return None
 
 
 def _layers(

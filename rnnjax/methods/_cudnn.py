@@ -15,6 +15,8 @@ from rnnjax.methods import _fused
 from rnnjax.methods._cudnn_calls import Spec, backward, forward, layers_of
 from rnnjax.methods._fused import Calls
 
+_LONGEST = 65_535
+
 
 @dataclass(frozen=True, repr=False)
 class Cudnn(Value):
@@ -43,6 +45,10 @@ class Cudnn(Value):
 
 def cudnn(*, precision: Precision = Precision.HIGHEST) -> Method:
     """Run LSTMs by cuDNN, on NVIDIA GPUs: float32, `lstm` cells and stacks of them.
+
+    To compare with: it has not been faster than `sequential()`, see docs/performance/gpu.md, so
+    `auto()` does not take it. JAX asks cuDNN for its standard algorithm, PyTorch for those that
+    keep small weights on the chip, and only the LSTM is there.
 
     Layers of equal size that follow one another in a `stack` are one call of cuDNN; others are
     one call each. A reversed sequence is flipped, run and flipped back, so `bidirectional` is two
@@ -100,6 +106,9 @@ def _unfit(cell: Cell, params: Params, sequence: Sequence) -> str | None:
     dtypes = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(params)} - {"float32"})
     if dtypes:
         return f"cuDNN's LSTM needs float32 params, these have {', '.join(dtypes)}"
+    steps = jax.tree.leaves(sequence.xs)[0].shape[0]
+    if steps > _LONGEST:
+        return f"cuDNN takes {_LONGEST:,} steps at most, and these are {steps:,}"
     if sequence.resets is not None:
         return "cuDNN cannot restart a carry inside a sequence, as resets= asks"
     arrays = jax.tree.leaves((params, sequence))

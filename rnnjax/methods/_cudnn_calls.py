@@ -5,13 +5,13 @@ cuDNN is batch first, runs several layers of equal size in one call, and has no 
 """
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import rnn
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.lax import Precision
 
 from rnnjax._types import Array, Carry, Params
@@ -169,26 +169,42 @@ def _flip(spec: Spec, xs: Array, lengths: Array | None) -> Array:
 # In the three calls, data is xs [B, T, D], h_0 and c_0 [L, B, H] and the lengths [B] >= 1, and the
 # outputs are ys [B, T, H], h_T and c_T [L, B, H]. What cuDNN saves is of the batch as a whole, and
 # the gradient of the weights is a sum over it: under `vmap` only the first can fold data.
+#
+# JAX's operations do not tell XLA in which layout cuDNN reads and writes its arrays, and XLA takes
+# a transposed one where that saves it a copy: next to a `swapaxes`, the results are then wrong. So
+# all that goes in and comes out is held to be row-major.
 
 
 def _lstm(sizes: _Sizes, data: Any, weights: Array) -> tuple[Array, Array, Array]:
     def call(weights: Array, data: Any) -> Any:
-        xs, h_0, c_0, counts = data
-        return rnn.lstm_fwd(xs, h_0, c_0, weights, counts, **sizes._asdict())[0]
+        arguments = _row_major((*data[:3], weights, data[3]))
+        return _row_major(rnn.lstm_fwd(*arguments, **sizes._asdict())[0])
 
     return folds(call, (0, 1, 1, 0), (0, 1, 1))(weights, data)
 
 
 def _lstm_saving(sizes: _Sizes, data: Any, weights: Array) -> tuple[Any, Any]:
+    def call(*arguments: Array) -> Any:
+        return _row_major(rnn.lstm_fwd(*_row_major(arguments), **sizes._asdict()))
+
     xs, h_0, c_0, counts = data
-    call = runs_one_by_one(partial(rnn.lstm_fwd, **sizes._asdict()))
-    return call(xs, h_0, c_0, weights, counts)
+    return runs_one_by_one(call)(xs, h_0, c_0, weights, counts)
 
 
 def _lstm_backward(sizes: _Sizes, saved: Any, cotangents: Any) -> tuple[Array, ...]:
     """∂C/∂ of xs, h_0, c_0 and the weights."""
 
     def call(saved: Any, cotangents: Any) -> Any:
-        return rnn.lstm_bwd(**sizes._asdict(), residuals=saved, gradients=cotangents)[:4]
+        given = {"residuals": _row_major(saved), "gradients": _row_major(cotangents)}
+        return _row_major(rnn.lstm_bwd(**sizes._asdict(), **given)[:4])
 
     return runs_one_by_one(call)(saved, cotangents)
+
+
+def _row_major(arrays: Any) -> Any:
+    def hold(x: Array) -> Array:
+        return with_layout_constraint(x, Layout(tuple(range(x.ndim)))) if x.ndim > 1 else x
+
+    if getattr(jax.config, "jax_disable_jit"):  # noqa: B009  then all arrays are row-major
+        return arrays
+    return jax.tree.map(hold, arrays)

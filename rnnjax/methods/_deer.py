@@ -21,7 +21,7 @@ from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.combinators import without_learned_carries
 from rnnjax.gradients import run_of
 from rnnjax.methods._associative import Associative, narrowed, widened
-from rnnjax.methods._newton import Newton, states
+from rnnjax.methods._newton import Newton, in_full_precision, states
 from rnnjax.methods._recurrence import Problem, Recurrence
 from rnnjax.methods._unconverged import OTHERWISE, Otherwise
 from rnnjax.running import Scan, leading_shape, mask, prepare, validate
@@ -67,7 +67,8 @@ class Deer(Value):
         def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
             if any(x.size == 0 for x in jax.tree.leaves((sequence.xs, sequence.carry))):
                 return run_of(cell, None, Scan(), reverse, self.carries)(params, sequence)
-            found = _solved(self, self.otherwise, cell, reverse, params, sequence)
+            with in_full_precision():
+                found = _solved(self, self.otherwise, cell, reverse, params, sequence)
             last = jax.tree.map(lambda x: x[0 if reverse else -1], found.carries)
             return last, ((found.carries, found.ys) if self.carries else found.ys)
 
@@ -106,7 +107,8 @@ def deer(
     Serves `autodiff()` and `bptt()` alike, and what wraps them. It can be transformed by all that
     JAX has, in any order, but for second derivatives through a loop around it, such as that of
     `truncated(k)`, which JAX refuses. In a `vmap` the sequence that needs most iterations decides.
-    Weights in bfloat16 and float16 are computed with in float32.
+    Weights in bfloat16 and float16 are computed with in float32, and products are never rounded to
+    TF32, whatever `jax.default_matmul_precision` says.
 
     `auto()` does not take it: on a CPU it loses, see docs/performance.md.
 
@@ -225,7 +227,8 @@ def solve(
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _solve(cell: Cell, method: Deer, reverse: bool, params: Params, sequence: Sequence) -> Solution:
-    return _solved(method, "tell", cell, reverse, params, sequence)
+    with in_full_precision():
+        return _solved(method, "tell", cell, reverse, params, sequence)
 
 
 def _solved(

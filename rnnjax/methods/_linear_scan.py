@@ -111,7 +111,8 @@ def _pull_by_scan(
         return [g, h_ct]
     hs, h = states
     before = _before(hs, h, begins, reverse)
-    return [g * before if diagonal else jnp.einsum("tbiv,tbjv->tbij", g, before), g, h_ct]
+    a_ct = g * before if diagonal else times(product, g, before.swapaxes(-1, -2))
+    return [a_ct, g, h_ct]
 
 
 def _moved(xs: Array, x: Array, reverse: bool) -> Array:

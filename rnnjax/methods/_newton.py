@@ -28,6 +28,14 @@ from rnnjax.methods._unconverged import Otherwise, report
 from rnnjax.running import final_carry, vary_along, varying_axes
 
 
+def in_full_precision() -> Any:
+    """Where products are taken in float32, not in TF32, which JAX takes on GPUs by default.
+
+    TF32 is wrong from the fourth digit on, and jumps, so that no residual would fall below that.
+    """
+    return jax.default_matmul_precision("highest")
+
+
 class Certificate(NamedTuple):
     """How well each sequence of the batch [...] is solved; numbers of the states' dtype."""
 
@@ -183,6 +191,11 @@ def _by_loop(net: Newton, params: Params, problem: Problem, s: Array) -> Array:
 
 @states.defjvp
 def _states_jvp(net: Newton, primals: Any, tangents: Any) -> Any:
+    with in_full_precision():  # it is traced when it is asked for, outside of what it is of
+        return _tangents(net, primals, tangents)
+
+
+def _tangents(net: Newton, primals: Any, tangents: Any) -> Any:
     params, problem = primals
     recurrence = net.recurrence
     s, certificate = states(net, params, problem)

@@ -58,6 +58,9 @@ def test_float32_users_are_audited_in_float64_all_the_same():
 
 def test_wrong_calls_say_what_to_do():
     cell = rnnjax.vanilla(2)
+    if jax.default_backend() != "gpu":
+        with pytest.raises(ValueError, match=r"in which NVIDIA GPUs multiply.*leave it out here"):
+            precision(cell, drawn(cell, 1), jnp.ones((2, 1)), last, dtypes=["tensorfloat32"])
     with pytest.raises(TypeError, match=r"dtypes must be real floating-point dtypes, got 'int8'"):
         precision(cell, drawn(cell, 1), jnp.ones((2, 1)), last, dtypes=["int8"])
     with pytest.raises(TypeError, match=r"Embed token ids first"):

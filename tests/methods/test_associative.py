@@ -43,7 +43,7 @@ def by_loop(product, reverse, begins, a, b, h):
     ("product", "by", "reverse"),
     [
         pytest.param("diagonal", "kernel", True, marks=needs_kernels),
-        ("diagonal", "tree", False),
+        ("diagonal", "in_chunks", True),
         ("matrix", "tree", True),
     ],
 )
@@ -52,6 +52,7 @@ def test_derivatives_of_every_order(monkeypatch, product, by, reverse):
     if by != "kernel":
         monkeypatch.setattr(_linear_scan, "has_kernel", lambda *_: False)
         monkeypatch.setattr(_linear_scan, "portable_scan", getattr(_linear_calls, f"_{by}"))
+        monkeypatch.setattr(_linear_calls, "_CHUNK", 3)
     shapes = [(T, B, 3), (T, B, 3), (B, 3)]
     if product == "matrix":
         shapes = [(T, B, 2, 2), (T, B, 2, 3), (B, 2, 3)]
@@ -148,11 +149,12 @@ def test_one_step_and_none(name):
     assert ys.shape == (0, *want[1].shape[1:])
 
 
-@pytest.mark.parametrize("by", ["kernel", "_loop", "_tree"])
+@pytest.mark.parametrize("by", ["kernel", "_loop", "_in_chunks"])
 def test_an_episode_sees_no_infinity_of_another(monkeypatch, by):
     if by != "kernel":
         monkeypatch.setattr(_linear_scan, "has_kernel", lambda *_: False)
         monkeypatch.setattr(_linear_scan, "portable_scan", getattr(_linear_calls, by))
+        monkeypatch.setattr(_linear_calls, "_CHUNK", 2)
     cell = rnnjax.identity_rnn(1)
     params = rnnjax.cells.IdentityParams(jnp.ones((1, 1)))
     xs, resets = jnp.array([[jnp.inf], [1.0], [2.0]]), jnp.array([False, True, False])

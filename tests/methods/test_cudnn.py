@@ -14,6 +14,7 @@ from rnnjax import lstm, stack
 from rnnjax.methods import _cudnn
 from rnnjax.methods._cudnn import cudnn, why_not
 
+on_a_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="there is an accelerator")
 CELLS = {
     "one": lstm(H),
     "mixed": stack(lstm(H), lstm(H), lstm(2)),
@@ -173,6 +174,9 @@ def test_what_cudnn_is_asked_for(precision, monkeypatch):
     assert jax.tree.leaves(shapes) == jax.tree.leaves(jax.eval_shape(lambda: (params, carry, xs)))
     assert text.count("rnn_fwd[") == text.count("rnn_bwd[") == 2
     assert text.count(f"cudnn_allow_tf32={precision is Precision.HIGH}") == 4
+    # Of both calls: xs, h and c into the forward pass, ys, h and c out of it, all seven arrays with
+    # rows into the backward pass, and three out of it.
+    assert text.count("= layout_constraint[") == 2 * ((3 + 3) + (7 + 3) + 4)
     assert text.count("num_layers=2") == 2
     assert text.count("dropout=0.0") == text.count("bidirectional=False") == 4
 
@@ -188,6 +192,7 @@ class TestRefusals:
             jax.eval_shape(traced, *point)
         return str(error.value)
 
+    @on_a_cpu
     def test_no_gpu(self):
         reason = why_not()
         assert reason is not None
@@ -210,6 +215,12 @@ class TestRefusals:
         monkeypatch.setattr(_cudnn, "why_not", lambda: None)
         assert what in self.refusal(**options)
 
+    def test_more_steps_than_cudnn_takes(self, monkeypatch):
+        monkeypatch.setattr(_cudnn, "why_not", lambda: None)
+        monkeypatch.setattr(_cudnn, "_LONGEST", T - 1)
+        assert f"{T - 1} steps at most, and these are {T}" in self.refusal()
+
+    @on_a_cpu
     def test_arrays_elsewhere(self, monkeypatch):
         monkeypatch.setattr(_cudnn, "why_not", lambda: None)
         params, _, xs = problem(CELLS["one"], dtype=jnp.float32)
@@ -246,7 +257,7 @@ class TestWhyNot:
         monkeypatch.delattr(rnn.gpu_rnn, "compute_rnn_workspace_reserve_space_sizes")
         assert "pip install 'jax[cuda12]'" in why_not()
 
-    @pytest.mark.skipif(jax.default_backend() != "cpu", reason="this machine has an accelerator")
+    @on_a_cpu
     def test_cuda_without_a_gpu(self):
         assert why_not() == "JAX finds no NVIDIA GPU, only cpu devices"
 

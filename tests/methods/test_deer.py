@@ -330,3 +330,16 @@ def test_options_that_are_none():
     with pytest.raises(TypeError, match=r"method must be rnnjax.deer\(...\), got sequential"):
         solve(rnnjax.gru(2), None, np.ones((3, 1)), sequential())
     assert str(deer(quasi=True, damping=2)) == "deer(quasi=True, damping=2.0)"
+
+
+@pytest.mark.parametrize("options", [{}, {"quasi": True}, {"damping": 1.0}], ids=str)
+def test_no_product_is_rounded_to_tf32(options):
+    """In TF32, a GPU's default, no residual would fall below 1e-4."""
+    cell = rnnjax.gru(2)
+    params, xs = cell.init(jax.random.key(0), 1), jnp.ones((3, 1))
+
+    def cost(params):
+        return rnnjax.unroll(cell, params, xs, method=rnnjax.deer(**options))[1].sum()
+
+    text = str(jax.make_jaxpr(jax.grad(cost))(params))
+    assert text.count("dot_general[") == text.count("precision=(Precision.HIGHEST") > 0

@@ -10,7 +10,7 @@ import pytest
 from native_problems import CELLS, needs_kernels, problem
 
 import rnnjax
-from rnnjax import autodiff, native, sequential, unroll
+from rnnjax import associative, autodiff, native, sequential, unroll
 from rnnjax.methods import (
     AVAILABILITY,
     _fused,
@@ -144,10 +144,25 @@ def test_auto_takes_it_by_default():
     cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
     explanation = explain(cell, params, xs)
     assert explanation.method == native()
-    assert [each.method.name for each in explanation.considered] == ["cudnn", "native"]
+    assert [each.method.name for each in explanation.considered] == ["native"]
     assert explain(cell, params, xs, gradient=autodiff()).method == sequential()
     deep = rnnjax.stack(rnnjax.lstm(3), rnnjax.stack(rnnjax.gru(2), rnnjax.vanilla(4)))
     assert explain(deep, deep.init(jax.random.key(0), 2), xs).method == native()
     np.testing.assert_array_equal(
         unroll(cell, params, xs)[1], unroll(cell, params, xs, method=native())[1]
     )
+
+
+@pytest.mark.parametrize(
+    ("cell", "method"),
+    [
+        (rnnjax.min_gru(2), associative()),
+        (rnnjax.delta_net(2), sequential(unroll=8)),
+        (rnnjax.stack(rnnjax.lstm(2), rnnjax.gru(3)), sequential(unroll=8)),
+    ],
+    ids=str,
+)
+def test_what_auto_takes_on_a_gpu(cell, method, monkeypatch):
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 1))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert explain(cell, params, jnp.ones((4, 1))).method == method
