@@ -1,15 +1,14 @@
-"""Draw the figures of docs/gradient_flow.md.
+"""Draw the figures of docs/gradient_flow.md, of nets that forget, keep and explode.
 
     python examples/flow_figures.py [FIGURE …] [--out FOLDER] [--short]
 
-Figures: precision.
+Figures: norms, exponents, singular_values, sensitivity, truncation, precision.
 """
 
 import argparse
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
 import rnnjax
 from rnnjax import flow
@@ -19,28 +18,37 @@ from rnnjax.experiments import report
 
 def last(carry, ys):
     """A cost of the last output alone."""
-    return jnp.sum(ys[-1] ** 2)
+    return (ys[-1] ** 2).sum()
 
 
-def precision(path, short):
-    """Digits of the gradient in bfloat16 and float32, of nets that forget, keep and explode."""
-    size, steps = (8, 10) if short else (64, 100)
-    orthogonal = initializers.orthogonal
-    cells = {
-        "LSTM": rnnjax.lstm(size),
-        "tanh, orthogonal": rnnjax.vanilla(size, w_h_init=orthogonal()),
-        "tanh, chaotic": rnnjax.vanilla(size, w_h_init=orthogonal(1.5)),
-    }
-    xs = 0.5 * jax.random.normal(jax.random.key(1), (steps, 16, 8))
-    found = {}
-    for name, cell in list(cells.items())[: 1 if short else 3]:
-        params = cell.init(jax.random.key(0), 8)
-        found[name] = flow.precision(cell, params, xs, last, dtypes=["bfloat16", "float32"])
-        print(f"{name}\n{found[name]}")
-    return report.write_precision(found, path)
+def every(carry, ys):
+    """A cost of all outputs."""
+    return (ys**2).sum()
 
 
-FIGURES = {"precision": precision}
+def norms(net):
+    """One error on its way back."""
+    return flow.gradient_norms(flow.record(*net, last, last=True), "h")
+
+
+# name -> what is measured of (cell, params, xs), and what draws it
+FIGURES = {
+    "norms": (norms, report.write_norms),
+    "exponents": (lambda net: flow.lyapunov_spectrum(*net), report.write_exponents),
+    "singular_values": (
+        lambda net: flow.log_singular_values(flow.jacobians(*net)[:, 0]),
+        report.write_singular_values,
+    ),
+    "sensitivity": (lambda net: flow.sensitivity(*net), report.write_sensitivity),
+    "truncation": (
+        lambda net: flow.truncation_length(*net, every, bias=0.1, lags=len(net[2]) // 2),
+        report.write_truncation,
+    ),
+    "precision": (
+        lambda net: flow.precision(*net, last, dtypes=["bfloat16", "float32"]),
+        report.write_precision,
+    ),
+}
 
 
 def main():
@@ -49,13 +57,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help="all if none")
     parser.add_argument("--out", type=Path, default=Path("."), metavar="FOLDER")
-    parser.add_argument("--short", action="store_true", help="tiny nets, as a check")
+    parser.add_argument("--short", action="store_true", help="one tiny net, as a check")
     options = parser.parse_args()
-    for name in options.figures or FIGURES:
-        if name not in FIGURES:
-            parser.error(f"no figure {name!r}: there are {', '.join(FIGURES)}")
-        written = FIGURES[name](options.out / f"{name}.png", options.short)
-        print(f"the figure is in {written}")
+    size, steps = (8, 10) if options.short else (64, 100)
+    xs = 0.5 * jax.random.normal(jax.random.key(1), (steps, 16, 8))
+    tanh = {gain: rnnjax.vanilla(size, w_h_init=initializers.orthogonal(gain)) for gain in (1, 1.5)}
+    cells = {"LSTM": rnnjax.lstm(size), "tanh, orthogonal": tanh[1], "tanh, chaotic": tanh[1.5]}
+    nets = {name: (cell, cell.init(jax.random.key(0), 8), xs) for name, cell in cells.items()}
+    for figure in options.figures or FIGURES:
+        measure, write = FIGURES[figure]
+        found = {
+            name: measure(net) for name, net in list(nets.items())[: 1 if options.short else 3]
+        }
+        for name, value in found.items():
+            print(f"{name}\n{value}" if figure in ("truncation", "precision") else name)
+        print(f"the figure is in {write(found, options.out / f'{figure}.png')}")
 
 
 if __name__ == "__main__":

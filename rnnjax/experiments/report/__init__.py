@@ -7,6 +7,12 @@ from rnnjax.experiments.report._curves import RunCurve, write_curves
 from rnnjax.experiments.report._exponents import write_exponents
 from rnnjax.experiments.report._figures import write_figures
 from rnnjax.experiments.report._fixed_points import write_fixed_points
+from rnnjax.experiments.report._flow_lines import write_norms, write_truncation
+from rnnjax.experiments.report._flow_panels import (
+    write_paths,
+    write_sensitivity,
+    write_singular_values,
+)
 from rnnjax.experiments.report._lines import Key, add_legend, say
 from rnnjax.experiments.report._precision import write_precision
 from rnnjax.experiments.report._style import LOOKS, PAGE, new_figure, style, write_figure
@@ -34,7 +40,12 @@ __all__ = [
     "write_figures",
     "write_fixed_points",
     "write_json",
+    "write_norms",
+    "write_paths",
     "write_precision",
+    "write_sensitivity",
+    "write_singular_values",
     "write_surface",
+    "write_truncation",
     "write_watch",
 ]

@@ -112,7 +112,7 @@ def singular_values(results: Results) -> Any:
             measures = getattr(result, when)
             logs = np.asarray(measures.log_singular_values, np.float64) / np.log(10)
             logs = np.where(np.isfinite(logs), logs, np.nan)  # exactly zero: a gap
-            _draw_spectrum(axes[row, column], measures.lags, logs, LOOKS[name].color)
+            draw_spectrum(axes[row, column], measures.lags, logs, LOOKS[name].color)
             drawn = logs[np.isfinite(logs)]
             limits = [min([*limits, *drawn]), max([*limits, *drawn])]
             longest = max([longest, *measures.lags])
@@ -123,7 +123,7 @@ def singular_values(results: Results) -> Any:
     axes[0, 0].set_ylim(low - room, high + room)
     if not has_any:
         axes[0, 0].set_yticks([])
-    _double(axes[0, 0], int(longest))
+    double_axis(axes[0, 0], int(longest))
     for row, (_, title) in enumerate(WHEN):
         axes[row, 0].set_ylabel(f"{title}\nlog$_{{10}}$ σ$_i$")
     said = "Lag T − t (steps)\nσ$_i$: of ∂s$_T$/∂s$_t$, s the whole state; thick: the largest"
@@ -131,7 +131,7 @@ def singular_values(results: Results) -> Any:
     return figure
 
 
-def _draw_spectrum(axis: Any, lags: np.ndarray, logs: np.ndarray, color: str) -> None:
+def draw_spectrum(axis: Any, lags: np.ndarray, logs: np.ndarray, color: str) -> None:
     if not np.isfinite(logs).any():
         say(axis, "exactly\nzero" if logs.size else "no lags")
         return
@@ -141,7 +141,7 @@ def _draw_spectrum(axis: Any, lags: np.ndarray, logs: np.ndarray, color: str) ->
     axis.plot(lags, logs[:, 0], color=color, lw=1.6, markersize=4, **alone)
 
 
-def _double(axis: Any, longest: int) -> None:
+def double_axis(axis: Any, longest: int) -> None:
     """A horizontal axis from 1 to the longest lag, logarithmic, with powers of two as ticks."""
     powers = [1 << k for k in range(longest.bit_length())]
     axis.set_xscale("log", base=2)
@@ -156,12 +156,12 @@ def sensitivity(results: Results) -> Any:
     side = min(((COLUMN if len(results) <= 2 else PAGE) - 1.6) / len(results), 1.4)
     figure, axes = _grid(len(results), 2 * side + 0.85)
     figure.set_layout_engine("compressed")  # the maps are square
-    scale = {"norm": optional("matplotlib.colors").LogNorm(vmin=_LEAST, vmax=1.0), **_MAP}
+    scale = {"norm": optional("matplotlib.colors").LogNorm(vmin=LEAST, vmax=1.0), **MAP}
     for column, (name, result) in enumerate(results.items()):
         axes[0, column].set_title(LOOKS[name].label)
         axes[1, column].set_xlabel("Input step k")
         for row, (when, _) in enumerate(WHEN):
-            _draw_map(axes[row, column], getattr(result, when).sensitivity, scale)
+            draw_map(axes[row, column], getattr(result, when).sensitivity, scale)
     for row, (_, title) in enumerate(WHEN):
         axes[row, 0].set_ylabel(f"{title}\nOutput step t")
     mappable = optional("matplotlib.cm").ScalarMappable(scale["norm"], scale["cmap"])
@@ -170,11 +170,11 @@ def sensitivity(results: Results) -> Any:
     return figure
 
 
-_LEAST = 1e-6
-_MAP = {"cmap": "cividis", "origin": "lower", "interpolation": "nearest"}
+LEAST = 1e-6
+MAP = {"cmap": "cividis", "origin": "lower", "interpolation": "nearest"}
 
 
-def _draw_map(axis: Any, sensitivity: np.ndarray, scale: dict[str, Any]) -> None:
+def draw_map(axis: Any, sensitivity: np.ndarray, scale: dict[str, Any]) -> None:
     steps, peak = len(sensitivity), np.max(sensitivity, initial=0.0)
     ticks = sorted({1, (steps + 1) // 2, steps})
     axis.grid(visible=False)
@@ -188,7 +188,7 @@ def _draw_map(axis: Any, sensitivity: np.ndarray, scale: dict[str, Any]) -> None
 
 def _relative_map(sensitivity: np.ndarray) -> np.ndarray:
     """The map relative to its maximum, at least 1e-6; NaN (white) for future inputs, k > t."""
-    relative = np.maximum(sensitivity / sensitivity.max(), _LEAST)
+    relative = np.maximum(sensitivity / sensitivity.max(), LEAST)
     return np.where(np.tri(len(sensitivity), dtype=bool), relative, np.nan)
 
 

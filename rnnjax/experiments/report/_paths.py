@@ -15,7 +15,7 @@ from rnnjax.experiments.report._lines import (
     sign_keys,
 )
 from rnnjax.experiments.report._style import COLUMN, LOOKS, PAGE, Look, new_figure
-from rnnjax.experiments.training import CellResult, FlowMeasures
+from rnnjax.experiments.training import CellResult
 
 WHEN = (("before", "before training"), ("after", "after training"))
 _ALONG = Look("along the state alone (LSTM: Π f, GRU: Π z)", "#0072B2", "solid", "v")
@@ -49,7 +49,7 @@ def error_paths(results: Mapping[str, CellResult]) -> Any | None:
         fit_steps(axes[-1, column], 0, max(len(result.before.paths["whole"]) - 1, 1))
         for row, (when, words) in enumerate(WHEN):
             axis, measures = axes[row, column], getattr(result, when)
-            lines = _lines(measures)
+            lines = lines_by_path(measures.paths)
             for k, line in enumerate(lines):
                 draw_line(axis, line, k, len(lines))
             fit_values(axis, lines, log=True, empty="no gradient")
@@ -62,12 +62,15 @@ def error_paths(results: Mapping[str, CellResult]) -> Any | None:
     return figure
 
 
-def _lines(measures: FlowMeasures) -> list[Any]:
-    """Medians over the examples that have a gradient at the last step, by lag."""
-    last = np.asarray(measures.paths["whole"], np.float64)[-1]
+def lines_by_path(paths: Mapping[str, np.ndarray]) -> list[Any]:
+    """Medians over the examples that have a gradient at the last step, by lag.
+
+    Norms `[T, examples]` by the name of the path, with the whole gradient first.
+    """
+    last = np.asarray(paths["whole"], np.float64)[-1]
     alive = last > 0
     lines = []
-    for name, norms in measures.paths.items():
+    for name, norms in paths.items():
         relative = np.asarray(norms, np.float64)[::-1, alive] / last[alive]
         median = np.median(relative, axis=1) if alive.any() else np.full(len(norms), np.nan)
         first = (

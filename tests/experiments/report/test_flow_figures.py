@@ -1,0 +1,95 @@
+"""The figures of what `rnnjax.flow` measures: what is drawn where, and that it can be read."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from looked_at import faults, legend_of
+
+from rnnjax.cells import LSTMCarry
+from rnnjax.experiments import report
+from rnnjax.experiments.report import _flow_lines, _flow_panels
+from rnnjax.flow import Bound, Paths, Recording, SingularValues, Truncation
+
+T = 20
+LAGS = np.arange(T)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figure that a function draws, instead of its file."""
+
+    def of(write, *given, **options):
+        figures = []
+        keep = lambda draw, path, title: figures.append(draw())  # noqa: E731
+        for module in (_flow_lines, _flow_panels):
+            monkeypatch.setattr(module, "write_figure", keep)
+        with report.style():
+            write(*given, "x.png", **options)
+            assert not faults(figures[0])
+        return figures[0]
+
+    return of
+
+
+def decaying(rate):
+    """‖∂C/∂h_t‖ = e^(-rate (T - t))."""
+    return np.exp(-rate * LAGS[::-1])
+
+
+def test_norms_by_lag_from_each_examples_last_step(drawn):
+    ended = np.append(decaying(0.5)[5:], np.zeros(5))  # padded by five steps
+    several = np.stack([3 * decaying(0.5), ended, decaying(0.4), np.zeros(T)], axis=1)
+    carry_ct = LSTMCarry(jnp.asarray(several)[..., None], jnp.ones((T, 4, 1)))
+    found = {"lstm": Recording(jnp.zeros(()), carry_ct, 1), "vanilla": decaying(-0.1)}
+    bound = Bound(2.0, 1.0, 2.0, "may explode")
+    figure = drawn(report.write_norms, found, leaf="h", bounds={"vanilla": bound})
+    _, lstm, vanilla, dashed = figure.axes[0].lines
+    np.testing.assert_allclose(lstm.get_ydata()[:15], np.exp(-0.5 * LAGS[:15]), rtol=1e-12)
+    np.testing.assert_allclose(vanilla.get_ydata(), np.exp(0.1 * LAGS), rtol=1e-12)
+    np.testing.assert_allclose(dashed.get_ydata(), 2.0**LAGS)
+    words = ["LSTM", "vanilla (tanh)", "middle half of the examples", "Pascanu's bound (σγ)ᵏ"]
+    assert [*legend_of(figure)] == words
+    with pytest.raises(ValueError, match=r"bounds of \['gru'\]: found has \['lstm', 'vanilla'\]"):
+        report.write_norms(found, "x.png", bounds={"gru": bound})
+    with pytest.raises(ValueError, match="nothing to draw"):
+        report.write_norms({}, "x.png")
+
+
+def test_lengths_of_truncation(drawn):
+    bounds = 0.5 ** np.arange(1, 9.0)
+    short = Truncation(4, bounds[3], 0.1, 0.5, bounds, bounds)
+    none = Truncation(None, np.inf, 0.1, 1.1, np.full(8, np.inf), bounds)
+    figure = drawn(report.write_truncation, {"short": short, "none": none})
+    assert [*legend_of(figure)] == ["short", "none: no bound", "bias asked for: 0.1"]
+    marker = figure.axes[0].lines[2]
+    assert (marker.get_xdata()[0], marker.get_ydata()[0]) == (4, bounds[3])
+
+
+def test_panels_of_singular_values_sensitivity_and_paths(drawn):
+    lags = np.array([1, 2, 4, 8])
+    logs = -lags[:, None, None] * np.array([0.1, 1.0, np.inf]) * np.array([[1.0], [3.0]])
+    figure = drawn(report.write_singular_values, {"x": SingularValues(lags, logs), "y_2": _one()})
+    largest = figure.axes[0].lines[-1].get_ydata()
+    np.testing.assert_allclose(largest, -0.2 * lags / np.log(10))  # the median of rates 0.1, 0.3
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["x", "y_2"]
+    maps = np.tril(np.exp(-np.abs(np.subtract.outer(LAGS, LAGS)) / 3.0))
+    figure = drawn(report.write_sensitivity, np.stack([maps, maps, 0 * maps], axis=2))
+    image = figure.axes[0].images[0].get_array()
+    np.testing.assert_allclose(image[-1, 0], np.exp(-19 / 3))
+    parts = {name: _of(rate) for name, rate in (("carousel", 0.3), ("g", 0.1))}
+    figure = drawn(report.write_paths, Paths(_of(0.1), parts, "c"))
+    assert [*legend_of(figure)] == [
+        "whole gradient",
+        "along the state alone (LSTM: Π f, GRU: Π z)",
+        "candidate (LSTM: g, GRU: n)",
+    ]
+    np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), np.exp(-0.3 * LAGS))
+
+
+def _one():
+    return SingularValues(np.array([1]), np.zeros((1, 2)))
+
+
+def _of(rate):
+    norms = jnp.asarray(decaying(rate))[:, None, None]
+    return Recording(jnp.zeros(()), LSTMCarry(norms, norms), 1)
