@@ -7,6 +7,7 @@ sequence at a rate of 0.5, and the paper's stopping rule: the last 2,000 sequenc
 correctly, with an error below 0.04. Then 2,560 new sequences are tested. At full size.
 """
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -122,30 +123,46 @@ def draw(found: list[Run], path: Path) -> None:
     def panel() -> Any:
         figure, ((axis,),) = new_figure(1, 1, (0.47 * PAGE, 2.1))
         for run in found:
-            sequences, _, wrong = zip(*run["curve"], strict=True)
-            thousands = [count / 1000 for count in sequences]
-            share = [100 * part for part in wrong]
-            axis.plot(thousands, share, color=LOOKS["lstm_1997"].color, linewidth=0.8, alpha=0.8)
-        axis.axvline(PUBLISHED[1] / 1000, color="black", linestyle=(0, (1, 1.5)), linewidth=0.8)
-        axis.text(PUBLISHED[1] / 1000 + 2, 55, "published mean,\n74,000", fontsize=7)
-        axis.set(
-            xlabel="training sequences (thousands)", ylabel="wrong in training (%)", ylim=(0, 100)
-        )
+            sequences, share = smoothed(run["curve"])
+            axis.plot(sequences, share, color=LOOKS["lstm_1997"].color, linewidth=0.8, alpha=0.8)
+        wrong, after = PUBLISHED
+        axis.plot([after], [100 * wrong / 2560], "k*", markersize=6)
+        axis.annotate("published", (after, 100 * wrong / 2560), (8, -2), textcoords="offset points")
+        axis.set(xscale="log", yscale="log", xlabel="training sequences", ylabel="wrong (%)")
         return figure
 
     write_figure(panel, path, "Adding problem with the LSTM of 1997")
 
 
+def smoothed(curve: list[list[float]]) -> tuple[list[float], list[float]]:
+    """Sequences, and the share of wrong answers among the last tenth of them in percent."""
+    places, shares = [], []
+    for place, (sequences, _, _) in enumerate(curve, 1):
+        if not places or sequences >= 1.1 * places[-1]:
+            last = curve[place - max(1, place // 10) : place]
+            places.append(sequences)
+            shares.append(100 * sum(row[2] for row in last) / len(last))
+    return places, shares
+
+
 def table(found: list[Run]) -> str:
-    """Means over the trials, beside the paper's table 7."""
-    done = [run for run in found if run["solved_at"]]
-    count, mean = max(len(done), 1), lambda name: sum(run[name] for run in done)
-    wrong, at = mean("wrong") / count, mean("solved_at") / count
+    """Medians over the trials, beside the paper's table 7."""
+    early = statistics.median(share_at(run, PUBLISHED[1]) for run in found)
+    last = statistics.median(run["curve"][-1][0] for run in found)
+    wrong = statistics.median(run["wrong"] for run in found)
     rows = [
-        ["published, 93 weights", "10 of 10", f"{PUBLISHED[1]:,}", f"{PUBLISHED[0]} of 2,560"],
-        ["here, 89 weights", f"{len(done)} of {len(found)}", f"{at:,.0f}", f"{wrong:.1f} of 2,560"],
+        ["published, mean of 10", "93", f"{PUBLISHED[1]:,}", f"{100 * PUBLISHED[0] / 2560:.2f} %"],
+        [f"here, median of {len(found)}", "89", f"{PUBLISHED[1]:,}", f"{100 * early:.1f} %"],
+        ["", "89", f"{last:,.0f}", f"{100 * wrong / 2560:.1f} %"],
     ]
-    return markdown(["", "trials solved", "sequences, mean", "wrong, mean"], rows)
+    return markdown(["", "weights", "sequences", "wrong"], rows)
+
+
+def share_at(run: Run, sequences: int) -> float:
+    """The share of wrong answers among the training sequences around this one, or the last."""
+    near = [row for row in run["curve"] if abs(row[0] - sequences) <= 0.05 * sequences]
+    shares = [row[2] for row in near or run["curve"][-1:]]
+    return sum(shares) / len(shares)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,11 @@ from runs import Paper, Run, learn, main, markdown, solved_of
 
 LENGTHS = (20, 50, 100, 150, 200)
 WAYS = {"SGD": (False, 0.0), "SGD, clipped": (True, 0.0), "SGD, clipped, with Ω": (True, 2.0)}
-LOOKS = dict(zip(WAYS, [("#000000", "s"), ("#D55E00", "o"), ("#0072B2", "^")], strict=True))
+LOOKS = dict(
+    zip(WAYS, [("#000000", "s", 5.5), ("#D55E00", "o", 4), ("#0072B2", "^", 3)], strict=True)
+)
 PUBLISHED = {  # section 4.1
-    "SGD": "fails beyond T = 20",
+    "SGD": "declines with T",
     "SGD, clipped": "declines with T",
     "SGD, clipped, with Ω": "always, to T = 200",
 }
@@ -101,14 +103,15 @@ def draw(found: list[Run], path: Path) -> None:
 
     def panels() -> Any:
         figure, ((left, right),) = new_figure(1, 2, (0.75 * PAGE, 2.1))
-        for way, (color, marker) in LOOKS.items():
+        for way, (color, marker, size) in LOOKS.items():
+            look = {"color": color, "marker": marker, "markersize": size, "fillstyle": "none"}
             runs = [run for run in found if run["way"] == way]
             lengths = sorted({run["length"] for run in runs})
             rates = [success(runs, length) for length in lengths]
-            left.plot(lengths, rates, color=color, marker=marker, markersize=4, label=way)
+            left.plot(lengths, rates, label=way, **look)
             solved = [run for run in runs if run["solved_at"]]
             at = [run["solved_at"] for run in solved]
-            right.plot([run["length"] for run in solved], at, marker, color=color, markersize=4)
+            right.plot([run["length"] for run in solved], at, linestyle="none", **look)
         left.set(xlabel="T", ylabel="runs that succeed (%)", ylim=(-4, 104))
         right.set(xlabel="T", ylabel="updates until then", yscale="log", xlim=left.get_xlim())
         figure.legend(loc="outside upper center", ncols=3)

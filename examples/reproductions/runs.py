@@ -8,6 +8,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -141,7 +142,11 @@ def draw_curves(
 
     values = sorted({run[panel] for run in found})
     names = sorted({run[line] for run in found})
-    colors = {name: LOOKS[name].color if name in LOOKS else "#009E73" for name in names}
+    looks = {name: LOOKS[name] if name in LOOKS else LOOKS["gru"] for name in names}
+
+    def line_of(axis: Any, name: str, x: Any, y: Any) -> Any:
+        color, dashes = looks[name].color, looks[name].dashes
+        return axis.plot(x, y, color=color, linestyle=dashes, linewidth=0.9, alpha=0.8)[0]
 
     def panels() -> Any:
         size = (PAGE * max(len(values), 2) / 4, 1.9)
@@ -151,11 +156,10 @@ def draw_curves(
             for run in found:
                 if run[panel] == value:
                     updates, _, scores = zip(*run["curve"], strict=True)
-                    color = colors[run[line]]
-                    axis.plot(updates, scores, color=color, linewidth=0.9, alpha=0.8)
+                    line_of(axis, run[line], updates, scores)
             axis.set(title=f"T = {value}", xscale="log", yscale="log", xlabel="updates")
         axes[0][0].set_ylabel(label)
-        lines = [figure.axes[0].plot([], [], color=colors[name])[0] for name in names]
+        lines = [line_of(axes[0][0], name, [], []) for name in names]
         figure.legend(
             lines, [cell_label(name) for name in names], loc="outside upper center", ncols=4
         )
@@ -173,9 +177,9 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 def solved_of(found: list[Run], **wanted: Any) -> str:
     """How many of such runs were solved, and after how many updates (the median)."""
     runs = [run for run in found if wanted.items() <= run.items()]
-    times = sorted(run["solved_at"] for run in runs if run["solved_at"])
-    median = f", {times[len(times) // 2]:,}" if times else ""
-    return f"{len(times)} of {len(runs)}{median}"
+    times = [run["solved_at"] for run in runs if run["solved_at"]]
+    after = f", {statistics.median(times):,.0f}" if times else ""
+    return f"{len(times)} of {len(runs)}{after}"
 
 
 def side_by_side(paper: Paper, runs: list[Run], options: Any) -> Any:
