@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -11,6 +12,11 @@ sys.path[:0] = [str(HERE / "extensions"), str(HERE.parent)]
 # The notebooks run in processes of their own: on this source, and with the same output everywhere.
 os.environ["PYTHONPATH"] = f"{HERE.parent}:{os.environ.get('PYTHONPATH', '')}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ and version_of("jaxlib").startswith("0.10."):
+    # A check rather than a site for readers: as in tests/conftest.py, half the time to compile.
+    os.environ["XLA_FLAGS"] = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+    )
 
 from inventories import write_inventories  # noqa: E402
 

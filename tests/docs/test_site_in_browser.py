@@ -22,7 +22,7 @@ QUESTIONS = {
     ),
     "which gradient for T = 10^5": ("10⁵", "checkpointed()"),
     "why does my tanh net not learn": ("Why does my net not learn?", "orthogonal", "tanh"),
-    "how do I resume a run": ("resume=True",),
+    "how do I resume a run": ("--resume", "resume=True"),
 }
 
 pytestmark = pytest.mark.skipif(
