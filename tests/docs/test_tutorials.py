@@ -17,8 +17,8 @@ FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
 CODE = re.compile(r"^```(?:\{code-cell\} ipython3|python)\n(?::\w[^\n]*\n)*(.*?)\n```", re.M | re.S)
 
 
-def run(name: str) -> dict:
-    """Execute the cells and the answers of a tutorial in order, in float32 as its readers do.
+def run(name: str, x64: bool = False) -> dict:
+    """Execute the cells and the answers of a tutorial in order, in the precision of its readers.
 
     Returns its namespace, in which `printed` is all that it printed.
     """
@@ -30,7 +30,7 @@ def run(name: str) -> dict:
     try:
         with (
             pyplot.rc_context({"backend": "agg"}),
-            jax.enable_x64(False),
+            jax.enable_x64(x64),
             jax.numpy_rank_promotion("allow"),
             redirect_stdout(printed),
         ):
@@ -169,3 +169,33 @@ def test_choosing_gradient_and_method():
     calm, wild = page["exponents"].values()
     assert calm < -0.01
     assert wild > 0.03
+
+
+def test_fast_on_cpu_and_gpu():
+    page = run("fast_on_cpu_and_gpu")
+    for explained in page["explained"].values():  # neither has a kernel, on any machine
+        refusals = {method.name: refusal for method, refusal in explained.considered}
+        assert refusals["native"]
+        assert refusals["sequential"] is None
+    assert [*page["counts"].values()] == [1, 4, 0, 2]
+    assert page["reused"] == {(): 0, (0,): page["size"]}
+    floors = {tuple(map(int, name.split(",")[:4])): f for name, f in page["floors"].items()}
+    assert len(floors) == 8
+    assert floors[1000, 1, 32, 64] > 2 * floors[100, 16, 1024, 1024]
+    digits = page["digits"].errors
+    assert np.median(digits["float32"]) < 1e-5 < 1e-3 < np.median(digits["bfloat16"])
+
+
+def test_reproducing_a_figure():
+    page = run("reproducing_a_figure", x64=True)
+    np.testing.assert_allclose(page["value"], page["want"], rtol=1e-10)
+    np.testing.assert_allclose(page["slope"][0], page["difference"], rtol=1e-6)
+    np.testing.assert_allclose(page["found"], page["factor"] ** 49, rtol=1e-9)
+    np.testing.assert_array_equal(sorted(map(bool, page["points"].stable)), [False, True, True])
+    assert page["longest"]["without clipping"] > 1000
+    np.testing.assert_allclose(page["longest"]["clipped"], 0.05, rtol=1e-6)
+    assert page["ends"]["clipped"] < 0.01 < page["ends"]["without clipping"]
+    assert 0.4 < page["thrown"]["without clipping"] < 0.5
+    assert page["thrown"]["clipped"] == 0
+    assert page["solved"]["clipped"] > 1.5 * page["solved"]["without clipping"]
+    assert page["apart"][0] < 1e-6 < 1 < page["apart"][-1]  # float32 leaves at the wall
