@@ -51,10 +51,10 @@ themselves, and a test holds it to them.
 - **Run by**: the methods that run it beside `sequential()` and `deer()`, which run any cell.
 - **Gradient flow**: one error w · y_T with w ~ N(0, 1), followed back over {T} steps of white
   noise, x_t ~ N(0, 1), in float64: the label of `flow.verdict` over {B} examples and the whole
-  carry, and the steps in which it halves, or doubles where it explodes. λ₁ is the largest Lyapunov
-  exponent in nats a step, over the last {T - BURN_IN} steps, a median over the examples; −∞ where
-  nothing of a small change is left, as when every ReLU unit has been off once. All of it for one
-  draw of the initial weights: training moves it.
+  carry, and its half-life, the steps in which it halves; negative: those in which it doubles. λ₁ is
+  the largest Lyapunov exponent in nats a step, over the last {T - BURN_IN} steps, a median over the
+  examples; −∞ where nothing of a small change is left, as when every ReLU unit has been off once.
+  All of it for one draw of the initial weights: training moves it.
 """
 
 
@@ -123,7 +123,7 @@ def _family(name: str) -> str:
 
 
 def _summary(measured: Mapping[str, Any]) -> str:
-    heads = ["cell", "what it is", "run by", "gradient flow", "λ₁", "weights", "tape"]
+    heads = ["cell", "what it is", "run by", "gradient flow", "half-life", "λ₁", "weights", "tape"]
     lines = []
     for name in sorted(FACTORIES, key=lambda name: list(FAMILIES).index(_family(name))):
         cell, inputs = example(name)
@@ -132,7 +132,8 @@ def _summary(measured: Mapping[str, Any]) -> str:
             f"[`{name}`](#{name})",
             _docstring(FACTORIES[name])[0].split(":")[0].rstrip("."),
             ", ".join(f"`{method}`" for method in _methods(cell, params, carry, inputs)) or "–",
-            _flow(measured[name]),
+            measured[name]["label"],
+            _half_life(measured[name]),
             _exponent(measured[name]),
             f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}",
             f"{_bytes(tape):,} B",
@@ -140,11 +141,14 @@ def _summary(measured: Mapping[str, Any]) -> str:
     return grid(heads, lines, left=4)
 
 
-def _flow(found: Mapping[str, Any]) -> str:
+def _half_life(found: Mapping[str, Any]) -> str:
     steps = found["half_life"]
-    if steps is None or found["label"] == "constant":
-        return found["label"]
-    return f"{found['label']}, {'halves' if steps > 0 else 'doubles'} in {abs(steps):g} steps"
+    return "–" if steps is None or found["label"] == "constant" else f"{steps:g}".replace("-", "−")
+
+
+def _flow(found: Mapping[str, Any]) -> str:
+    steps = _half_life(found)
+    return found["label"] if steps == "–" else f"{found['label']}, half-life {steps} steps"
 
 
 def _exponent(found: Mapping[str, Any]) -> str:

@@ -168,11 +168,13 @@ def test_my_kernel(skeleton, tmp_path):
     my_kernel = module.my_kernel()
     cell = rnnjax.indrnn(H, "tanh")
     params = cell.init(jax.random.key(1), D)
+    learned = rnnjax.learned_carry(cell)  # what a reset goes back to has a gradient too
+    started = rnnjax.LearnedCarryParams(params, rnnjax.IndRNNCarry(XS[0, 0, :1] + jnp.arange(3.0)))
     xs = XS.at[4, 1].set(jnp.nan)  # padding
     for flags in FLAGS[::2]:
         inputs = xs if "lengths" in flags else XS
-        expected = gradients(cell, params, inputs, **flags)
-        assert_close(gradients(cell, params, inputs, method=my_kernel, **flags), expected)
+        expected = gradients(learned, started, inputs, **flags)
+        assert_close(gradients(learned, started, inputs, method=my_kernel, **flags), expected)
     one = unroll(cell, params, XS[:, 0])
     assert_close(unroll(cell, params, XS[:, 0], method=my_kernel), one)
     assert unroll(cell, params, XS[:, :0], method=my_kernel)[1].shape == (T, 0, H)
