@@ -53,7 +53,8 @@ def assert_close(found, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-11, 1e-13), found, expected)
 
 
-SHORTER = {"faded(10": "faded(2", "(10, ": "(4, ", "[10, 6]": "[4, 2]", "(30, ": "(4, "}
+SHORTER = {"my_cell(4)": "my_cell(3)", "faded(10": "faded(2", "rnnjax.gru(4)": "rnnjax.gru(3)"}
+SHORTER |= {"(10, ": "(4, ", "[10, 6]": "[4, 2]", "(30, ": "(4, "}
 
 
 def page_after(module, page):
@@ -82,14 +83,12 @@ def test_my_cell(skeleton, capsys):
         f = 1 / (1 + np.exp(-(z_f + h @ w_f)))
         h = (1 - f) * h + f * np.tanh(z_n + (f * h) @ w_n)
     np.testing.assert_allclose(unroll(cell, params, XS)[0].h, h, rtol=1e-12)
-    report = rnnjax.gradients.check(cell, params, XS, lengths=LENGTHS)
-    assert report.passed, str(report)
 
 
 def test_my_combinator(skeleton, capsys):
     module = skeleton("my_combinator")
-    page_after(module, "new_combinator")
-    assert "WRONG" not in capsys.readouterr().out
+    assert page_after(module, "new_combinator")["ys"].shape == (4, 2, 8)
+    assert capsys.readouterr().out.count("  ok") == 8
     with_gain = module.with_gain
     cell = with_gain(GRU)
     assert repr(cell) == "with_gain(gru(3))"
@@ -98,7 +97,7 @@ def test_my_combinator(skeleton, capsys):
     np.testing.assert_allclose(
         unroll(cell, params, XS)[1], 1.7 * unroll(GRU, params.cell, XS)[1], rtol=1e-14
     )
-    report = rnnjax.gradients.check(cell, params, XS, lengths=LENGTHS)
+    report = rnnjax.gradients.check(cell, params, XS)
     assert report.passed, str(report)
     stacked = rnnjax.stack(with_gain(rnnjax.input_dropout(GRU, 0.5)), cell)
     params = stacked.init(jax.random.key(1), D)
@@ -146,7 +145,7 @@ def test_my_wrapping_gradient(skeleton):
 
 def test_my_method(skeleton):
     module = skeleton("my_method")
-    assert page_after(module, "new_method")["ys"].shape == (6, 2, 4)
+    assert page_after(module, "new_method")["ys"].shape == (6, 2, H)
     written_out = module.written_out()
     for flags in FLAGS:
         expected = gradients(GRU, PARAMS, **flags)
@@ -164,6 +163,7 @@ def test_my_kernel(skeleton, tmp_path):
         if file.suffix in (".py", ".cc"):
             shutil.copy(file, tmp_path)
     module = skeleton("my_kernel", tmp_path)
+    module.FLAGS[0] = "-O0"  # which takes half of the time to compile
     assert page_after(module, "new_kernel")["ys"].shape == (4, 2, 8)
     my_kernel = module.my_kernel()
     cell = rnnjax.indrnn(H, "tanh")

@@ -23,6 +23,7 @@ from rnnjax import extend
 SOURCE = Path(__file__).with_name("my_kernel.cc")
 FORM = ("indrnn", "tanh")  # TODO: the form of the cell that it computes, see Structure.form
 DTYPES = ("float32", "float64")
+FLAGS = ["-O3", "-std=c++17", "-shared", "-fPIC"]
 
 
 @functools.cache
@@ -34,7 +35,7 @@ def build(folder: Path = SOURCE.parent) -> None:
     library = folder / "my_kernel.so"
     if not library.exists() or library.stat().st_mtime < SOURCE.stat().st_mtime:
         compiler = shutil.which("g++") or shutil.which("clang++") or "c++"
-        flags = ["-O3", "-std=c++17", "-shared", "-fPIC", "-isystem", jax.ffi.include_dir()]
+        flags = [*FLAGS, "-isystem", jax.ffi.include_dir()]
         subprocess.run([compiler, *flags, str(SOURCE), "-o", str(library)], check=True)
     loaded = ctypes.CDLL(str(library))
     for dtype in DTYPES:
