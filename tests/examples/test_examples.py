@@ -13,12 +13,13 @@ from rnnjax.experiments import report
 from rnnjax.experiments.data import picture
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LONGEST = 80  # lines
+LONGEST = 90  # lines
 
 # script -> what it prints: a pattern whose group is a figure, and the range that it lies in
 FIGURES = {
     "clipping": (r"by global norm +(\d+)%", -1, 101),
     "clipping_wall": (r"clipped .*, loss at the end ([\d.]+)", 0.0004, 0.0006),
+    "flossing": (r"W_h, flossed: accuracies \[([\d.]+)\] %", 40, 60),
     "parity": (r"accuracy on 1000 bits: ([\d.]+)%", 90, 100.01),
     "series": (r"mean absolute error: ([\d.]+)", 0.001, 0.5),
     "captioning": (r"BLEU-1 and BLEU-4: ([\d.]+),", -0.01, 60),
@@ -44,7 +45,7 @@ def assert_metric(name, printed):
     assert low < float(found[1]) < high
 
 
-DRAWN = ("clipping", "clipping_wall", "fixed_points")  # each one figure
+DRAWN = ("clipping", "clipping_wall", "fixed_points", "flossing")  # each one figure
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES.keys() - {"captioning", "flow_figures", *DRAWN}))
