@@ -57,7 +57,8 @@ class _LinkFiles(SphinxPostTransform):
 
 def _is_link(node: nodes.Node) -> bool:
     is_myst = isinstance(node, addnodes.pending_xref) and node["reftype"] == "myst"
-    return is_myst or isinstance(node, addnodes.download_reference)
+    is_page = is_myst and node["refdomain"] == "doc"  # results.md, beside a folder of that name
+    return (is_myst and not is_page) or isinstance(node, addnodes.download_reference)
 
 
 def _file(page: str, target: str) -> Path | None:
