@@ -87,7 +87,7 @@ def learn(
     return {"curve": curve, "scores": scores, "solved_at": done, "updates": last, "seconds": spent}
 
 
-def main(paper: Paper, doc: str) -> None:
+def main(paper: Paper, doc: str | None) -> None:
     """The command line of a reproduction."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=form)
