@@ -190,9 +190,12 @@ def side_by_side(paper: Paper, runs: list[Run], options: Any) -> Any:
         return
     context = multiprocessing.get_context("spawn")
     cores = context.Queue()
-    for core in sorted(os.sched_getaffinity(0)):
-        cores.put(core)
-    with ProcessPoolExecutor(options.jobs, context, on_one_core, (cores,)) as pool:
+    pinned = hasattr(os, "sched_setaffinity")  # on Linux
+    here = sorted(os.sched_getaffinity(0)) if pinned else range(os.cpu_count() or 1)
+    for core in here:
+        cores.put(core if pinned else None)
+    jobs = min(options.jobs, len(here))
+    with ProcessPoolExecutor(jobs, context, on_one_core, (cores,)) as pool:
         futures = {
             pool.submit(paper.train, run, options.seconds, options.short): run for run in runs
         }
@@ -202,5 +205,7 @@ def side_by_side(paper: Paper, runs: list[Run], options: Any) -> Any:
 
 def on_one_core(cores: Any) -> None:
     """Bind this process to a core of its own, before JAX starts."""
-    os.sched_setaffinity(0, {cores.get()})
+    core = cores.get()
+    if core is not None:
+        os.sched_setaffinity(0, {core})
     os.environ["JAX_PLATFORMS"] = "cpu"
