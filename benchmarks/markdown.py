@@ -22,6 +22,18 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def without_speedups(results: Results) -> str:
+    """Where it was measured, and a table of milliseconds for each cell and pass."""
+    rows = results["rows"]
+    groups = dict.fromkeys((row["cell"], row["pass"]) for row in rows)
+    tables = [
+        f"### {cell}, {which}\n\n"
+        + _table([row for row in rows if (row["cell"], row["pass"]) == (cell, which)])
+        for cell, which in groups
+    ]
+    return "\n\n".join([place(results), *tables]) + "\n"
+
+
 def _where(results: Results) -> str:
     rate = results["matmul"]["rate"] / 1e9
     return (

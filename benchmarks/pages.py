@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.markdown import grid, markdown, place
+from benchmarks.markdown import grid, markdown, place, without_speedups
 from benchmarks.methods import left_out, shown
 from benchmarks.reversible import HEADINGS, cells_of
 from benchmarks.tables import milliseconds
@@ -22,6 +22,7 @@ def page(results: Results) -> str:
         "compare": markdown,
         "scaling": _scaling,
         "compile": _compile,
+        "gpu": without_speedups,
         "memory": _memory,
         "methods": _methods,
         "parts": _parts,

@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+import rnnjax
 from benchmarks.combinations import CELLS, flags_of, runs, runs_of, transforms
 from benchmarks.ways import GRADIENTS, METHODS
 
@@ -52,12 +54,20 @@ def test_forward_mode(name):
 
 @pytest.mark.usefixtures("eager")
 def test_its_code_runs():
-    (block,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    blocks = "".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
     namespace: dict = {}
-    exec(block.replace("(100,", "(4,"), namespace)
+    exec(blocks.replace("(100,", "(4,").replace(", 50)", ", 2)"), namespace)
     exact, frugal, short, online = (
         namespace[name].w_h for name in ("exact", "frugal", "short", "online")
     )
     np.testing.assert_allclose(frugal, exact, rtol=1e-11, atol=1e-14)
     np.testing.assert_allclose(short, exact, rtol=1e-11, atol=1e-14)  # 20 is beyond 4
     assert 1e-6 < np.abs(online - exact).max() < np.abs(exact).max()
+
+    def at_once(params):
+        xs = namespace["xs"]
+        ys = rnnjax.unroll(namespace["cell"], params, xs)[1]
+        return ((ys.mean(-1, keepdims=True) - xs[..., :1]) ** 2).sum() / len(xs)
+
+    whole = jax.grad(at_once)(namespace["params"])
+    np.testing.assert_allclose(namespace["million"].w_h, whole.w_h, rtol=1e-11, atol=1e-14)
