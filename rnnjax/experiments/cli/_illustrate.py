@@ -14,7 +14,7 @@ def illustrate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="lstm, gru, vanilla or lstm_1997.",
+            help="lstm, gru, vanilla, irnn or lstm_1997.",
             show_default="lstm, or that of the weights",
         ),
     ] = None,
@@ -134,13 +134,13 @@ def _of_run(folder: Path, layer: int, best: bool, member: int) -> _Chosen:
     model = load_model(folder, which="best" if best else "last", member=member)
     nodes = jax.tree.leaves(model.params, is_leaf=lambda node: type(node) in names)
     layers = [node for node in nodes if type(node) in names]
-    if trained == "irnn" or not layers:
+    if not layers:
         raise ValueError(
             f"{folder}: there is no illustration of its cell, {trained or 'which is none'}: "
-            "expected a run with lstm, gru, vanilla or lstm_1997"
+            "expected a run with lstm, gru, vanilla, irnn or lstm_1997"
         )
     params = _pick(layers, layer, folder)
-    name = names[type(params)]
+    name = "irnn" if trained == "irnn" else names[type(params)]
     options: dict[str, Any] = {"reset": "before"} if getattr(params, "b_hn", 0) is None else {}
     cell = FACTORIES[name](params.w_h.shape[0], **options)
     return _Chosen(name, cell, params, _said(folder, layer, len(layers)))

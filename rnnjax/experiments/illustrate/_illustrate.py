@@ -24,13 +24,14 @@ from rnnjax.experiments.illustrate._lstm import LSTM
 from rnnjax.experiments.illustrate._lstm_1997 import LSTM_1997
 from rnnjax.experiments.illustrate._page import render
 from rnnjax.experiments.illustrate._run import Problem, compute
-from rnnjax.experiments.illustrate._vanilla import VANILLA
+from rnnjax.experiments.illustrate._vanilla import IRNN, VANILLA
 from rnnjax.experiments.illustrate._verify import verify
 
 ILLUSTRATIONS: dict[str, Illustration] = {
     "lstm": LSTM,
     "gru": GRU,
     "vanilla": VANILLA,
+    "irnn": IRNN,
     "lstm_1997": LSTM_1997,
 }
 """The cells that there is an illustration of, by the name of their factory."""
@@ -56,7 +57,8 @@ def illustrate(
     float64 with the values given, and compared with the cell's step and rule and with autodiff.
 
     Args:
-      cell: an `lstm`, a `gru` (reset "after"), a `vanilla` with tanh, or an `lstm_1997`.
+      cell: an `lstm`, a `gru` (reset "after"), a `vanilla` with tanh or ReLU (an `irnn`), or
+        an `lstm_1997`.
       params: its weights; by default drawn, and rounded to two decimals.
       xs: inputs `[T, D]` of one example, T at most 8; by default random.
       targets: τ `[T, H]`; by default random.
@@ -88,7 +90,7 @@ def illustrate(
     if illustration is None or cell.rule is None:
         raise ValueError(
             f"there is no illustration of {cell!r}: expected an unchanged cell made by one of "
-            f"{', '.join(ILLUSTRATIONS)} (vanilla with tanh, gru with reset after)"
+            f"{', '.join(ILLUSTRATIONS)} (vanilla with tanh or relu, gru with reset after)"
         )
     check_positive_int("steps", _STEPS if steps is None else steps)
     if steps is not None and xs is not None:

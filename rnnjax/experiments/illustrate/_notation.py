@@ -67,10 +67,15 @@ class Equation(NamedTuple):
     value: Expression
 
 
-FUNCTIONS = {"σ": lambda z: 1 / (1 + np.exp(-z)), "tanh": np.tanh}
+FUNCTIONS = {
+    "σ": lambda z: 1 / (1 + np.exp(-z)),
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0.0),
+    "relu′": lambda z: np.where(z > 0, 1.0, 0.0),
+}
 NUMBERS = {"½": 0.5, "1": 1.0}
 _TOKEN = re.compile(
-    r"\s*(Σ_t|(?:σ|tanh)²?(?=\()|[½1]|d?[^\W\d_](?:_(?:\{[^}]*\}|[a-z0-9]+))?⁺?|[⊙+−()\[\],²ᵀ])"
+    r"\s*(Σ_t|(?:σ|tanh|relu′?)²?(?=\()|[½1]|d?[^\W\d_](?:_(?:\{[^}]*\}|[a-z0-9]+))?⁺?|[⊙+−()\[\],²ᵀ])"
 )
 
 
@@ -206,6 +211,7 @@ _SPOKEN = (
     (r"½", "one half"),
     (r"Σ_t", "sum over t of"),
     (r"σ\(", "sigmoid of ("),
+    (r"relu′\(", "slope of relu at ("),
     (r"δ", "delta"),
     (r"ε", "epsilon"),
     (r"τ", "target"),

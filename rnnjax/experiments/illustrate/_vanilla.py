@@ -74,3 +74,34 @@ VANILLA = Illustration(
     delta="δ_t",
     diagram=_DIAGRAM,
 )
+
+
+def _as_relu(line: Line) -> Line:
+    """The line with ReLU in the place of tanh."""
+    return _RELU.get(line.name, line)
+
+
+_RELU = {
+    "h_t": Line(
+        "h_t = relu(z_t)",
+        "The new hidden state, the larger of 0 and `z_t`: where it is 0 the unit is inactive.",
+        "h = phi.apply(",
+    ),
+    "δ_t": Line(
+        "δ_t = dh_t ⊙ relu′(h_t)",
+        "Through ReLU, whose slope is 1 where the unit is active, `h_t` above 0, and else 0.",
+        "delta =",
+    ),
+}
+
+IRNN = VANILLA._replace(
+    title="IRNN, the vanilla cell with ReLU",
+    form=("vanilla", "relu"),
+    about="The error passes an active unit unchanged and stops at an inactive one. With the "
+    "identity as recurrent weights, as where an IRNN starts, it keeps its size over many steps.",
+    forward=tuple(map(_as_relu, VANILLA.forward)),
+    backward=tuple(map(_as_relu, VANILLA.backward)),
+    diagram=_DIAGRAM._replace(
+        nodes=(_DIAGRAM.nodes[0], _DIAGRAM.nodes[1]._replace(text="relu")),
+    ),
+)

@@ -42,7 +42,7 @@ def test_a_layer_of_a_run(trained, eager):
 
 
 def test_a_layer_of_a_saved_cell(tmp_path, eager):
-    cell = rnnjax.stack(rnnjax.vanilla(2), rnnjax.vanilla(2, "relu"))
+    cell = rnnjax.stack(rnnjax.vanilla(2), rnnjax.vanilla(2, "sigmoid"))
     params = cell.init(jax.random.key(0), 2)
     rnnjax.save(tmp_path / "net.safetensors", cell, params)
     shown = ["illustrate", "--weights", tmp_path / "net.safetensors", "--steps", 1]
@@ -53,7 +53,7 @@ def test_a_layer_of_a_saved_cell(tmp_path, eager):
     assert f'"b": {np.asarray(params[0].b)[None].tolist()}' in page
     done = run(*shown, "--layer", 2)
     assert done.returncode == 2
-    assert "there is no illustration of vanilla(2, 'relu')" in done.stderr
+    assert "there is no illustration of vanilla(2, 'sigmoid')" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,15 @@ def test_wrong_use(trained, arguments, message):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_run_without_an_illustration_is_refused(trained):
-    (trained / "config.toml").write_text('task = "parity"\n[options]\ncell = "irnn"\n')
-    done = run("illustrate", "--run", trained)
-    assert done.returncode == 2
-    assert "there is no illustration of its cell, irnn" in done.stderr
+def test_a_run_is_illustrated_by_its_cell_or_refused(trained, monkeypatch, eager):
+    made = {
+        name: getattr(rnnjax, name)(2).init(jax.random.key(0), 2) for name in ("irnn", "indrnn")
+    }
+    for name, params in made.items():
+        (trained / "config.toml").write_text(f'task = "parity"\n[options]\ncell = "{name}"\n')
+        model = TrainedModel("parity", params, {}, {})
+        monkeypatch.setattr(training, "load_model", lambda *_, model=model, **__: model)
+        done = run("illustrate", "--run", trained, "--steps", 1, "--out", trained / "x.html")
+        assert done.returncode == (0 if name == "irnn" else 2)
+    assert "IRNN, the vanilla cell with ReLU" in (trained / "x.html").read_text("utf-8")
+    assert "there is no illustration of its cell, indrnn" in done.stderr

@@ -186,6 +186,8 @@ _PYTHON = (
     (r"(^|<math>|<mo[^>]*>\+</mo>)(<mrow>)?@", r"\1"),
     (r"<msup><mi>tanh</mi><mn>2</mn></msup>(.*?</mrow>)", r"np.tanh\1**2"),
     (r"<mi>tanh</mi>", "np.tanh"),
+    (r"<mi>relu′</mi>", "(lambda z: np.heaviside(z, 0))"),
+    (r"<mi>relu</mi>", "(lambda z: max(z, 0))"),
     (r"<mi>σ</mi>(.*?</mrow>)", r"1/(1+np.exp(-\1))"),
     (r"<mn>2</mn></msup>", "**2"),
     ("·", "*"),
@@ -235,7 +237,7 @@ def test_a_line_that_does_not_follow_the_rule_is_refused(eager):
 def test_what_has_no_illustration_is_refused():
     cell = rnnjax.lstm(3)
     changed = cell._replace(rule=cell.rule._replace(backward=lambda *a: cell.rule.backward(*a)))
-    for other in (changed, rnnjax.vanilla(3, "relu"), rnnjax.gru(3, reset="before")):
+    for other in (changed, rnnjax.vanilla(3, "sigmoid"), rnnjax.gru(3, reset="before")):
         with pytest.raises(ValueError, match="there is no illustration of"):
             illustrate(other)
     with pytest.raises(ValueError, match=r"xs must be \[T, D\]"):
