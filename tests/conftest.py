@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from op_by_op import op_by_op
-from tiny_programs import evaluate_tiny_programs
+from small_programs import evaluate_small_programs
 
 jax.config.update("jax_enable_x64", True)
 # The suite compiles thousands of tiny programs; optimising them takes longer than running them.
@@ -27,7 +27,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 if version("jax").startswith("0.10."):  # it reaches into JAX
-    evaluate_tiny_programs()
+    evaluate_small_programs()
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,4 +1,17 @@
-"""The table of cells that every contract is held over. A new cell is one row."""
+"""The table of cells that every contract is held over. A new cell is one row.
+
+What a row is held to, and how it is run:
+- by its rule, by autodiff, and by the method that `auto()` chooses, with lengths and resets at once
+  and with neither, against the Python loop of `loop.py`; by central differences; under `vmap`; in
+  bfloat16; over no steps and no examples; in both directions of a layer; by RTRL; in `flow`.
+  All this is traced as `jax.jit` does and run by NumPy (`by_numpy`), which is quick; bfloat16 is
+  compiled by XLA.
+- A row that is in `KINDS` too, one of each kind of state and structure, is compiled by XLA as well,
+  in float32 too, and run backwards in time, twice differentiated, and under wrapping gradients.
+- Gradients × methods (`gradients_table.py`) are run over a few rows: each pair of gradient and
+  method, and with each the two directions in turn.
+A new kind of state, structure or step is a name in `KINDS`; a cell of a known kind is not.
+"""
 
 from typing import Any, NamedTuple
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from cells_table import ROWS, B, T
-from op_by_op import op_by_op
 
 from rnnjax import Cell, unroll
 
@@ -142,16 +141,6 @@ def first_carry(name: str):
 def program(name: str, **options):
     """`gradient_of` a row, compiled once in each process."""
     return quick_jit(gradient_of(ROWS[name].cell, **options))
-
-
-def eagerly(run):
-    """`run` without compiling anything, see `op_by_op`."""
-
-    def eager(*args, **kwargs):
-        with op_by_op():
-            return run(*args, **kwargs)
-
-    return eager
 
 
 def fill_padding(xs, *values):

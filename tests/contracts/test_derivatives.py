@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_numpy import evaluated
 from cells_table import KINDS, ROWS, WITH_RULE
-from problems import Point, assert_close, cost, eagerly, problem, quick_jit
+from problems import Point, assert_close, cost, problem, quick_jit
 
 from rnnjax import autodiff, bptt, unroll
 
@@ -41,9 +42,10 @@ def cosines(point):
 def test_central_differences(name):
     if not ROWS[name].true_gradient:
         pytest.skip("its gradient is cut on purpose and is not that of the cost")
-    value = eagerly(cost_of(name, bptt() if name in WITH_RULE else autodiff()))
+    plain = cost_of(name, bptt() if name in WITH_RULE else autodiff())
+    value = evaluated(plain)
     point, along = point_of(name), cosines(point_of(name))
-    gradient = eagerly(jax.grad(value))(point)
+    gradient = evaluated(jax.grad(plain))(point)
     step = 1e-5
 
     def moved(by):
@@ -65,7 +67,7 @@ def test_second_derivatives(name):
 
     def forward_over_reverse(gradient):
         grad = jax.grad(cost_of(name, gradient))
-        return jax.jvp(grad, (point,), (along,))[1]
+        return evaluated(lambda p, v: jax.jvp(grad, (p,), (v,))[1])(point, along)
 
     def reverse_over_reverse(gradient):
         def slope(point):
@@ -75,12 +77,12 @@ def test_second_derivatives(name):
                 for g, v in zip(*map(jax.tree.leaves, (grad, along)), strict=True)
             )
 
-        return jax.grad(slope)(point)
+        return evaluated(jax.grad(slope))(point)
 
-    want = eagerly(forward_over_reverse)(autodiff())
-    assert_close(eagerly(forward_over_reverse)(bptt()), want, 1e-10)
+    want = forward_over_reverse(autodiff())
+    assert_close(forward_over_reverse(bptt()), want, 1e-10)
     if ROWS[name].true_gradient:  # the second derivative of a cut gradient is not symmetric
-        assert_close(eagerly(reverse_over_reverse)(bptt()), want, 1e-10)
+        assert_close(reverse_over_reverse(bptt()), want, 1e-10)
 
 
 @pytest.mark.parametrize("name", [*KINDS_WITH_RULE, "lstm_1997_truncated"])
@@ -89,7 +91,7 @@ def test_forward_mode_through_the_rule(name):
 
     def slope(gradient):
         value = cost_of(name, gradient)
-        return eagerly(lambda p: jax.jvp(value, (p,), (cosines(p),)))(point)
+        return evaluated(lambda p: jax.jvp(value, (p,), (cosines(p),)))(point)
 
     assert_close(slope(bptt()), slope(autodiff()), 1e-12)
 

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_numpy import evaluated
 from cells_table import ROWS, B, T
-from problems import RAGGED, Point, assert_close, cost, eagerly, noisy, problem
+from problems import RAGGED, Point, assert_close, cost, noisy, problem
 
 import rnnjax
 from rnnjax import autodiff, bptt, unroll
@@ -28,8 +29,8 @@ def test_bidirectional_is_two_unrolls(name):
     cell, params, xs, carry, _ = problem(name)
     other = jax.tree.map(lambda leaf: 0.7 * np.asarray(leaf), params)
     layer = rnnjax.bidirectional(cell, cell)
-    both = eagerly(layer.apply)
-    one = eagerly(
+    both = evaluated(layer.apply)
+    one = evaluated(
         lambda params, xs, lengths: unroll(cell, params, xs, lengths=lengths, carry=carry)
     )
     for lengths in (RAGGED, jnp.full(B, T)):
@@ -77,7 +78,7 @@ def test_serial_is_stack(cells, reverse):
             carry, ys = run(point)
             return cost(carry, ys), (carry, ys)
 
-        results.append(eagerly(jax.grad(value, has_aux=True))(point))
+        results.append(evaluated(jax.grad(value, has_aux=True))(point))
     assert_close(results[1], results[0])
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_numpy import evaluated
 from cells_table import KINDS, ROWS, B, T
 from op_by_op import op_by_op
 from problems import (
@@ -11,7 +12,6 @@ from problems import (
     assert_close,
     at,
     difference,
-    eagerly,
     first_carry,
     gradient_of,
     inexact_leaves,
@@ -43,13 +43,13 @@ def test_vmap_over_data_and_over_params(name):
     over_data = jax.vmap(run, (Point(None, 1, 0),))
     over_both = jax.vmap(over_data, (Point(0, None, None),))
     # XLA's programs of the others are made of the same primitives.
-    got = (quick_jit if name in KINDS else eagerly)(over_both)(Point(two, xs, carry))
+    got = (quick_jit if name in KINDS else evaluated)(over_both)(Point(two, xs, carry))
 
     def batch_second(tree):
         return jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, 1), tree)
 
     for index in range(2):
-        want = eagerly(run)(Point(at(two, index), xs, carry))
+        want = evaluated(run)(Point(at(two, index), xs, carry))
         of_one = at(got, index)
         assert_close(of_one.carry, want.carry)
         assert_close(batch_second(of_one.ys), want.ys)
@@ -64,7 +64,7 @@ def test_more_batch_axes_and_none(name):
     cell, params, xs, *_ = problem(name)
     carry = start(name)
 
-    @eagerly
+    @evaluated
     def run(xs, carry):
         return unroll(cell, params, xs, carry=carry)[1]
 
@@ -139,7 +139,7 @@ def test_dtype_of_params_rules(name, dtype, tolerance):
     low = cast(Point(params, xs, carry), dtype)
     wide = cast(low, jnp.float64)
     got = program(name)(low._replace(xs=wide.xs))  # xs is cast to the params' dtype
-    want = eagerly(gradient_of(cell))(wide)
+    want = evaluated(gradient_of(cell))(wide)
     same = cast((got.carry, got.ys, got.gradients.params, got.gradients.carry), dtype)
     for (path, leaf), (_, expected) in zip(
         inexact_leaves((got.carry, got.ys, got.gradients.params, got.gradients.carry)),
@@ -156,11 +156,12 @@ def test_dtype_of_params_rules(name, dtype, tolerance):
 @pytest.mark.parametrize("name", ROWS)
 def test_no_steps_and_no_examples(name):
     cell, params, xs, carry, _ = problem(name)
-    no_steps = program(name)(Point(params, at(xs, slice(0)), carry))
+    run = program(name) if name in KINDS else evaluated(gradient_of(cell))
+    no_steps = run(Point(params, at(xs, slice(0)), carry))
     assert all(leaf.shape[0] == 0 for leaf in jax.tree.leaves(no_steps.ys))
     assert_close(no_steps.carry, carry, 0.0)
     nobody = at(carry, slice(0))
-    no_examples = eagerly(gradient_of(cell))(Point(params, at(xs, slice(None), slice(0)), nobody))
+    no_examples = evaluated(gradient_of(cell))(Point(params, at(xs, slice(None), slice(0)), nobody))
     assert all(leaf.shape[:2] == (T, 0) for leaf in jax.tree.leaves(no_examples.ys))
     assert jax.tree.map(jnp.shape, no_examples.carry) == jax.tree.map(jnp.shape, nobody)
     for result in (no_steps, no_examples):
@@ -184,5 +185,6 @@ def test_compiled_is_eager(name):
     _, params, xs, carry, _ = problem(name)
     for gradient in (autodiff(), *([bptt()] if ROWS[name].cell.rule else [])):
         compiled = program(name, gradient=gradient)(Point(params, xs, carry))
-        op_by_op = eagerly(gradient_of(ROWS[name].cell, gradient=gradient))
-        assert_close(compiled, op_by_op(Point(params, xs, carry)), 1e-13)
+        with op_by_op():
+            eager = gradient_of(ROWS[name].cell, gradient=gradient)(Point(params, xs, carry))
+        assert_close(compiled, eager, 1e-13)

@@ -1,6 +1,6 @@
 """Rule, autodiff and a Python loop agree: values and gradients, lengths, resets, directions.
 
-A program that runs once or a few times costs less op by op than compiled (see `eagerly`). The
+A program that runs once or a few times costs less by NumPy than compiled (see `by_numpy`). The
 reference by autodiff is compiled for one row of each kind.
 """
 
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_numpy import evaluated
 from cells_table import FORM_IDS, FORMS, KINDS, RANDOM, ROWS, B
 from loop import by_loop
 from problems import (
@@ -18,7 +19,6 @@ from problems import (
     RESETS,
     Point,
     assert_close,
-    eagerly,
     fill_padding,
     first_carry,
     gradient_of,
@@ -36,9 +36,9 @@ def by_rule(name, **options):
     cell, params, xs, *_ = problem(name)
     if cell.rule is None:
         return []
-    runs = [eagerly(gradient_of(cell, gradient=bptt(), method=sequential(), **options))]
+    runs = [evaluated(gradient_of(cell, gradient=bptt(), method=sequential(), **options))]
     if explain(cell, params, xs).plan != sequential():
-        runs.append(eagerly(gradient_of(cell, **options)))
+        runs.append(evaluated(gradient_of(cell, **options)))
     return runs
 
 
@@ -89,7 +89,7 @@ def assert_the_loop(name, training, reverse):
         if name in KINDS:  # XLA's programs of the others are made of the same primitives
             runs.insert(0, program(name, **options))
         else:
-            runs.insert(0, eagerly(gradient_of(ROWS[name].cell, **options)))
+            runs.insert(0, evaluated(gradient_of(ROWS[name].cell, **options)))
     want = by_loop(name, point.params, point.xs, carry, fresh, RAGGED, RESETS, reverse)
     spoilt = point._replace(xs=fill_padding(point.xs, jnp.nan, 1e300))  # the loop never gets there
     results = [run(spoilt, **arrays) for run in runs]
@@ -104,10 +104,10 @@ def assert_the_loop(name, training, reverse):
 def test_plain_unroll_is_the_loop_too_however_it_is_executed(name):
     point, arrays, carry, fresh = setting(name, False)
     cell = ROWS[name].cell
-    runs = [*by_rule(name), eagerly(gradient_of(cell, gradient=autodiff()))]
+    runs = [*by_rule(name), evaluated(gradient_of(cell, gradient=autodiff()))]
     if cell.rule is not None:
         hoisted = sequential(hoist=True, unroll=2)
-        runs.append(eagerly(gradient_of(cell, gradient=bptt(), method=hoisted)))
+        runs.append(evaluated(gradient_of(cell, gradient=bptt(), method=hoisted)))
     want = by_loop(name, point.params, point.xs, carry, fresh, FULL, NO_RESETS, False)
     assert_all_agree([run(point, **arrays) for run in runs], want)
 
@@ -117,7 +117,7 @@ def test_hoisting_passes_flags_on():
     arrays = {"lengths": RAGGED, "resets": RESETS}
     cell = ROWS["stack_of_two"].cell
     step_by_step, hoisted = (
-        eagerly(gradient_of(cell, gradient=bptt(), reverse=True, method=sequential(hoist=hoist)))
+        evaluated(gradient_of(cell, gradient=bptt(), reverse=True, method=sequential(hoist=hoist)))
         for hoist in (False, True)
     )
     assert_close(hoisted(point, **arrays), step_by_step(point, **arrays), 1e-13)
@@ -128,8 +128,8 @@ def test_a_carry_that_holds_a_key_can_be_passed_and_differentiated(name):
     cell, params, xs, *_ = problem(name)
     carry = first_carry(name)
     point = Point(params, xs, carry)
-    by_autodiff = eagerly(gradient_of(cell, gradient=autodiff()))(point)
-    by_bptt = eagerly(gradient_of(cell, gradient=bptt(), method=sequential()))(point)
+    by_autodiff = evaluated(gradient_of(cell, gradient=autodiff()))(point)
+    by_bptt = evaluated(gradient_of(cell, gradient=bptt(), method=sequential()))(point)
     assert_close(by_bptt, by_autodiff)
     want = by_loop(name, params, xs, carry, carry, FULL, NO_RESETS, False)
     assert_close(by_bptt.ys, want.ys)

@@ -12,6 +12,8 @@ from native_problems import needs_kernels, problem, worst
 from rnnjax import native, sequential, unroll
 from rnnjax.methods import _native_library
 
+pytestmark = pytest.mark.usefixtures("by_xla")
+
 
 def cost(cell, method, params, xs, carry, lengths, resets):
     carry, ys = unroll(cell, params, xs, carry=carry, lengths=lengths, resets=resets, method=method)

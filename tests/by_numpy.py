@@ -1,0 +1,238 @@
+"""Trace a program as `jax.jit` does, and evaluate it by NumPy instead of compiling it.
+
+XLA takes some 100 ms to compile a loop over tiny arrays, and op by op Python differentiates the
+body of the loop again at every step. Here the body is traced once, as for XLA, and NumPy runs what
+was traced in microseconds. Primitives that NumPy does not serve, such as kernels, run as always.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal
+from op_by_op import TABLE, is_plain
+
+
+def evaluated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit(function)` by NumPy."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        program, out = jax.make_jaxpr(function, return_shape=True)(*args, **kwargs)
+        leaves = evaluate(program, jax.tree.leaves((args, kwargs)))
+        return jax.tree.unflatten(jax.tree.structure(out), leaves)
+
+    return call
+
+
+def evaluate(program: ClosedJaxpr, args: Sequence[Any], alone: bool = False) -> list[Any]:
+    """The results of a program; `alone` if it may be how JAX runs one primitive."""
+    arrays = [_in(x, v) for x, v in zip(args, program.in_avals, strict=True)]
+    with np.errstate(all="ignore"):
+        return [*map(_to_jax, _run(program, arrays, alone and len(program.jaxpr.eqns) == 1))]
+
+
+def executions(jaxpr: Any) -> float:
+    """Of primitives when the program runs; infinite where NumPy serves too little of it."""
+    others: set[str] = set()
+    total = _executions_in(jaxpr, others)
+    return total if len(others) <= _OTHERS else np.inf
+
+
+class LeftToJax(Exception):  # noqa: N818
+    """Raised where a program is one primitive that NumPy does not serve, as JAX runs it alone."""
+
+
+_SIZE = 1 << 14  # numbers in the largest array
+_TURNS = 20  # of a loop that ends when it likes
+_OTHERS = 3  # primitives that JAX runs: each is a program of its own
+_DEAR = 50  # executions that one by JAX is worth
+
+
+def _executions_in(jaxpr: Any, others: set[str]) -> float:
+    atoms = [*jaxpr.invars, *jaxpr.constvars, *(v for e in jaxpr.eqns for v in e.outvars)]
+    if jaxpr.effects or not all(_is_small(v.aval) for v in atoms):
+        return np.inf
+    return sum(_executions_of(equation, others) for equation in jaxpr.eqns)
+
+
+def _is_small(aval: Any) -> bool:
+    served = isinstance(aval, jax.core.ShapedArray) and (is_plain(aval.dtype) or _is_key(aval))
+    return served and aval.size <= _SIZE
+
+
+def _is_key(aval: Any) -> bool:
+    return jnp.issubdtype(aval.dtype, jax.dtypes.prng_key)
+
+
+def _executions_of(equation: Any, others: set[str]) -> float:
+    primitive, params = equation.primitive, equation.params
+
+    def inside(key: str) -> float:
+        return _executions_in(getattr(params[key], "jaxpr", params[key]), others)
+
+    if _numpys(primitive) is not None:
+        return 1
+    match primitive.name:
+        case "scan":
+            return params["length"] * inside("jaxpr")
+        case "while":
+            return _TURNS * (inside("cond_jaxpr") + inside("body_jaxpr"))
+        case "cond":
+            return max(_executions_in(branch.jaxpr, others) for branch in params["branches"])
+        case name if name == "rnnjax_linear_map" or name.startswith("random_"):
+            return _DEAR
+        case name if name in _INNER:
+            return inside(_INNER[name])
+    if any(hasattr(x, "eqns") or hasattr(x, "jaxpr") or callable(x) for x in params.values()):
+        return np.inf
+    others.add(primitive.name)
+    return _DEAR
+
+
+def _numpys(primitive: Any) -> Callable[..., Any] | None:
+    return TABLE.get(primitive) or _MORE.get(primitive.name)
+
+
+def _in(x: Any, aval: Any) -> Any:
+    return np.asarray(x, aval.dtype) if is_plain(aval.dtype) else x
+
+
+def _to_jax(x: Any) -> Any:
+    return jax.device_put(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x
+
+
+def _run(program: ClosedJaxpr, args: Sequence[Any], alone: bool = False) -> list[Any]:
+    jaxpr = program.jaxpr
+    consts = [_in(x, v.aval) for x, v in zip(program.consts, jaxpr.constvars, strict=True)]
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
+
+    def read(atom: Any) -> Any:
+        return _in(atom.val, atom.aval) if isinstance(atom, Literal) else values[atom]
+
+    for equation in jaxpr.eqns:
+        results = _results(equation, [read(atom) for atom in equation.invars], alone)
+        values.update(zip(equation.outvars, results, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _results(equation: Any, operands: list[Any], alone: bool) -> list[Any]:
+    primitive, params = equation.primitive, equation.params
+    function = _numpys(primitive)
+    if function is not None and all(isinstance(x, np.ndarray | np.generic) for x in operands):
+        results = function(*operands, **params)
+        if results is not None:
+            return results if primitive.multiple_results else [results]
+    elif primitive.name in _CONTROL:
+        return _CONTROL[primitive.name](operands, **params)
+    elif primitive.name in _INNER:
+        return _run(params[_INNER[primitive.name]], operands)
+    elif primitive.name == "rnnjax_linear_map":
+        return _run(jax.make_jaxpr(params["apply"])(*operands), operands)
+    if alone:
+        raise LeftToJax
+    out = primitive.bind(*map(_to_jax, operands), **primitive.get_bind_params(params))
+    out = out if primitive.multiple_results else [out]
+    return [_in(x, v.aval) for x, v in zip(out, equation.outvars, strict=True)]
+
+
+# Where the program lies that these run once.
+_INNER = {
+    "jit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vmap_call": "call",
+    "rnnjax_linear_scan": "body",
+    "rnnjax_linear_push": "body",
+    "rnnjax_linear_pull": "body",
+    "rnnjax_portable_elsewhere": "call",
+}
+
+
+def _scan(operands, *, jaxpr, length, reverse, num_consts, num_carry, **_):
+    consts, carry = operands[:num_consts], operands[num_consts : num_consts + num_carry]
+    xs, made = operands[num_consts + num_carry :], [[]] * length
+    for t in range(length)[:: -1 if reverse else 1]:
+        out = _run(jaxpr, [*consts, *carry, *(x[t] for x in xs)])
+        carry, made[t] = out[:num_carry], out[num_carry:]
+    if not length:
+        return [*carry, *(jnp.zeros((0, *a.shape), a.dtype) for a in jaxpr.out_avals[num_carry:])]
+    return [*carry, *map(_stacked, zip(*made, strict=True))]
+
+
+def _stacked(ys: Sequence[Any]) -> Any:
+    return np.stack(ys) if isinstance(ys[0], np.ndarray | np.generic) else jnp.stack(ys)
+
+
+def _while(operands, *, cond_jaxpr, cond_nconsts, body_jaxpr, body_nconsts):
+    first = cond_nconsts + body_nconsts
+    asked, read, carry = operands[:cond_nconsts], operands[cond_nconsts:first], operands[first:]
+    while _run(cond_jaxpr, [*asked, *carry])[0]:
+        carry = _run(body_jaxpr, [*read, *carry])
+    return carry
+
+
+def _cond(operands, *, branches, **_):
+    return _run(branches[min(max(int(operands[0]), 0), len(branches) - 1)], operands[1:])
+
+
+_CONTROL = {
+    "scan": _scan,
+    "while": _while,
+    "cond": _cond,
+    "checkpoint": lambda operands, *, jaxpr, **_: _run(ClosedJaxpr(jaxpr, ()), operands),
+}
+
+
+def _threefry(key_0, key_1, x_0, x_1):
+    """Twenty rounds of Threefry-2x32 (Salmon et al. 2011)."""
+    keys = key_0, key_1, key_0 ^ key_1 ^ np.uint32(0x1BD11BDA)
+    x_0, x_1 = x_0 + key_0, x_1 + key_1
+    for i in range(5):
+        for by in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+            x_0 = x_0 + x_1
+            x_1 = (x_1 << np.uint32(by) | x_1 >> np.uint32(32 - by)) ^ x_0
+        x_0, x_1 = x_0 + keys[(i + 1) % 3], x_1 + keys[(i + 2) % 3] + np.uint32(i + 1)
+    return [x_0, x_1]
+
+
+# By name: not every version of JAX has them all.
+_MORE: dict[str, Callable[..., Any]] = {
+    "stop_gradient": lambda x: x,
+    "optimization_barrier": lambda *xs: [*xs],
+    "empty2": lambda *, dtype, **_: np.zeros((), dtype) if is_plain(dtype) else None,
+    "stack": lambda *xs, axis: np.stack(xs, axis),
+    "unstack": lambda x, *, axis: [*np.moveaxis(x, axis, 0)],
+    "argmax": lambda x, *, axes, index_dtype: np.argmax(x, axes[0]).astype(index_dtype),
+    "argmin": lambda x, *, axes, index_dtype: np.argmin(x, axes[0]).astype(index_dtype),
+    "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high),
+    "square": lambda x: x * x,
+    "expm1": lambda x, **_: np.expm1(x),
+    "log1p": lambda x, **_: np.log1p(x),
+    "pow": lambda x, y: x**y if x.dtype.kind in "fc" and y.dtype == x.dtype else None,
+    "is_finite": np.isfinite,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "xor": np.bitwise_xor,
+    "cumsum": lambda x, *, axis, reverse: (
+        np.flip(np.cumsum(np.flip(x, axis), axis), axis) if reverse else np.cumsum(x, axis)
+    ).astype(x.dtype),
+    "rem": lambda x, y: np.fmod(x, y) if y.dtype.kind == "f" or np.all(y) else None,
+    "shift_left": lambda x, by: np.where(by < 8 * x.itemsize, x << by, 0).astype(x.dtype),
+    "shift_right_logical": lambda x, by: (
+        np.where(by < 8 * x.itemsize, x >> by, 0).astype(x.dtype) if x.dtype.kind == "u" else None
+    ),
+    "bitcast_convert_type": lambda x, *, new_dtype: (
+        x.view(new_dtype) if x.itemsize == np.dtype(new_dtype).itemsize else None
+    ),
+    "threefry2x32": _threefry,
+    "iota_2x32_shape": lambda *, shape: [
+        (np.arange(np.prod(shape, dtype=int), dtype=np.uint64).reshape(shape) >> by).astype("u4")
+        for by in (np.uint64(32), np.uint64(0))
+    ],
+    "reduce_prod": lambda x, *, axes, **_: x.prod(tuple(axes), dtype=x.dtype),
+}

@@ -1,0 +1,56 @@
+"""Evaluate small programs by NumPy instead of compiling them.
+
+Outside `jit` JAX compiles every operation for every new shape, some 20 ms each, and inside it XLA
+takes 100 ms and more for a loop over tiny arrays; the tests meet thousands of both. A program of
+which `by_numpy` knows every primitive is evaluated instead where that takes a few milliseconds; all
+others are compiled as always, and so are those with compiler options of their own, which say that
+it is the compiled program that is tested.
+"""
+
+import contextlib
+from typing import Any
+
+import jax
+from by_numpy import LeftToJax, evaluate, executions
+from jax.extend.core import ClosedJaxpr
+
+_EXECUTIONS = 1500  # of primitives in the largest program that is evaluated
+
+enabled = True  # False while a test is about what XLA makes of a program
+
+# By id, which an object that is kept does not lose. What is evaluated once always is: the bits of
+# its results do not change from one call to the next.
+_seen: dict[int, tuple[bool, ClosedJaxpr]] = {}
+
+
+def evaluate_small_programs() -> None:
+    """From now on, in this process."""
+    from jax._src import pjit
+
+    usual = pjit._pjit_call_impl_python
+
+    def call(
+        *args: Any, jaxpr: ClosedJaxpr, donated_invars: Any, compiler_options_kvs: Any, **rest: Any
+    ) -> Any:
+        if not (any(donated_invars) or compiler_options_kvs) and _is_worth_it(jaxpr, args):
+            with contextlib.suppress(LeftToJax):
+                return evaluate(jaxpr, args, alone=True), None, None, []
+        options = {"donated_invars": donated_invars, "compiler_options_kvs": compiler_options_kvs}
+        return usual(*args, jaxpr=jaxpr, **options, **rest)
+
+    pjit._pjit_call_impl_python = call
+
+
+def _is_worth_it(program: ClosedJaxpr, args: Any) -> bool:
+    if not enabled:
+        return False
+    if id(program) not in _seen:
+        jaxpr = program.jaxpr
+        weak = any(getattr(v.aval, "weak_type", False) for v in jaxpr.outvars)
+        _seen[id(program)] = not weak and executions(jaxpr) <= _EXECUTIONS, program
+    return _seen[id(program)][0] and all(map(_is_here, args))
+
+
+def _is_here(x: Any) -> bool:
+    """A number or an array that lies whole on the one device."""
+    return not isinstance(x, jax.Array) or len(x.devices()) == 1
