@@ -98,11 +98,11 @@ def _numpys(primitive: Any) -> Callable[..., Any] | None:
 
 
 def _in(x: Any, aval: Any) -> Any:
-    return np.asarray(x, aval.dtype) if is_plain(aval.dtype) else x
+    return np.asarray(x, aval.dtype, order="C") if is_plain(aval.dtype) else x
 
 
 def _to_jax(x: Any) -> Any:
-    return jax.device_put(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x
+    return jax.device_put(np.array(x, order="C")) if isinstance(x, np.ndarray | np.generic) else x
 
 
 def _run(program: ClosedJaxpr, args: Sequence[Any], alone: bool = False) -> list[Any]:

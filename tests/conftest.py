@@ -17,9 +17,9 @@ if version("jaxlib").startswith("0.10."):
 import jax
 import numpy as np
 import pytest
+import small_programs
 from hypothesis import settings
 from op_by_op import op_by_op
-from small_programs import evaluate_small_programs
 
 jax.config.update("jax_enable_x64", True)
 # The suite compiles thousands of tiny programs; optimising them takes longer than running them.
@@ -27,7 +27,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 if version("jax").startswith("0.10."):  # it reaches into JAX
-    evaluate_small_programs()
+    small_programs.evaluate_small_programs()
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -43,6 +43,16 @@ def eager() -> Iterator[None]:
     """Run without compiling, see `op_by_op`."""
     with op_by_op():
         yield
+
+
+@pytest.fixture
+def by_xla(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile every program, as users do, see `small_programs`.
+
+    For tests of what XLA makes of a program, and of equal bits by programs of different lengths, of
+    which one may be small.
+    """
+    monkeypatch.setattr(small_programs, "enabled", False)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Fixtures that both fused methods are tested with."""
 
 import pytest
-import small_programs
 from cudnn_stand_in import StandIn, reference_bwd, reference_fwd
 from jax.experimental import rnn
 
@@ -12,9 +11,3 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(rnn, "lstm_fwd", reference_fwd)
     monkeypatch.setattr(rnn, "lstm_bwd", reference_bwd)
     return StandIn()
-
-
-@pytest.fixture
-def by_xla(monkeypatch):
-    """Compile every program, as users do: what is tested is how a kernel lies in one."""
-    monkeypatch.setattr(small_programs, "enabled", False)
