@@ -52,7 +52,7 @@ def by_xla(monkeypatch: pytest.MonkeyPatch) -> None:
     For tests of what XLA makes of a program, and of equal bits by programs of different lengths, of
     which one may be small.
     """
-    monkeypatch.setattr(small_programs, "enabled", False)
+    monkeypatch.setattr(small_programs, "limit", 0)
 
 
 @pytest.fixture
@@ -75,6 +75,16 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
             gc.collect()
 
 
-def pytest_runtest_setup() -> None:
+# What one runs or reads rather than imports is compiled as its users do.
+COMPILED = [
+    Path(__file__).parent / name for name in ("benchmarks", "docs", "examples", "experiments")
+]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    is_library = item.path.is_relative_to(Path(__file__).parent) and not any(
+        item.path.is_relative_to(folder) for folder in COMPILED
+    )
+    small_programs.limit = small_programs.SMALL if is_library else small_programs.TINY
     random.seed(0)
     np.random.seed(0)

@@ -48,7 +48,6 @@ def test_memory():
     assert np.isfinite(float(page["value"]))
 
 
-@pytest.mark.usefixtures("by_xla")  # equal bits
 def test_reproducing_and_resuming(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # One task for both pages, so that they share what is compiled.
