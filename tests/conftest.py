@@ -67,6 +67,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
     XLA maps every program several times; beyond 65,530 maps it ends the process.
     """
+    small_programs.limit = small_programs.TINY  # in doctests, which do not come by here, too
     if nextitem is not None and nextitem.path != item.path and MAPS.exists():
         with MAPS.open("rb") as maps:
             many = sum(1 for _ in maps) > 30_000
@@ -76,15 +77,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 # What one runs or reads rather than imports is compiled as its users do.
-COMPILED = [
-    Path(__file__).parent / name for name in ("benchmarks", "docs", "examples", "experiments")
-]
+HERE = Path(__file__).parent
+COMPILED = [HERE / name for name in ("benchmarks", "docs", "examples", "experiments")]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    is_library = item.path.is_relative_to(Path(__file__).parent) and not any(
-        item.path.is_relative_to(folder) for folder in COMPILED
-    )
+    is_library = not any(item.path.is_relative_to(folder) for folder in COMPILED)
     small_programs.limit = small_programs.SMALL if is_library else small_programs.TINY
     random.seed(0)
     np.random.seed(0)
