@@ -123,7 +123,7 @@ def _family(name: str) -> str:
 
 
 def _summary(measured: Mapping[str, Any]) -> str:
-    heads = ["cell", "what it is", "run by", "gradient flow", "half-life", "λ₁", "weights", "tape"]
+    heads = ["cell", "what it is", "run by", "gradient flow", "half-life", "λ₁", "weights", "tape, B"]
     lines = []
     for name in sorted(FACTORIES, key=lambda name: list(FAMILIES).index(_family(name))):
         cell, inputs = example(name)
@@ -136,7 +136,7 @@ def _summary(measured: Mapping[str, Any]) -> str:
             _half_life(measured[name]),
             _exponent(measured[name]),
             f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,}",
-            f"{_bytes(tape):,} B",
+            f"{_bytes(tape):,}",
         ])  # fmt: skip
     return grid(heads, lines, left=4)
 
