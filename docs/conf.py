@@ -1,6 +1,5 @@
 """The site: `python -m sphinx -W --keep-going docs docs/_build/html`."""
 
-import logging
 import os
 import subprocess
 import sys
@@ -63,13 +62,6 @@ python_maximum_signature_line_length = 76
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 intersphinx_mapping = write_inventories(HERE / "inventories", HERE / "_build" / "inventories")
-
-
-def setup(app: object) -> None:
-    """Say nothing of sections that have no pages yet."""
-    logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-        lambda record: "didn't match" not in str(record.msg)
-    )
 
 
 def repository() -> str | None:
