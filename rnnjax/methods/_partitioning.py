@@ -11,7 +11,6 @@ from itertools import count
 from typing import Any
 
 import jax
-from jax.core import Tracer
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -47,25 +46,6 @@ def along(call: Callable[..., Any], axes: PyTree, out_axes: PyTree) -> Callable[
         return jax.tree.unflatten(out_tree, made(*leaves))
 
     return partitioned
-
-
-def may_be_divided(tree: PyTree) -> str | None:
-    """Why some array of the tree may be divided among devices; None if none is."""
-    if jax.device_count() == 1 or jax.sharding.get_abstract_mesh().are_all_axes_manual:
-        return None
-    for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, Tracer):
-            return (
-                f"it gathers arrays that are divided among devices, and under jit with "
-                f"{jax.device_count()} devices it is unknown whether these are: call unroll inside "
-                "jax.shard_map, or ask for it by name where they are not"
-            )
-        if isinstance(leaf, jax.Array) and not leaf.sharding.is_fully_replicated:
-            return (
-                "these arrays are divided among devices, and it would gather them: call unroll "
-                "inside jax.shard_map"
-            )
-    return None
 
 
 def _axis_of_each(axes: PyTree, tree: PyTree) -> _Axes:

@@ -11,7 +11,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 import rnnjax
 from rnnjax import sequential, unroll
 from rnnjax.methods import AVAILABILITY
-from rnnjax.methods._partitioning import may_be_divided
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
@@ -87,19 +86,6 @@ def test_vmap_of_vmap_is_lowered():
     jax.jit(each).lower(params, jnp.stack([XS, -XS, XS]), LENGTHS, RESETS)
 
 
-def test_what_is_known_of_arrays():
-    assert may_be_divided((put(PARAMS), XS)) is None
-    assert "arrays are divided among devices" in may_be_divided(put(XS, None, "data"))
-    jax.jit(lambda x: reasons.append(may_be_divided(x))).trace(XS)
-    inside = jax.shard_map(
-        lambda x: reasons.append(may_be_divided(x)) or x, mesh=MESH, in_specs=P(), out_specs=P()
-    )
-    jax.jit(inside).trace(XS)
-    unknown, manual = reasons
-    assert "under jit with 4 devices it is unknown" in unknown
-    assert manual is None
-
-
 def test_the_page_on_many_devices():
     page: dict = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
@@ -120,11 +106,9 @@ def assert_close(found, want):
         np.testing.assert_allclose(np.asarray(a), b, rtol=1e-11, atol=1e-13)
 
 
-reasons: list[str | None] = []
 if __name__ == "__main__":
     test_a_divided_batch()
     test_a_divided_ensemble()
     test_a_batch_that_does_not_divide()
     test_vmap_of_vmap_is_lowered()
-    test_what_is_known_of_arrays()
     test_the_page_on_many_devices()
