@@ -295,7 +295,9 @@ def methods(
         str, typer.Option(help=f"Comma-separated: {', '.join(CELLS)}.")
     ] = "vanilla,lstm,min_gru",
     steps: Annotated[str, typer.Option(help="Lengths T, comma-separated.")] = "100,1000,10000",
-    only: Annotated[str, typer.Option(help="The ways whose names contain this.")] = "",
+    only: Annotated[
+        str, typer.Option(help="The ways whose names contain one of these, comma-separated.")
+    ] = "",
     seconds: Annotated[float, typer.Option(help="Time for each row's rounds.")] = 6.0,
     quick: options.Quick = False,
     out: options.Out = RUNS / "methods.json",
@@ -309,7 +311,7 @@ def methods(
         named = options.chosen("--cells", cells, CELLS)
         lengths = [10] if quick else options.lengths("--steps", steps)
         todo = [MethodsPoint(cell, T) for cell in named for T in lengths]
-        chosen = [way for way in ways() if only in way.name]
+        chosen = [way for way in ways() if any(part in way.name for part in only.split(","))]
         if not chosen:
             raise ValueError(f"--only {only!r} is in none of {', '.join(w.name for w in ways())}")
         writable(out)
