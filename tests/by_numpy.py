@@ -153,7 +153,9 @@ _INNER = {
 }
 
 
-def _scan(operands, *, jaxpr, length, reverse, num_consts, num_carry, **_):
+def _scan(operands, *, jaxpr, length, reverse, num_consts=0, num_carry=0, ft_in=None, **_):
+    if ft_in is not None:  # since JAX 0.11
+        num_consts, num_carry, _ = map(len, ft_in.unpack())
     consts, carry = operands[:num_consts], operands[num_consts : num_consts + num_carry]
     xs, made = operands[num_consts + num_carry :], [[]] * length
     for t in range(length)[:: -1 if reverse else 1]:
