@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -58,13 +59,16 @@ SHORTER |= {"(10, ": "(4, ", "[10, 6]": "[4, 2]", "(30, ": "(4, "}
 
 
 def page_after(module, page):
-    """What the code on a page leaves, run where the file to copy has run."""
+    """What the code on a page leaves, run beside the file to copy and with no other names."""
     text = (FOLDER.parent / f"{page}.md").read_text("utf-8")
     for long, short in SHORTER.items():
         text = text.replace(long, short)
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(block, vars(module))
-    return vars(module)
+    names = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(block, names)
+    return names
 
 
 def test_my_cell(skeleton, capsys):
