@@ -123,7 +123,16 @@ def _family(name: str) -> str:
 
 
 def _summary(measured: Mapping[str, Any]) -> str:
-    heads = ["cell", "what it is", "run by", "gradient flow", "half-life", "λ₁", "weights", "tape, B"]
+    heads = [
+        "cell",
+        "what it is",
+        "run by",
+        "gradient flow",
+        "half-life",
+        "λ₁",
+        "weights",
+        "tape, B",
+    ]
     lines = []
     for name in sorted(FACTORIES, key=lambda name: list(FAMILIES).index(_family(name))):
         cell, inputs = example(name)

@@ -6,6 +6,7 @@ Figures: norms, exponents, singular_values, sensitivity, truncation, precision.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -33,7 +34,7 @@ def exponents(net):
 
 FIGURES = {  # name -> what is measured of (cell, params, xs), and what draws it
     "norms": (norms, report.write_norms),
-    "exponents": (exponents, report.write_exponents),
+    "exponents": (exponents, partial(report.write_exponents, over="sequences")),
     "singular_values": (
         lambda net: flow.log_singular_values(flow.jacobians(*net)[:, 0]),
         report.write_singular_values,

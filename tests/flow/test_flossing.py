@@ -161,13 +161,15 @@ def test_the_figure_can_be_read(tmp_path):
             {"flossed": np.array([[0.0, -0.1], [0.1, -0.3]]), "not": np.array([[-1.0, -2.0]])},
             {"flossed": (np.array([50, 100]), np.array([[50.0, 90.0], [60.0, 100.0]]))},
             "Accuracy (%)",
+            "sequences",
         )
     assert not faults(drawn_figure)
     assert [*legend_of(drawn_figure)][:3] == ["flossed", "not", "neither grows nor shrinks"]
+    assert "range over sequences (line: mean)" in legend_of(drawn_figure)
     learned, spectra = drawn_figure.axes
     np.testing.assert_allclose(learned.lines[0].get_ydata(), [55.0, 95.0])
     np.testing.assert_allclose(spectra.lines[1].get_ydata(), [0.05, -0.2])
-    with pytest.raises(ValueError, match=r"curves\['x'\] must be \(steps \[n\], values \[n\]"):
+    with pytest.raises(ValueError, match=r"curves\['x'\] must be \(steps \[n\], values \[n\] or"):
         write_exponents({}, tmp_path / "x.png", curves={"x": ([1, 2], [1.0])})
-    with pytest.raises(ValueError, match=r"exponents\['x'\] must be \[k\] or \[seeds, k\]"):
+    with pytest.raises(ValueError, match=r"exponents\['x'\] must be \[k\] or \[rows, k\]"):
         write_exponents({"x": np.zeros((2, 2, 2))}, tmp_path / "x.png")

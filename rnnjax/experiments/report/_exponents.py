@@ -26,15 +26,17 @@ def write_exponents(
     *,
     curves: Mapping[str, tuple[Any, Any]] | None = None,
     label: str = "Accuracy (%)",
+    over: str = "seeds",
 ) -> Path:
-    """Draw Lyapunov spectra, one line a net: the mean over seeds or examples, and the range.
+    """Draw Lyapunov spectra, one line a net: the mean over seeds or sequences, and the range.
 
     Args:
-      exponents: name -> `[k]` or `[seeds, k]`, as `flow.lyapunov_spectrum` returns them.
+      exponents: name -> `[k]` or `[rows, k]`, as `flow.lyapunov_spectrum` returns them.
       path: of the figure; .png, .pdf or .svg.
-      curves: name -> `(steps [n], values [n] or [seeds, n])`, how each net learned: a panel to the
+      curves: name -> `(steps [n], values [n] or [rows, n])`, how each net learned: a panel to the
         left, in the same colors.
       label: of the values of the curves.
+      over: what the rows are, for the legend: "seeds", or such as "sequences".
 
     Returns:
       The path.
@@ -45,16 +47,16 @@ def write_exponents(
         learned[name] = (np.asarray(steps), _rows(f"curves[{name!r}]", values))
         if learned[name][0].shape != learned[name][1].shape[1:]:
             raise ValueError(
-                f"curves[{name!r}] must be (steps [n], values [n] or [seeds, n]), got shapes "
+                f"curves[{name!r}] must be (steps [n], values [n] or [rows, n]), got shapes "
                 f"{np.shape(steps)} and {np.shape(values)}"
             )
-    return write_figure(lambda: _draw(spectra, learned, label), path, "Lyapunov exponents")
+    return write_figure(lambda: _draw(spectra, learned, label, over), path, "Lyapunov exponents")
 
 
 def _rows(name: str, values: Any) -> np.ndarray:
     rows = np.atleast_2d(np.asarray(values, np.float64))
     if rows.ndim != 2 or not rows.size:
-        raise ValueError(f"{name} must be [k] or [seeds, k], got shape {np.shape(values)}")
+        raise ValueError(f"{name} must be [k] or [rows, k], got shape {np.shape(values)}")
     return rows
 
 
@@ -62,6 +64,7 @@ def _draw(
     spectra: Mapping[str, np.ndarray],
     learned: Mapping[str, tuple[np.ndarray, np.ndarray]],
     label: str,
+    over: str = "seeds",
 ) -> Any:
     names = [*dict.fromkeys([*learned, *spectra])]
     looks = dict(zip(names, looks_of(names), strict=True))
@@ -81,7 +84,7 @@ def _draw(
             draw_line(axis, line, k, len(drawn))
         fit_values(axis, drawn, [0.0] if axis is last else [], log=False)
         fit_steps(axis, min(line.x[0] for line in drawn), max(line.x[-1] for line in drawn))
-    add_legend(figure, [*(line_key(looks[n], n) for n in names), *keys, *sign_keys(panels)])
+    add_legend(figure, [*(line_key(looks[n], n) for n in names), *keys, *sign_keys(panels, over)])
     return figure
 
 

@@ -204,13 +204,16 @@ def line_key(look: Look, label: str) -> Key:
     return Key(_handle(**drawn, markersize=3), label)
 
 
-def sign_keys(panels: Sequence[tuple[Any, Sequence[Line]]]) -> list[Key]:
-    """Legend entries that explain bands, crosses and triangles, where there are any."""
+def sign_keys(panels: Sequence[tuple[Any, Sequence[Line]]], over: str = "seeds") -> list[Key]:
+    """Legend entries that explain bands, crosses and triangles, where there are any.
+
+    `over` says what a line is the mean of.
+    """
     lines = [line for _, drawn in panels for line in drawn]
     keys = []
     if any(line.seeds > 1 and not line.is_empty for line in lines):
         patch = optional("matplotlib.patches").Patch(color=_GRAY, alpha=0.25, lw=0)
-        keys.append(Key(patch, "range over seeds (line: mean)"))
+        keys.append(Key(patch, f"range over {over} (line: mean)"))
     if any(_breaks_off(line) is not None for line in lines):
         keys.append(Key(_handle(color=_GRAY, **_CROSS), "then not finite"))
     logs = [line for axis, drawn in panels if axis.get_yscale() == "log" for line in drawn]
