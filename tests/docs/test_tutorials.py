@@ -53,6 +53,15 @@ def _tidy() -> Iterator[None]:
     jax.clear_caches()
 
 
+def test_jupyter_opens_them():
+    """A notebook's kernel has both names, without which jupytext cannot make one of a page."""
+    texts = {page.name: page.read_text("utf-8") for page in FOLDER.glob("*.md")}
+    heads = {name: text.split("---\n")[1] for name, text in texts.items() if "{code-cell}" in text}
+    assert len(heads) >= 8
+    kernel = "kernelspec:\n  name: python3\n  display_name: Python 3\n"
+    assert [name for name, head in heads.items() if kernel not in head] == []
+
+
 def test_recurrent_nets_in_one_hour():
     page = run("recurrent_nets_in_one_hour")
     assert "mistakes in 20,000 bits: 0\n" in page["printed"]
