@@ -48,7 +48,7 @@ themselves, and a test holds it to them.
 
 - **Weights and tape** are those of the call in each cell's section, {H} units where the width is
   free and {D} inputs. The tape is what `bptt()` keeps of each step and example, in float32.
-- **Run by**: the methods that run it beside `sequential()` and `deer()`, which run any cell.
+- **Run by**: the methods that run it besides `sequential()` and `deer()`, which run any cell.
 - **Gradient flow**: one error w · y_T with w ~ N(0, 1), followed back over {T} steps of white
   noise, x_t ~ N(0, 1), in float64: the label of `flow.verdict` over {B} examples and the whole
   carry, and its half-life, the steps in which it halves; negative: those in which it doubles. λ₁ is

@@ -147,7 +147,7 @@ class Inverse(Protocol):
 
 
 class Structure(NamedTuple):
-    """What is known of a step beside what it computes. The default claims nothing.
+    """What is known of a step besides what it computes. The default claims nothing.
 
     It never changes an answer, only how it is obtained, which combinators fit and what is refused.
     `rnnjax.gradients.check` compares the step with its linear form, its layers and its inverse, and

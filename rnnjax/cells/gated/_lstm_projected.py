@@ -55,7 +55,7 @@ def lstm_projected(
         h_t = (o ⊙ tanh(c_t)) W_p
         y_t = h_t
 
-    The projection is linear and has no bias. The paper has peepholes, and beside h_t a second
+    The projection is linear and has no bias. The paper has peepholes, and besides h_t a second
     projection that is not fed back; both are left out, as in PyTorch.
 
     Args:
