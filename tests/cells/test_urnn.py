@@ -65,3 +65,20 @@ def test_a_state_of_zero_has_a_gradient():
         )(params)
         assert value == 0
         assert all(np.all(np.isfinite(leaf)) for leaf in found)
+
+
+@pytest.mark.parametrize("gradient", [rnnjax.autodiff(), rnnjax.bptt()], ids=repr)
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_units_of_any_size_in_float32(gradient, size):
+    """One step from zero to z = m > 0: h = m + b, and ∂(Im h)/∂(Im z) = 1 + b/m."""
+    cell = rnnjax.urnn(1, dtype="float32")
+    ones, zeros = (f((1, 1), np.float32) for f in (np.ones, np.zeros))
+    params = type(PARAMS)(ones, zeros, zeros.repeat(3, 0), *(ones.repeat(2, 0),) * 2, ones[0] / 2)
+
+    def imaginary(params):
+        _, ys = rnnjax.unroll(cell, params, np.float32(size) * ones, gradient=gradient)
+        return ys[0, 1], ys[0, 0]
+
+    grads, real = jax.grad(imaginary, has_aux=True)(params)
+    np.testing.assert_allclose(real, size + 0.5, rtol=1e-6)
+    np.testing.assert_allclose(grads.v_im, [[size + 0.5]], rtol=1e-6)

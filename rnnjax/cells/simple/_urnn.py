@@ -148,7 +148,8 @@ def urnn(
 
     def forward(params: URNNParams, carry: URNNCarry, u_t: Array):
         z = evolve(params, carry.h).whole + u_t
-        h = _gain(params, z) * z
+        size, phase = _polar(z)
+        h = jax.nn.relu(size + _along(params.b.astype(size.dtype), size)) * phase
         y = jnp.concatenate([h.real, h.imag], axis=-1).astype(params.b.dtype)
         return (URNNCarry(h), y), URNNTape(z, carry.h)
 
@@ -159,15 +160,17 @@ def urnn(
 
     def backward(params: URNNParams, tape: URNNTape, carry_ct: URNNCarry, y_ct: Array, clip: Clip):
         # y_t = [Re h_t, Im h_t]:   dh_t = ∂C/∂h_t|_{t+1} + ȳ_re - i ȳ_im
-        # h = g z with g = 1 + b/m, m = |z|, where m + b > 0, else 0:   dg = -b/m² dm,
-        #   dm = Re(z* dz)/m, so   δ = g dh - Re(dh z) (b/m³) z*
+        # h = (m + b) q with m = |z|, q = z/m, where m + b > 0, else 0:   dm = Re(q* dz),
+        #   dq = (dz - q dm)/m,   so   δ = (Re(dh q) + i (1 + b/m) Im(dh q)) q*
         # ∂C/∂h_{t-1} = Wᵀ δ:   Dᵀ = D, Fᵀ = F, Πᵀ = Π⁻¹, and Rᵀ is R with v* for v.
-        wide = tape.z.real.dtype
-        y_re, y_im = jnp.split(y_ct.astype(wide), 2, axis=-1)
+        size, phase = _polar(tape.z)
+        b = _along(params.b.astype(size.dtype), size)
+        y_re, y_im = jnp.split(y_ct.astype(size.dtype), 2, axis=-1)
         dh = carry_ct.h + jax.lax.complex(y_re, -y_im)
-        gain, over = _gain(params, tape.z), _inverse_modulus(tape.z)
-        slope = jnp.where(gain > 0, _along(params.b.astype(wide), gain) * over**3, 0)
-        delta = gain * dh - (dh * tape.z).real * slope * tape.z.conj()
+        along = dh * phase
+        turned = along.imag * (size + b) / jnp.where(size == 0, 1, size)
+        delta = jax.lax.complex(along.real, turned) * phase.conj()
+        delta = jnp.where(size + b <= 0, 0, delta)
         errors = clip(jnp.concatenate([delta.real, -delta.imag], axis=-1))
         at_re, at_im = jnp.split(errors, 2, axis=-1)
         delta = jax.lax.complex(at_re, -at_im)
@@ -176,7 +179,7 @@ def urnn(
     def gradients(params: URNNParams, xs: Array, tapes: URNNTape, deltas: Array):
         # e^{iθ} a:   dC = Re(out̄ i out dθ),   so dθ = -Im(out̄ out) for D_3, and -Im(ā a), the
         #   same product, for D_2 and D_1 at what they return
-        # b:   dC = Re(dh z) db/m,   and Re(δ z) = Re(dh z), as the terms in b/m cancel
+        # b:   dC = Re(dh q) db,   and Re(δ q) = Re(dh q), as the terms in b/m cancel
         # u = x V:   dV_re = Σ_t x_tᵀ Re δ_t,   dV_im = -Σ_t x_tᵀ Im δ_t
         at, error = evolve(params, tapes.h_tm1), pull(params, deltas)
         v_1, v_2 = _vectors(params)
@@ -193,7 +196,7 @@ def urnn(
                 _reflection_ct(v_2, at.back, error.back),
             ]
         )
-        b = _total((deltas * tapes.z).real * _inverse_modulus(tapes.z))
+        b = _total((deltas * _polar(tapes.z)[1]).real)
         errors = jnp.concatenate([deltas.real, -deltas.imag], axis=-1)
         v_re, v_im = jnp.split(sum_outer(xs.astype(errors.dtype), errors), 2, axis=-1)
         params_ct = URNNParams(v_re, v_im, theta, reflect.real, -reflect.imag, b)
@@ -253,18 +256,15 @@ def _reflection_ct(v: Array, a: Array, out_ct: Array) -> Array:
     return (-2 / n) * direct + (4 / n**2) * jnp.sum((alpha * beta).real) * v.conj()
 
 
-def _inverse_modulus(z: Array) -> Array:
-    """1 / |z|, and 0 at 0."""
-    squared = z.real**2 + z.imag**2
-    some = squared > 0
-    return jnp.where(some, jax.lax.rsqrt(jnp.where(some, squared, 1)), 0)
-
-
-def _gain(params: URNNParams, z: Array) -> Array:
-    """max(0, 1 + b/|z|), and 0 at z = 0."""
-    over = _inverse_modulus(z)
-    gain = jnp.maximum(1 + _along(params.b.astype(over.dtype), over) * over, 0)
-    return jnp.where(over > 0, gain, 0)
+def _polar(z: Array) -> tuple[Array, Array]:
+    """|z| and z / |z|, which is 0 at 0; squares are taken of scaled numbers."""
+    peak = jax.lax.stop_gradient(jnp.maximum(jnp.abs(z.real), jnp.abs(z.imag)))
+    scale = jnp.where((peak > 0) & jnp.isfinite(peak), peak, 1)
+    scaled = jax.lax.complex(z.real / scale, z.imag / scale)
+    squared = scaled.real**2 + scaled.imag**2
+    some = squared != 0
+    size = jnp.sqrt(jnp.where(some, squared, 1))
+    return jnp.where(some, scale * size, 0), jnp.where(some, scaled / size, 0)
 
 
 def _total(x: Array) -> Array:
