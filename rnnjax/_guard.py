@@ -12,7 +12,7 @@ from rnnjax._calls import Call
 from rnnjax._checks import array_of, check_carry, described, is_array, is_inexact
 from rnnjax._params import checked_params
 from rnnjax._random import carry_with_keys, check_key
-from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree, known, stamped
+from rnnjax._types import Array, Carry, Cell, Clip, Inputs, Params, PyTree, known, stamped
 
 
 def guarded(cell: Cell, call: Call) -> Cell:
@@ -61,6 +61,23 @@ def check_new(registry: Mapping[str, Callable[..., Cell]], kind: str, make: Any)
     origin = (make.__module__, make.__qualname__)  # running a notebook's block again is no clash
     if known is not None and (known.__module__, known.__qualname__) != origin:
         raise ValueError(f"a {kind} called {make.__name__} exists already, in {known.__module__}")
+
+
+def keeps_type(clip: Clip) -> Clip:
+    """`clip`, which raises an error if it changes the shape or dtype of δ_t."""
+
+    def checked(delta: Array) -> Array:
+        clipped = clip(delta)
+        is_array = hasattr(clipped, "shape") and hasattr(clipped, "dtype")
+        if not is_array or (clipped.shape, clipped.dtype) != (delta.shape, delta.dtype):
+            shown = f"{clipped.dtype}{list(clipped.shape)}" if is_array else repr(clipped)
+            raise ValueError(
+                f"clip={clip!r} was given δ_t of type {delta.dtype}{list(delta.shape)} and "
+                f"returned {shown}: a clip returns an array of the shape and dtype that it is given"
+            )
+        return clipped
+
+    return checked
 
 
 def check_batch_shape(batch_shape: Any) -> tuple[int, ...]:

@@ -1,13 +1,16 @@
 """`clipped_steps`: at which steps back in time a clip inside the loop fires."""
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from rnnjax._arrays import Static, put_arrays, take_arrays
 from rnnjax._checks import check_callable, check_cost
+from rnnjax._execution import Sequence
+from rnnjax._guard import keeps_type
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree
 from rnnjax.flow._cell import validate_cell
@@ -65,31 +68,51 @@ def clipped_steps(
     if cell.rule is None:
         raise ValueError(bptt().refusal(cell))
     params = check_params(cell, params)
+    end, ys, tapes = _forth(cell, params, sequence)
+    value, back = jax.vjp(lambda end, ys: check_cost(cost(final_carry(end), ys)), end, ys)
+    static, limits = take_arrays(clip)
+    ends = (*back(jnp.ones_like(value)), tapes)
+    return _back(cell, static, len(batch_shape), params, sequence, ends, limits)
 
-    def run(params: Params, sequence: Any) -> Array:
-        ready, start, inputs = prepare(cell, params, sequence)
-        rule: Any = ready.rule
 
-        def forward(carry: Carry, z_t: PyTree) -> tuple[Carry, Any]:
-            (carry, y_t), tape_t = rule.forward(params, carry, z_t)
-            return carry, (y_t, tape_t)
+@partial(jax.jit, static_argnums=0)
+def _forth(cell: Cell, params: Params, sequence: Sequence) -> tuple[Carry, PyTree, PyTree]:
+    """The last carry of the prepared scan, the outputs and the tapes."""
+    ready, start, inputs = prepare(cell, params, sequence)
+    rule: Any = ready.rule
 
-        def backward(carry_ct: Carry, tape_and_ct: Any) -> tuple[Carry, Array]:
-            tape_t, y_ct = tape_and_ct
-            fired: list[Array] = [jnp.zeros(batch_shape, bool)]
+    def forward(carry: Carry, z_t: PyTree) -> tuple[Carry, Any]:
+        (carry, y_t), tape_t = rule.forward(params, carry, z_t)
+        return carry, (y_t, tape_t)
 
-            def watched(delta: Array) -> Array:
-                clipped = clip(delta)
-                features = tuple(range(len(batch_shape), delta.ndim))
-                fired.append(jnp.any(clipped != delta, axis=features))
-                return clipped
+    end, (ys, tapes) = jax.lax.scan(forward, start, rule.project(params, inputs))
+    return end, ys, tapes
 
-            carry_ct, _ = rule.backward(params, tape_t, carry_ct, y_ct, watched)
-            return carry_ct, reduce(jnp.logical_or, fired)
 
-        end, (ys, tapes) = jax.lax.scan(forward, start, rule.project(params, inputs))
-        value, back = jax.vjp(lambda end, ys: check_cost(cost(final_carry(end), ys)), end, ys)
-        end_ct, ys_ct = back(jnp.ones_like(value))
-        return jax.lax.scan(backward, end_ct, (tapes, ys_ct), reverse=True)[1]
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _back(
+    cell: Cell,
+    static: Static,
+    batch_ndim: int,
+    params: Params,
+    sequence: Sequence,
+    ends: Any,
+    limits: Any,
+) -> Array:
+    rule: Any = prepare(cell, params, sequence)[0].rule
+    clip, (end_ct, ys_ct, tapes) = keeps_type(put_arrays(static, limits)), ends
 
-    return jax.jit(run)(params, sequence)
+    def backward(carry_ct: Carry, tape_and_ct: Any) -> tuple[Carry, Array]:
+        tape_t, y_ct = tape_and_ct
+        fired: list[Array] = []
+
+        def watched(delta: Array) -> Array:
+            clipped = clip(delta)
+            features = tuple(range(batch_ndim, delta.ndim))
+            fired.append(jnp.any(clipped != delta, axis=features))
+            return clipped
+
+        carry_ct, _ = rule.backward(params, tape_t, carry_ct, y_ct, watched)
+        return carry_ct, reduce(jnp.logical_or, fired)
+
+    return jax.lax.scan(backward, end_ct, (tapes, ys_ct), reverse=True)[1]

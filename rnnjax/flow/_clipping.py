@@ -10,7 +10,9 @@ import numpy as np
 from rnnjax._checks import check_callable, check_cost, check_flag, described, is_inexact
 from rnnjax._execution import Gradient, check_gradient
 from rnnjax._types import Array, Params, PyTree
+from rnnjax.flow._norms import features_norm
 from rnnjax.gradients import autodiff
+from rnnjax.running import pack
 
 
 class Clipping(NamedTuple):
@@ -136,7 +138,7 @@ def clipping(
             else:
                 clipped = by(clip, own, item)
                 found[name] = (*_compared(clipped, true), _far(clipped, true))
-        return jnp.sqrt(_dot(true, true)), found
+        return _norm(true), found
 
     stacked = (params if params_too else None, data)
     norm, found = jax.device_get(jax.jit(lambda both: jax.lax.map(measured, both))(stacked))
@@ -144,18 +146,14 @@ def clipping(
     return Clipping(np.asarray(norm), *columns)
 
 
-def _dot(a: Params, b: Params) -> Array:
-    def one(a: Array, b: Array) -> Array:
-        wide = jnp.promote_types(a.dtype, jnp.float32)
-        return jnp.real(jnp.vdot(a.astype(wide), b.astype(wide)))
-
-    return sum(map(one, jax.tree.leaves(a), jax.tree.leaves(b)), jnp.zeros(()))
+def _norm(tree: Params) -> Array:
+    return features_norm(jax.tree.leaves(tree), 0)
 
 
 def _compared(clipped: Params, true: Params) -> tuple[Array, Array]:
-    sizes = jnp.sqrt(_dot(clipped, clipped)), jnp.sqrt(_dot(true, true))
-    cosine = _dot(clipped, true) / (sizes[0] * sizes[1])
-    return jnp.clip(cosine, -1.0, 1.0), sizes[0] / sizes[1]
+    sizes = _norm(clipped), _norm(true)
+    units = [pack(jax.tree.leaves(x), 0) / n for x, n in zip((clipped, true), sizes, strict=True)]
+    return jnp.clip(jnp.vdot(*units), -1.0, 1.0), sizes[0] / sizes[1]
 
 
 def _any_differs(clipped: Params, true: Params) -> Array:
@@ -164,9 +162,9 @@ def _any_differs(clipped: Params, true: Params) -> Array:
 
 
 def _far(clipped: Params, true: Params) -> Array:
-    difference = jax.tree.map(jnp.subtract, clipped, true)
+    difference = _norm(jax.tree.map(jnp.subtract, clipped, true))
     coarsest = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(true))
-    return _dot(difference, difference) > coarsest * _dot(true, true)
+    return difference > coarsest**0.5 * _norm(true)
 
 
 def _checked_clips(clips: Any) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from rnnjax._arrays import Static, put_arrays, register_value, take_arrays
 from rnnjax._calls import Value
 from rnnjax._checks import check_callable
 from rnnjax._execution import BaseGradient, Loop, Run
+from rnnjax._guard import keeps_type
 from rnnjax._linear_map import Saved, linear_map
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Step
-from rnnjax.gradients._clip import keeps_type
 from rnnjax.gradients._rules import checked_rule
 from rnnjax.running import vary_along, varying_axes
 

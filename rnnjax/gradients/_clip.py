@@ -86,23 +86,6 @@ def clip_by_norm(limit: float) -> Clip:
     return _ByNorm(_positive(limit))
 
 
-def keeps_type(clip: Clip) -> Clip:
-    """`clip`, which raises an error if it changes the shape or dtype of δ_t."""
-
-    def checked(delta: Array) -> Array:
-        clipped = clip(delta)
-        is_array = hasattr(clipped, "shape") and hasattr(clipped, "dtype")
-        if not is_array or (clipped.shape, clipped.dtype) != (delta.shape, delta.dtype):
-            shown = f"{clipped.dtype}{list(clipped.shape)}" if is_array else repr(clipped)
-            raise ValueError(
-                f"clip={clip!r} was given δ_t of type {delta.dtype}{list(delta.shape)} and "
-                f"returned {shown}: a clip returns an array of the shape and dtype that it is given"
-            )
-        return clipped
-
-    return checked
-
-
 def _positive(limit: float | Array) -> float | Array:
     if getattr(limit, "shape", ()) != ():
         raise ValueError(

@@ -63,6 +63,17 @@ def test_the_table_says_how_often_and_how_much(known):
     assert rows[2].split() == ["none", "0%", "-", "-"]
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_gradients_whose_squares_are_out_of_range(size):
+    a = np.float32(size) * jnp.array([[3.0, 4.0]], jnp.float32)
+    cut = optax.scale_by_sign()  # (1, 1): a cosine of 7 / 5 √2
+    found = clipping(lambda p, x, _: jnp.vdot(p, x), a[0], a, {"sign": cut})
+    np.testing.assert_allclose(found.norm, [5 * size], rtol=1e-6)
+    np.testing.assert_allclose(found.cosine["sign"], [7 / np.sqrt(50)], rtol=1e-6)
+    np.testing.assert_allclose(found.ratio["sign"], [np.sqrt(2) / (5 * size)], rtol=1e-6)
+    assert found.fires["sign"].all()
+
+
 def test_clips_in_the_loop(eager):
     """h = w h + x over 3 steps and C = c h_3: δ_3 = c, δ_{t-1} = w clip(δ_t), ∂C/∂b = Σ clip(δ)."""
     cell = rnnjax.vanilla(1, "identity")
@@ -97,9 +108,26 @@ def test_steps_at_which_a_clip_in_the_loop_fires(eager):
         both, (params, params), xs[:, 0], lambda _, ys: ys[-1].sum(), clip_by_value(3.0)
     )
     assert found.tolist() == [True, True, True, True, False]
+    with pytest.raises(ValueError, match="a clip returns an array of the shape and dtype"):
+        clipped_steps(cell, params, xs, last, jnp.sum)
     bare = rnnjax.Cell(cell.init, cell.initial_carry, cell.step)
     with pytest.raises(ValueError, match="needs a cell with a hand-derived rule"):
         clipped_steps(bare, params, xs, last, clip_by_norm(3.0))
+
+
+def test_steps_of_a_clip_compile_once():
+    cell = rnnjax.vanilla(2)
+    params, xs = cell.init(jax.random.key(0), 1), jnp.ones((3, 1))
+    traced = []
+
+    def clip(delta):
+        traced.append(delta)
+        return delta
+
+    for _ in range(3):
+        found = clipped_steps(cell, params, xs, lambda _, ys: ys[-1].sum(), clip)
+        assert found.tolist() == [False] * 3
+    assert len(traced) == 1
 
 
 def test_params_of_every_step(eager):
