@@ -6,7 +6,7 @@ from jax.core import Tracer
 
 from rnnjax._checks import check_positive_int, described
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._lyapunov import lyapunov_spectrum
+from rnnjax.flow._lyapunov import measured
 
 
 def flossing(
@@ -52,7 +52,8 @@ def flossing(
       carry, burn_in, lengths, resets: as for `lyapunov_spectrum`.
 
     Returns:
-      The loss, a scalar `[]`: a mean over exponents and examples.
+      The loss, a scalar `[]`: a mean over exponents and examples, without examples that have no
+      step beyond the burn-in. Not finite where a Jacobian is not.
 
     Raises:
       TypeError: as `lyapunov_spectrum`.
@@ -71,17 +72,8 @@ def flossing(
     """
     count = check_positive_int("k", k)
     aimed = _target(target, count)
-    found = lyapunov_spectrum(
-        cell,
-        params,
-        xs,
-        count,
-        carry=carry,
-        burn_in=burn_in,
-        lengths=lengths,
-        resets=resets,
-    )
-    live = jnp.isfinite(found)
+    found, some = measured(cell, params, xs, count, carry, burn_in, lengths, resets)
+    live = some[..., None] & (found != -jnp.inf)
     distance = jnp.where(live, found, 0.0) - jnp.broadcast_to(aimed, found.shape)
     total = jnp.sum(jnp.where(live, distance**2, 0.0))
     return total / jnp.maximum(jnp.sum(live), 1).astype(total.dtype)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array
+from rnnjax.flow._norms import features_norm
 
 _NOTHING = -(2**28)  # the exponent of zero where exponents are compared
 
@@ -79,7 +80,7 @@ def qr(a: Array) -> tuple[Array, Array]:
     and above the diagonal. If kept, that noise would appear as tiny singular values.
     """
     q, r = jnp.linalg.qr(a)
-    norms = jnp.sqrt(jnp.sum(a * a, axis=-2, keepdims=True))
+    norms = features_norm([jnp.swapaxes(a, -1, -2)], a.ndim - 1)[..., None, :]
     return q, jnp.where(jnp.abs(r) <= resolution(a) * norms, 0.0, r)
 
 

@@ -69,6 +69,20 @@ def lyapunov_spectrum(
       Engelken, Wolf & Abbott (2023), Lyapunov spectra of chaotic recurrent neural networks,
       Physical Review Research 5.
     """
+    return measured(cell, params, xs, k, carry, burn_in, lengths, resets)[0]
+
+
+def measured(
+    cell: Cell,
+    params: Params,
+    xs: PyTree,
+    k: int | None,
+    carry: Carry | None,
+    burn_in: int,
+    lengths: Array | None,
+    resets: Array | None,
+) -> tuple[Array, Array]:
+    """`lyapunov_spectrum`, and for which examples there was a step to measure: bool `[...]`."""
     sequence, length, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
     if burn_in != 0:
         check_positive_int("burn_in", burn_in)
@@ -105,7 +119,7 @@ def _run(
     params: Params,
     sequence: Sequence,
     tangents: Array,
-) -> Array:
+) -> tuple[Array, Array]:
     total = jnp.zeros((*tangents.shape[:-2], tangents.shape[-1]), tangents.dtype)
     none = jnp.zeros(tangents.shape[:-2], jnp.int32)
 
@@ -120,6 +134,6 @@ def _run(
         return carry, (choose(valid, turned, now), age + 1, counted, total), None
 
     _, _, counted, total = follow(params, sequence, (tangents, none, none, total), step)[0]
-    some = (counted > 0)[..., None]
+    some = counted > 0
     mean = total / jnp.maximum(counted, 1)[..., None].astype(total.dtype)
-    return jnp.where(some, -jnp.sort(-mean, axis=-1), jnp.nan)
+    return jnp.where(some[..., None], -jnp.sort(-mean, axis=-1), jnp.nan), some

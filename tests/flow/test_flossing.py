@@ -106,6 +106,22 @@ def test_nothing_left_to_floss(eager):
     assert all(np.all(g == 0) for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_growth_beyond_the_squares_of_floats(eager, scale):
+    cell, params = linear(np.full(3, scale))
+    loss = flossing(cell, params, jnp.zeros((2, 1)), 3)
+    np.testing.assert_allclose(loss, np.log(scale) ** 2, rtol=1e-12)
+
+
+def test_what_is_not_finite_is_not_left_out():
+    cell, params = linear()
+    xs, lengths = jnp.ones((4, 2, 1)), jnp.array([4, 0])
+    loss = flossing(cell, params, xs, 1, lengths=lengths)
+    np.testing.assert_allclose(loss, flossing(cell, params, xs, 1), rtol=1e-12)
+    broken = params._replace(w_h=params.w_h.at[0, 0].set(jnp.nan))
+    assert np.isnan(flossing(cell, broken, xs, 1, lengths=lengths))
+
+
 @pytest.mark.parametrize("place", range(3))
 def test_a_dependent_column_is_left_out_wherever_it_stands(eager, place):
     """Zero, or in the span of those before it; the others are factored as without it."""
