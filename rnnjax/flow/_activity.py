@@ -59,8 +59,7 @@ def run(
     cell: Cell, params: Params, carry: Carry, xs: PyTree, valid: Array
 ) -> tuple[PyTree, dict[str, Array]]:
     """The outputs of a cell with `parts`, and the shares that are saturated in its valid steps."""
-    rule = cell.rule
-    assert rule is not None
+    rule: Any = cell.rule
 
     def body(carry: Carry, z_t: PyTree) -> tuple[Carry, Any]:
         (carry, y_t), tape = rule.forward(params, carry, z_t)
@@ -68,7 +67,7 @@ def run(
 
     ys, tapes = jax.lax.scan(body, carry, rule.project(params, xs))[1]
     return ys, {
-        f"{word}_{part.name}".strip("_"): _share(flat(part.values(tapes)), valid)
+        f"{word}_{part.name}".strip("_"): _share(flat, part.values(tapes), valid)
         for part in parts(cell)
         for word, flat in _FLAT[part.phi].items()
     }
@@ -82,8 +81,10 @@ def _block(k: int, count: int, tapes: Any) -> Array:
     return jnp.split(tapes.gates, count, axis=-1)[k]
 
 
-def _share(flat: Array, valid: Array) -> Array:
-    """The share of the entries `[T, ..., H]` that are flat, of those in valid steps `[T, ...]`."""
-    valid = valid.reshape(valid.shape + (1,) * (flat.ndim - valid.ndim))
-    valid = jnp.broadcast_to(valid, flat.shape)
-    return jnp.sum(flat & valid) / jnp.maximum(jnp.sum(valid), 1)
+def _share(flat: Callable[[Array], Array], a: Array, valid: Array) -> Array:
+    """The share of activations `[T, ..., H]` in valid steps `[T, ...]` that are flat; NaN if one is
+    NaN."""
+    valid = valid.reshape(valid.shape + (1,) * (a.ndim - valid.ndim))
+    valid = jnp.broadcast_to(valid, a.shape)
+    share = jnp.sum(flat(a) & valid) / jnp.maximum(jnp.sum(valid), 1)
+    return jnp.where(jnp.any(jnp.isnan(a) & valid), jnp.nan, share)

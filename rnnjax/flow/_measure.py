@@ -36,6 +36,8 @@ def measure(net: Recurrence, leaf: str | None) -> dict[str, Array]:
     sequence, steps, batch_shape = validate_cell(
         net.cell, net.params, net.xs, None, None, net.lengths
     )
+    if steps == 0:
+        raise ValueError("xs has T = 0 steps: no error can travel back. Give at least one step")
     shape = (steps, *batch_shape)
     recording = trace(net.cell, net.params, sequence, shape, net.cost, last=True)[0]
     lengths, valid = sequence.lengths, jnp.ones(shape, bool)
@@ -61,10 +63,15 @@ def measure(net: Recurrence, leaf: str | None) -> dict[str, Array]:
 
 
 def _norms_by_lag(recording: Recording, leaf: str | None, steps: int) -> dict[str, Array]:
-    """log10 of the median over examples of ‖∂C/∂s_{T-lag}‖, T the step that the cost reads."""
+    """log10 of the median over examples of ‖∂C/∂s_{T-lag}‖, T the step that the cost reads.
+
+    Without examples that are not read, unless none is: then there is no gradient at any lag.
+    """
     norms = gradient_norms(recording, leaf).reshape(steps, -1)
     reads = jnp.asarray(recording.reads).reshape(steps, -1)
-    ends = jnp.where(jnp.any(reads, axis=0), jnp.argmax(reads, axis=0), steps - 1)
+    read = jnp.any(reads, axis=0)
+    unread = jnp.where(jnp.any(read), -1, steps - 1)
+    ends = jnp.where(read, jnp.argmax(reads, axis=0), unread)
 
     lags = lags_of(steps)
     places = ends[None] - jnp.asarray(lags)[:, None]

@@ -169,8 +169,8 @@ def _pull_by_rule(
 ) -> Leaves:
     """The same by the rule, whose tape is a constant; `params` are the weights that move."""
     before, x_t, _, _ = visit
-    rule, indices = cell.rule, leaf_indices(before, None)
-    assert rule is not None
+    rule: Any = cell.rule
+    indices = leaf_indices(before, None)
     _, tape = rule.forward(held, before, rule.project(held, x_t))
     leaves, tree = jax.tree.flatten(before)
     found = dict(zip(indices, error, strict=True))

@@ -142,8 +142,9 @@ def watch(
         spectral_radius, …              max |eigenvalue| likewise
 
     C is the cost of the last output that is read in each sequence, at step T: one error on its way
-    back. -inf is a gradient of exactly zero, NaN a lag that no example has. At 0.1 and 0.9 the
-    slope of a sigmoid is 0.36 of its largest, as that of tanh is at ±0.8.
+    back. Examples of which C reads nothing are left out of the norms. -inf is a gradient of exactly
+    zero, NaN a lag that no example has. At 0.1 and 0.9 the slope of a sigmoid is 0.36 of its
+    largest, as that of tanh is at ±0.8.
 
     The program is compiled once, and runs in float64, whatever the params are: in float32 long
     products underflow. A measurement takes the time of several training steps on the batch (7 were
@@ -171,7 +172,7 @@ def watch(
 
     Raises:
       TypeError: arguments of another kind, such as a layer for a cell.
-      ValueError: every below 1; when called, a field that no carry has, and as `record`.
+      ValueError: every below 1; when called, a field that no carry has, T = 0, and as `record`.
       ImportError: `tensorboard` or `live` without the packages of rnnjax[training].
 
     Example:

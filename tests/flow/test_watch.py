@@ -53,6 +53,21 @@ def test_a_linear_unit_forgets_at_the_rate_of_its_weight():
 
 
 @pytest.mark.usefixtures("eager")
+def test_examples_that_are_not_read_are_left_out():
+    """Of three, one is empty and one has a weight of zero in the cost."""
+    cell, params = linear(0.1)
+    read = lambda carry, ys: jnp.sum(carry.h[:, 0] * jnp.array([1.0, 0.0, 1.0]))  # noqa: E731
+    watch = flow.watch(cell, jnp.ones((4, 3, 1)), read, lengths=jnp.array([3, 4, 0]))
+    found = watch.measure(params)
+    norms = [found[f"log10_gradient_norm_lag_{lag}"] for lag in range(4)]
+    np.testing.assert_allclose(norms, [0.0, -1.0, -2.0, np.nan], atol=1e-12)
+    found = flow.watch(cell, jnp.ones((4, 3, 1)), lambda _, ys: 0.0 * ys.sum()).measure(params)
+    assert found["log10_gradient_norm_lag_0"] == found["log10_gradient_norm_lag_3"] == -np.inf
+    with pytest.raises(ValueError, match="xs has T = 0 steps: no error can travel back"):
+        flow.watch(cell, jnp.ones((0, 3, 1)), last).measure(params)
+
+
+@pytest.mark.usefixtures("eager")
 def test_layers_and_lengths_are_measured_as_alone():
     """An LSTM below a tanh net: gates by hand in NumPy, the rest by the other measures."""
     cell = rnnjax.stack(rnnjax.lstm(4), rnnjax.vanilla(2))
@@ -107,6 +122,8 @@ def test_a_net_around_the_cell_and_a_gradient_of_zero():
     assert found["log10_gradient_norm_lag_3"] == found["lyapunov"] == -np.inf
     assert found["inactive"] == 0.75  # of the last step, 2 > 0
     assert watch.measure({"cell": params, "out": 1.0, "scale": -1.0})["inactive"] == 0.25
+    diverged = watch.measure({"cell": params, "out": 1.0, "scale": jnp.nan})
+    assert np.isnan(diverged["inactive"])
 
 
 @pytest.mark.usefixtures("eager")
