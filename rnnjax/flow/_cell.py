@@ -23,6 +23,12 @@ def validate_cell(
       TypeError: a layer instead of a cell, and as `rnnjax.unroll`.
       ValueError: as `rnnjax.unroll`.
     """
+    refuse_layer(cell)
+    return validate_shaped(cell, params, xs, *options)
+
+
+def refuse_layer(cell: Any) -> None:
+    """Raise TypeError if it is a layer."""
     if not isinstance(cell, Cell) and hasattr(cell, "apply"):
         raise TypeError(
             f"rnnjax.flow follows one state from step to step and expects a Cell, got "
@@ -30,7 +36,6 @@ def validate_cell(
             "pass stack(a, b) with the same params; for bidirectional(f, b) pass one direction at "
             "a time: f, params[0], xs and b, params[1], xs[::-1]"
         )
-    return validate_shaped(cell, params, xs, *options)
 
 
 def follow(

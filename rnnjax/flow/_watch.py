@@ -12,7 +12,7 @@ from rnnjax._checks import check_cell, described, is_inexact
 from rnnjax._extras import optional
 from rnnjax._files import json_line
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._cell import refuse_layer, validate_cell
 from rnnjax.flow._live import Live
 from rnnjax.flow._measure import layers_of, left_out, measure
 from rnnjax.flow._recurrence import Recurrence
@@ -201,10 +201,16 @@ def watch(
 
 
 def _net(net: Any, xs: PyTree, cost: Any, lengths: Any) -> Callable[[Params], Recurrence]:
-    given = any(each is not None for each in (xs, cost, lengths))
-    if not isinstance(net, Cell) and callable(net) and not hasattr(net, "apply") and not given:
+    if not isinstance(net, Cell) and callable(net) and not hasattr(net, "apply"):
+        if any(each is not None for each in (xs, cost, lengths)):
+            raise TypeError(
+                "net is a function: one of the params has its inputs and cost in the Recurrence "
+                "that it returns, so leave xs, cost and lengths out of watch(...). A factory of "
+                "cells is called first, as in rnnjax.lstm(128)"
+            )
         function: Any = net
         return function
+    refuse_layer(net)
     cell = check_cell(net)
     if xs is None:
         raise TypeError("watch(cell, xs, cost) needs inputs xs [T, ..., D] to run the cell on")

@@ -6,12 +6,16 @@ import pytest
 from flow_problems import drawn, normal
 
 import rnnjax
-from rnnjax.flow import jacobians, lyapunov_spectrum, record, sensitivity
+from rnnjax.flow import jacobians, lyapunov_spectrum, record, sensitivity, watch
 
 CELLS = rnnjax.vanilla(2), rnnjax.gru(3)
 
 
-@pytest.mark.parametrize("function", [jacobians, lyapunov_spectrum, sensitivity, record])
+def watching(layer, params, xs):
+    return watch(layer, xs, lambda carry, ys: jnp.sum(ys))
+
+
+@pytest.mark.parametrize("function", [jacobians, lyapunov_spectrum, sensitivity, record, watching])
 @pytest.mark.parametrize("layer", [rnnjax.bidirectional(*CELLS), rnnjax.serial(*CELLS)])
 def test_a_layer_is_refused_with_what_to_pass(function, layer):
     rest = (lambda carry, ys: jnp.sum(ys),) if function is record else ()

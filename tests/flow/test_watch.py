@@ -168,7 +168,7 @@ def test_what_is_not_a_measurement_is_refused(tmp_path):
     cell, params = linear(1.0)
     with pytest.raises(TypeError, match=r"watch\(cell, xs, cost\) needs inputs xs"):
         flow.watch(cell)
-    with pytest.raises(TypeError, match=r"expected a Cell.*lstm"):
+    with pytest.raises(TypeError, match=r"net is a function: .* called first, as in rnnjax.lstm"):
         flow.watch(rnnjax.lstm, jnp.ones((3, 1)), last)
     with pytest.raises(TypeError, match=r"params -> flow\.Recurrence\(cell"):
         flow.watch(lambda params: None).measure(params)
@@ -210,8 +210,10 @@ def test_units_without_gates_and_no_gradient_are_drawn_too():
         {"step": k, "log10_gradient_norm_lag_0": "-inf", "inactive": 1.0, "lyapunov": "-inf"}
         for k in (0, 1)
     ]
+    dead.append({**dead[0], "step": 2, "inactive": "nan"})  # the net has diverged
     with style():
         drawn_figure = figure._draw(flow.read_watch(dead))
     assert not faults(drawn_figure)
     assert [text.get_text() for text in drawn_figure.axes[0].texts] == ["no gradient"]
-    assert "Inactive units\n(%)" in [axis.get_ylabel() for axis in drawn_figure.axes]
+    (shares,) = [axis for axis in drawn_figure.axes if axis.get_ylabel() == "Inactive units\n(%)"]
+    np.testing.assert_allclose(shares.lines[0].get_ydata(), [100, 100, np.nan])

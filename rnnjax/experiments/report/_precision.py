@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnjax.experiments.report._flow_lines import by_name
 from rnnjax.experiments.report._lines import (
     Line,
     add_legend,
@@ -36,11 +37,9 @@ def write_precision(found: Precision | Mapping[str, Precision], path: str | Path
       The path.
 
     Raises:
-      ValueError: an empty dict.
+      ValueError: nothing to draw.
     """
-    if not isinstance(found, Precision) and not found:
-        raise ValueError("found is empty: give a Precision, or several by name")
-    audits = {"": found} if isinstance(found, Precision) else dict(found)
+    audits = by_name(found)
     return write_figure(lambda: _draw(audits), path, "Precision of the gradient by lag")
 
 

@@ -122,7 +122,7 @@ def _lines(watched: Watched, layer: str, factors: Mapping[str, float]) -> list[L
         if of == layer and word is not None:
             gate = last.removeprefix(word).removeprefix("_")
             values = factors[word] * column
-            if word in _SHARES and not np.abs(values).max(initial=0.0) >= _LEAST:
+            if word in _SHARES and np.nanmax(np.abs(values), initial=0.0) < _LEAST:
                 continue
             # Not exactly zero: that has a marker of its own on a logarithmic axis.
             values = np.where(values == 0, _NEARLY_ZERO, values)
