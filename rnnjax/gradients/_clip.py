@@ -12,6 +12,7 @@ from jax.core import Tracer
 
 from rnnjax._calls import Value
 from rnnjax._checks import check_number
+from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array, Clip
 
 
@@ -31,10 +32,11 @@ class _ByNorm(Value):
     name: str = field(default="clip_by_norm", init=False)
 
     def __call__(self, delta: Array) -> Array:
-        squares = jnp.sum(delta * delta, axis=-1, keepdims=True)
+        wide = delta.astype(at_least_float32(delta))  # the square of 256 is beyond float16
+        squares = jnp.sum(wide * wide, axis=-1, keepdims=True)
         over = squares > self.limit**2
         norm = jnp.sqrt(jnp.where(over, squares, 1.0))
-        return jnp.where(over, delta * (self.limit / norm), delta).astype(delta.dtype)
+        return jnp.where(over, wide * (self.limit / norm), wide).astype(delta.dtype)
 
 
 def _flatten(clip: _ByValue | _ByNorm) -> tuple[tuple[Any, ...], Any]:

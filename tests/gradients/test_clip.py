@@ -190,3 +190,11 @@ def test_a_limit_is_one_number(clip):
     with pytest.raises(ValueError, match=r"one number, got shape \(2,\)"):
         clip(jnp.ones(2))
     assert clip(jnp.asarray(0.5)) == clip(np.float32(0.5)) == clip(0.5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_norms_whose_squares_are_beyond_float16(dtype):
+    delta = jnp.array([[300.0, 400.0], [3.0, 4.0]], dtype)
+    clipped = clip_by_norm(10.0)(delta)
+    assert clipped.dtype == dtype
+    np.testing.assert_allclose(clipped.astype(float), [[6.0, 8.0], [3.0, 4.0]], rtol=1e-2)
