@@ -38,7 +38,7 @@ def write_singular_values(
     """Draw all singular values of products of Jacobians by lag: what each direction keeps.
 
     On logarithmic axes, the largest thick; at zero (σ = 1) an error keeps its size. Of a batch, the
-    median over examples. Singular values of exactly zero are gaps.
+    median over the examples that have the lag. Singular values of exactly zero are gaps.
 
     Args:
       found: what `flow.log_singular_values` returns; or several by name, a panel each.
@@ -58,7 +58,7 @@ def write_singular_values(
         for axis, look, each in zip(axes, looks, named.values(), strict=True):
             lags = np.asarray(each.lags)
             logs = np.asarray(each.logs, np.float64) / np.log(10)
-            logs = np.median(logs.reshape(len(lags), -1, logs.shape[-1]), axis=1)
+            logs = _median(logs.reshape(len(lags), -1, logs.shape[-1]))
             logs = np.where(np.isfinite(logs), logs, np.nan)
             draw_spectrum(axis, lags, logs, look.color)
             double_axis(axis, int(lags.max(initial=1)))
@@ -155,3 +155,9 @@ def _panels(named: Mapping[str, Any], height: float, **options: Any) -> tuple[An
     for axis, name in zip(axes[0], named, strict=True):
         axis.set_title(plain_text(name), loc="left")
     return figure, axes[0]
+
+
+def _median(logs: np.ndarray) -> np.ndarray:
+    """The median over the examples of `[L, examples, S]` that are not NaN there: `[L, S]`."""
+    some = ~np.isnan(logs).all(axis=1)
+    return np.where(some, np.nanmedian(np.where(some[:, None], logs, 0.0), axis=1), np.nan)

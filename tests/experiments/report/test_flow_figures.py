@@ -72,6 +72,10 @@ def test_panels_of_singular_values_sensitivity_and_paths(drawn):
     largest = figure.axes[0].lines[-1].get_ydata()
     np.testing.assert_allclose(largest, -0.2 * lags / np.log(10))  # the median of rates 0.1, 0.3
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["x", "y_2"]
+    logs[2:, 1], logs[3] = np.nan, np.nan  # lengths of 4 and 2 steps
+    figure = drawn(report.write_singular_values, SingularValues(lags, logs))
+    largest = figure.axes[0].lines[-1].get_ydata()
+    np.testing.assert_allclose(largest, [-0.2, -0.4, -0.4, np.nan] / np.log(10))
     maps = np.tril(np.exp(-np.abs(np.subtract.outer(LAGS, LAGS)) / 3.0))
     figure = drawn(report.write_sensitivity, np.stack([maps, maps, 0 * maps], axis=2))
     image = figure.axes[0].images[0].get_array()
