@@ -1,4 +1,5 @@
 """A train step at a million steps, by where its loss is: `python -m benchmarks.long [LOSS [T]]`.
+What checkpoints cost beside none, both at one T: `python -m benchmarks.long beside [T]`.
 
 LSTM, H = 64, B = 1, one input, float32. LOSS is one of
 
@@ -6,9 +7,10 @@ LSTM, H = 64, B = 1, one input, float32. LOSS is one of
     mean      the mean over all steps of the error of a readout, under `checkpointed()`
     chunks    the same, in a `lax.scan` over chunks of 1,000 steps, each a `jax.checkpoint`
     in_step   the same, inside a cell of one's own, under `checkpointed()`
+    plain     the same, with no checkpoints: for T that fit, 600 MiB resident at 150,000
 
 Prints MiB that XLA plans beside arguments, seconds of CPU time, the least of three, and MiB that
-the process had resident at most. Without LOSS each is run in a process of its own.
+the process had resident at most. Without LOSS each but `plain` is run in a process of its own.
 """
 
 import resource
@@ -20,10 +22,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import rnnjax
 
-H, CHUNK = 64, 1000
+H, CHUNK, ROUNDS = 64, 1000, 15
 CELL = rnnjax.lstm(H)
 Params = tuple[Any, Any]  # of the LSTM and of the readout
 
@@ -34,7 +37,15 @@ def last(params: Params, xs: Any, targets: Any) -> Any:
 
 
 def mean(params: Params, xs: Any, targets: Any) -> Any:
-    _, ys = rnnjax.unroll(CELL, params[0], xs, gradient=rnnjax.checkpointed())
+    return _mean(rnnjax.checkpointed(), params, xs, targets)
+
+
+def plain(params: Params, xs: Any, targets: Any) -> Any:
+    return _mean(None, params, xs, targets)
+
+
+def _mean(gradient: Any, params: Params, xs: Any, targets: Any) -> Any:
+    _, ys = rnnjax.unroll(CELL, params[0], xs, gradient=gradient)
     return jnp.mean((ys @ params[1] - targets[..., 0]) ** 2)
 
 
@@ -62,7 +73,9 @@ def in_step(params: Params, xs: Any, targets: Any) -> Any:
     return jnp.mean(rnnjax.unroll(cell, params, both, gradient=rnnjax.checkpointed())[1])
 
 
-LOSSES: dict[str, Callable[..., Any]] = {f.__name__: f for f in (last, mean, chunks, in_step)}
+LOSSES: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (last, mean, chunks, in_step, plain)
+}
 
 
 def problem(steps: int) -> tuple[Params, Any, Any]:
@@ -72,15 +85,37 @@ def problem(steps: int) -> tuple[Params, Any, Any]:
     return params, xs, jnp.roll(xs, -1, 0)
 
 
+def compiled_step(loss: str, given: tuple[Params, Any, Any]) -> Any:
+    return jax.jit(jax.value_and_grad(LOSSES[loss])).lower(*given).compile()
+
+
+def seconds(run: Callable[..., Any], given: tuple[Params, Any, Any]) -> tuple[float, float]:
+    """Of CPU time and by the clock."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    jax.block_until_ready(run(*given))
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def beside(steps: int) -> None:
+    """Print the time of `mean` and `chunks` over that of `plain`, medians of interleaved rounds."""
+    given = problem(steps)
+    runs = {loss: compiled_step(loss, given) for loss in ("plain", "mean", "chunks")}
+    rounds = [[seconds(run, given) for run in runs.values()] for _ in range(1 + ROUNDS)]
+    times = dict(zip(runs, np.asarray(rounds[1:]).swapaxes(0, 1), strict=True))
+    for loss, found in times.items():
+        cpu, wall = np.median(found / times["plain"], 0)
+        least = np.min(found, 0) / steps * 1e6
+        print(
+            f"{loss:8} T = {steps}: {least[0]:.2f} µs a step of CPU time, {least[1]:.2f} by the "
+            f"clock; {cpu:.2f} and {wall:.2f} times plain"
+        )
+
+
 def main(loss: str, steps: int) -> None:
     """Print one line."""
     given = problem(steps)
-    compiled = jax.jit(jax.value_and_grad(LOSSES[loss])).lower(*given).compile()
-    times: list[float] = []
-    for _ in range(3):
-        begin = time.process_time()
-        jax.block_until_ready(compiled(*given))
-        times.append(time.process_time() - begin)
+    compiled = compiled_step(loss, given)
+    times = [seconds(compiled, given)[0] for _ in range(3)]
     analysis: Any = compiled.memory_analysis()
     plan = analysis.temp_size_in_bytes / 2**20
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
@@ -90,7 +125,10 @@ def main(loss: str, steps: int) -> None:
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     if arguments:
-        main(arguments[0], int(arguments[1]) if arguments[1:] else 1_000_000)
+        if arguments[0] == "beside":
+            beside(int(arguments[1]) if arguments[1:] else 150_000)
+        else:
+            main(arguments[0], int(arguments[1]) if arguments[1:] else 1_000_000)
     else:
-        for name in LOSSES:
+        for name in (name for name in LOSSES if name != "plain"):
             subprocess.run([sys.executable, "-m", "benchmarks.long", name], check=True)

@@ -14,7 +14,7 @@ def test_a_loss_has_one_gradient(monkeypatch):
     monkeypatch.setattr(long, "CELL", long.rnnjax.lstm(3))
     whole, *others = (
         jax.value_and_grad(long.LOSSES[name])(*long.problem(6))
-        for name in ("mean", "chunks", "in_step")
+        for name in ("mean", "chunks", "in_step", "plain")
     )
     for other in others:
         for a, b in zip(jax.tree.leaves(other), jax.tree.leaves(whole), strict=True):
