@@ -8,6 +8,7 @@ correctly, with an error below 0.04. Then 2,560 new sequences are tested. At ful
 """
 
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,29 +30,12 @@ def train(run: Run, seconds: float, short: bool) -> Run:
     import jax
     import jax.numpy as jnp
 
-    import rnnjax
     from rnnjax.tasks import adding
 
     begun, length, every = time.monotonic(), 20 if short else 100, 2 if short else 1000
     options = {"length": length, "variant": "hochreiter_1997", "test_size": 16 if short else 2560}
     task = adding(cell=cell, hidden=CELLS, batch_size=1, **options)
-    batches = task.batches(run["trial"])
-
-    def answers(params: Any, batch: Any) -> Any:
-        """σ(w h_T + b) of the paper's output unit."""
-        net, head = in_its_units(params["lstm"]), params["head"]
-        carry, _ = rnnjax.unroll(cell(CELLS), net, batch.xs, lengths=batch.lengths)
-        return jax.nn.sigmoid(carry.h @ head[:-1] + head[-1])
-
-    def cost(params: Any, batch: Any) -> Any:
-        error = answers(params, batch) - batch.targets[:, 0]
-        return 0.5 * jnp.mean(error**2), jnp.abs(error[0])
-
-    def update(params: Any, number: Any) -> Any:
-        (_, error), grads = jax.value_and_grad(cost, has_aux=True)(params, batches[number])
-        return jax.tree.map(lambda w, g: w - RATE * g, params, grads), error
-
-    several = jax.jit(lambda params, first: jax.lax.scan(update, params, first + jnp.arange(every)))
+    several = jax.jit(partial(learn, task.batches(run["trial"]), every))
     params, right, curve, done = start(jax.random.key(run["trial"])), 0, [], None
     for first in range(0, 4 if short else 2_000_000, every):
         params, errors = several(params, first)
@@ -72,6 +56,33 @@ def train(run: Run, seconds: float, short: bool) -> Run:
         "solved_at": done,
         "seconds": round(time.monotonic() - begun, 1),
     }
+
+
+def answers(params: Any, batch: Any) -> Any:
+    """σ(w h_T + b) of the paper's output unit."""
+    import jax
+
+    import rnnjax
+
+    net, head = in_its_units(params["lstm"]), params["head"]
+    carry, _ = rnnjax.unroll(cell(CELLS), net, batch.xs, lengths=batch.lengths)
+    return jax.nn.sigmoid(carry.h @ head[:-1] + head[-1])
+
+
+def learn(batches: Any, every: int, params: Any, first: Any) -> Any:
+    """The params after so many sequences from the first on, and the error of each."""
+    import jax
+    import jax.numpy as jnp
+
+    def cost(params: Any, batch: Any) -> Any:
+        error = answers(params, batch) - batch.targets[:, 0]
+        return 0.5 * jnp.mean(error**2), jnp.abs(error[0])
+
+    def update(params: Any, number: Any) -> Any:
+        (_, error), grads = jax.value_and_grad(cost, has_aux=True)(params, batches[number])
+        return jax.tree.map(lambda w, g: w - RATE * g, params, grads), error
+
+    return jax.lax.scan(update, params, first + jnp.arange(every))
 
 
 def cell(hidden: int) -> Any:
