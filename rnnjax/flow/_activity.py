@@ -4,10 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
+from rnnjax._types import Array, Cell, known
 
 
 class _Part(NamedTuple):
@@ -55,18 +54,9 @@ def parts(cell: Cell) -> tuple[_Part, ...]:
     return ()
 
 
-def run(
-    cell: Cell, params: Params, carry: Carry, xs: PyTree, valid: Array
-) -> tuple[PyTree, dict[str, Array]]:
-    """The outputs of a cell with `parts`, and the shares that are saturated in its valid steps."""
-    rule: Any = cell.rule
-
-    def body(carry: Carry, z_t: PyTree) -> tuple[Carry, Any]:
-        (carry, y_t), tape = rule.forward(params, carry, z_t)
-        return carry, (y_t, tape)
-
-    ys, tapes = jax.lax.scan(body, carry, rule.project(params, xs))[1]
-    return ys, {
+def shares(cell: Cell, tapes: Any, valid: Array) -> dict[str, Array]:
+    """The shares that are saturated in valid steps `[T, ...]`, from the tapes of a cell's rule."""
+    return {
         f"{word}_{part.name}".strip("_"): _share(flat, part.values(tapes), valid)
         for part in parts(cell)
         for word, flat in _FLAT[part.phi].items()

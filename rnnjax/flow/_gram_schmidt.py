@@ -25,6 +25,8 @@ def gram_schmidt(a: Array) -> tuple[Array, Array]:
     A column in the span of those before it, up to rounding, becomes a column of zeros in Q, with
     -inf: those after it are orthogonalised as if it were not there.
     """
+    if a.shape[-1] == 1:
+        return _unit(a)
     q, r = qr(a)
     growth = _growth(r)
     return jax.lax.cond(jnp.any(growth == -jnp.inf), _independent, lambda _: (q, growth), a)
@@ -51,6 +53,15 @@ def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[_Pair, _Pair]:
     below = jnp.tril(within, -1)
     dq = x + q @ (below - _transposed(below) - within)
     return (q, growth), (dq, jnp.diagonal(within, axis1=-2, axis2=-1))
+
+
+def _unit(a: Array) -> tuple[Array, Array]:
+    """`gram_schmidt` of one column, without LAPACK; its square may not be a float."""
+    largest = jnp.max(jnp.abs(a), axis=-2, keepdims=True)
+    scaled = a / jnp.where(largest == 0, 1.0, largest)
+    norm = jnp.sqrt(jnp.sum(scaled * scaled, axis=-2, keepdims=True))
+    unit = scaled / jnp.where(largest == 0, 1.0, norm)
+    return unit, (jnp.log(norm) + jnp.log(largest))[..., 0, :]
 
 
 def _independent(a: Array) -> tuple[Array, Array]:

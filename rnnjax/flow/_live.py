@@ -43,15 +43,16 @@ def line_of(entry: Mapping[str, Any]) -> str:
     layers: dict[str, dict[str, float]] = {}
     for name, value in entry.items():
         layer, _, last = name.rpartition("/")
-        if name != "step":
+        if not _is_apart(name, value):
             layers.setdefault(layer, {})[last] = value
     parts = []
     for layer, values in layers.items():
-        lags = [int(found[2]) for name in values if (found := _LAG.fullmatch(name))]
-        first, last = (values[f"log10_gradient_norm_lag_{lag}"] for lag in (0, max(lags)))
+        norms = {int(lag[2]): values[name] for name in values if (lag := _LAG.fullmatch(name))}
+        longest = max((lag for lag, norm in norms.items() if not math.isnan(norm)), default=0)
         radii = [value for name, value in values.items() if name.startswith("spectral_radius")]
-        words = f"λ₁ {_number(values['lyapunov'])}, ‖∂C/∂s‖ 10^{_number(last - first)} times as "
-        words += f"large {max(lags)} steps back"
+        change = _number(norms[longest] - norms[0])
+        words = f"λ₁ {_number(values['lyapunov'])}, "
+        words += f"‖∂C/∂s‖ 10^{change} times as large {longest} steps back"
         words += f", ρ(W_h) {_number(max(radii))}" if radii else ""
         parts.append(f"{layer.replace('_', ' ')}: {words}" if layer else words)
     return f"step {entry['step']}: " + "; ".join(parts)
@@ -101,7 +102,7 @@ def label_of(name: str) -> str:
 
 def _shown(history: Sequence[Mapping[str, Any]]) -> list[str]:
     """The names of the values, with few of the lags of each layer."""
-    names = [name for name in history[-1] if name != "step"]
+    names = [name for name, value in history[-1].items() if not _is_apart(name, value)]
     shown = []
     for name in names:
         found = _LAG.fullmatch(name)
@@ -115,6 +116,11 @@ def _shown(history: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         shown.append(name)
     return shown
+
+
+def _is_apart(name: str, value: Any) -> bool:
+    """Of a measurement, what is not one number over time: the step, and lists of eigenvalues."""
+    return name == "step" or isinstance(value, list)
 
 
 def _number(value: float) -> str:

@@ -1,5 +1,6 @@
 """`lyapunov_spectrum`: the average exponential rates at which nearby states diverge."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -91,10 +92,7 @@ def measured(
             f"xs has T = {length} steps and burn_in = {burn_in}: no step is left to measure. Give "
             "a longer sequence or a smaller burn_in"
         )
-    indices = leaf_indices(sequence.carry, None)
-    state = jax.eval_shape(
-        lambda carry: pack(chosen_leaves(carry, indices), len(batch_shape)), sequence.carry
-    )
+    indices, state = _state(sequence, batch_shape)
     size = state.shape[-1]
     count = size if k is None else check_positive_int("k", k)
     if count > size:
@@ -102,6 +100,31 @@ def measured(
     first = _first_tangents(size, count, state.dtype)
     tangents = jnp.broadcast_to(first, (*batch_shape, size, count))
     return _run(cell, indices, burn_in, params, sequence, tangents)
+
+
+def largest_exponent(
+    cell: Cell,
+    params: Params,
+    sequence: Sequence,
+    batch_shape: tuple[int, ...],
+    beside: Callable[[Carry, PyTree], PyTree],
+) -> tuple[Array, PyTree]:
+    """λ₁ `[..., 1]` of a validated sequence, and what `beside(carry, x_t)` gives at each step."""
+    indices, state = _state(sequence, batch_shape)
+    first = _first_tangents(state.shape[-1], 1, state.dtype)
+    tangents = jnp.broadcast_to(first, (*batch_shape, *first.shape))
+    exponents, _, outs = _along(cell, indices, 0, params, sequence, tangents, beside)
+    return exponents, outs
+
+
+def _state(
+    sequence: Sequence, batch_shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], jax.ShapeDtypeStruct]:
+    """The differentiable leaves of the carry, and the shape of the vector that they are."""
+    indices = leaf_indices(sequence.carry, None)
+    return indices, jax.eval_shape(
+        lambda carry: pack(chosen_leaves(carry, indices), len(batch_shape)), sequence.carry
+    )
 
 
 def _first_tangents(size: int, k: int, dtype: jnp.dtype) -> Array:
@@ -120,20 +143,34 @@ def _run(
     sequence: Sequence,
     tangents: Array,
 ) -> tuple[Array, Array]:
+    return _along(cell, indices, burn_in, params, sequence, tangents, lambda carry, x_t: None)[:2]
+
+
+def _along(
+    cell: Cell,
+    indices: tuple[int, ...],
+    burn_in: int,
+    params: Params,
+    sequence: Sequence,
+    tangents: Array,
+    beside: Callable[[Carry, PyTree], PyTree],
+) -> tuple[Array, Array, PyTree]:
     total = jnp.zeros((*tangents.shape[:-2], tangents.shape[-1]), tangents.dtype)
     none = jnp.zeros(tangents.shape[:-2], jnp.int32)
 
     def step(carry: Carry, x_t: PyTree, valid: Array | bool, begins: Array | bool, state: Any):
         now, age, counted, total = state
         now, age = choose(begins, tangents, now), choose(begins, none, age)
+        out = beside(carry, x_t)
         carry, pushed = push(cell, params, carry, x_t, now, indices)
         turned, growth = gram_schmidt(pushed)
         counts = valid & (age >= burn_in)
         total = choose(counts, total + growth, total)
         counted = counted + counts.astype(counted.dtype)
-        return carry, (choose(valid, turned, now), age + 1, counted, total), None
+        return carry, (choose(valid, turned, now), age + 1, counted, total), out
 
-    _, _, counted, total = follow(params, sequence, (tangents, none, none, total), step)[0]
+    state, outs = follow(params, sequence, (tangents, none, none, total), step)
+    _, _, counted, total = state
     some = counted > 0
     mean = total / jnp.maximum(counted, 1)[..., None].astype(total.dtype)
-    return jnp.where(some[..., None], -jnp.sort(-mean, axis=-1), jnp.nan), some
+    return jnp.where(some[..., None], -jnp.sort(-mean, axis=-1), jnp.nan), some, outs

@@ -4,16 +4,16 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from rnnjax._types import Array, Cell, Params, known
+from rnnjax._execution import Sequence
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.combinators import without_learned_carries
-from rnnjax.flow._activity import parts, run
+from rnnjax.flow._activity import parts, shares
 from rnnjax.flow._cell import validate_cell
-from rnnjax.flow._lyapunov import lyapunov_spectrum
+from rnnjax.flow._lyapunov import largest_exponent
 from rnnjax.flow._norms import gradient_norms
 from rnnjax.flow._record import Recording, trace
 from rnnjax.flow._recurrence import Recurrence
-from rnnjax.running import fill_padding
-from rnnjax.unrolling import unroll
+from rnnjax.running import within
 
 
 def lags_of(steps: int) -> list[int]:
@@ -34,49 +34,81 @@ def layers_of(cell: Cell, params: Params) -> list[tuple[str, Cell, Params]]:
 def measure(net: Recurrence, leaf: str | None) -> dict[str, Array]:
     """Values by name, each a scalar."""
     sequence, steps, batch_shape = validate_cell(
-        net.cell, net.params, net.xs, None, None, net.lengths
+        net.cell, net.params, net.xs, None, None, net.lengths, net.resets
     )
     if steps == 0:
         raise ValueError("xs has T = 0 steps: no error can travel back. Give at least one step")
     shape = (steps, *batch_shape)
     recording = trace(net.cell, net.params, sequence, shape, net.cost, last=True)[0]
-    lengths, valid = sequence.lengths, jnp.ones(shape, bool)
-    if lengths is not None:
-        valid = jnp.arange(steps).reshape((steps,) + (1,) * len(batch_shape)) < lengths[None]
-    xs = fill_padding(sequence.xs, lengths, valid)
-    layers = layers_of(net.cell, net.params)
+    below = sequence
     found: dict[str, Array] = {}
-    for k, (prefix, cell, params) in enumerate(layers):
-        start = sequence.carry[k] if prefix else sequence.carry
-        carry_ct = recording.carry_ct[k] if prefix else recording.carry_ct
+    for k, (prefix, cell, params) in enumerate(layers_of(net.cell, net.params)):
+        carry_ct = recording.carry_ct
+        if prefix:
+            below = below._replace(carry=sequence.carry[k], fresh=sequence.fresh[k])
+            carry_ct = carry_ct[k]
         of_layer = Recording(recording.cost, carry_ct, recording.batch_ndim, recording.reads)
-        values = _norms_by_lag(of_layer, leaf, steps)
-        exponents = lyapunov_spectrum(cell, params, xs, 1, carry=start, lengths=lengths)
+        values = _norms_by_lag(of_layer, leaf, steps, sequence.resets)
+        exponents, (ys, tapes) = _run(cell, params, below, batch_shape)
         values["lyapunov"] = jnp.nanmean(exponents)
-        if parts(cell):
-            xs, shares = run(cell, params, start, xs, valid)
-            values |= shares
-        elif k + 1 < len(layers):
-            xs = unroll(cell, params, xs, carry=start, lengths=lengths)[1]
+        if tapes is not None:
+            valid = jnp.ones(shape, bool)
+            if sequence.lengths is not None:
+                valid = within(sequence.lengths, steps)
+            values |= shares(cell, tapes, valid)
+        below = below._replace(xs=ys)
         found |= {prefix + name: value for name, value in values.items()}
     return found
 
 
-def _norms_by_lag(recording: Recording, leaf: str | None, steps: int) -> dict[str, Array]:
+def _run(
+    cell: Cell, params: Params, sequence: Sequence, batch_shape: tuple[int, ...]
+) -> tuple[Array, tuple[PyTree, PyTree]]:
+    """λ₁ `[..., 1]` of one layer, its outputs, and its tapes if its `parts` are known.
+
+    In one loop, in which the compiler finds what they have in common.
+    """
+    rule = cell.rule
+    if rule is None or not parts(cell):
+        return largest_exponent(
+            cell,
+            params,
+            sequence,
+            batch_shape,
+            lambda carry, x_t: (cell.step(params, carry, x_t)[1], None),
+        )
+
+    def beside(carry: Carry, z_t: PyTree) -> tuple[PyTree, PyTree]:
+        (_, y_t), tape = rule.forward(params, carry, z_t)
+        return y_t, tape
+
+    projected = Cell(cell.init, cell.initial_carry, lambda *step: rule.forward(*step)[0])
+    sequence = sequence._replace(xs=rule.project(params, sequence.xs))
+    return largest_exponent(projected, params, sequence, batch_shape, beside)
+
+
+def _norms_by_lag(
+    recording: Recording, leaf: str | None, steps: int, resets: Array | None
+) -> dict[str, Array]:
     """log10 of the median over examples of ‖∂C/∂s_{T-lag}‖, T the step that the cost reads.
 
-    Without examples that are not read, unless none is: then there is no gradient at any lag.
+    Without examples that are not read, unless none is: then there is no gradient at any lag. And
+    without those whose episode at T begins after T - lag.
     """
     norms = gradient_norms(recording, leaf).reshape(steps, -1)
     reads = jnp.asarray(recording.reads).reshape(steps, -1)
     read = jnp.any(reads, axis=0)
     unread = jnp.where(jnp.any(read), -1, steps - 1)
     ends = jnp.where(read, jnp.argmax(reads, axis=0), unread)
+    begins = jnp.zeros_like(ends)
+    if resets is not None:
+        t = jnp.arange(steps)[:, None]
+        begins = jnp.max(jnp.where(resets.reshape(steps, -1) & (t <= ends[None]), t, 0), axis=0)
 
     lags = lags_of(steps)
     places = ends[None] - jnp.asarray(lags)[:, None]
     there = jnp.take_along_axis(norms, jnp.maximum(places, 0), axis=0)
-    medians = jnp.nanmedian(jnp.where(places >= 0, there, jnp.nan), axis=1)
+    medians = jnp.nanmedian(jnp.where(places >= begins[None], there, jnp.nan), axis=1)
     logs = jnp.log10(medians)
     return {f"log10_gradient_norm_lag_{lag}": logs[k] for k, lag in enumerate(lags)}
 

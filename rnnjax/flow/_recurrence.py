@@ -14,3 +14,4 @@ class Recurrence(NamedTuple):
     xs: PyTree  # [T, B, D]
     cost: Callable[[Carry, PyTree], Array]  # (last carry, ys) -> C, summed over the examples
     lengths: Array | None = None
+    resets: Array | None = None

@@ -27,6 +27,7 @@ class Watch:
         net: Callable[[Params], Recurrence],
         every: int,
         leaf: str | None,
+        eigenvalues: bool | None,
         to: Path | None,
         tensorboard: Path | None,
         live: bool,
@@ -34,7 +35,7 @@ class Watch:
         self.every = every
         self.history: list[dict[str, Any]] = []  # what was measured, with its step
         self.left_out: tuple[str, ...] = ()  # what the cell lacks, once something was measured
-        self._net = net
+        self._net, self._eigenvalues = net, eigenvalues
         self._to, self._tensorboard = to, tensorboard
         self._file: Any = None
         self._board: Any = None
@@ -43,22 +44,22 @@ class Watch:
         self._cell: Any = None
         self._names: list[str] = []  # of the values, in the order of the layers
 
-        def program(params: Params) -> tuple[list[Array], Params]:
+        def program(params: Params) -> tuple[Array, Params]:
             found = net(params)
             if not isinstance(found, Recurrence):
                 raise TypeError(
                     "net must be a Cell or a function params -> flow.Recurrence(cell, params, xs, "
-                    f"cost, lengths), got one that returns {described(found)}"
+                    f"cost, lengths, resets), got one that returns {described(found)}"
                 )
-            validate_cell(found.cell, found.params, found.xs, None, None, found.lengths)
+            validate_cell(*found[:3], None, None, found.lengths, found.resets)
             found = found._replace(params=_double(found.params), xs=_double(found.xs))
             values = measure(found, leaf)
             self._cell, self._names = found.cell, [*values]  # known once this has been traced
-            return [*values.values()], found.params
+            return jnp.stack([*values.values()]), found.params
 
         self._program = jax.jit(program)
 
-    def __call__(self, step: int, params: Params) -> dict[str, float]:
+    def __call__(self, step: int, params: Params) -> dict[str, Any]:
         """Measure if the step is a multiple of `every`; returns the values by name, else {}."""
         if check_int("step", step) % self.every:
             return {}
@@ -69,17 +70,17 @@ class Watch:
             self._live.show(self.history, self.left_out)
         return found
 
-    def measure(self, params: Params) -> dict[str, float]:
+    def measure(self, params: Params) -> dict[str, Any]:
         """The values at these params, by name, whatever the step; nothing is written."""
         with jax.enable_x64(True):
             values, own = self._program(params)
-            numbers = map(float, jax.device_get(values))
+            numbers = jax.device_get(values).tolist()
         measured = dict(zip(self._names, numbers, strict=True))
-        found: dict[str, float] = {}
+        found: dict[str, Any] = {}
         for prefix, layer, layer_params in layers_of(self._cell, own):
             found |= {name: measured[name] for name in measured if name.startswith(prefix)}
-            for name, value in spectra(layer, layer_params).items():
-                found[prefix + name] = float(value)
+            for name, value in spectra(layer, layer_params, self._eigenvalues).items():
+                found[prefix + name] = value
         self.left_out = tuple(left_out(self._cell, own, found))
         return found
 
@@ -113,7 +114,7 @@ class Watch:
             if self._board is None:
                 self._board = optional("tensorboardX").SummaryWriter(str(self._tensorboard))
             for name, value in entry.items():
-                if name != "step":
+                if name != "step" and isinstance(value, float):
                     self._board.add_scalar(f"flow/{name}", value, entry["step"])
 
 
@@ -123,8 +124,10 @@ def watch(
     cost: Callable[[Carry, PyTree], Array] | None = None,
     *,
     lengths: Array | None = None,
+    resets: Array | None = None,
     every: int = 100,
     leaf: str | None = None,
+    eigenvalues: bool | None = None,
     to: str | Path | None = None,
     tensorboard: str | Path | None = None,
     live: bool = False,
@@ -140,11 +143,12 @@ def watch(
         saturated, saturated_g, …       of tanh units, above 0.8 in size; `inactive` of ReLU units
         spectral_norm, spectral_norm_i  σ_max of W_h, or of each gate's block of it
         spectral_radius, …              max |eigenvalue| likewise
+        eigenvalues, …                  all of them, pairs [Re, Im], the largest first
 
     C is the cost of the last output that is read in each sequence, at step T: one error on its way
     back. Examples of which C reads nothing are left out of the norms. -inf is a gradient of exactly
-    zero, NaN a lag that no example has. At 0.1 and 0.9 the slope of a sigmoid is 0.36 of its
-    largest, as that of tanh is at ±0.8.
+    zero, NaN a lag that no example has, since its sequence or episode began later. At 0.1 and 0.9
+    the slope of a sigmoid is 0.36 of its largest, as that of tanh is at ±0.8.
 
     The program is compiled once, and runs in float64, whatever the params are: in float32 long
     products underflow. A measurement takes the time of several training steps on the batch (7 were
@@ -154,13 +158,15 @@ def watch(
 
     Args:
       net: the `Cell`, which is then called with its own params. Or a function of the params that
-        the loop has, `params -> Recurrence(cell, cell_params, xs, cost, lengths)`, for a net of
-        more than a cell.
+        the loop has, `params -> Recurrence(cell, cell_params, xs, cost, lengths, resets)`, for
+        a net of more than a cell.
       xs: inputs of the cell `[T, ..., D]`: a few examples are enough.
       cost: `cost(carry, ys) -> C`, as for `record`.
-      lengths: as for `rnnjax.unroll`.
+      lengths, resets: as for `rnnjax.unroll`.
       every: steps between two measurements; step 0 is one.
       leaf: the field of the carry whose gradient norms are taken, such as "h"; None for all.
+      eigenvalues: whether those of W_h are kept; None: of up to 64 units. In a file they take some
+        40 bytes each, and TensorBoard gets the radius alone.
       to: a .jsonl file to which each measurement is appended, as `read_watch` reads it.
       tensorboard: a folder for TensorBoard event files.
       live: show the measurements on standard error: a table on a terminal, elsewhere lines.
@@ -191,22 +197,27 @@ def watch(
     """
     check_positive_int("every", every)
     check_flag("live", live)
+    if eigenvalues is not None:
+        check_flag("eigenvalues", eigenvalues)
     if leaf is not None and not isinstance(leaf, str):
         raise TypeError(f"leaf must be the name of a field of the carry or None, got {leaf!r}")
     file, board = _path("to", to), _path("tensorboard", tensorboard)
     for package, wanted in (("tensorboardX", tensorboard is not None), ("rich", live)):
         if wanted:
             optional(package)
-    return Watch(_net(net, xs, cost, lengths), every, leaf, file, board, live)
+    function = _net(net, xs, cost, lengths, resets)
+    return Watch(function, every, leaf, eigenvalues, file, board, live)
 
 
-def _net(net: Any, xs: PyTree, cost: Any, lengths: Any) -> Callable[[Params], Recurrence]:
+def _net(
+    net: Any, xs: PyTree, cost: Any, lengths: Any, resets: Any
+) -> Callable[[Params], Recurrence]:
     if not isinstance(net, Cell) and callable(net) and not hasattr(net, "apply"):
-        if any(each is not None for each in (xs, cost, lengths)):
+        if any(each is not None for each in (xs, cost, lengths, resets)):
             raise TypeError(
                 "net is a function: one of the params has its inputs and cost in the Recurrence "
-                "that it returns, so leave xs, cost and lengths out of watch(...). A factory of "
-                "cells is called first, as in rnnjax.lstm(128)"
+                "that it returns, so leave xs, cost, lengths and resets out of watch(...). A "
+                "factory of cells is called first, as in rnnjax.lstm(128)"
             )
         function: Any = net
         return function
@@ -215,7 +226,7 @@ def _net(net: Any, xs: PyTree, cost: Any, lengths: Any) -> Callable[[Params], Re
     if xs is None:
         raise TypeError("watch(cell, xs, cost) needs inputs xs [T, ..., D] to run the cell on")
     check_callable("cost", cost, "(carry, ys) -> scalar")
-    return lambda params: Recurrence(cell, params, xs, cost, lengths)
+    return lambda params: Recurrence(cell, params, xs, cost, lengths, resets)
 
 
 def _path(name: str, path: Any) -> Path | None:

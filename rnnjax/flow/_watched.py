@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from rnnjax._checks import described
 
 _LAG = re.compile(r"(layer_\d+/)?log10_gradient_norm_lag_(\d+)")
+_EIGENVALUES = re.compile(r"(layer_\d+/)?eigenvalues(_\w+)?")
 
 
 class Watched(NamedTuple):
@@ -21,6 +22,7 @@ class Watched(NamedTuple):
     lags: np.ndarray  # [L] ascending
     log10_norms: dict[str, np.ndarray]  # layer -> [n, L] of ‖∂C/∂s_{T-lag}‖; "" if there is one
     values: dict[str, np.ndarray]  # name -> [n] of everything else
+    eigenvalues: dict[str, np.ndarray]  # name -> [n, H] complex, the largest first
 
 
 def read_watch(source: str | Path | Iterable[Mapping[str, Any]]) -> Watched:
@@ -34,7 +36,7 @@ def read_watch(source: str | Path | Iterable[Mapping[str, Any]]) -> Watched:
         `flow_callback`, or its folder; or entries, as in `watch.history`.
 
     Returns:
-      A `Watched(steps, lags, log10_norms, values)`. NaN where a value was not measured.
+      A `Watched(steps, lags, log10_norms, values, eigenvalues)`. NaN where a value is missing.
 
     Raises:
       TypeError: something else than a path or entries.
@@ -58,7 +60,13 @@ def read_watch(source: str | Path | Iterable[Mapping[str, Any]]) -> Watched:
             "training.flow_callback or rnnjax train --flow-every N"
         )
     names = dict.fromkeys(name for entry in entries for name in entry if name != "step")
-    columns = {name: np.array([_float(entry.get(name)) for entry in entries]) for name in names}
+    rows = {name: [entry.get(name) for entry in entries] for name in names}
+    spectra = {name: _complex(row) for name, row in rows.items() if _EIGENVALUES.fullmatch(name)}
+    columns = {
+        name: np.array([_float(value) for value in row])
+        for name, row in rows.items()
+        if name not in spectra
+    }
     found = {name: lag for name in names if (lag := _LAG.fullmatch(name))}
     lags = sorted({int(lag[2]) for lag in found.values()})
     layers = dict.fromkeys((lag[1] or "").rstrip("/") for lag in found.values())
@@ -75,7 +83,7 @@ def read_watch(source: str | Path | Iterable[Mapping[str, Any]]) -> Watched:
     }
     values = {name: column for name, column in columns.items() if name not in found}
     steps = np.array([entry["step"] for entry in entries])
-    return Watched(steps, np.array(lags, int), norms, values)
+    return Watched(steps, np.array(lags, int), norms, values, spectra)
 
 
 def _entries(source: Any) -> Iterable[Mapping[str, Any]]:
@@ -115,3 +123,12 @@ def _checked(entry: Any, where: str) -> Mapping[str, Any]:
 
 def _float(value: Any) -> float:
     return math.nan if value is None else float(value)
+
+
+def _complex(rows: Sequence[Any]) -> np.ndarray:
+    """`[n, H]` of n lists of pairs, or None."""
+    found = np.full((len(rows), max(len(row or ()) for row in rows)), complex(math.nan, math.nan))
+    for k, row in enumerate(rows):
+        for i, pair in enumerate(row or ()):
+            found[k, i] = complex(*map(_float, pair))
+    return found

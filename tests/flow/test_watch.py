@@ -13,9 +13,16 @@ from rich.console import Console
 
 import rnnjax
 from rnnjax import flow
+from rnnjax._files import json_line
 from rnnjax.cells import VanillaParams
-from rnnjax.experiments.report import _watch as figure, style
+from rnnjax.experiments.report import (
+    _eigenvalues as eigenvalues_figure,
+    _watch as figure,
+    style,
+    write_eigenvalues,
+)
 from rnnjax.flow import _live
+from rnnjax.flow._spectral import spectra
 
 T, B = 7, 3
 
@@ -45,6 +52,7 @@ def test_a_linear_unit_forgets_at_the_rate_of_its_weight():
     want = watched.lags * np.log10(weight)
     np.testing.assert_allclose(watched.log10_norms[""][0], want, rtol=1e-12)
     np.testing.assert_allclose(watched.values.pop("lyapunov"), np.log(weight), rtol=1e-12)
+    assert watched.eigenvalues["eigenvalues"].tolist() == [[weight], [weight]]
     assert {name: column[0] for name, column in watched.values.items()} == {
         "spectral_norm": weight,
         "spectral_radius": weight,
@@ -97,7 +105,33 @@ def test_layers_and_lengths_are_measured_as_alone():
     np.testing.assert_allclose(found["layer_1/spectral_norm_f"], np.linalg.norm(block, 2))
     radius = np.abs(np.linalg.eigvals(block)).max()
     np.testing.assert_allclose(found["layer_1/spectral_radius_f"], radius)
+    eigenvalues = flow.read_watch([{"step": 0, **found}]).eigenvalues["layer_1/eigenvalues_f"][0]
+    assert np.all(np.diff(np.abs(eigenvalues)) <= 1e-12)
+    np.testing.assert_allclose(np.poly(eigenvalues), np.poly(block), atol=1e-12)
     assert [*found].index("layer_1/spectral_radius_o") < [*found].index("layer_2/lyapunov")
+
+
+@pytest.mark.usefixtures("eager")
+def test_episodes_are_measured_from_their_resets():
+    """Lags behind a reset are of another episode; everything else is as of the episodes alone."""
+    cell = rnnjax.stack(rnnjax.lstm(2), rnnjax.vanilla(2))
+    params, xs = drawn(cell, 2, 2.0), normal(1, T, 2, 2)
+    resets = np.zeros((T, 2), bool)
+    resets[3] = True
+    found = flow.watch(cell, xs, last, resets=resets).measure(params)
+    first, second = (flow.watch(cell, part, last).measure(params) for part in (xs[:3], xs[3:]))
+    for name, value in second.items():
+        if "lag" in name:
+            np.testing.assert_allclose(found[name], value, rtol=1e-10)
+        elif name.rpartition("/")[2].startswith(("closed", "open", "saturated")):
+            whole = (3 * first[name] + 4 * value) / T
+            np.testing.assert_allclose(found[name], whole, rtol=1e-12)
+    assert np.isnan(found["layer_1/log10_gradient_norm_lag_6"])
+    line = _live.line_of({"step": 0, **found})
+    assert line.count("times as large 3 steps back") == 2
+    below = rnnjax.unroll(cell.structure.layers[0], params[0], xs, resets=resets)[1]
+    exponents = flow.lyapunov_spectrum(rnnjax.vanilla(2), params[1], below, 1, resets=resets)
+    np.testing.assert_allclose(found["layer_2/lyapunov"], exponents.mean(), rtol=1e-10)
 
 
 def last_read(carry, ys):
@@ -155,6 +189,21 @@ def test_it_is_written_shown_and_read_back(tmp_path, capsys):
     assert "not measured: spectra, since" in shown
 
 
+def test_eigenvalues_are_kept_of_small_layers_or_on_request():
+    small, large = (spectra(rnnjax.vanilla(n), {"w_h": np.eye(n)}, None) for n in (64, 65))
+    assert small["eigenvalues"] == [[1.0, 0.0]] * 64
+    assert "eigenvalues" not in large
+    params = {"w_h": np.array([[0.0, -3.0], [3.0, 0.0]])}
+    turned = spectra(rnnjax.vanilla(2), params, True)["eigenvalues"]
+    np.testing.assert_allclose(turned, [[0.0, 3.0], [0.0, -3.0]], rtol=1e-12)
+    assert "eigenvalues" not in spectra(rnnjax.vanilla(2), params, False)
+    broken = spectra(rnnjax.vanilla(2), {"w_h": np.full((2, 2), np.nan)}, None)
+    entries = [{"step": 0}, {"step": 1, **json.loads(json_line(broken))}, {"step": 2, **small}]
+    rows = flow.read_watch(entries).eigenvalues["eigenvalues"]
+    assert np.isnan(rows[:2]).all()
+    assert (rows[2] == 1).all()
+
+
 def test_what_is_not_a_measurement_is_refused(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text('{"step": 0}\n[1]\n')
@@ -172,6 +221,10 @@ def test_what_is_not_a_measurement_is_refused(tmp_path):
         flow.watch(rnnjax.lstm, jnp.ones((3, 1)), last)
     with pytest.raises(TypeError, match=r"params -> flow\.Recurrence\(cell"):
         flow.watch(lambda params: None).measure(params)
+    with pytest.raises(TypeError, match="eigenvalues must be True or False"):
+        flow.watch(cell, jnp.ones((3, 1)), last, eigenvalues="all")
+    with pytest.raises(ValueError, match="no eigenvalues were measured: of layers above 64"):
+        write_eigenvalues([{"step": 0, "lyapunov": 1.0}], tmp_path / "x.png")
     with pytest.raises(ValueError, match="every must be at least 1"):
         flow.watch(cell, jnp.ones((3, 1)), last, every=0)
 
@@ -203,6 +256,27 @@ def test_the_figure_can_be_read():
     image = top.collections[0].get_array()
     np.testing.assert_allclose(image[-1], 15 * (np.arange(0, 120, 10) - 60) / 100)
     assert [text.get_text() for text in top.get_yticklabels()][-1] == "15"
+
+
+def test_the_figure_of_eigenvalues_can_be_read():
+    """A GRU below a tanh net: a row each, of the first measurement and the last."""
+    names = [*(f"layer_1/eigenvalues_{gate}" for gate in "rzn"), "layer_2/eigenvalues"]
+    entries = [
+        {"step": step, **{name: [[k, step], [k, -step]] for k, name in enumerate(names)}}
+        for step in (0, 1, 2)
+    ]
+    with style():
+        drawn_figure = eigenvalues_figure._draw(flow.read_watch(entries))
+    assert not faults(drawn_figure)
+    assert [*legend_of(drawn_figure)] == ["step 0", "step 2", "|λ| = 1"]
+    shown = [axis for axis in drawn_figure.axes if axis.get_visible()]
+    assert [axis.get_title("left") for axis in shown] == [
+        *("Layer 1, reset gate r", "Layer 1, update gate z", "Layer 1, candidate n", "Layer 2")
+    ]
+    for k, axis in enumerate(shown):
+        for line, step in zip(axis.lines[1:], (0, 2), strict=True):
+            assert line.get_xydata().tolist() == [[k, step], [k, -step]]
+    assert [axis.get_xlabel() for axis in shown] == ["", "Re λ", "Re λ", "Re λ"]
 
 
 def test_units_without_gates_and_no_gradient_are_drawn_too():

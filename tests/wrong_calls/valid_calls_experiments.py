@@ -286,7 +286,9 @@ def calls(folder: Path) -> dict[str, Call]:
                 "tensorboard": False,
             },
         ),
-        "flow_callback": Call(training.flow_callback, {"every": 2, "leaf": "h"}),
+        "flow_callback": Call(
+            training.flow_callback, {"every": 2, "leaf": "h", "eigenvalues": True}
+        ),
         "global_norm": Call(training.global_norm, {"tree": {"a": XS}}),
         "is_unused": Call(training.is_unused, {"folder": run}),
         "load": Call(training.load, {"folder": run, "task": TASK, "which": "last", "member": 0}),

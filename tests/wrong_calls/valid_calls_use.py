@@ -210,7 +210,16 @@ CALLS: dict[str, Call] = {
     ),
     "watch": Call(
         _measured_by(flow.watch),
-        {"net": LSTM, "xs": XS, "cost": _cost, "lengths": LENGTHS, "every": 3, "leaf": "h"},
+        {
+            "net": LSTM,
+            "xs": XS,
+            "cost": _cost,
+            "lengths": LENGTHS,
+            "resets": RESETS,
+            "every": 3,
+            "leaf": "h",
+            "eigenvalues": True,
+        },
     ),
     "read_watch": Call(
         _as_text(flow.read_watch),

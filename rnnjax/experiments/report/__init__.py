@@ -4,6 +4,7 @@ from rnnjax._files import write_json
 from rnnjax.experiments.report._captions import CaptionRow, write_captions
 from rnnjax.experiments.report._clipping import write_clipping, write_surface
 from rnnjax.experiments.report._curves import RunCurve, write_curves
+from rnnjax.experiments.report._eigenvalues import write_eigenvalues
 from rnnjax.experiments.report._exponents import write_exponents
 from rnnjax.experiments.report._figures import write_figures
 from rnnjax.experiments.report._fixed_points import write_fixed_points
@@ -35,6 +36,7 @@ __all__ = [
     "write_captions",
     "write_clipping",
     "write_curves",
+    "write_eigenvalues",
     "write_exponents",
     "write_figure",
     "write_figures",

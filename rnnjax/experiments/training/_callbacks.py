@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from rnnjax import flow
-from rnnjax._arguments import checked_arguments
+from rnnjax._arguments import check_flag, checked_arguments
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Params
 from rnnjax.experiments.tasks import Batch, Task
@@ -27,23 +27,21 @@ class Callback(Protocol):
 
     def __call__(
         self, step: int, state: TrainState, batch: Batch, task: Task, /
-    ) -> Mapping[str, float]:
-        """Values by name, for metrics.jsonl and TensorBoard."""
+    ) -> Mapping[str, Any]:
+        """Numbers by name, for metrics.jsonl and TensorBoard; lists are for metrics.jsonl alone."""
         ...
 
 
 class _FlowCallback:
     """`flow.watch` of the task's recurrent cell, on the first batch of its data."""
 
-    def __init__(self, every: int, leaf: str | None) -> None:
+    def __init__(self, every: int, leaf: str | None, eigenvalues: bool | None) -> None:
         self.every = every
-        self._leaf = leaf
+        self._leaf, self._eigenvalues = leaf, eigenvalues
         self._task: Task | None = None
         self._watch: Any = None
 
-    def __call__(
-        self, step: int, state: TrainState, batch: Batch, task: Task, /
-    ) -> dict[str, float]:
+    def __call__(self, step: int, state: TrainState, batch: Batch, task: Task, /) -> dict[str, Any]:
         if task is not self._task:
             self._task, self._watch = task, self._watching(task)
         return self._watch.measure(state.params)
@@ -60,23 +58,26 @@ class _FlowCallback:
         def net(params: Params) -> flow.Recurrence:
             return recurrence(params, probe)
 
-        return flow.watch(net, every=self.every, leaf=self._leaf)
+        return flow.watch(net, every=self.every, leaf=self._leaf, eigenvalues=self._eigenvalues)
 
 
 @checked_arguments
-def flow_callback(every: int = 500, *, leaf: str | None = None) -> Callback:
+def flow_callback(
+    every: int = 500, *, leaf: str | None = None, eigenvalues: bool | None = None
+) -> Callback:
     """Log the gradient flow through the task's recurrent cell, every `every` steps.
 
     It is `flow.watch` as a callback of `fit`: gradient norms by lag, the largest Lyapunov exponent,
-    saturation, and spectral norms and radii of W_h, layer by layer, under the names that
-    `flow.watch` lists. They are measured on one batch, the first of seed 0, so that what changes is
-    the net, and a resumed run measures the same. `flow.read_watch(folder)` reads them back, and
-    `report.write_watch` or `rnnjax flow` draws them. (The share of clipped steps is in every log
-    entry as `clip_rate`.)
+    saturation, and spectral norms, radii and eigenvalues of W_h, layer by layer, under the names
+    that `flow.watch` lists. They are measured on one batch, the first of seed 0, so that what
+    changes is the net, and a resumed run measures the same. `flow.read_watch(folder)` reads them
+    back, and `report.write_watch`, `report.write_eigenvalues` or `rnnjax flow` draws them. (The
+    share of clipped steps is in every log entry as `clip_rate`.)
 
     Args:
       every: steps between two measurements.
       leaf: the field of the carry whose gradient norms are taken, such as "h"; None for all fields.
+      eigenvalues: whether those of W_h are logged; None: of up to 64 units.
 
     Returns:
       A `Callback` for `fit(..., callbacks=[flow_callback(200)])`.
@@ -93,4 +94,6 @@ def flow_callback(every: int = 500, *, leaf: str | None = None) -> Callback:
       Bengio, Simard & Frasconi (1994), Learning long-term dependencies with gradient descent
       is difficult, IEEE Transactions on Neural Networks 5.
     """
-    return _FlowCallback(check_positive_int("every", every), leaf)
+    if eigenvalues is not None:
+        check_flag("eigenvalues", eigenvalues)
+    return _FlowCallback(check_positive_int("every", every), leaf, eigenvalues)

@@ -106,6 +106,6 @@ def _scalars(entry: Mapping[str, Any], prefix: str = "") -> list[tuple[str, floa
     for name, value in entry.items():
         if isinstance(value, Mapping):
             found += _scalars(value, f"{prefix}{name}/")
-        elif name != "step":
+        elif name != "step" and np.ndim(value) < 2:  # not eigenvalues
             found.append((prefix + name, logged_mean(value)))
     return found

@@ -110,7 +110,7 @@ def _observations(
     if step == settings.steps or step % settings.evaluate_every == 0:
         found["evaluation"] = _evaluate(task, evaluated_params(taken.state), settings.seeds)
     due = [callback for callback in callbacks if step % callback.every == 0]
-    returned: dict[str, float] = {}
+    returned: dict[str, Any] = {}
     for callback in due:
         returned.update(callback(step, *_first(taken, settings), task))
     if returned:
