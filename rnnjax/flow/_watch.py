@@ -151,7 +151,7 @@ def watch(
     the slope of a sigmoid is 0.36 of its largest, as that of tanh is at ±0.8.
 
     The program is compiled once, and runs in float64, whatever the params are: in float32 long
-    products underflow. A measurement takes the time of several training steps on the batch (7 were
+    products underflow. A measurement takes the time of several training steps on the batch (4 were
     measured of an `lstm(32)` over 100 steps), and the spectra O(H³) on the host. What a cell lacks
     is left out: gates that are not known, as in a cell of your own or one without a rule, and
     matrices other than `w_h`; `repr(watch)` says so.
