@@ -159,5 +159,5 @@ def _panels(named: Mapping[str, Any], height: float, **options: Any) -> tuple[An
 
 def _median(logs: np.ndarray) -> np.ndarray:
     """The median over the examples of `[L, examples, S]` that are not NaN there: `[L, S]`."""
-    some = ~np.isnan(logs).all(axis=1)
+    some = np.logical_not(np.all(np.isnan(logs), axis=1))
     return np.where(some, np.nanmedian(np.where(some[:, None], logs, 0.0), axis=1), np.nan)
