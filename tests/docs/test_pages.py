@@ -51,7 +51,7 @@ def test_in_your_model(eager):
     assert page["outputs"].shape == (2, 10, 4)
 
 
-def test_gradient_flow(eager, capsys):
+def test_gradient_flow(capsys):
     page = run_page("docs/gradient_flow.md")
     assert page["judged"].label == "vanishes"
     whole = page["found"].recording.carry_ct.c
