@@ -13,6 +13,7 @@ from command_line import ENVIRONMENT, run, run_main, run_process
 import rnnjax
 from rnnjax.experiments import cli
 from rnnjax.experiments.cli import _compare, _streams
+from rnnjax.experiments.report import _figures
 from rnnjax.methods import AVAILABILITY
 
 STEMS = ("gradient_norms", "learning_curves", "sensitivity", "singular_values")
@@ -138,6 +139,8 @@ def test_ctrl_c_keeps_the_finished_cells_with_the_numbers_of_their_seed(
         return measure(name, task, settings, advance)
 
     monkeypatch.setattr(_compare, "train_and_measure", pressing)
+    for slow in ("singular_values", "sensitivity", "learning_curves", "error_paths"):
+        monkeypatch.setattr(_figures, slow, lambda results: None)  # not to be drawn
     code, output, errors = run("compare", *TINY, "--cells", "gru,lstm", "--out", tmp_path)
     assert code == 130
     assert errors == "interrupted; not finished: lstm\n"
