@@ -2,7 +2,7 @@
 
     python examples/flow_figures.py [FIGURE …] [--out FOLDER] [--short]
 
-Figures: norms, exponents, singular_values, sensitivity, truncation, precision.
+Figures: norms, exponents, singular_values, sensitivity, truncation, clipped_steps, precision.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import rnnjax
 from rnnjax import flow
 from rnnjax.cells import initializers
 from rnnjax.experiments import report
+from rnnjax.gradients import clip_by_norm
 
 
 def last(carry, ys):
@@ -45,6 +46,10 @@ FIGURES = {  # name -> what is measured of (cell, params, xs), and what draws it
             *net, lambda carry, ys: (ys**2).sum(), bias=0.1, lags=len(net[2]) // 2
         ),
         report.write_truncation,
+    ),
+    "clipped_steps": (
+        lambda net: flow.clipped_steps(*net, last, clip_by_norm(10.0)),
+        report.write_clipped_steps,
     ),
     "precision": (
         lambda net: flow.precision(*net, last, dtypes=["bfloat16", "float32"]),

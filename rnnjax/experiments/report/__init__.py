@@ -8,7 +8,11 @@ from rnnjax.experiments.report._eigenvalues import write_eigenvalues
 from rnnjax.experiments.report._exponents import write_exponents
 from rnnjax.experiments.report._figures import write_figures
 from rnnjax.experiments.report._fixed_points import write_fixed_points
-from rnnjax.experiments.report._flow_lines import write_norms, write_truncation
+from rnnjax.experiments.report._flow_lines import (
+    write_clipped_steps,
+    write_norms,
+    write_truncation,
+)
 from rnnjax.experiments.report._flow_panels import (
     write_paths,
     write_sensitivity,
@@ -34,6 +38,7 @@ __all__ = [
     "say",
     "style",
     "write_captions",
+    "write_clipped_steps",
     "write_clipping",
     "write_curves",
     "write_eigenvalues",

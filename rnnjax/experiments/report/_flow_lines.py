@@ -1,4 +1,4 @@
-"""Figures of one panel of what `rnnjax.flow` measures: norms and truncations."""
+"""Figures of one panel of what `rnnjax.flow` measures: norms, truncations and clipped steps."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,6 +125,41 @@ def write_truncation(found: Truncation | Mapping[str, Truncation], path: str | P
     return write_figure(draw, path, "Bias of truncated backpropagation")
 
 
+def write_clipped_steps(
+    found: Array | Mapping[str, Array], path: str | Path, *, lengths: Array | None = None
+) -> Path:
+    """Draw in how many examples a clip inside the loop fires, by lag k: percent at step T - k.
+
+    Args:
+      found: what `flow.clipped_steps` returns, bool `[T, ...]`; or several by name.
+      path: of the figure; .png, .pdf or .svg.
+      lengths: of the sequences, as they were given to `flow.clipped_steps`: T is each one's last
+        step, and a lag counts the examples that have it.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: nothing to draw, or lengths of another shape.
+    """
+    shares = {name: _shares_by_lag(each, lengths) for name, each in by_name(found).items()}
+
+    def draw() -> Any:
+        figure, axis, looks = _new(shares)
+        lines = [
+            line_of(looks[name], np.arange(len(share)), 100 * share[None])
+            for name, share in shares.items()
+        ]
+        _draw_all(axis, lines)
+        fit_values(axis, lines, [0, 100], log=False)
+        fit_steps(axis, 0, max([1, *(len(line.x) - 1 for line in lines)]))
+        axis.set_xlabel("Lag k (steps)")
+        axis.set_ylabel("Examples clipped at T - k (%)")
+        return _finished(figure, looks, [])
+
+    return write_figure(draw, path, "Where a clip inside the loop fires")
+
+
 def by_name(found: T | Mapping[str, T]) -> dict[str, T]:
     """What to draw by name, "" for a single one; ValueError if there is nothing."""
     named: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {"": found}
@@ -176,3 +211,21 @@ def _spread_line(look: Look, values: np.ndarray) -> Line:
             values[some], [0.25, 0.5, 0.75], axis=1
         )
     return Line(look, np.arange(len(values)), middle, low, high, max(values.shape[1], 1), 0)
+
+
+def _shares_by_lag(fires: Any, lengths: Any) -> np.ndarray:
+    """The share of the examples that fire at each lag `[T]`, NaN where none is so long."""
+    table = np.asarray(fires, bool)
+    steps, ends = len(table), np.full(table.shape[1:], len(table))
+    if lengths is not None:
+        ends = np.asarray(lengths)
+        if ends.shape != table.shape[1:]:
+            raise ValueError(
+                f"lengths must have the shape {[*table.shape[1:]]} of the examples in found, got "
+                f"{[*ends.shape]}"
+            )
+    table, ends = table.reshape(steps, -1), ends.reshape(-1)
+    places = ends[None] - 1 - np.arange(steps)[:, None]
+    there = np.take_along_axis(table, np.maximum(places, 0), axis=0) & (places >= 0)
+    count = (places >= 0).sum(axis=1)
+    return np.where(count > 0, there.sum(axis=1) / np.maximum(count, 1), np.nan)

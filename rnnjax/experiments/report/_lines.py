@@ -83,8 +83,8 @@ _ZERO = {"marker": "v", "markersize": 4, "markerfacecolor": "white", "ls": "None
 
 def _marked(mean: np.ndarray, place: float) -> list[int]:
     finite = np.isfinite(mean)
-    around = np.pad(finite & (mean != 0), 1)
-    alone = finite & ~around[:-2] & ~around[2:]
+    drawn = np.pad(finite & (mean != 0), 1)  # zeros are marked on their own, where they must be
+    alone = drawn[1:-1] & ~drawn[:-2] & ~drawn[2:]
     count = len(mean)
     every = count if count == 0 else max(1, round(count / _MARKS))
     regular = range(int(place * every), count, every) if count else ()

@@ -65,6 +65,23 @@ def test_lengths_of_truncation(drawn):
     assert (marker.get_xdata()[0], marker.get_ydata()[0]) == (4, bounds[3])
 
 
+def test_where_a_clip_fires_by_lag_from_each_examples_last_step(drawn):
+    fires = np.zeros((4, 2), bool)
+    fires[0], fires[1, 1] = True, True  # the second example ends at step 2
+    found = {"lstm": fires, "gru": ~fires[:3]}
+    figure = drawn(report.write_clipped_steps, {"lstm": fires}, lengths=np.array([4, 2]))
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [50, 50, 0, 100])
+    figure = drawn(report.write_clipped_steps, found)
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [0, 0, 50, 100])
+    np.testing.assert_allclose(figure.axes[0].lines[1].get_ydata(), [100, 50, 0])
+    assert [*legend_of(figure)] == ["LSTM", "GRU"]
+    never = drawn(report.write_clipped_steps, np.zeros((80, 1), bool)).axes[0].lines[0]
+    assert not never.get_ydata().any()
+    assert 2 < len(never.get_markevery()) < 10  # some points of a line along zero, not all
+    with pytest.raises(ValueError, match=r"lengths must have the shape \[2\] .* got \[1\]"):
+        report.write_clipped_steps(fires, "x.png", lengths=np.array([4]))
+
+
 def test_panels_of_singular_values_sensitivity_and_paths(drawn):
     lags = np.array([1, 2, 4, 8])
     logs = -lags[:, None, None] * np.array([0.1, 1.0, np.inf]) * np.array([[1.0], [3.0]])
