@@ -60,7 +60,10 @@ def test_gradient_flow(capsys):
     assert len(page["remembered"]) >= 1
     assert page["watched"].steps.tolist() == [0, 100]
     assert page["watched"].values["open_f"].shape == (2,)
-    assert capsys.readouterr().out.startswith("dtype")
+    assert page["exact"].dtype == np.float64
+    printed = capsys.readouterr().out.split("\n", 1)
+    assert printed[0].startswith("vanishes: ")
+    assert printed[1].startswith("dtype")
     assert page["digits"].errors["bfloat16"].shape == (30, 4)
     assert page["loss"] > 1e-3
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(page["grads"]))
