@@ -147,7 +147,7 @@ _ACCEPTED = {
     "features_norm": (".*: (one more|leaf 0 (transposed|another axis|another dtype)|flag)",),
     "half_life": ("norms: (another axis|an axis less|longer)",),
     "clipping": ("params.*", "data.*"),  # what the loss takes
-    "verdict": ("norms: an axis less",),
+    "verdict": ("norms: (an axis less|longer)",),  # any number of examples
     "jacobians": ("xs: another axis",),
     "precision": ("xs: another axis", "xs: an axis less"),
     "log_singular_values": ("jacobians: .*", "lags: .*"),

@@ -73,7 +73,7 @@ def test_recurrence_has_the_cost_of_the_loss(pooling):
     task = speech(**FEW, bidirectional=False, pooling=pooling)
     params, batch = task.init(jax.random.key(1)), task.batches(0)[1]
     cost, (_, metrics) = task.loss(params, None, batch, None)
-    cell, weights, xs, summed, lengths = task.recurrence(params, batch)
+    cell, weights, xs, summed, lengths, _ = task.recurrence(params, batch)
     carry, ys = rnnjax.unroll(cell, weights, xs, lengths=lengths)
     assert float(summed(carry, ys)) == pytest.approx(len(batch.labels) * float(cost), rel=1e-6)
     head = params.head["params"]
@@ -91,7 +91,7 @@ def test_recurrence_has_the_cost_of_the_loss(pooling):
 def test_recurrence_pools_as_the_loss_does(pooling):
     task = speech(**FEW, bidirectional=False, pooling=pooling)
     params, batch = task.init(jax.random.key(1)), task.batches(0)[1]
-    cell, weights, xs, summed, lengths = task.recurrence(params, batch)
+    cell, weights, xs, summed, lengths, _ = task.recurrence(params, batch)
     outputs = rnnjax.unroll(cell, weights, xs, lengths=lengths)
     cost = task.loss(params, None, batch, None)[0]
     assert float(summed(*outputs)) == pytest.approx(len(batch.labels) * float(cost), rel=1e-6)
