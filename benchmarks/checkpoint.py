@@ -59,7 +59,8 @@ def sides(T: int, B: int, D: int, H: int) -> dict[str, Sides]:
     found = to_torch(layer, slope(params, inputs), state_dict=True)
     for name, weight in module.named_parameters():
         if not name.startswith("bias_hh"):  # the gradient of bias_ih once more
-            want = weight.grad.numpy()
+            grad: Any = weight.grad  # None only before backward()
+            want = grad.numpy()
             np.testing.assert_allclose(found[name], want, rtol=0, atol=TOLERANCE * abs(want).max())
     return {
         "forward": Sides(lambda: jax.block_until_ready(apply(params, inputs)), forward),
