@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.running import fill_padding, mask, select, validate_shaped
@@ -36,6 +37,19 @@ def refuse_layer(cell: Any) -> None:
             "pass stack(a, b) with the same params; for bidirectional(f, b) pass one direction at "
             "a time: f, params[0], xs and b, params[1], xs[::-1]"
         )
+
+
+def in_dtype(tree: PyTree, dtype: Any) -> PyTree:
+    """Its real leaves in a real dtype; complex ones in complex128 for float64, else complex64."""
+    real = jnp.dtype(dtype)
+    pair = jnp.complex128 if real == jnp.float64 else jnp.complex64
+
+    def cast(leaf: Any) -> Any:
+        if not is_inexact(leaf):
+            return leaf
+        return jnp.asarray(leaf).astype(pair if jnp.iscomplexobj(leaf) else real)
+
+    return jax.tree.map(cast, tree)
 
 
 def follow(

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._arguments import check_number, check_positive_int
-from rnnjax._checks import check_cell, check_inputs, is_inexact
+from rnnjax._checks import check_cell, check_inputs
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._cell import in_dtype, validate_cell
 from rnnjax.running import chosen_leaves, leaf_indices, pack, unpack
 
 LABELS = ("fixed", "slow", "not converged")
@@ -104,8 +104,9 @@ def fixed_points(
     params = check_params(check_cell(cell), params)
     count = _count(starts)
     with jax.enable_x64(True):
-        params, starts = _in_float64(params), _in_float64(starts)
-        x = _for_each(cell, _in_float64(check_inputs(x)), count)
+        wide = in_dtype((params, starts, check_inputs(x)), jnp.float64)
+        params, starts, x = jax.tree.map(jnp.asarray, wide)
+        x = _for_each(cell, x, count)
         xs = jax.tree.map(lambda leaf: leaf[None], x)
         sequence = validate_cell(cell, params, xs, starts)[0]
         indices = leaf_indices(sequence.carry, None)
@@ -145,14 +146,6 @@ def _count(starts: Carry) -> int:
             f"cell.initial_carry(params, (N,)), got {jax.tree.map(np.shape, starts)}"
         )
     return sizes.pop()[0]
-
-
-def _in_float64(tree: PyTree) -> PyTree:
-    def wide(leaf: Any) -> Array:
-        kind = jnp.complex128 if jnp.iscomplexobj(leaf) else jnp.float64
-        return jnp.asarray(leaf, kind) if is_inexact(leaf) else jnp.asarray(leaf)
-
-    return jax.tree.map(wide, tree)
 
 
 def _for_each(cell: Cell, x: PyTree, count: int) -> PyTree:

@@ -11,7 +11,7 @@ from rnnjax._checks import check_callable, check_cell, check_cost, is_inexact
 from rnnjax._execution import Gradient, Method
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._cell import in_dtype, validate_cell
 from rnnjax.gradients import autodiff
 from rnnjax.methods import sequential
 from rnnjax.unrolling import unroll
@@ -107,10 +107,10 @@ def precision(
 
     def by_inputs(dtype: Any, gradient: Gradient | None, method: Method | None) -> np.ndarray:
         def value(xs: PyTree) -> Array:
-            weights = _rounded(params, dtype)
+            weights = in_dtype(params, dtype)
             return check_cost(cost(*unroll(cell, weights, xs, gradient=gradient, method=method)))
 
-        found = jax.tree.leaves(jax.jit(jax.grad(value))(_rounded(xs, dtype)))
+        found = jax.tree.leaves(jax.jit(jax.grad(value))(in_dtype(xs, dtype)))
         shape = (steps, *batch_shape, -1)
         flat = [np.asarray(g).astype(np.complex128).reshape(shape) for g in found]
         return np.concatenate(flat, axis=-1)[::-1]
@@ -145,18 +145,6 @@ def _name(dtype: Any) -> str:
     if not jnp.issubdtype(found, jnp.floating):
         raise TypeError(f"dtypes must be real floating-point dtypes, got {dtype!r}")
     return found.name
-
-
-def _rounded(tree: PyTree, dtype: Any) -> PyTree:
-    low = jnp.dtype(dtype)
-    pair = jnp.complex128 if low == jnp.float64 else jnp.complex64
-
-    def cast(leaf: Any) -> Any:
-        if not is_inexact(leaf):
-            return leaf
-        return jnp.asarray(leaf).astype(pair if jnp.iscomplexobj(leaf) else low)
-
-    return jax.tree.map(cast, tree)
 
 
 def _lost(errors: np.ndarray) -> int | None:

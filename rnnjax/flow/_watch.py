@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._arguments import check_callable, check_flag, check_int, check_positive_int
-from rnnjax._checks import check_cell, described, is_inexact
+from rnnjax._checks import check_cell, described
 from rnnjax._extras import optional
 from rnnjax._files import json_line
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import refuse_layer, validate_cell
+from rnnjax.flow._cell import in_dtype, refuse_layer, validate_cell
 from rnnjax.flow._live import Live
 from rnnjax.flow._measure import layers_of, left_out, measure
 from rnnjax.flow._recurrence import Recurrence
@@ -52,7 +52,8 @@ class Watch:
                     f"cost, lengths, resets), got one that returns {described(found)}"
                 )
             validate_cell(*found[:3], None, None, found.lengths, found.resets)
-            found = found._replace(params=_double(found.params), xs=_double(found.xs))
+            own, xs = in_dtype((found.params, found.xs), jnp.float64)
+            found = found._replace(params=own, xs=xs)
             values = measure(found, leaf)
             self._cell, self._names = found.cell, [*values]  # known once this has been traced
             return jnp.stack([*values.values()]), found.params
@@ -233,14 +234,3 @@ def _path(name: str, path: Any) -> Path | None:
     if path is not None and not isinstance(path, str | Path):
         raise TypeError(f"{name} must be a path or None, got {described(path)}")
     return None if path is None else Path(path)
-
-
-def _double(tree: PyTree) -> PyTree:
-    """Real and complex leaves in float64 or complex128."""
-
-    def cast(leaf: Any) -> Any:
-        if not is_inexact(leaf):
-            return leaf
-        return jnp.asarray(leaf, jnp.complex128 if jnp.iscomplexobj(leaf) else jnp.float64)
-
-    return jax.tree.map(cast, tree)
