@@ -1,17 +1,16 @@
 """What `watch` shows in the terminal: a table that is redrawn, or a line for each measurement."""
 
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnjax._extras import optional
+from rnnjax.flow._watched import LAG
 
 _BARS = "▁▂▃▄▅▆▇█"
 _RECENT = 30  # measurements in a sparkline
 _SHOWN_LAGS = 4
-_LAG = re.compile(r"(.*)log10_gradient_norm_lag_(\d+)")
 
 
 class Live:
@@ -47,7 +46,7 @@ def line_of(entry: Mapping[str, Any]) -> str:
             layers.setdefault(layer, {})[last] = value
     parts = []
     for layer, values in layers.items():
-        norms = {int(lag[2]): values[name] for name in values if (lag := _LAG.fullmatch(name))}
+        norms = {int(lag[2]): values[name] for name in values if (lag := LAG.fullmatch(name))}
         longest = max((lag for lag, norm in norms.items() if not math.isnan(norm)), default=0)
         radii = [value for name, value in values.items() if name.startswith("spectral_radius")]
         change = _number(norms[longest] - norms[0])
@@ -89,7 +88,7 @@ def sparkline(values: Sequence[float]) -> str:
 def label_of(name: str) -> str:
     """A measured value as a reader knows it: "log₁₀ ‖∂C/∂s‖ at lag 8"."""
     layer, _, last = name.rpartition("/")
-    found = _LAG.fullmatch(last)
+    found = LAG.fullmatch(last)
     words = (
         f"log₁₀ ‖∂C/∂s‖ at lag {found[2]}"
         if found
@@ -105,10 +104,10 @@ def _shown(history: Sequence[Mapping[str, Any]]) -> list[str]:
     names = [name for name, value in history[-1].items() if not _is_apart(name, value)]
     shown = []
     for name in names:
-        found = _LAG.fullmatch(name)
+        found = LAG.fullmatch(name)
         if found:
             lags = [other for other in names if other.startswith(name[: found.end(1)])]
-            lags = [other for other in lags if _LAG.fullmatch(other)]
+            lags = [other for other in lags if LAG.fullmatch(other)]
             every = -(-(len(lags) - 1) // (_SHOWN_LAGS - 1)) or 1
             if (len(lags) - 1 - lags.index(name)) % every and name != lags[0]:
                 continue

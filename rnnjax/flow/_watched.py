@@ -11,7 +11,7 @@ import numpy as np
 
 from rnnjax._checks import described
 
-_LAG = re.compile(r"(layer_\d+/)?log10_gradient_norm_lag_(\d+)")
+LAG = re.compile(r"(|layer_\d+/)log10_gradient_norm_lag_(\d+)")  # names that `watch` gives
 _EIGENVALUES = re.compile(r"(layer_\d+/)?eigenvalues(_\w+)?")
 
 
@@ -67,9 +67,9 @@ def read_watch(source: str | Path | Iterable[Mapping[str, Any]]) -> Watched:
         for name, row in rows.items()
         if name not in spectra
     }
-    found = {name: lag for name in names if (lag := _LAG.fullmatch(name))}
+    found = {name: lag for name in names if (lag := LAG.fullmatch(name))}
     lags = sorted({int(lag[2]) for lag in found.values()})
-    layers = dict.fromkeys((lag[1] or "").rstrip("/") for lag in found.values())
+    layers = dict.fromkeys(lag[1].rstrip("/") for lag in found.values())
     missing = np.full(len(entries), np.nan)
     norms = {
         layer: np.stack(
@@ -102,7 +102,7 @@ def _entries(source: Any) -> Iterable[Mapping[str, Any]]:
     for entry in read:
         if "cost" in entry:  # of a run: what callbacks returned stands apart
             found = entry.get("callbacks", {})
-            if any(_LAG.fullmatch(name) for name in found):
+            if any(LAG.fullmatch(name) for name in found):
                 yield {"step": entry["step"], **found}
         else:
             yield entry
