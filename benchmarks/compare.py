@@ -39,10 +39,21 @@ def measure(task: Task, contestants: Sequence[Contestant], seconds: float) -> di
         if program is not None:
             programs[contestant.name] = program
     times = interleave({name: program.run for name, program in programs.items()}, seconds)
-    for name in programs:
-        entries[name] |= summary(times[name])._asdict()
-    with_speedups(entries, programs, times)
     jax.clear_caches()  # a long run would otherwise keep every program ever compiled
+    return timed_row(task, entries, programs, times)
+
+
+def timed_row(
+    task: Task,
+    entries: dict[str, dict[str, Any]],
+    programs: dict[str, Program],
+    times: dict[str, list[float]],
+) -> dict[str, Any]:
+    """The row, with seconds and, for rnnjax, how many times faster than its rivals it is."""
+    for name, program in programs.items():
+        entries[name] |= summary(times[name])._asdict()
+        if program.family == "rnnjax":
+            entries[name]["speedups"] = _speedups(times[name], programs, times)
     return {
         "cell": task.cell,
         "pass": task.which,
@@ -51,15 +62,6 @@ def measure(task: Task, contestants: Sequence[Contestant], seconds: float) -> di
         "flops": flops(task.cell, task.size, task.which),
         "entries": list(entries.values()),
     }
-
-
-def with_speedups(
-    entries: dict[str, dict[str, Any]], programs: dict[str, Program], times: dict[str, list[float]]
-) -> None:
-    """Add to rnnjax's own entries how many times faster than its rivals they are."""
-    for name, program in programs.items():
-        if program.family == "rnnjax":
-            entries[name]["speedups"] = _speedups(times[name], programs, times)
 
 
 def admit(

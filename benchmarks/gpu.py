@@ -14,15 +14,14 @@ from typing import Any, NamedTuple
 import jax
 
 import rnnjax
-from benchmarks.compare import Task, admit, with_speedups
+from benchmarks.compare import Task, admit, timed_row
 from benchmarks.contestants import Contestant
 from benchmarks.environment import cores
 from benchmarks.ours import our_net
 from benchmarks.peers import PEERS, installed, peer_program
-from benchmarks.problem import Pass, Problem, Size, Unsupported, flops, make_problem
+from benchmarks.problem import Pass, Problem, Size, Unsupported, make_problem
 from benchmarks.program import Answer, Program, jax_program
 from benchmarks.reference import TOLERANCE, reference
-from benchmarks.statistics import summary
 from benchmarks.timing import seconds
 
 GATED = (
@@ -131,17 +130,7 @@ def _admit(
 def timed(row: Row, budget: float) -> dict[str, Any]:
     """A row of results, as `compare` has them."""
     times = _in_turns({name: program.run for name, program in row.programs.items()}, budget)
-    for name in row.programs:
-        row.entries[name] |= summary(times[name])._asdict()
-    with_speedups(row.entries, row.programs, times)
-    return {
-        "cell": row.task.cell,
-        "pass": row.task.which,
-        "size": str(row.task.size),
-        **row.task.size._asdict(),
-        "flops": flops(row.task.cell, row.task.size, row.task.which),
-        "entries": list(row.entries.values()),
-    }
+    return timed_row(row.task, row.entries, row.programs, times)
 
 
 def _in_turns(programs: dict[str, Callable[[], Any]], budget: float) -> dict[str, list[float]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import rnnjax
-from benchmarks.problem import CELLS, LINEAR, Problem, Unsupported
+from benchmarks.problem import ALL_CELLS, Problem, Unsupported
 from benchmarks.program import Net
 
 ONLY_BY_NAME = {"deer": "it has a benchmark of its own, python -m benchmarks.deer"}
@@ -66,7 +66,7 @@ def variant_options(variant: Variant) -> dict[str, Any]:
 
 def our_net(problem: Problem, method: Any, gradient: rnnjax.Gradient | None) -> Net:
     """Cells and layers of rnnjax with the problem's weights, executed and differentiated so."""
-    cell = {**CELLS, **LINEAR}[problem.cell](problem.size.H)
+    cell = ALL_CELLS[problem.cell](problem.size.H)
     layer = {
         "plain": lambda: rnnjax.recurrent(cell),
         "ragged": lambda: rnnjax.recurrent(cell),

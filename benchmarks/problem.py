@@ -21,6 +21,7 @@ CELLS: dict[str, Callable[..., rnnjax.Cell]] = {
 }
 LINEAR: dict[str, Callable[..., rnnjax.Cell]] = {"min_gru": rnnjax.min_gru, "lru": rnnjax.lru}
 """Cells that are linear in their carry, which the peers do not have."""
+ALL_CELLS = {**CELLS, **LINEAR}
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
@@ -77,7 +78,7 @@ def make_problem(cell: str, size: Size, seed: int = 0) -> Problem:
     keys = jax.random.split(jax.random.key(seed), 2)
     widths = {"layers2": (size.I, size.H), "bidirectional": (size.I, size.I)}
     inputs = widths.get(size.form, (size.I,))
-    factory = {**CELLS, **LINEAR}[cell](size.H, dtype=jnp.float32)
+    factory = ALL_CELLS[cell](size.H, dtype=jnp.float32)
     blocks = tuple(
         _with_bias(factory.init(key, width), rng)
         for key, width in zip(keys[: len(inputs)], inputs, strict=True)
