@@ -14,10 +14,12 @@ from rnnjax._guard import keeps_type
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree
 from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._float64 import in_float64
 from rnnjax.gradients import bptt
 from rnnjax.running import final_carry, prepare
 
 
+@in_float64
 def clipped_steps(
     cell: Cell,
     params: Params,

@@ -1,6 +1,7 @@
 """`clipping`: how often a clipped gradient differs from the true one, in direction and in norm."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from rnnjax._checks import check_callable, check_cost, check_flag, described, is_inexact
 from rnnjax._execution import Gradient, check_gradient
 from rnnjax._types import Array, Params, PyTree
+from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._norms import features_norm
 from rnnjax.gradients import autodiff
 from rnnjax.running import pack
@@ -127,7 +129,7 @@ def clipping(
     def by(gradient: Gradient, params: Params, item: Any) -> Params:
         return jax.grad(lambda params: check_cost(loss(params, item, gradient)))(params)
 
-    def measured(both: tuple[Params, Any]) -> Any:
+    def measured(params: Params, both: tuple[Params, Any]) -> Any:
         own, item = both if params_too else (params, both[1])
         true = by(autodiff(), own, item)
         found = {}
@@ -140,8 +142,12 @@ def clipping(
                 found[name] = (*_compared(clipped, true), _far(clipped, true))
         return _norm(true), found
 
-    stacked = (params if params_too else None, data)
-    norm, found = jax.device_get(jax.jit(lambda both: jax.lax.map(measured, both))(stacked))
+    @in_float64
+    def of_all(params: Params, data: Any) -> tuple[Array, Any]:
+        stacked = (params if params_too else None, data)
+        return jax.jit(lambda both: jax.lax.map(partial(measured, params), both))(stacked)
+
+    norm, found = of_all(params, data)
     columns = [{name: np.asarray(found[name][k]) for name in checked} for k in (2, 0, 1)]
     return Clipping(np.asarray(norm), *columns)
 

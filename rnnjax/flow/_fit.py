@@ -8,6 +8,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rnnjax._types import Array
+from rnnjax.flow._float64 import keeping_float64
 from rnnjax.flow._norms import gradient_norms
 from rnnjax.flow._record import Recording
 from rnnjax.running import accumulation_dtype
@@ -21,6 +22,7 @@ class Line(NamedTuple):
     rounding: Array  # [...] a |change| up to this is rounding error
 
 
+@keeping_float64
 def half_life(norms: Array | Recording, *, leaf: str | None = None) -> Array:
     """The number of steps back in time over which one error halves.
 

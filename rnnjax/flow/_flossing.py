@@ -6,9 +6,11 @@ from jax.core import Tracer
 
 from rnnjax._checks import check_positive_int, described
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._lyapunov import measured
 
 
+@in_float64
 def flossing(
     cell: Cell,
     params: Params,

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import choose, follow, validate_cell
+from rnnjax.flow._float64 import in_float64
 from rnnjax.running import chosen_leaves, leaf_indices, pack, push
 
 
+@in_float64
 def jacobians(
     cell: Cell,
     params: Params,
@@ -45,7 +47,7 @@ def jacobians(
         and J_t is zero.
 
     Returns:
-      Jacobians `[T, ..., S, S]`, at least float32.
+      Jacobians `[T, ..., S, S]`, float64.
 
     Raises:
       TypeError: as `rnnjax.unroll`, or a `leaf` that is not a string.

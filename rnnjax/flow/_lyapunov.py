@@ -11,10 +11,12 @@ from rnnjax._checks import check_positive_int
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import choose, follow, validate_cell
+from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._gram_schmidt import gram_schmidt
 from rnnjax.running import chosen_leaves, leaf_indices, pack, push
 
 
+@in_float64
 def lyapunov_spectrum(
     cell: Cell,
     params: Params,
@@ -49,7 +51,7 @@ def lyapunov_spectrum(
         episode with a burn-in of its own, and the average is over the steps of all episodes.
 
     Returns:
-      Exponents `[..., k]` in nats a step, descending, at least float32. -inf for a direction
+      Exponents `[..., k]` in nats a step, descending, float64. -inf for a direction
       that some step maps to zero. An estimate from T - burn_in steps, whose error falls as one
       over that number. NaN for an example whose episodes have no step beyond the burn-in.
 

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 
 from rnnjax._arguments import checked_arguments
 from rnnjax._types import Array, Carry
+from rnnjax.flow._float64 import keeping_float64
 from rnnjax.flow._record import Recording
 from rnnjax.running import chosen_leaves, leaf_indices, pack
 
 
+@keeping_float64
 def gradient_norms(recording: Recording | Carry, leaf: str | None = None) -> Array:
     """Gradient norms ‖∂C/∂carry_t‖ at every step, for every example: Euclidean, over features.
 
@@ -24,7 +26,7 @@ def gradient_norms(recording: Recording | Carry, leaf: str | None = None) -> Arr
         carry.
 
     Returns:
-      Norms `[T, ...]`, at least float32.
+      Norms `[T, ...]`, in the dtype of the gradients, at least float32.
 
     Raises:
       TypeError: a `leaf` that is not a string.
@@ -54,6 +56,7 @@ def gradient_norms(recording: Recording | Carry, leaf: str | None = None) -> Arr
     return features_norm(leaves, leading)
 
 
+@keeping_float64
 @checked_arguments
 def features_norm(leaves: list[Array], leading: int) -> Array:
     """The Euclidean norm over feature axes, of all leaves together, without overflow or underflow.
@@ -64,7 +67,7 @@ def features_norm(leaves: list[Array], leading: int) -> Array:
       leading: how many axes at the front to keep.
 
     Returns:
-      Norms of the leading shape, at least float32. Differentiable.
+      Norms of the leading shape, in the dtype of the leaves, at least float32. Differentiable.
 
     Example:
       >>> import jax.numpy as jnp, rnnjax

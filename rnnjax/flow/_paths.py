@@ -15,6 +15,7 @@ from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams
 from rnnjax.cells.linear_algebra import affine
 from rnnjax.flow._cell import choose, follow, validate_cell
+from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._record import Recording, trace
 
 Copies = dict[str, Any]  # the carry that each path reads; all equal
@@ -57,6 +58,7 @@ def gates(cell: Cell) -> tuple[str, ...]:
     return () if opened is None else opened.paths
 
 
+@in_float64
 def paths(
     cell: Cell,
     params: Params,

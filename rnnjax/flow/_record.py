@@ -11,6 +11,7 @@ from rnnjax._checks import check_callable, check_cost, is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._probe import Probed, probed
 from rnnjax.running import Flagged, final_carry, prepare
 
@@ -30,6 +31,7 @@ class Recording:
     reads: Array | None = None  # [T, ...] bool: the steps whose y_t or carry_t the cost reads
 
 
+@in_float64
 def record(
     cell: Cell,
     params: Params,

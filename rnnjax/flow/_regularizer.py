@@ -12,6 +12,7 @@ from rnnjax._execution import Sequence
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.flow._cell import choose, follow, validate_cell
+from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._norms import features_norm
 from rnnjax.flow._record import trace
 from rnnjax.running import chosen_leaves, leaf_indices
@@ -19,6 +20,7 @@ from rnnjax.running import chosen_leaves, leaf_indices
 Leaves = list[Array]  # the differentiable leaves of a carry, or their cotangents
 
 
+@in_float64
 def pascanu_regularizer(
     cell: Cell,
     params: Params,
@@ -60,7 +62,7 @@ def pascanu_regularizer(
       derivative: "immediate" or "full".
 
     Returns:
-      Ω of every example, `[...]`, at least float32. Differentiable, in reverse mode and forward.
+      Ω of every example, `[...]`. Differentiable, in reverse mode and forward.
 
     Raises:
       TypeError: as `record`.

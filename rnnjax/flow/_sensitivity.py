@@ -10,10 +10,12 @@ from rnnjax._checks import is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._norms import features_norm
 from rnnjax.running import accumulation_dtype, input_dtypes, prepare
 
 
+@in_float64
 def sensitivity(
     cell: Cell,
     params: Params,
@@ -40,7 +42,7 @@ def sensitivity(
         padding are zero.
 
     Returns:
-      Sensitivities `[T, T, ...]`, output step first, input step second, at least float32. In
+      Sensitivities `[T, T, ...]`, output step first, input step second, float64. In
       units of y per unit of x.
 
     Raises:

@@ -13,6 +13,7 @@ from rnnjax._checks import check_lengths, check_positive_int, is_inexact
 from rnnjax._types import Array
 from rnnjax.flow._blocks import mixes_one_way
 from rnnjax.flow._exact import exact_products
+from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._graded import (
     Graded,
     identity,
@@ -33,6 +34,7 @@ class SingularValues(NamedTuple):
     logs: Array  # [L, ..., S] natural logarithms, descending
 
 
+@in_float64
 def log_singular_values(
     jacobians: Array,
     lags: Sequence[int] | Array | None = None,

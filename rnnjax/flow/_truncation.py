@@ -13,6 +13,7 @@ from rnnjax._execution import Gradient, Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import validate_cell
 from rnnjax.flow._fit import half_life
+from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._norms import features_norm
 from rnnjax.gradients import truncated_window
 from rnnjax.running import accumulation_dtype, final_carry, prepare
@@ -49,6 +50,7 @@ class Truncation(NamedTuple):
         )
 
 
+@in_float64
 def truncation_length(
     cell: Cell,
     params: Params,

@@ -7,6 +7,7 @@ import numpy as np
 
 from rnnjax._types import Array
 from rnnjax.flow._fit import checked_norms, fit_line
+from rnnjax.flow._float64 import keeping_float64
 from rnnjax.flow._intervals import median_interval, share_interval
 from rnnjax.flow._record import Recording
 
@@ -63,6 +64,7 @@ class Verdict(NamedTuple):
         return f"{self.label}: {rate}; {span}"
 
 
+@keeping_float64
 def verdict(
     norms: Array | Recording, *, leaf: str | None = None, tolerance: float = 0.01
 ) -> Verdict:
@@ -81,8 +83,8 @@ def verdict(
     λ = -∞. Medians and shares take such examples as any other, so a few dead ones change nothing.
 
     The log10 ratio is -∞ where the norm at t = 1 is exactly zero in most examples: behind inactive
-    ReLU units, a reset or a cut, or where it is below the smallest number of its dtype (10⁻⁴⁵ in
-    float32; take float64 to tell).
+    ReLU units, a reset or a cut, or where it is below the smallest number of its dtype
+    (10⁻⁴⁵ in float32, 10⁻³²⁴ in float64).
 
     Two 95 % intervals say how far the verdict would hold for further examples like these: that of
     the share of examples that the label fits (Clopper & Pearson), and that of the median rate,

@@ -245,14 +245,6 @@ def test_record_works_inside_jit_and_without_batch_dimensions():
 
 
 @eagerly
-def test_dtype_of_the_carry_is_kept():
-    cell = rnnjax.lstm(H, dtype=jnp.float32)
-    params = drawn(cell, D)
-    xs = jnp.ones((T, B, D), jnp.float32)
-    assert recorded(cell, params, xs, lambda c, ys: ys.sum()).carry_ct.h.dtype == jnp.float32
-
-
-@eagerly
 def test_a_step_that_cannot_be_opened_is_refused():
     def step(params, carry, x_t):
         def up(carry, x_t):

@@ -7,14 +7,14 @@ LENGTH = 80
 FACTORS = np.array([[0.9, 0.1, 0.1]] * 40 + [[0.1, 0.9, 0.9]] * 40)
 
 
-def turning(dtype):
+def turning():
     """Products by name: no coupling, one-way coupling, weak coupling and a rotating frame."""
     diagonal = FACTORS[:, None, :] * np.eye(3)
     noise = 0.5 * np.random.default_rng(0).standard_normal((LENGTH, 3, 3))
     block = diagonal.copy()
     block[:, ::2, ::2] = diagonal[:, ::2, ::2] @ (np.eye(2) + noise[:, :2, :2])
     lower = diagonal + np.tril(noise, -1)
-    products = {
+    return {
         "diagonal": diagonal,
         "permuted": diagonal[:, [1, 2, 0]],
         "block diagonal": block,
@@ -24,4 +24,3 @@ def turning(dtype):
         "weak": diagonal + 1e-8 * noise,
         "strong": diagonal + noise,
     }
-    return {name: product.astype(dtype) for name, product in products.items()}

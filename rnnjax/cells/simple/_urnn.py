@@ -102,8 +102,8 @@ def urnn(
     check_positive_int("hidden", hidden)
     if check_number("permutation", permutation) < 0 or permutation != int(permutation):
         raise ValueError(f"permutation is the seed of Π, an integer from 0 on, got {permutation}")
-    order = np.random.default_rng(int(permutation)).permutation(hidden)
-    inverse, v_init = np.argsort(order), v_init or glorot()
+    order = np.random.default_rng(int(permutation)).permutation(hidden).astype(np.int32)
+    inverse, v_init = np.argsort(order).astype(np.int32), v_init or glorot()
 
     def init(key: Array, inputs: Inputs) -> URNNParams:
         size, chosen = check_positive_int("input_size", inputs), float_dtype(dtype)

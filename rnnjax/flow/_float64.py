@@ -1,0 +1,79 @@
+"""Measures are taken in float64, whatever the dtype of the params."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from rnnjax._checks import is_array, is_inexact
+from rnnjax._types import Cell
+from rnnjax.flow._cell import in_dtype
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_NOTE = (
+    "rnnjax.flow measures in float64: let the cell make its carry and its constants in the dtype "
+    "of its params, such as jnp.zeros(shape, params.w.dtype); or measure inside jax.jit, where "
+    "dtypes stay"
+)
+
+
+def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: cast arrays to float64, and measure as `keeping_float64`.
+
+    Not inside a transformation or a program of the caller's: there dtypes stay.
+    """
+
+    @functools.wraps(measure)
+    def measured(*args: P.args, **kwargs: P.kwargs) -> T:
+        if _traced(args, kwargs):
+            return measure(*args, **kwargs)
+        with jax.enable_x64(True):
+            args, kwargs = jax.tree.map(_wide, (args, kwargs), is_leaf=_is_cell)
+        try:
+            return keeping_float64(measure)(*args, **kwargs)
+        except TypeError as error:
+            if "float32" in str(error):
+                error.add_note(_NOTE)
+            raise
+
+    return measured
+
+
+def keeping_float64(measure: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: do not round float64 to float32, though `jax_enable_x64` be off.
+
+    Then results are NumPy arrays, since JAX would round them in the next operation.
+    """
+
+    @functools.wraps(measure)
+    def measured(*args: P.args, **kwargs: P.kwargs) -> T:
+        if jax.config.read("jax_enable_x64") or _traced(args, kwargs):
+            return measure(*args, **kwargs)
+        with jax.enable_x64(True):
+            return jax.tree.map(_numpy, measure(*args, **kwargs))
+
+    return measured
+
+
+def _traced(*arguments: Any) -> bool:
+    """Whether JAX is tracing: some of the arguments, or everything that is computed here."""
+    leaves = jax.tree.leaves(arguments, is_leaf=_is_cell)
+    return any(isinstance(leaf, Tracer) for leaf in [*leaves, jnp.zeros(())])
+
+
+def _is_cell(x: Any) -> bool:
+    return isinstance(x, Cell)
+
+
+def _wide(x: Any) -> Any:
+    return in_dtype(x, jnp.float64) if is_array(x) and is_inexact(x) else x
+
+
+def _numpy(x: Any) -> Any:
+    return np.asarray(x) if isinstance(x, jax.Array) else x

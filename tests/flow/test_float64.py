@@ -1,0 +1,109 @@
+"""Measures of a float32 net are taken in float64, unless the caller's program says otherwise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flow_problems import drawn, normal
+from op_by_op import op_by_op
+
+import rnnjax
+from rnnjax import flow
+from rnnjax.gradients import clip_by_norm
+
+CELL = rnnjax.lstm(2)
+PARAMS = jax.tree.map(jnp.float32, drawn(CELL, 1))
+XS = jnp.float32(normal(1, 5, 3, 1))
+
+
+def last(carry, ys):
+    return jnp.sum(ys[-1] ** 2)
+
+
+def loss(params, xs, gradient):
+    return last(*rnnjax.unroll(CELL, params, xs, gradient=gradient))
+
+
+def clipped(params, xs):
+    clips = {"by norm": optax.clip_by_global_norm(1e-3)}
+    return flow.clipping(loss, params, jnp.moveaxis(xs, 1, 0), clips)
+
+
+MEASURES = {
+    "record": lambda *net: flow.record(CELL, *net, last),
+    "norms": lambda *net: flow.gradient_norms(flow.record(CELL, *net, last)),
+    "half-life": lambda *net: flow.half_life(flow.record(CELL, *net, last)),
+    "verdict": lambda *net: flow.verdict(flow.record(CELL, *net, last))[1:5],
+    "jacobians": lambda *net: flow.jacobians(CELL, *net),
+    "singular values": lambda *net: flow.log_singular_values(flow.jacobians(CELL, *net), [4]).logs,
+    "exponents": lambda *net: flow.lyapunov_spectrum(CELL, *net),
+    "flossing": lambda *net: flow.flossing(CELL, *net, 2),
+    "sensitivity": lambda *net: flow.sensitivity(CELL, *net),
+    "paths": lambda *net: flow.paths(CELL, *net, last).parts,
+    "regularizer": lambda *net: flow.pascanu_regularizer(CELL, *net, last),
+    "truncation": lambda *net: flow.truncation_length(CELL, *net, last).norms,
+    "clipping": lambda *net: clipped(*net)[:3],
+}
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_a_float32_net_is_measured_in_float64(measure):
+    with op_by_op():
+        want = measure(*jax.tree.map(jnp.float64, (PARAMS, XS)))
+        with jax.enable_x64(False):
+            found = measure(PARAMS, XS)
+    assert jax.tree.structure(found) == jax.tree.structure(want)
+    for a, b in zip(*map(jax.tree.leaves, (found, want)), strict=True):
+        assert not isinstance(a, jax.Array)  # JAX would round it to float32 in the next operation
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)
+
+
+def test_a_norm_below_all_float32_is_no_zero():
+    cell = rnnjax.vanilla(1, "identity")
+    params = rnnjax.cells.VanillaParams(jnp.ones((1, 1)), jnp.full((1, 1), 0.01), jnp.zeros(1))
+    params = jax.tree.map(jnp.float32, params)
+    with jax.enable_x64(False):
+        found = flow.record(cell, params, jnp.ones((41, 1), jnp.float32), last)
+        ratio = flow.verdict(found).log10_ratio
+        assert jnp.float32(flow.gradient_norms(found)[0]) == 0
+    np.testing.assert_allclose(ratio, 40 * np.log10(np.float64(np.float32(0.01))), rtol=1e-12)
+
+
+def test_within_a_program_of_the_caller_dtypes_stay_also_after_float64():
+    cell = rnnjax.urnn(3)  # indexes by constants of its own
+    params = jax.tree.map(jnp.float32, cell.init(jax.random.key(0), 1))
+    with jax.enable_x64(False):
+        wide = flow.flossing(cell, params, XS, 1)
+        value, grads = jax.value_and_grad(lambda params: flow.flossing(cell, params, XS, 1))(params)
+        within = jax.jit(lambda: flow.jacobians(CELL, PARAMS, XS))()
+    assert {leaf.dtype for leaf in (value, within, *grads)} == {np.dtype("float32")}
+    np.testing.assert_allclose(value, wide, rtol=0, atol=1e-6)
+
+
+def test_a_clip_in_the_loop_sees_float64():
+    seen = []
+
+    def clip(delta):
+        seen.append(delta.dtype)
+        return delta
+
+    with jax.enable_x64(False):
+        fired = flow.clipped_steps(CELL, PARAMS, XS, last, clip)
+    assert set(seen) == {np.dtype("float64")}
+    assert not fired.any()
+    assert flow.clipped_steps(CELL, PARAMS, XS, last, clip_by_norm(1e-9)).all()
+
+
+def test_a_cell_that_names_float32_is_told():
+    def step(params, h, x_t):
+        h = jnp.tanh(h @ params + x_t)
+        return h, h
+
+    def initial_carry(params, batch_shape=(), key=None):
+        return jnp.zeros((*batch_shape, 2), jnp.float32)
+
+    cell = rnnjax.Cell(lambda key, inputs: jnp.eye(2), initial_carry, step)
+    with jax.enable_x64(False), pytest.raises(TypeError) as raised:
+        flow.jacobians(cell, jnp.eye(2), XS)
+    assert "in the dtype of its params" in raised.value.__notes__[-1]
