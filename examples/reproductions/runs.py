@@ -8,7 +8,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -175,10 +174,11 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def solved_of(found: list[Run], **wanted: Any) -> str:
-    """How many of such runs were solved, and after how many updates (the median)."""
+    """How many of such runs were solved, and after how many updates: the range over seeds."""
     runs = [run for run in found if wanted.items() <= run.items()]
     times = [run["solved_at"] for run in runs if run["solved_at"]]
-    after = f", {statistics.median(times):,.0f}" if times else ""
+    ends = sorted({min(times), max(times)}) if times else []
+    after = ", " + " to ".join(f"{end:,}" for end in ends) if ends else ""
     return f"{len(times)} of {len(runs)}{after}"
 
 
