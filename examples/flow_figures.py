@@ -2,7 +2,8 @@
 
     python examples/flow_figures.py [FIGURE …] [--out FOLDER] [--short]
 
-Figures: norms, exponents, singular_values, sensitivity, truncation, clipped_steps, precision.
+Figures: norms, ratios, exponents, singular_values, sensitivity, truncation, clipped_steps,
+precision.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import optax
 
 import rnnjax
 from rnnjax import flow
@@ -28,6 +30,30 @@ def norms(net):
     return flow.gradient_norms(flow.record(*net, last, last=True), "h")
 
 
+def ratios(net):
+    """What each step back does to the norm of that error."""
+    return flow.pascanu_ratios(*net, last)
+
+
+def regularized(net, steps=200):
+    """The net after some steps of Adam on Ω alone."""
+    cell, params, xs = net
+    adam = optax.adam(1e-3)
+
+    def omega(params):
+        return flow.pascanu_regularizer(cell, params, xs, last, derivative="full").mean()
+
+    @jax.jit
+    def step(params, state):
+        updates, state = adam.update(jax.grad(omega)(params), state)
+        return optax.apply_updates(params, updates), state
+
+    state = adam.init(params)
+    for _ in range(steps):
+        params, state = step(params, state)
+    return cell, params, xs
+
+
 def exponents(net):
     """Of four examples: all exponents take long."""
     return flow.lyapunov_spectrum(*net[:2], net[2][:, :4])
@@ -35,6 +61,7 @@ def exponents(net):
 
 FIGURES = {  # name -> what is measured of (cell, params, xs), and what draws it
     "norms": (norms, report.write_norms),
+    "ratios": (ratios, report.write_ratios),
     "exponents": (exponents, partial(report.write_exponents, over="sequences")),
     "singular_values": (
         lambda net: flow.log_singular_values(flow.jacobians(*net)[:, 0]),
@@ -73,9 +100,10 @@ def main():
     nets = {name: (cell, cell.init(jax.random.key(0), 8), xs) for name, cell in cells.items()}
     for figure in options.figures or FIGURES:
         measure, write = FIGURES[figure]
-        found = {
-            name: measure(net) for name, net in list(nets.items())[: 1 if options.short else 3]
-        }
+        shown = dict(list(nets.items())[: 1 if options.short else 3])
+        if figure == "ratios" and not options.short:
+            shown["tanh, trained on Ω"] = regularized(shown["tanh, orthogonal"])
+        found = {name: measure(net) for name, net in shown.items()}
         for name, value in found.items():
             print(f"{name}\n{value}" if figure in ("truncation", "precision") else name)
         print(f"the figure is in {write(found, options.out / f'{figure}.png')}")

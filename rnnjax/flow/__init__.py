@@ -18,6 +18,7 @@ from rnnjax.flow._norms import features_norm, gradient_norms
 from rnnjax.flow._paths import Paths, gates, paths
 from rnnjax.flow._precision import Precision, precision
 from rnnjax.flow._predictability import Predictability, predictability
+from rnnjax.flow._ratios import pascanu_ratios
 from rnnjax.flow._record import Recording, record
 from rnnjax.flow._recurrence import Recurrence
 from rnnjax.flow._regularizer import pascanu_regularizer
@@ -55,6 +56,7 @@ __all__ = [
     "log_singular_values",
     "lyapunov_spectrum",
     "pascanu_bound",
+    "pascanu_ratios",
     "pascanu_regularizer",
     "paths",
     "precision",

@@ -1,23 +1,14 @@
 """`pascanu_regularizer`: how far each step back is from keeping the norm of the error."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
-import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_choice
-from rnnjax._execution import Sequence
-from rnnjax._params import check_params
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
-from rnnjax.flow._cell import choose, follow, validate_cell
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._float64 import in_float64
-from rnnjax.flow._norms import features_norm
-from rnnjax.flow._record import trace
-from rnnjax.running import chosen_leaves, leaf_indices
-
-Leaves = list[Array]  # the differentiable leaves of a carry, or their cotangents
+from rnnjax.flow._ratios import step_ratios
 
 
 @in_float64
@@ -50,7 +41,7 @@ def pascanu_regularizer(
     The paper leaves open what a batch is and over which steps to sum. Its authors' code has the
     ratio of squared norms in place of the ratio, and averages over examples and steps: for their
     scale, use `jnp.mean(pascanu_regularizer(...)) / T`. The examples of a batch must not interact
-    in the cost but by a sum or mean.
+    in the cost but by a sum or mean. `pascanu_ratios` gives the ratios one by one.
 
     Args:
       cell: the `Cell`; of several leaves in the carry if it says which of them y_t is
@@ -83,152 +74,5 @@ def pascanu_regularizer(
       networks, ICML, section 3.3, equations 9 and 10.
     """
     check_choice("derivative", derivative, ("immediate", "full"))
-    params = check_params(cell, params)
-    sequence, steps, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
-    output = _output(cell, sequence.carry)
-    moving = params
-    if derivative == "immediate":
-        if cell.rule is None:
-            raise ValueError(
-                f"the immediate derivative holds what the cell's rule saves, and {cell} has no "
-                "rule: use derivative='full', or give the cell a rule"
-            )
-        params, sequence = jax.lax.stop_gradient((params, sequence))
-    shape = (steps, *batch_shape)
-    recording, end_ct, ys_ct = trace(cell, params, sequence, shape, cost, False)
-    if derivative == "immediate":
-        recording, end_ct, ys_ct = jax.lax.stop_gradient((recording, end_ct, ys_ct))
-    indices = leaf_indices(sequence.carry, None)
-    visited = _visited(cell, params, sequence)
-    if output is None:
-        errors = [leaf for leaf in jax.tree.leaves(recording.carry_ct) if leaf is not None]
-    else:
-        end = chosen_leaves(end_ct, indices)
-        errors = _errors(cell, indices.index(output), params, visited, end, ys_ct)
-    return _omega(cell, derivative, len(batch_shape), moving, visited, errors, ys_ct)
-
-
-def _output(cell: Cell, carry: Carry) -> int | None:
-    """The place of y_t among the carry's leaves; None where it has one leaf, with any readout."""
-    name = known(cell).output
-    if name is not None and hasattr(carry, name):
-        (place,) = leaf_indices(carry, name)
-        return place
-    count = len(leaf_indices(carry, None))
-    if count > 1:
-        raise ValueError(
-            f"the carry of {cell} has {count} differentiable leaves, and the cell does not say "
-            "which of them y_t is, so that ∂C/∂s_t is not defined: of a stack or a wrapped cell "
-            "pass the cell inside; a cell of yours says so with Structure(output='h')"
-        )
-    return None
-
-
-@partial(jax.jit, static_argnums=0)
-def _visited(cell: Cell, params: Params, sequence: Sequence) -> tuple[Any, ...]:
-    """carry_{t-1}, x_t, and whether step t is valid and begins an episode: `[T, ...]` each."""
-
-    def forth(carry: Carry, x_t: PyTree, valid: Any, begins: Any, _: None):
-        new, _y = cell.step(params, carry, x_t)
-        return new, None, (carry, x_t, jnp.asarray(valid), jnp.asarray(begins))
-
-    return follow(params, sequence, None, forth)[1]
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _errors(
-    cell: Cell, output: int, params: Params, visited: Any, end_ct: Leaves, ys_ct: Array
-) -> Leaves:
-    """∂C/∂s_t, with s_t one vector whose entries change independently: `[T, ...]`."""
-
-    def body(held: Leaves, visit: Any) -> tuple[Leaves, Leaves]:
-        (before, x_t, valid, begins), y_ct = visit
-        error = [*held]
-        error[output] = error[output] + y_ct
-        pulled = _where(begins, _zeros(error), _pull(cell, params, before, x_t, error))
-        return _where(valid, pulled, held), _where(valid, error, _zeros(error))
-
-    return jax.lax.scan(body, end_ct, (visited, ys_ct), reverse=True)[1]
-
-
-def _pull(cell: Cell, params: Params, carry: Carry, x_t: PyTree, error: Leaves) -> Leaves:
-    """The error at carry_t, times ∂s_t/∂s_{t-1}."""
-    leaves, tree = jax.tree.flatten(carry)
-    indices = leaf_indices(carry, None)
-
-    def step(moving: Leaves) -> Leaves:
-        moved = [*leaves]
-        for i, leaf in zip(indices, moving, strict=True):
-            moved[i] = leaf
-        new, _ = cell.step(params, jax.tree.unflatten(tree, moved), x_t)
-        return chosen_leaves(new, indices)
-
-    return jax.vjp(step, [leaves[i] for i in indices])[1](error)[0]
-
-
-def _pull_by_rule(
-    cell: Cell, params: Params, held: Params, visit: Any, error: Leaves, y_ct: Array
-) -> Leaves:
-    """The same by the rule, whose tape is a constant; `params` are the weights that move."""
-    before, x_t, _, _ = visit
-    rule: Any = cell.rule
-    indices = leaf_indices(before, None)
-    _, tape = rule.forward(held, before, rule.project(held, x_t))
-    leaves, tree = jax.tree.flatten(before)
-    found = dict(zip(indices, error, strict=True))
-    carry_ct = jax.tree.unflatten(tree, [found.get(i) for i in range(len(leaves))])
-    none = jax.tree.map(jnp.zeros_like, y_ct)
-    carry_ct, _ = rule.backward(params, jax.lax.stop_gradient(tape), carry_ct, none, lambda d: d)
-    return jax.tree.leaves(carry_ct)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _omega(
-    cell: Cell,
-    derivative: str,
-    batch_ndim: int,
-    params: Params,
-    visited: Any,
-    errors: Leaves,
-    ys_ct: Array,
-) -> Array:
-    sizes = _norm(errors, 1 + batch_ndim)
-    some = sizes > 0
-    unit = jnp.where(some, sizes, 1)
-    errors = [_over(leaf, unit) for leaf in errors]
-    held = jax.lax.stop_gradient(params)
-
-    def back(visit: Any, error: Leaves, y_ct: Array) -> Leaves:
-        if derivative == "immediate":
-            return _pull_by_rule(cell, params, held, visit, error, y_ct)
-        before, x_t, _, _ = visit
-        return _pull(cell, params, before, x_t, error)
-
-    ratios = _norm(jax.vmap(back)(visited, errors, ys_ct), 1 + batch_ndim)
-    _, _, valid, begins = visited
-    for flag in (valid, ~begins):
-        some = some & flag.reshape(flag.shape + (1,) * (some.ndim - flag.ndim))
-    return jnp.sum(jnp.where(some, (ratios - 1) ** 2, 0), axis=0)
-
-
-def _norm(leaves: Leaves, leading: int) -> Array:
-    """`features_norm`, whose derivative at zero is zero."""
-    some = jnp.any(jnp.stack([_any(leaf, leading) for leaf in leaves]), axis=0)
-    moved = [choose(some, leaf, jnp.ones_like(leaf)) for leaf in leaves]
-    return jnp.where(some, features_norm(moved, leading), 0)
-
-
-def _any(leaf: Array, leading: int) -> Array:
-    return jnp.any(leaf != 0, axis=tuple(range(leading, leaf.ndim)))
-
-
-def _over(leaf: Array, unit: Array) -> Array:
-    return (leaf / unit.reshape(unit.shape + (1,) * (leaf.ndim - unit.ndim))).astype(leaf.dtype)
-
-
-def _where(flag: Array, on_true: Leaves, on_false: Leaves) -> Leaves:
-    return [choose(flag, a, b) for a, b in zip(on_true, on_false, strict=True)]
-
-
-def _zeros(leaves: Leaves) -> Leaves:
-    return [jnp.zeros_like(leaf) for leaf in leaves]
+    ratios, counts = step_ratios(cell, params, xs, cost, carry, lengths, resets, derivative)
+    return jnp.sum(jnp.where(counts, (ratios - 1) ** 2, 0), axis=0)

@@ -7,7 +7,7 @@ import pytest
 from flow_problems import drawn, normal
 
 import rnnjax
-from rnnjax.flow import jacobians, pascanu_regularizer, record
+from rnnjax.flow import jacobians, pascanu_ratios, pascanu_regularizer, record
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -41,6 +41,8 @@ def test_every_term_is_the_ratio_of_norms_through_one_jacobian():
     ratios = np.linalg.norm(back, axis=-1) / np.maximum(np.linalg.norm(errors, axis=-1), 1e-99)
     counts = np.ones((T, B), bool)
     counts[4, 0] = counts[2, 1] = False  # padding; the first step of an episode
+    got = pascanu_ratios(cell, params, xs, every, **options)
+    np.testing.assert_allclose(got, np.where(counts, ratios, np.nan), rtol=1e-12)
     want = np.sum((ratios - 1) ** 2 * counts, axis=0)
     for derivative in ("immediate", "full"):
         omega = pascanu_regularizer(cell, params, xs, every, derivative=derivative, **options)

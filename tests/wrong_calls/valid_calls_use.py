@@ -268,6 +268,10 @@ CALLS: dict[str, Call] = {
             "derivative": "immediate",
         },
     ),
+    "pascanu_ratios": Call(
+        flow.pascanu_ratios,
+        {**_run, "cost": _cost, "carry": CARRY, "lengths": LENGTHS, "resets": RESETS},
+    ),
     "truncation_length": Call(
         flow.truncation_length, {**_run, "cost": _cost, "carry": CARRY, "bias": 0.5, "lags": 2}
     ),

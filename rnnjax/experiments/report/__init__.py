@@ -11,6 +11,7 @@ from rnnjax.experiments.report._fixed_points import write_fixed_points
 from rnnjax.experiments.report._flow_lines import (
     write_clipped_steps,
     write_norms,
+    write_ratios,
     write_truncation,
 )
 from rnnjax.experiments.report._flow_panels import (
@@ -50,6 +51,7 @@ __all__ = [
     "write_norms",
     "write_paths",
     "write_precision",
+    "write_ratios",
     "write_sensitivity",
     "write_singular_values",
     "write_surface",

@@ -1,4 +1,4 @@
-"""Figures of one panel of what `rnnjax.flow` measures: norms, truncations and clipped steps."""
+"""Figures of one panel of what `rnnjax.flow` measures, most of them by lag."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 
 from rnnjax._extras import optional
 from rnnjax._types import Array
+from rnnjax.experiments.report._by_lag import by_lag, relative_by_lag, shares_by_lag, spread_line
 from rnnjax.experiments.report._lines import (
     Key,
     Line,
@@ -25,6 +26,7 @@ from rnnjax.flow import Bound, Recording, Truncation, gradient_norms
 T = TypeVar("T")
 _HEIGHT = 2.2
 _GRAY = "#555555"
+_MIDDLE = "middle half of the examples"
 _BOUND = {"lw": 1.0, "ls": (0, (1.5, 1.5)), "zorder": 4}
 
 
@@ -62,7 +64,7 @@ def write_norms(
 
     def draw() -> Any:
         figure, axis, looks = _new(norms)
-        lines = [_spread_line(looks[name], _aligned(table)) for name, table in norms.items()]
+        lines = [spread_line(looks[name], relative_by_lag(table)) for name, table in norms.items()]
         axis.axhline(1, color="#777777", lw=0.6, zorder=1)
         _draw_all(axis, lines)
         for name, bound in (bounds or {}).items():
@@ -74,13 +76,55 @@ def write_norms(
         fit_steps(axis, 0, max([1, *(len(table) - 1 for table in norms.values())]))
         axis.set_xlabel("Lag k (steps)")
         axis.set_ylabel("‖∂C/∂s$_{T-k}$‖ / ‖∂C/∂s$_T$‖")
-        keys = _bands(lines, "middle half of the examples")
+        keys = _bands(lines, _MIDDLE)
         if bounds:
             handle = optional("matplotlib.lines").Line2D([], [], color=_GRAY, **_BOUND)
             keys.append(Key(handle, "Pascanu's bound (σγ)ᵏ"))
         return _finished(figure, looks, keys)
 
     return write_figure(draw, path, "Norms of the gradient by lag")
+
+
+def write_ratios(found: Array | Mapping[str, Array], path: str | Path) -> Path:
+    """Draw what each step back does to the norm of the error, by lag: shrink or stretch it.
+
+    A line is the median over examples, its band their middle half. Ω, the sum of the squared
+    distances from 1, is in the legend: the median over examples. With lengths, T is each example's
+    own last step.
+
+    Args:
+      found: what `flow.pascanu_ratios` returns, `[T, ...]`; or several by name.
+      path: of the figure; .png, .pdf or .svg.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: nothing to draw.
+    """
+    ratios = {
+        name: np.asarray(each, np.float64).reshape(len(each), -1)
+        for name, each in by_name(found).items()
+    }
+
+    def draw() -> Any:
+        figure, axis, looks = _new(ratios)
+        lines = [
+            spread_line(looks[name], by_lag(each, np.isfinite(each)))
+            for name, each in ratios.items()
+        ]
+        keys = draw_levels(axis, {"keeps the norm of the error": 1.0})
+        _draw_all(axis, lines)
+        fit_values(axis, lines, [1.0], empty="no error")
+        fit_steps(axis, 0, max([1, *(len(each) - 1 for each in ratios.values())]))
+        axis.set_xlabel("Lag T − t (steps)")
+        axis.set_ylabel("‖∂C/∂s$_t$ ∂s$_t$/∂s$_{t-1}$‖ / ‖∂C/∂s$_t$‖")
+        for name, each in ratios.items():
+            omega = f"Ω = {np.median(np.nansum((each - 1) ** 2, axis=0)):.3g}"
+            looks[name] = _saying(looks[name], omega)
+        return _finished(figure, looks, [*keys, *_bands(lines, _MIDDLE)])
+
+    return write_figure(draw, path, "Ratios of the norms of the error from step to step")
 
 
 def write_truncation(found: Truncation | Mapping[str, Truncation], path: str | Path) -> Path:
@@ -117,7 +161,7 @@ def write_truncation(found: Truncation | Mapping[str, Truncation], path: str | P
         fit_steps(axis, 1, max([2, *(len(line.x) for line in lines)]))
         for (name, look), line in zip(looks.items(), lines, strict=True):
             if line.is_empty:
-                looks[name] = look._replace(label=f"{look.label}: no bound")
+                looks[name] = _saying(look, "no bound")
         axis.set_xlabel("Length of the truncation (steps)")
         axis.set_ylabel("Bound on the relative bias")
         return _finished(figure, looks, keys)
@@ -142,7 +186,7 @@ def write_clipped_steps(
     Raises:
       ValueError: nothing to draw, or lengths of another shape.
     """
-    shares = {name: _shares_by_lag(each, lengths) for name, each in by_name(found).items()}
+    shares = {name: shares_by_lag(each, lengths) for name, each in by_name(found).items()}
 
     def draw() -> Any:
         figure, axis, looks = _new(shares)
@@ -168,6 +212,10 @@ def by_name(found: T | Mapping[str, T]) -> dict[str, T]:
     return named
 
 
+def _saying(look: Look, words: str) -> Look:
+    return look._replace(label=": ".join(filter(None, [look.label, words])))
+
+
 def _new(named: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Look]]:
     figure, axes = new_figure(1, 1, (COLUMN, _HEIGHT))
     return figure, axes[0, 0], dict(zip(named, looks_of([*named]), strict=True))
@@ -186,46 +234,6 @@ def _bands(lines: list[Line], label: str) -> list[Key]:
 
 
 def _finished(figure: Any, looks: Mapping[str, Look], keys: list[Any]) -> Any:
-    named = [line_key(look, look.label) for name, look in looks.items() if name]
+    named = [line_key(look, look.label) for look in looks.values() if look.label]
     add_legend(figure, [*named, *keys])
     return figure
-
-
-def _aligned(norms: np.ndarray) -> np.ndarray:
-    """Norms `[T, ...]` by lag from each example's own last step, relative to it: `[T, n]`."""
-    table = norms.reshape(len(norms), -1).astype(np.float64)
-    table = table[:, (table != 0).any(axis=0)]
-    last = len(table) - 1 - np.argmax(table[::-1] != 0, axis=0)
-    places = last[None] - np.arange(len(table))[:, None]
-    there = np.take_along_axis(table, np.maximum(places, 0), axis=0)
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.where(places >= 0, there / there[:1], np.nan)
-
-
-def _spread_line(look: Look, values: np.ndarray) -> Line:
-    """The median over the examples `[n, examples]` and their middle half."""
-    some = np.isfinite(values).any(axis=1)
-    low, middle, high = np.full((3, len(values)), np.nan)
-    if some.any():
-        low[some], middle[some], high[some] = np.nanquantile(
-            values[some], [0.25, 0.5, 0.75], axis=1
-        )
-    return Line(look, np.arange(len(values)), middle, low, high, max(values.shape[1], 1), 0)
-
-
-def _shares_by_lag(fires: Any, lengths: Any) -> np.ndarray:
-    """The share of the examples that fire at each lag `[T]`, NaN where none is so long."""
-    table = np.asarray(fires, bool)
-    steps, ends = len(table), np.full(table.shape[1:], len(table))
-    if lengths is not None:
-        ends = np.asarray(lengths)
-        if ends.shape != table.shape[1:]:
-            raise ValueError(
-                f"lengths must have the shape {[*table.shape[1:]]} of the examples in found, got "
-                f"{[*ends.shape]}"
-            )
-    table, ends = table.reshape(steps, -1), ends.reshape(-1)
-    places = ends[None] - 1 - np.arange(steps)[:, None]
-    there = np.take_along_axis(table, np.maximum(places, 0), axis=0) & (places >= 0)
-    count = (places >= 0).sum(axis=1)
-    return np.where(count > 0, there.sum(axis=1) / np.maximum(count, 1), np.nan)

@@ -55,6 +55,28 @@ def test_norms_by_lag_from_each_examples_last_step(drawn):
         report.write_norms({}, "x.png")
 
 
+def test_ratios_by_lag_from_each_examples_last_step(drawn):
+    several = np.stack([LAGS / 10.0, 1.5 + 0 * LAGS, np.full(T, np.nan)], axis=1)
+    several[15:, 0] = np.nan  # padded by five steps
+    figure = drawn(report.write_ratios, {"lstm": several, "after": np.full((T, 2), 0.9)})
+    one, lstm, after = figure.axes[0].lines
+    assert set(one.get_ydata()) == {1.0}
+    falling = np.arange(14, -6, -1) / 10
+    falling[15:] = 1.5  # the first example has no such lag
+    np.testing.assert_allclose(lstm.get_ydata(), (falling + 1.5) / 2)
+    np.testing.assert_allclose(after.get_ydata(), 0.9)
+    omega = np.sum((np.arange(15) / 10 - 1) ** 2)  # of 3.85, 5 and 0
+    assert [*legend_of(figure)] == [
+        f"LSTM: Ω = {omega:.3g}",
+        "after: Ω = 0.2",
+        "keeps the norm of the error",
+        "middle half of the examples",
+    ]
+    assert next(iter(legend_of(drawn(report.write_ratios, np.full(T, 1.1))))) == "Ω = 0.2"
+    with pytest.raises(ValueError, match="nothing to draw"):
+        report.write_ratios({}, "x.png")
+
+
 def test_lengths_of_truncation(drawn):
     bounds = 0.5 ** np.arange(1, 9.0)
     short = Truncation(4, bounds[3], 0.1, 0.5, bounds, bounds)
