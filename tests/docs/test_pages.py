@@ -57,6 +57,8 @@ def test_gradient_flow(capsys):
     whole = page["found"].recording.carry_ct.c
     np.testing.assert_allclose(sum(p.carry_ct.c for p in page["found"].parts.values()), whole)
     assert 0 < np.median(page["along"][0]) < np.median(page["along"][-1])
+    omega = ((np.asarray(page["ratios"]) - 1) ** 2).sum(axis=0)
+    np.testing.assert_allclose(page["omega"], omega)
     assert len(page["remembered"]) >= 1
     assert page["watched"].steps.tolist() == [0, 100]
     assert page["watched"].values["open_f"].shape == (2,)
