@@ -42,6 +42,7 @@ MEASURES = {
     "sensitivity": lambda *net: flow.sensitivity(CELL, *net),
     "paths": lambda *net: flow.paths(CELL, *net, last).parts,
     "regularizer": lambda *net: flow.pascanu_regularizer(CELL, *net, last),
+    "ratios": lambda *net: flow.pascanu_ratios(CELL, *net, last),
     "truncation": lambda *net: flow.truncation_length(CELL, *net, last).norms,
     "clipping": lambda *net: clipped(*net)[:3],
 }
