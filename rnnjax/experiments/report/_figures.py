@@ -45,6 +45,7 @@ def write_figures(results: Results, folder: Path) -> None:
                 continue
             for suffix in ("png", "pdf"):
                 save_figure(figure, folder / f"{draw.__name__}.{suffix}", title)
+                figure.set_layout_engine("none")  # it is laid out, for both
 
 
 def gradient_norms(results: Results) -> Any:

@@ -202,10 +202,17 @@ def test_norms_over_hundreds_of_decades_are_drawn():
 
 
 def test_every_figure_is_written_as_png_and_pdf(tmp_path, monkeypatch):
-    saved = []
-    monkeypatch.setattr(figures, "save_figure", lambda *given: saved.append(given))
+    saved, engines = [], []
+
+    def save(figure, *given):
+        engines.append(type(figure.get_layout_engine()).__name__)
+        saved.append((figure, *given))
+
+    monkeypatch.setattr(figures, "save_figure", save)
     write_figures({"gru": SHORT}, tmp_path)
     names = ("gradient_norms", "singular_values", "sensitivity", "learning_curves")
     files = [path for _, path, _ in saved]
     assert files == [tmp_path / f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")]
     assert saved[1][2] == "Norms of the gradient by hidden states"
+    constrained, held = "ConstrainedLayoutEngine", "PlaceHolderLayoutEngine"  # laid out once
+    assert engines == [constrained, held] * 4
