@@ -14,7 +14,7 @@ import numpy as np
 from rnnjax._types import Array, PyTree
 from rnnjax.experiments.tasks import Batch, Loss, Task
 from rnnjax.experiments.training._settings import ResolvedSettings
-from rnnjax.experiments.training._setup import seeds_step
+from rnnjax.experiments.training._setup import learning_rates, seeds_step
 from rnnjax.experiments.training._step import (
     ALL_FINITE,
     Metrics,
@@ -48,6 +48,7 @@ class Dispatch(NamedTuple):
     """The compiled step of a run, and how many steps are dispatched at once."""
 
     run: GroupedStep
+    rates: Callable[[Any], Array]  # updates made -> learning rate
     no_steps: Totals  # totals over zero steps
     group: int
 
@@ -66,18 +67,29 @@ def make_dispatch(
     task: Task, settings: ResolvedSettings, state: TrainState, batch: Batch
 ) -> Dispatch:
     """Compile the step for batches like the first one."""
-    step, run = _programs(task.loss, task.terms, settings._replace(seed=0))
+    step, run, rates = _programs(task.loss, task.terms, settings._replace(**_NOT_COMPILED))
     traced = step.trace(state, batch)
     group = settings.dispatch or (1 if slow_in_loops(traced.jaxpr) else _GROUP)
-    return Dispatch(run, zero_totals(traced.out_info[1]), group)
+    return Dispatch(run, rates, zero_totals(traced.out_info[1]), group)
+
+
+# What no compiled program depends on.
+_NOT_COMPILED = {
+    "seed": 0,
+    "dispatch": 0,
+    "log_every": 1,
+    "evaluate_every": 1,
+    "checkpoint_every": 0,
+}
 
 
 @functools.lru_cache(maxsize=4)  # a resumed or repeated run of a task compiles nothing again
 def _programs(
     loss: Loss, terms: Callable[[Batch], Array] | None, settings: ResolvedSettings
-) -> tuple[jax.stages.Wrapped, GroupedStep]:
+) -> tuple[jax.stages.Wrapped, GroupedStep, Callable[[Any], Array]]:
     step = jax.jit(seeds_step(loss, terms, settings))
-    return step, jax.jit(grouped_step(step, settings.clip_norm), donate_argnums=(0, 1))
+    run = jax.jit(grouped_step(step, settings.clip_norm), donate_argnums=(0, 1))
+    return step, run, jax.jit(learning_rates(settings))
 
 
 def take_steps(

@@ -14,7 +14,6 @@ from rnnjax.experiments.training._callbacks import Callback
 from rnnjax.experiments.training._dispatch import Taken, Totals, make_dispatch, means, take_steps
 from rnnjax.experiments.training._record import Record, evaluated_params
 from rnnjax.experiments.training._settings import ResolvedSettings
-from rnnjax.experiments.training._setup import learning_rates
 from rnnjax.experiments.training._step import TrainState, leaf_path
 from rnnjax.experiments.training._terminal import Show
 
@@ -53,7 +52,6 @@ def train(
         return state, None
     first = next(batches)
     dispatch = make_dispatch(task, settings, state, first)
-    rates = jax.jit(learning_rates(settings))
     batches = chain([first], batches)
     totals = record.restored_totals(dispatch.no_steps)
     while step < settings.steps and not interrupted():
@@ -66,7 +64,7 @@ def train(
         entry = {
             "step": step,
             **means(totals, step - record.last_step),
-            "learning_rate": rates(_updates(step, state, settings) - 1),
+            "learning_rate": dispatch.rates(_updates(step, state, settings) - 1),
             "steps_per_second": taken.steps / taken.seconds,
             **_observations(step, taken, task, settings, callbacks),
         }

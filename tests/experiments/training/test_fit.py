@@ -12,6 +12,7 @@ import pytest
 from tiny_task import RECIPE, B, N, TinyBatch, batch_of, shuffled, tiny_task
 
 from rnnjax.experiments.training import Interrupted, Settings, fit
+from rnnjax.experiments.training._dispatch import make_dispatch
 from rnnjax.experiments.training._log import logged_mean, logged_values
 from rnnjax.experiments.training._settings import resolve
 from rnnjax.experiments.training._setup import initial_state
@@ -118,6 +119,18 @@ def test_the_number_of_steps_per_dispatch_changes_nothing(plain):
         close(other.params, plain.params)
         for entry, expected in zip(other.history, plain.history, strict=True):
             np.testing.assert_allclose(entry["cost"], expected["cost"], rtol=1e-5)
+
+
+def test_runs_that_pause_at_other_steps_share_their_programs():
+    task, settings = tiny_task(), resolve(Settings(), RECIPE)
+    often = {"log_every": 7, "evaluate_every": 3, "checkpoint_every": 2, "dispatch": 5}
+    given = initial_state(task, settings), task.batches(0)[0]
+    one, other = (
+        make_dispatch(task, each, *given) for each in (settings, settings._replace(seed=1, **often))
+    )
+    assert one.run is other.run
+    assert one.rates is other.rates
+    assert (one.group, other.group) == (10, 5)
 
 
 def ragged(seed):
