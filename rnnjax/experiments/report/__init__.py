@@ -21,6 +21,7 @@ from rnnjax.experiments.report._flow_panels import (
 )
 from rnnjax.experiments.report._lines import Key, add_legend, say
 from rnnjax.experiments.report._precision import write_precision
+from rnnjax.experiments.report._predictability import write_predictability
 from rnnjax.experiments.report._style import LOOKS, PAGE, new_figure, style, write_figure
 from rnnjax.experiments.report._table import comparison_table
 from rnnjax.experiments.report._watch import write_watch
@@ -51,6 +52,7 @@ __all__ = [
     "write_norms",
     "write_paths",
     "write_precision",
+    "write_predictability",
     "write_ratios",
     "write_sensitivity",
     "write_singular_values",

@@ -7,8 +7,8 @@ from looked_at import faults, legend_of
 
 from rnnjax.cells import LSTMCarry
 from rnnjax.experiments import report
-from rnnjax.experiments.report import _flow_lines, _flow_panels
-from rnnjax.flow import Bound, Paths, Recording, SingularValues, Truncation
+from rnnjax.experiments.report import _flow_lines, _flow_panels, _predictability
+from rnnjax.flow import Bound, Paths, Predictability, Recording, SingularValues, Truncation
 
 T = 20
 LAGS = np.arange(T)
@@ -21,7 +21,7 @@ def drawn(monkeypatch):
     def of(write, *given, **options):
         figures = []
         keep = lambda draw, path, title: figures.append(draw())  # noqa: E731
-        for module in (_flow_lines, _flow_panels):
+        for module in (_flow_lines, _flow_panels, _predictability):
             monkeypatch.setattr(module, "write_figure", keep)
         with report.style():
             write(*given, "x.png", **options)
@@ -75,6 +75,33 @@ def test_ratios_by_lag_from_each_examples_last_step(drawn):
     assert next(iter(legend_of(drawn(report.write_ratios, np.full(T, 1.1))))) == "Ω = 0.2"
     with pytest.raises(ValueError, match="nothing to draw"):
         report.write_ratios({}, "x.png")
+
+
+def test_exponents_by_length_and_the_iterations_of_deer(drawn):
+    def of(label, steps, *exponents):
+        return [Predictability(label, *pair) for pair in zip(exponents, steps, strict=True)]
+
+    found = {"gru": of("converges", [100, 10], -0.3, -0.05), "x_2": of("diverges", [10], 0.2)}
+    figure = drawn(report.write_predictability, found, iterations={"gru": [6, 5]})
+    exponents, iterations = figure.axes
+    gru, other, _ = exponents.lines
+    assert (gru.get_xdata().tolist(), gru.get_ydata().tolist()) == ([10, 100], [-0.05, -0.3])
+    assert [*other.get_xdata(), *other.get_ydata()] == [10, 0.2]
+    band = exponents.collections[0].get_paths()[0].vertices
+    np.testing.assert_allclose(np.abs(band[:, 1]) * band[:, 0], 1)  # ±1/T
+    assert iterations.lines[0].get_ydata().tolist() == [5, 6]
+    words = [
+        "GRU: converges",
+        "x_2: diverges",
+        "neutral: |λ₁| < 1/T",
+        "T iterations always suffice",
+    ]
+    assert [*legend_of(figure)] == words
+    assert len(drawn(report.write_predictability, found).axes) == 1
+    with pytest.raises(ValueError, match=r"iterations\['x_2'\] .* of the 1 .* got shape \(2,\)"):
+        report.write_predictability(found, "x.png", iterations={"x_2": [1, 2]})
+    with pytest.raises(ValueError, match="nothing to draw"):
+        report.write_predictability({"x": []}, "x.png")
 
 
 def test_lengths_of_truncation(drawn):
