@@ -2,25 +2,31 @@
 
     python examples/reproductions/hochreiter_1997.py
 
-Four memory cells of the LSTM without a forget gate, the truncated gradient, one update after every
-sequence at a rate of 0.5, and the paper's stopping rule: the last 2,000 sequences all processed
-correctly, with an error below 0.04. Then 2,560 new sequences are tested. At full size.
+The paper's net of 93 weights: two blocks of two memory cells, a hidden layer where gates, too, are
+inputs, and the truncated gradient. One update after every sequence at a rate of 0.5, until the last
+2,000 sequences were all processed correctly, with an error below 0.04; then 2,560 new ones are
+tested. Ten trials side by side with the paper's logistic output unit, and ten with a linear one.
 """
 
 import statistics
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from runs import Paper, Run, main, markdown
 
-RATE, CELLS, TOLERANCE, IN_A_ROW = 0.5, 4, 0.04, 2000
+RATE, TOLERANCE, IN_A_ROW = 0.5, 0.04, 2000
+BLOCKS, SIZE = 2, 2
+CELLS, UNITS = BLOCKS * SIZE, BLOCKS * SIZE + 2 * BLOCKS  # units: cells, input and output gates
+SEQUENCES = 300_000  # at most
+OUTPUTS = {"linear": "#0072B2", "logistic": "#D55E00"}
 PUBLISHED = 1, 74_000  # table 7: wrong of 2,560, and sequences, means of ten trials
 
 
 def runs(seeds: int, short: bool) -> list[Run]:
-    """The trials: ten in the paper."""
-    return [{"trial": trial} for trial in range(2 if short else max(seeds, 10))]
+    """The trials of each output unit: ten in the paper."""
+    trials = 2 if short else max(seeds, 10)
+    return [{"output": output, "trials": trials} for output in reversed(OUTPUTS)]
 
 
 def train(run: Run, seconds: float, short: bool) -> Run:
@@ -29,151 +35,182 @@ def train(run: Run, seconds: float, short: bool) -> Run:
 
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     from rnnjax.tasks import adding
 
     begun, length, every = time.monotonic(), 20 if short else 100, 2 if short else 1000
-    options = {"length": length, "variant": "hochreiter_1997", "test_size": 16 if short else 2560}
-    task = adding(cell=cell, hidden=CELLS, batch_size=1, **options)
-    several = jax.jit(partial(learn, task.batches(run["trial"]), every))
-    params, right, curve, done = start(jax.random.key(run["trial"])), 0, [], None
-    for first in range(0, 4 if short else 2_000_000, every):
-        params, errors = several(params, first)
-        wrong = [k for k, error in enumerate(errors.tolist()) if not error < TOLERANCE]
-        right = right + every if not wrong else every - 1 - wrong[-1]
-        curve.append([first + every, float(jnp.mean(errors**2)), len(wrong) / every])
-        if right >= IN_A_ROW:
-            done = first + every
-        if done is not None or time.monotonic() - begun > seconds:
+    options = {"length": length, "variant": "hochreiter_1997"}
+    output, trials = run["output"], np.arange(run["trials"])
+    batches = adding(batch_size=1, **options).batches(0)
+    several = jax.jit(
+        jax.vmap(partial(learn, output, batches, every, len(trials)), (0, 0, 0, None))
+    )
+    params = jax.vmap(lambda trial: start(jax.random.key(trial)))(trials)
+    right, done, curve = np.zeros_like(trials), np.zeros_like(trials), []
+    for first in range(0, 4 if short else SEQUENCES, every):
+        params, errors = several(params, trials, done == 0, first)
+        wrong = ~(np.asarray(errors) < TOLERANCE)
+        behind = np.where(wrong.any(1), np.argmax(wrong[:, ::-1], 1), right + every)
+        right = np.where(done, right, behind)
+        curve.append([first + every, *wrong.mean(1).tolist()])
+        done = np.where((done == 0) & (right >= IN_A_ROW), first + every, done)
+        if done.all() or time.monotonic() - begun > seconds:
             break
-    (test,) = tests(task, run["trial"], options)
-    found = jnp.abs(jax.jit(answers)(params, test) - test.targets[:, 0])
+    test = adding(batch_size=16 if short else 2560, **options).batches(1)[0]
+    found = jax.vmap(partial(answers, output), (0, None))(params, test)
+    wrong = ~(jnp.abs(found - test.targets[None, :, 0]) < TOLERANCE)
     return {
         "curve": curve,
-        "wrong": int(jnp.sum(~(found < TOLERANCE))),
-        "mse": float(jnp.mean(found**2)),
-        "weights": sum(leaf.size for leaf in jax.tree.leaves(params)),
-        "solved_at": done,
+        "wrong": jnp.sum(wrong, axis=1).tolist(),
+        "weights": sum(leaf[0].size for leaf in jax.tree.leaves(params)),
+        "solved_at": [at or None for at in done.tolist()],
         "seconds": round(time.monotonic() - begun, 1),
     }
 
 
-def answers(params: Any, batch: Any) -> Any:
-    """σ(w h_T + b) of the paper's output unit."""
-    import jax
+def learn(output: str, batches: Any, every: int, trials: int, *state: Any) -> Any:
+    """The params after so many sequences from the first on, and the error of each.
 
-    import rnnjax
-
-    net, head = in_its_units(params["lstm"]), params["head"]
-    carry, _ = rnnjax.unroll(cell(CELLS), net, batch.xs, lengths=batch.lengths)
-    return jax.nn.sigmoid(carry.h @ head[:-1] + head[-1])
-
-
-def learn(batches: Any, every: int, params: Any, first: Any) -> Any:
-    """The params after so many sequences from the first on, and the error of each."""
+    `state` is params, the trial, whether it still learns, and the first sequence.
+    """
     import jax
     import jax.numpy as jnp
 
+    params, trial, learns, first = state
+    rate = jnp.where(learns, RATE, 0.0)
+
     def cost(params: Any, batch: Any) -> Any:
-        error = answers(params, batch) - batch.targets[:, 0]
+        error = answers(output, params, batch) - batch.targets[:, 0]
         return 0.5 * jnp.mean(error**2), jnp.abs(error[0])
 
     def update(params: Any, number: Any) -> Any:
-        (_, error), grads = jax.value_and_grad(cost, has_aux=True)(params, batches[number])
-        return jax.tree.map(lambda w, g: w - RATE * g, params, grads), error
+        batch = batches[number * trials + trial]
+        (_, error), grads = jax.value_and_grad(cost, has_aux=True)(params, batch)
+        return jax.tree.map(lambda w, g: w - rate * g, params, grads), error
 
     return jax.lax.scan(update, params, first + jnp.arange(every))
 
 
-def cell(hidden: int) -> Any:
-    """The LSTM of the paper: no forget gate, and an error that stays inside its cell."""
+def answers(output: str, params: Any, batch: Any) -> Any:
+    """The output unit after the last step: w y_T + b of the memory cells, squashed or not."""
+    import jax
+
     import rnnjax
 
-    return rnnjax.lstm_1997(hidden, truncate=True)
+    hidden, head = params["hidden"], params["head"]
+    carry, _ = rnnjax.unroll(memory_blocks(), hidden, batch.xs, lengths=batch.lengths)
+    z = carry.y[..., :CELLS] @ head[:-1] + head[-1]
+    return jax.nn.sigmoid(z) if output == "logistic" else z
 
 
-def start(key: Any) -> Any:
-    """Weights uniform on ±0.1; biases of the input gates -3 and -6, by pairs of cells."""
+class Hidden(NamedTuple):
+    """Weights to the cells, the input gates and the output gates, side by side."""
+
+    w_x: Any  # [2, UNITS]
+    w_y: Any  # [UNITS, UNITS]
+    b: Any  # [UNITS]
+
+
+class Carry(NamedTuple):
+    """What the next step needs."""
+
+    s: Any  # [..., CELLS], internal states
+    y: Any  # [..., UNITS], activations
+
+
+def memory_blocks() -> Any:
+    """The paper's hidden layer, equations 3 to 9, with the truncated gradient of appendix A.1.
+
+    net = x_t W_x + y_{t-1} W_y + b;   no error goes back through y_{t-1}
+    s_t = s_{t-1} + y_in ⊙ g(net_c),   g(z) = 4σ(z) - 2
+    y_c = y_out ⊙ h(s_t),              h(s) = 2σ(s) - 1
+    """
     import jax
     import jax.numpy as jnp
 
     import rnnjax
 
-    keys = jax.random.split(key, 4)
-    shapes = (2, 3 * CELLS), (CELLS, 3 * CELLS), (3 * CELLS,), (CELLS + 1,)
-    w_x, w_h, b, head = (
-        jax.random.uniform(k, s, minval=-0.1, maxval=0.1) for k, s in zip(keys, shapes, strict=True)
-    )
-    b = b.at[:CELLS].add(jnp.repeat(jnp.array([-3.0, -6.0]), CELLS // 2))
-    return {"lstm": rnnjax.cells.LSTM1997Params(w_x, w_h, b), "head": head}
+    def initial_carry(params: Any, batch_shape: Any = (), key: Any = None) -> Any:
+        del key
+        zeros = jnp.zeros((*batch_shape, UNITS), params.b.dtype)
+        return Carry(zeros[..., :CELLS], zeros)
+
+    def step(params: Any, carry: Any, x_t: Any) -> Any:
+        y_tm1 = jax.lax.stop_gradient(carry.y)
+        net = rnnjax.linear_algebra.joint_affine(x_t, y_tm1, params.w_x, params.w_y, params.b)
+        squashed = jax.nn.sigmoid(net)
+        cells, gates = squashed[..., :CELLS], squashed[..., CELLS:]
+        y_in, y_out = jnp.split(jnp.repeat(gates, SIZE, axis=-1), 2, axis=-1)
+        s = carry.s + y_in * (4 * cells - 2)
+        y_c = y_out * (2 * jax.nn.sigmoid(s) - 1)
+        return Carry(s, jnp.concatenate([y_c, gates], axis=-1)), y_c
+
+    return rnnjax.Cell(lambda key, inputs: start(key)["hidden"], initial_carry, step)
 
 
-def in_its_units(params: Any) -> Any:
-    """The paper's squashing 4σ(z) - 2 of what enters a cell, in terms of tanh: half its weights.
-
-    4σ(z) - 2 = 2 tanh(z/2), and 2σ(c) - 1 = tanh(c/2) of a cell state that is twice as large.
-    """
+def start(key: Any) -> Any:
+    """All weights uniform on ±0.1, and -3 and -6 more for the biases of the two input gates."""
+    import jax
     import jax.numpy as jnp
 
-    half = jnp.repeat(jnp.array([1.0, 0.5, 1.0]), CELLS)  # gates i, g, o
-    return type(params)(params.w_x * half[None], params.w_h * half[None], params.b * half)
-
-
-def tests(task: Any, trial: int, options: dict[str, Any]) -> Any:
-    """Sequences that no training run sees: one batch."""
-    from rnnjax.tasks import adding
-
-    size = options["test_size"]
-    return [adding(cell=cell, hidden=CELLS, batch_size=size, **options).batches(10_000 + trial)[0]]
+    keys = jax.random.split(key, 4)
+    shapes = (2, UNITS), (UNITS, UNITS), (UNITS,), (CELLS + 1,)
+    w_x, w_y, b, head = (
+        jax.random.uniform(k, s, minval=-0.1, maxval=0.1) for k, s in zip(keys, shapes, strict=True)
+    )
+    b = b.at[CELLS : CELLS + BLOCKS].add(jnp.array([-3.0, -6.0]))
+    return {"hidden": Hidden(w_x, w_y, b), "head": head}
 
 
 def draw(found: list[Run], path: Path) -> None:
-    """The share of wrong answers against sequences, one line a trial."""
-    from rnnjax.experiments.report import LOOKS, PAGE, new_figure, write_figure
+    """The share of wrong answers against sequences, one line a trial until it ends."""
+    from rnnjax.experiments.report import PAGE, new_figure, write_figure
 
     def panel() -> Any:
-        figure, ((axis,),) = new_figure(1, 1, (0.47 * PAGE, 2.1))
+        figure, ((axis,),) = new_figure(1, 1, (0.47 * PAGE, 2.3))
         for run in found:
-            sequences, share = smoothed(run["curve"])
-            axis.plot(sequences, share, color=LOOKS["lstm_1997"].color, linewidth=0.8, alpha=0.8)
+            for trial, end in enumerate(run["solved_at"]):
+                rows = [row for row in run["curve"] if end is None or row[0] <= end]
+                sequences, shares = smoothed([(row[0], row[1 + trial]) for row in rows])
+                color = OUTPUTS[run["output"]]
+                axis.plot(sequences, shares, color=color, linewidth=0.7, alpha=0.7)
         wrong, after = PUBLISHED
-        axis.plot([after], [100 * wrong / 2560], "k*", markersize=6)
-        axis.annotate("published", (after, 100 * wrong / 2560), (8, -2), textcoords="offset points")
-        axis.set(xscale="log", yscale="log", xlabel="training sequences", ylabel="wrong (%)")
+        star = after / 1000, 100 * wrong / 2560
+        axis.plot(*star, "k*", markersize=6)
+        place = {"xytext": (-8, -3), "textcoords": "offset points", "ha": "right"}
+        axis.annotate("published", star, **place)
+        axis.set(yscale="log", xlabel="training sequences (thousands)", ylabel="wrong (%)")
+        lines = [axis.plot([], [], color=color)[0] for color in OUTPUTS.values()]
+        names = [f"{name} output unit" for name in OUTPUTS]
+        figure.legend(lines, names, loc="outside upper center", ncols=2)
         return figure
 
     write_figure(panel, path, "Adding problem with the LSTM of 1997")
 
 
-def smoothed(curve: list[list[float]]) -> tuple[list[float], list[float]]:
-    """Sequences, and the share of wrong answers among the last tenth of them in percent."""
-    places, shares = [], []
-    for place, (sequences, _, _) in enumerate(curve, 1):
-        if not places or sequences >= 1.1 * places[-1]:
-            last = curve[place - max(1, place // 10) : place]
-            places.append(sequences)
-            shares.append(100 * sum(row[2] for row in last) / len(last))
-    return places, shares
+def smoothed(curve: list[tuple[int, float]]) -> tuple[list[float], list[float | None]]:
+    """Thousands of sequences, and the percentage of wrong answers among the last three of them."""
+    sequences = [at / 1000 for at, _ in curve]
+    means = [statistics.mean(w for _, w in curve[max(0, k - 2) : k + 1]) for k in range(len(curve))]
+    return sequences, [100 * mean or None for mean in means]
 
 
 def table(found: list[Run]) -> str:
-    """Medians over the trials, beside the paper's table 7."""
-    early = statistics.median(share_at(run, PUBLISHED[1]) for run in found)
-    last = statistics.median(run["curve"][-1][0] for run in found)
-    wrong = statistics.median(run["wrong"] for run in found)
-    rows = [
-        ["published, mean of 10", "93", f"{PUBLISHED[1]:,}", f"{100 * PUBLISHED[0] / 2560:.2f} %"],
-        [f"here, median of {len(found)}", "89", f"{PUBLISHED[1]:,}", f"{100 * early:.1f} %"],
-        ["", "89", f"{last:,.0f}", f"{100 * wrong / 2560:.1f} %"],
-    ]
-    return markdown(["", "weights", "sequences", "wrong"], rows)
-
-
-def share_at(run: Run, sequences: int) -> float:
-    """The share of wrong answers among the training sequences around this one, or the last."""
-    near = [row for row in run["curve"] if abs(row[0] - sequences) <= 0.05 * sequences]
-    shares = [row[2] for row in near or run["curve"][-1:]]
-    return sum(shares) / len(shares)
+    """Both output units beside the paper's table 7."""
+    wrong, after = PUBLISHED
+    rows = [["published", "93", "10 of 10", f"{after:,}", f"{100 * wrong / 2560:.2f} %"]]
+    for run in found:
+        times = [at or run["curve"][-1][0] for at in run["solved_at"]]
+        solved = sum(at is not None for at in run["solved_at"])
+        spread = f"{statistics.mean(times):,.0f}"
+        if min(times) < max(times):
+            spread += f" ({min(times):,} to {max(times):,})"
+        shares = [100 * wrong / 2560 for wrong in run["wrong"]]
+        share = f"{statistics.mean(shares):.2f} % ({min(shares):.2f} to {max(shares):.2f})"
+        ended = f"{solved} of {run['trials']}"
+        rows.append([f"{run['output']} output unit", f"{run['weights']}", ended, spread, share])
+    return markdown(["", "weights", "trials that end", "sequences", "wrong"], rows)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import rnnjax
+from rnnjax.experiments.tasks import Sequences
 from rnnjax.scenarios import ManyToOneParams
 
 SCRIPTS = Path(__file__).parents[2] / "examples" / "reproductions"
@@ -58,23 +59,56 @@ def test_smart_tanh_begins_where_the_authors_do(script, eager):
     assert not np.any(found.head["bias"])
 
 
-def test_the_lstm_of_1997_in_the_units_of_its_paper(script):
+def test_the_net_of_1997_and_its_truncated_gradient_are_those_of_the_paper(script, eager):
     hochreiter = script("hochreiter_1997")
-    params = jax.tree.map(lambda w: 0.5 + 9 * w, hochreiter.start(jax.random.key(0))["lstm"])
-    params = params._replace(b=jnp.zeros(12))
+    params = jax.tree.map(lambda w: 5 * w.astype(float), hochreiter.start(jax.random.key(0)))
+    params["hidden"] = params["hidden"]._replace(b=jnp.linspace(-1.0, 1.0, 8))
     xs = np.random.default_rng(0).standard_normal((6, 2))
-    carry, _ = rnnjax.unroll(hochreiter.cell(4), hochreiter.in_its_units(params), jnp.asarray(xs))
-    h, s = np.zeros(4), np.zeros(4)
+    batch = Sequences(jnp.asarray(xs)[:, None], jnp.array([[0.3]]), jnp.array([5]))
+
+    def cost(params):
+        return jnp.sum(hochreiter.answers("logistic", params, batch) - 0.3) ** 2 / 2
+
+    found = jax.grad(cost)(params)
+    hidden, head = gradient_of_1997(params, xs[:5], 0.3)
+    np.testing.assert_allclose(found["head"], head, rtol=1e-12)
+    rows = np.concatenate([found["hidden"].w_x, found["hidden"].w_y, found["hidden"].b[None]])
+    np.testing.assert_allclose(rows, hidden, rtol=1e-11)
+
+
+def gradient_of_1997(params, xs, target):
+    """The paper's appendix A.1, forward in time: by the weights from x, from y and from 1."""
+    (w_x, w_y, b), head = jax.tree.map(np.asarray, (params["hidden"], params["head"]))
+    s, y, block = np.zeros(4), np.zeros(8), [0, 0, 1, 1]
+    ds_c, ds_in = np.zeros((4, 11)), np.zeros((4, 11))
+    h, y_out, source = s, s, np.zeros(11)
     for x in xs:
-        z = x @ np.asarray(params.w_x) + h @ np.asarray(params.w_h) + np.asarray(params.b)
-        i, g, o = np.split(1 / (1 + np.exp(-z)), 3)
-        s = s + i * (4 * g - 2)
-        h = o * (2 / (1 + np.exp(-s)) - 1)
-    np.testing.assert_allclose(carry.h, h, rtol=1e-12)
-    result = hochreiter.train({"trial": 0}, 60, True)
-    assert result["weights"] == 89
-    assert 0 <= result["wrong"] <= 16
-    assert len(result["curve"]) == 2
+        source = np.concatenate([x, y, [1]])
+        f = 1 / (1 + np.exp(-(x @ w_x + y @ w_y + b)))
+        g, y_in, y_out = 4 * f[:4] - 2, f[4:6][block], f[6:][block]
+        ds_in += np.outer(g * y_in * (1 - y_in), source)  # equation 25
+        ds_c += np.outer(4 * f[:4] * (1 - f[:4]) * y_in, source)  # equation 27
+        s = s + y_in * g
+        h = 2 / (1 + np.exp(-s)) - 1
+        y = np.concatenate([y_out * h, f[4:]])
+    answer = 1 / (1 + np.exp(-(head[:4] @ y[:4] + head[4])))
+    e_k = (answer - target) * answer * (1 - answer)  # equation 19
+    e_out = y_out * (1 - y_out) * h * head[:4] * e_k  # equation 21, of each cell
+    e_s = y_out * (1 - h**2) / 2 * head[:4] * e_k  # equation 23
+    gates = e_s[:, None] * ds_in, np.outer(e_out, source)
+    by_block = [rows.reshape(2, 2, 11).sum(1) for rows in gates]
+    return np.concatenate([e_s[:, None] * ds_c, *by_block]).T, e_k * np.append(y[:4], 1)
+
+
+def test_trials_of_1997_in_short(script, monkeypatch):
+    hochreiter = script("hochreiter_1997")
+    monkeypatch.setattr(hochreiter, "IN_A_ROW", 3)
+    monkeypatch.setattr(hochreiter, "TOLERANCE", 9.0)  # every answer counts as right
+    result = hochreiter.train({"output": "linear", "trials": 2}, 60, True)
+    assert result["weights"] == 93
+    assert result["solved_at"] == [4, 4]
+    assert result["curve"] == [[2, 0, 0], [4, 0, 0]]
+    assert "| 2 of 2 | 4 | 0.00 %" in hochreiter.table([{"output": "", "trials": 2, **result}])
 
 
 def test_a_unitary_net_begins_in_a_state_of_norm_one(script, eager):
