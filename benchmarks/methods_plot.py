@@ -1,88 +1,101 @@
-"""The figure of `methods`: time, memory and error over T, a column for each cell."""
+"""The figure of `methods`: time, memory and error, a line for each way, a column for each cell."""
 
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterMathtext
+from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullFormatter
 
-from benchmarks.plots import Look, fit_logs, plain_ticks
 from benchmarks.ways import FAMILIES
 from rnnjax.experiments.report import PAGE, Key, add_legend, new_figure, say, write_figure
 
-_COLORS = dict(zip(FAMILIES, ("#000000", "#0072B2", "#009E73", "#E69F00", "#D55E00"), strict=True))
-_MARKERS = "osD^vPX*<>hp"
+_COLORS: dict[str, str] = dict(
+    zip(FAMILIES, ("#000000", "#0072B2", "#009E73", "#CC79A7", "#D55E00"), strict=True)
+)
+_MARKERS = "osD^vPX*"
 _QUANTITIES = {
     "median_ms": ("Time of a train step (ms)", 1.0),
     "temporaries": ("Memory beside the data (MiB)", 2.0**-20),
     "error": ("Relative error of the gradient", 1.0),
 }
+_LINE = 0.118  # inches between ways
 
 
 def draw_methods(rows: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """One colour for each family of ways, one marker for each of its members."""
+    """Each way has its name beside a line of points, one for each T; families have colors."""
 
     def draw() -> Any:
         cells = list(dict.fromkeys(row["cell"] for row in rows))
         families = {e["name"]: e["family"] for row in rows for e in _measured(row)}
-        look = _looks(families)
-        size = (min(PAGE, 0.6 + 2.15 * len(cells)), 6.4)
-        figure, panels = new_figure(len(_QUANTITIES), len(cells), size, sharex=True, sharey="row")
-        for row, (quantity, (label, _)) in enumerate(_QUANTITIES.items()):
-            drawn: list[float] = []
-            for column, cell in enumerate(cells):
-                mine = [each for each in rows if each["cell"] == cell]
-                drawn += _draw(panels[row, column], mine, quantity, look)
-            fit_logs(panels[row, 0], drawn)
-            panels[row, 0].yaxis.set_major_formatter(LogFormatterMathtext())
-            panels[row, 0].set_ylabel(label)
-        plain_ticks(panels[0, 0], sorted({row["T"] for row in rows}))
-        for column, cell in enumerate(cells):
-            panels[0, column].set_title(cell)
-            panels[-1, column].set_xlabel("Time steps T")
-        figure.align_ylabels(panels[:, 0])
+        names = [name for family in FAMILIES for name, own in families.items() if own == family]
+        height = (_LINE * (len(names) + 1) + 0.42) * len(_QUANTITIES) + 0.4
+        figure, panels = new_figure(
+            len(_QUANTITIES), len(cells), (PAGE, height), sharex="row", sharey=True
+        )
+        markers = dict(zip(sorted({row["T"] for row in rows}), _MARKERS, strict=False))
+        for panel_row, (quantity, (label, _)) in zip(panels, _QUANTITIES.items(), strict=True):
+            for panel, cell in zip(panel_row, cells, strict=True):
+                mine = [row for row in rows if row["cell"] == cell]
+                _draw(panel, mine, quantity, names, families, markers)
+            panel_row[len(cells) // 2].set_xlabel(label)
+            _log_axis(panel_row[0].xaxis)
+        for panel, cell in zip(panels[0], cells, strict=True):
+            panel.set_title(cell)
+        panels[0, 0].set_ylim(len(names) - 0.4, -0.6)
+        for panel in panels[:, 0]:
+            panel.set_yticks(range(len(names)), names, fontsize=6.5)
+            for tick, name in zip(panel.get_yticklabels(), names, strict=True):
+                tick.set_color(_COLORS[families[name]])
         figure.suptitle(title, fontsize=8)
-        add_legend(figure, [Key(Line2D([], [], ms=3, **v._asdict()), k) for k, v in look.items()])
+        add_legend(figure, _keys(markers, [f for f in FAMILIES if f in families.values()]))
         return figure
 
     write_figure(draw, path, title)
+
+
+def _keys(markers: dict[int, str], families: Sequence[str]) -> list[Key]:
+    lengths = [
+        Key(Line2D([], [], color="#555555", marker=marker, ms=3.2, ls="None"), f"T = {T:,}")
+        for T, marker in markers.items()
+    ]
+    return lengths + [Key(Line2D([], [], color=_COLORS[f], lw=1.2), f) for f in families]
 
 
 def _measured(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in row["entries"] if "median_ms" in entry]
 
 
-def _looks(families: dict[str, str]) -> dict[str, Look]:
-    """Family by family, as the legend names them."""
-    found: dict[str, Look] = {}
-    for family in FAMILIES:
-        names = [name for name, own in families.items() if own == family]
-        for name, marker in zip(names, cycle(_MARKERS), strict=False):
-            line = (0, (3, 1.2)) if name.endswith("native()") else "-"
-            found[name] = Look(_COLORS[family], marker, line)
-    return found
+def _log_axis(axis: Any) -> None:
+    axis.set_major_locator(LogLocator(numticks=6))
+    axis.set_major_formatter(LogFormatterMathtext())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _draw(
-    panel: Any, rows: Sequence[dict[str, Any]], quantity: str, look: dict[str, Look]
-) -> list[float]:
-    """The values that are drawn."""
+    panel: Any,
+    rows: Sequence[dict[str, Any]],
+    quantity: str,
+    names: Sequence[str],
+    families: dict[str, str],
+    markers: dict[int, str],
+) -> None:
     scale = _QUANTITIES[quantity][1]
-    panel.set(xscale="log", yscale="log")
-    drawn: list[float] = []
-    for name, each in look.items():
+    panel.set(xscale="log")
+    panel.tick_params(axis="y", length=0)
+    some = False
+    for place, name in enumerate(names):
         points = [
             (row["T"], entry[quantity] * scale)
             for row in rows
             for entry in _measured(row)
             if entry["name"] == name and entry[quantity]
         ]
-        if points:
-            x, y = zip(*points, strict=True)
-            panel.plot(x, y, ms=3, lw=0.9, alpha=0.9, **each._asdict())
-            drawn += y
-    if not drawn:
+        color = _COLORS[families[name]]
+        values = [value for _, value in points]
+        panel.plot(values, [place] * len(values), color=color, lw=0.8, alpha=0.6)
+        for T, value in points:
+            panel.plot(value, place, markers[T], color=color, ms=3.2, mew=0)
+        some = some or bool(points)
+    if not some:
         say(panel, "not measured")
-    return drawn

@@ -81,6 +81,11 @@ def test_the_figure_has_a_column_for_each_cell(monkeypatch):
     methods_plot.draw_methods([*ROWS, row("lru", 10), row("lru", 100)], "Prices", "x.png")
     (figure,) = figures
     assert not faults(figure)
-    assert [*legend_of(figure)] == ["bptt()", "online.rtrl()"]
-    assert list(figure.axes[0].lines[0].get_ydata()) == [1.0, 11.0]
+    assert [*legend_of(figure)] == ["T = 10", "T = 100", "exact", "forwards"]
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert names == [
+        "bptt()",
+        "online.rtrl()",
+    ]
+    assert list(figure.axes[0].lines[0].get_xdata()) == [1.0, 11.0]
     assert [axis.texts[0].get_text() for axis in figure.axes[1::2]] == ["not measured"] * 3
