@@ -275,6 +275,13 @@ def flow(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The figure: .png, .pdf, .svg …")
     ] = Path("runs/flow.png"),
+    eigenvalues: Annotated[
+        bool,
+        typer.Option(
+            "--eigenvalues",
+            help="Draw the eigenvalues of W_h instead, at the first and the last measurement.",
+        ),
+    ] = False,
 ) -> None:
     """Draw the gradient flow over training that rnnjax train --flow-every N has logged.
 
@@ -285,7 +292,7 @@ def flow(
     """
     from rnnjax.experiments.cli._flow import draw_flow
 
-    draw_flow(run, out)
+    draw_flow(run, out, eigenvalues)
 
 
 @app.command(cls=Command)

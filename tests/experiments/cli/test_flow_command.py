@@ -9,12 +9,17 @@ from PIL import Image
 
 def test_a_run_is_drawn_and_one_without_measurements_refused(tmp_path):
     found = {"log10_gradient_norm_lag_0": 0.0, "log10_gradient_norm_lag_1": -1.0, "lyapunov": -2.3}
+    found["eigenvalues"] = [[1.0, 0.0]]
     lines = [{"step": k, "cost": 1.0, "callbacks": found} for k in (5, 10)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     out = tmp_path / "new" / "flow.png"
     done = run("flow", tmp_path, "--out", out)
     assert (done.returncode, done.stdout) == (0, f"the gradient flow is in {out}\n")
     assert np.asarray(Image.open(out)).std() > 10
+    done = run("flow", tmp_path, "--eigenvalues", "--out", tmp_path / "eigenvalues.png")
+    assert done.stdout == f"the eigenvalues are in {tmp_path / 'eigenvalues.png'}\n"
+    with Image.open(tmp_path / "eigenvalues.png") as image:
+        assert image.info["Title"] == "Eigenvalues of recurrent weights"
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "cost": 1.0}\n')
     done = run("flow", tmp_path, "--out", out)
     assert done.returncode == 2
