@@ -65,6 +65,14 @@ def test_compare_prints_a_table_and_writes_a_folder(quick_run):
     stems = (*STEMS, "error_paths")  # of the GRU
     figures = {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "pdf")}
     assert set(os.listdir(out)) == {"metrics.json", *figures}
+    for stem in stems:
+        assert (out / f"{stem}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert (out / f"{stem}.pdf").read_bytes()[:5] == b"%PDF-"
+
+
+def draw_norms_alone(monkeypatch):
+    for slow in ("singular_values", "sensitivity", "learning_curves", "error_paths"):
+        monkeypatch.setattr(_figures, slow, lambda results: None)
 
 
 def test_compare_on_another_task_continues_after_a_cell_diverges(tmp_path, monkeypatch):
@@ -78,6 +86,7 @@ def test_compare_on_another_task_continues_after_a_cell_diverges(tmp_path, monke
         return measure(name, *rest)
 
     monkeypatch.setattr(_compare, "train_and_measure", diverging)
+    draw_norms_alone(monkeypatch)
     plan, out = tmp_path / "plan.toml", tmp_path / "out"
     plan.write_text('task = "temporal_order"\n[options]\nlength = 20\nlayers = 1\ntest_size = 10\n')
     flags = ("--task", "temporal_order", "--config", plan, "--cells", "vanilla,irnn")
@@ -102,9 +111,7 @@ def test_compare_on_another_task_continues_after_a_cell_diverges(tmp_path, monke
     result = content["results"]["irnn"]
     assert result["accuracy"] == result["curve"][0][-1:]
     assert len(result["before"]["sensitivity"]) == 20
-    for stem in STEMS:
-        assert (out / f"{stem}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-        assert (out / f"{stem}.pdf").read_bytes()[:5] == b"%PDF-"
+    assert {path.stem for path in out.glob("*.p*")} == {"gradient_norms"}
 
 
 def test_an_error_during_training_is_one_line(tmp_path, monkeypatch):
@@ -139,8 +146,7 @@ def test_ctrl_c_keeps_the_finished_cells_with_the_numbers_of_their_seed(
         return measure(name, task, settings, advance)
 
     monkeypatch.setattr(_compare, "train_and_measure", pressing)
-    for slow in ("singular_values", "sensitivity", "learning_curves", "error_paths"):
-        monkeypatch.setattr(_figures, slow, lambda results: None)  # not to be drawn
+    draw_norms_alone(monkeypatch)
     code, output, errors = run("compare", *TINY, "--cells", "gru,lstm", "--out", tmp_path)
     assert code == 130
     assert errors == "interrupted; not finished: lstm\n"

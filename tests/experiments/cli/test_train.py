@@ -151,8 +151,9 @@ def test_flags_override_the_file(tmp_path):
 
 
 def test_a_run_resumes_after_sigterm_as_after_ctrl_c(tmp_path):
-    out, steps = tmp_path / "run 1", 4000
-    arguments = ("train", "parity", *TINY, "--steps", steps, "--out", out)
+    out, steps = tmp_path / "run 1", 400
+    slow = ("--log-every", 1, "--checkpoint-every", 1)
+    arguments = ("train", "parity", *TINY, "--steps", steps, *slow, "--out", out)
     process = subprocess.Popen(
         command(*arguments),
         stdout=subprocess.DEVNULL,
@@ -173,7 +174,8 @@ def test_a_run_resumes_after_sigterm_as_after_ctrl_c(tmp_path):
     assert f"continue with: rnnjax train parity --out '{out}' --resume" in errors
     assert "Traceback" not in errors
     assert not (out / "results.json").exists()
-    done = run("train", "parity", "--out", out, "--resume", "--quiet")
+    quick = ("--log-every", steps, "--checkpoint-every", steps)
+    done = run("train", "parity", "--out", out, "--resume", "--quiet", *quick)
     assert done.returncode == 0, done.stderr
     assert json.loads((out / "results.json").read_text("utf-8"))["steps"] == steps
     assert read_metrics(out)[-1]["step"] == steps

@@ -1,18 +1,27 @@
-"""Train the tiny task into a folder, as a process to be killed: `run_tiny.py FOLDER`."""
+"""Train the tiny task into a folder, in a process that may be killed."""
 
-import sys
 import warnings
+from pathlib import Path
 
 import jax
+import small_programs
 from tiny_task import RECIPE, tiny_task
 
 from rnnjax.experiments.training import Settings, fit
 
-warnings.simplefilter("error")
-jax.config.update("jax_disable_most_optimizations", True)
-
 SETTINGS = Settings(checkpoint_every=10, log_every=5, average=0.9)
 
-if __name__ == "__main__":
+
+def run(folder: Path) -> None:
     task = tiny_task(dropout=0.2, stateful=True, recipe=RECIPE._replace(steps=160))
-    fit(task, SETTINGS, sys.argv[1], resume=True, quiet=True, config={"options": {"dropout": 0.2}})
+    fit(task, SETTINGS, folder, resume=True, quiet=True, config={"options": {"dropout": 0.2}})
+
+
+def run_alone(folder: Path) -> None:
+    """In a process of its own, set as `conftest` sets that of the tests."""
+    warnings.simplefilter("error")
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)
+    if jax.__version__.startswith("0.10."):
+        small_programs.evaluate_small_programs()
+    run(folder)

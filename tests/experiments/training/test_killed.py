@@ -1,16 +1,14 @@
 """A run that is killed at any moment resumes to bit-identical results."""
 
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from run_tiny import SETTINGS
+from run_tiny import SETTINGS, run, run_alone
 from tiny_task import RECIPE, tiny_task
 
 from rnnjax.experiments.training import load, read_metrics
@@ -18,33 +16,23 @@ from rnnjax.experiments.training._checkpoints import Checkpoints
 from rnnjax.experiments.training._settings import resolve
 from rnnjax.experiments.training._setup import initial_state
 
-SCRIPT = Path(__file__).with_name("run_tiny.py")
 KILLS = 2
 TIMES = ("seconds", "steps_per_second")
-
-
-def start(folder):
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(folder)], stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(folder):
-    process = start(folder)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["rnnjax.experiments.training", "rnnjax.experiments.tasks"])
 
 
 def kill(folder, rng):
     """Kill a run at a random time after it has logged some new lines."""
     enough = len(read_metrics(folder)) + rng.randint(2, 8)
-    process = start(folder)
-    while len(read_metrics(folder)) < enough and process.poll() is None:
+    process = PROCESSES.Process(target=run_alone, args=(folder,))
+    process.start()
+    while len(read_metrics(folder)) < enough and process.is_alive():
         time.sleep(0.005)
     time.sleep(rng.uniform(0.0, 0.06))  # a checkpoint takes about as long
     process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def final_state(folder):
@@ -65,11 +53,11 @@ def without_times(folder):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     whole, killed = (tmp_path_factory.mktemp(name) / "run" for name in ("whole", "killed"))
-    finish(whole)
     rng = random.Random(time.time_ns())
     for _ in range(KILLS):
         kill(killed, rng)
-    finish(killed)
+    run(killed)
+    run(whole)
     return whole, killed
 
 
