@@ -48,10 +48,11 @@ def test_fit_is_a_plain_optax_loop(plain):
     params = initial_state(task, resolve(Settings(), RECIPE)).params
     state = optimizer.init(params)
     costs, norms = [], []
+    differentiated = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
+    update = jax.jit(optimizer.update)
     for n in range(40):
-        batch = jax.tree.map(jnp.asarray, batches[n])
-        (cost, _), grads = jax.value_and_grad(task.loss, has_aux=True)(params, None, batch, None)
-        updates, state = optimizer.update(grads, state, params)
+        (cost, _), grads = differentiated(params, None, batches[n], None)
+        updates, state = update(grads, state, params)
         params = optax.apply_updates(params, updates)
         costs.append(float(cost))
         norms.append(float(optax.tree.norm(grads)))
