@@ -130,6 +130,27 @@ def test_kernels_in_blocks_on_threads(dtype):
     check(b_ct, np.stack(errors))
 
 
+@needs_kernels
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "complex128"])
+def test_sequence_beyond_the_caches_equals_its_parts_bit_for_bit(dtype, reverse):
+    T, B, parts, F = 3, 2, 3, 58_304 * 16 // np.dtype(dtype).itemsize  # 16 MiB: h is streamed
+    rng = np.random.default_rng(2)
+    a, b, h = (rng.random((n, B, parts * F), "float32").astype(dtype) for n in (T, T, 1))
+    begins = np.array([[False, True], [False, False], [True, False]])
+
+    def scan(part):
+        operands = (jnp.asarray(x[..., part]) for x in (a, b, h[0]))
+        return np.asarray(kernel_scan(*operands, jnp.asarray(begins), reverse=reverse))
+
+    with op_by_op():
+        hs = scan(slice(None))
+        assert hs.nbytes >= 1 << 24
+        for i in range(parts):
+            part = slice(i * F, (i + 1) * F)
+            np.testing.assert_array_equal(hs[..., part], scan(part))
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_one_step_and_none(name):
     cell, xs = CELLS[name], jnp.ones((1, 2, 3))

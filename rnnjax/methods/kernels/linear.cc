@@ -1,6 +1,6 @@
 // The diagonal linear recurrence h_t = a_t h_{t-1} + b_t and its derivative, real or complex. Each is
 // one pass over its arrays in the order that they lie in memory; the state is read from where the
-// step before has written it. setup.py compiles this file once for every instruction set.
+// step before has written it, or from a copy where that is out of the caches. setup.py compiles this file once for every instruction set.
 
 #include "isa.h"
 #include "kernels.h"
@@ -82,14 +82,14 @@ struct Columns {
   static constexpr int64_t kLine = 64 / sizeof(T);         // a cache line
   static constexpr int64_t kBlock = (1 << 14) / sizeof(T);
 
-  // body(columns of a block) for the part of one thread.
+  // body(columns of a block of at most `size`) for the part of one thread.
   template <typename Body>
-  void for_each_block(int64_t thread, const Body& body) const {
+  void for_each_block(int64_t thread, int64_t size, const Body& body) const {
     const Range lines = share(ceil_div(total, kLine), thread, threads);
     const int64_t from = lines.from * kLine, to = min(lines.to * kLine, total);
-    const int64_t blocks = ceil_div(to - from, kBlock);
+    const int64_t blocks = ceil_div(to - from, size);
     for (int64_t i = 0; i < blocks; ++i)
-      body(Range{from + i * kBlock, min(from + (i + 1) * kBlock, to)});
+      body(Range{from + i * size, min(from + (i + 1) * size, to)});
   }
 
   // body(columns, restarts) for the rows of the batch in a block, all of them at once where none
@@ -111,14 +111,66 @@ inline const uint8_t* begins_at(const LinearSizes& p, int64_t t) {
   return p.begins ? p.begins + t * p.batch : nullptr;
 }
 
+// Fetches the first lines of every page of a block. Hardware looks ahead within a page of memory
+// alone, and is too late for the next one.
+template <typename T>
+inline void prefetch_pages(const T* row, int64_t size) {
+  constexpr int64_t kLine = Columns<T>::kLine, kPage = 4096 / sizeof(T), kLines = 4;
+  for (int64_t i = 0; i < size; i += kPage)
+    for (int64_t j = i; j < min(i + kLines * kLine, size); j += kLine) __builtin_prefetch(row + j);
+}
+
+// For arrays of which no cache keeps a part until it is read again: h goes past the caches, and the
+// state, which the next step reads, is in `state` too.
+template <typename T, bool kComplex>
+void forward_streamed(const LinearForward& p, const Columns<T>& columns, int64_t thread) {
+  constexpr int64_t kBlock = 2 * Columns<T>::kBlock;
+  const T *a = static_cast<const T*>(p.a), *b = static_cast<const T*>(p.b);
+  const T* h = static_cast<const T*>(p.h);
+  T* hs = static_cast<T*>(p.hs);
+  const Product<T, kComplex> times;
+  alignas(64) T state[kBlock];
+  columns.for_each_block(thread, kBlock, [&](Range block) {
+    std::memcpy(state, h + block.from, sizeof(T) * block.size());
+    for (int64_t s = 0; s < p.steps; ++s) {
+      const int64_t t = p.reverse ? p.steps - 1 - s : s, row = t * columns.total;
+      if (s + 1 < p.steps) {
+        const int64_t next = row + (p.reverse ? -1 : 1) * columns.total + block.from;
+        prefetch_pages(a + next, block.size());
+        prefetch_pages(b + next, block.size());
+      }
+      columns.for_each_row(block, begins_at(p, t), [&](Range r, bool restarts) {
+        for (int64_t c = r.from; c < r.to; c += kLanes<T>) {
+          T* const h_t = state + (c - block.from);
+          const Vec<T> added = load(b + row + c);
+          const Vec<T> v = restarts ? added : times(load(a + row + c), load(h_t)) + added;
+          store(h_t, v);
+          stream(hs + row + c, v);
+        }
+      });
+    }
+  });
+  end_streams();
+}
+
+// Whether `forward_streamed` pays, and every row of the batch consists of whole cache lines.
+template <typename T>
+bool streams(const LinearForward& p, const Columns<T>& columns) {
+  constexpr int64_t kWorthwhile = 1 << 24;  // bytes of an array
+  return columns.total * p.steps * int64_t(sizeof(T)) >= kWorthwhile &&
+         columns.features % columns.kLine == 0 && reinterpret_cast<uintptr_t>(p.hs) % 64 == 0;
+}
+
 template <typename T, bool kComplex>
 void forward(const LinearForward& p, Context& context) {
   const Columns<T> columns(p, kComplex ? 2 : 1, context);
   const T *a = static_cast<const T*>(p.a), *b = static_cast<const T*>(p.b);
   T* hs = static_cast<T*>(p.hs);
+  const bool streamed = streams(p, columns);
   auto body = [&](int64_t, int64_t thread) {
+    if (streamed) return forward_streamed<T, kComplex>(p, columns, thread);
     const Product<T, kComplex> times;
-    columns.for_each_block(thread, [&](Range block) {
+    columns.for_each_block(thread, columns.kBlock, [&](Range block) {
       const T* h = static_cast<const T*>(p.h);
       for (int64_t s = 0; s < p.steps; ++s) {
         const int64_t t = p.reverse ? p.steps - 1 - s : s, row = t * columns.total;
@@ -150,7 +202,7 @@ void backward(const LinearBackward& p, Context& context) {
   T* h_ct = static_cast<T*>(p.h_ct);
   auto body = [&](int64_t, int64_t thread) {
     const Product<T, kComplex> times;
-    columns.for_each_block(thread, [&](Range block) {
+    columns.for_each_block(thread, columns.kBlock, [&](Range block) {
       for (int64_t s = p.steps - 1; s >= 0; --s) {
         const int64_t t = p.reverse ? p.steps - 1 - s : s, forwards = p.reverse ? -1 : 1;
         const int64_t row = t * columns.total;

@@ -73,6 +73,33 @@ inline void store(T* p, Vec<T> v, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = v[i];
 }
 
+// Past the caches where GCC and Clang know how: p is a multiple of a vector, and `end_streams` must
+// follow before another thread reads.
+template <typename T>
+inline void stream(T* p, Vec<T> v) {
+#if defined(__clang__)
+  __builtin_nontemporal_store(v, reinterpret_cast<Vec<T>*>(p));
+#elif defined(RNNJAX_X86)
+  const auto bits = (Simd<float>::Vec)v;
+  float* const to = reinterpret_cast<float*>(p);
+#if RNNJAX_VECTOR_BYTES == 64
+  __builtin_ia32_movntps512(to, bits);
+#elif RNNJAX_VECTOR_BYTES == 32
+  __builtin_ia32_movntps256(to, bits);
+#else
+  __builtin_ia32_movntps(to, bits);
+#endif
+#else
+  store(p, v);
+#endif
+}
+
+inline void end_streams() {
+#if defined(RNNJAX_X86)
+  __builtin_ia32_sfence();
+#endif
+}
+
 // x within [-limit, limit]; NaN stays NaN.
 template <typename T>
 inline Vec<T> clamp(Vec<T> x, T limit) {
