@@ -161,9 +161,8 @@ def _stop(carry: Carry, start: Array | int, lengths: Array | None) -> Carry:
     """
     stopped = jax.lax.stop_gradient(carry)
     begins = jnp.asarray(start == 0)
-    if lengths is not None:
-        return select(begins | (start >= lengths), carry, stopped)
-    return jax.tree.map(lambda a, b: jnp.where(begins, a, b), carry, stopped)
+    begins = begins if lengths is None else begins | (start >= lengths)
+    return select(begins, carry, stopped)
 
 
 def _with_gradient_of(values: PyTree, others: PyTree) -> PyTree:

@@ -52,7 +52,8 @@ def in_segments(
 
     def over_segments(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
         steps = _steps(sequence)
-        net = _Net(run, sizes(steps), reverse)
+        # By `jit`, so that what is run several times below is traced once.
+        net = _Net(jax.jit(run, inline=True), sizes(steps), reverse)
         if steps <= net.sizes[-1]:
             return run(params, sequence)
         return (_run if by_rule else _rematerialised)(net, params, sequence[:3], sequence[3:])

@@ -49,9 +49,19 @@ def select(flag: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
     """Leaf by leaf, `on_true` for the examples whose flag [...] is set, else `on_false`."""
 
     def pick(a: Any, b: Any) -> Array:
-        return jnp.where(flag.reshape(flag.shape + (1,) * (jnp.ndim(a) - flag.ndim)), a, b)
+        if not _are_alike(a, b):
+            return jnp.where(flag.reshape(flag.shape + (1,) * (jnp.ndim(a) - flag.ndim)), a, b)
+        # `jnp.where` is a program inside the program, traced again by each transformation.
+        chosen = jax.lax.broadcast_in_dim(flag, a.shape, tuple(range(flag.ndim)))
+        return jax.lax.select_n(chosen, b, a)
 
     return jax.tree.map(pick, on_true, on_false)
+
+
+def _are_alike(a: Any, b: Any) -> bool:
+    """Whether two leaves are arrays of one shape and dtype."""
+    is_array = all(hasattr(x, "shape") and hasattr(x, "dtype") for x in (a, b))
+    return is_array and a.shape == b.shape and a.dtype == b.dtype
 
 
 def zeros_like(tree: PyTree) -> PyTree:

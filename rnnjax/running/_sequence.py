@@ -190,7 +190,7 @@ def fill_padding(xs: PyTree, lengths: Array | None, valid: Array | None) -> PyTr
         features = leaf.shape[valid.ndim :]
         first = leaf[0].reshape(lengths.size, *features)[longest]
         empty = jnp.ones_like(first) if is_inexact(first) else jnp.zeros_like(first)
-        filler = jnp.where(jnp.any(valid), first, empty)
+        filler = select(jnp.any(valid), first, empty)
         return select(valid, leaf, jax.lax.stop_gradient(jnp.broadcast_to(filler, leaf.shape)))
 
     return jax.tree.map(fill, xs)

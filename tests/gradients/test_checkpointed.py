@@ -62,6 +62,24 @@ def test_equal_to_its_base_to_the_last_bit(eager, gradient, reverse):
         np.testing.assert_allclose(a, b, rtol=1e-13)
 
 
+def test_each_function_of_a_rule_is_traced_once():
+    traced = []
+
+    def traces(name):
+        return lambda *args: traced.append(name) or getattr(CELL.rule, name)(*args)
+
+    names = ("project", "forward", "backward", "gradients")
+    rule = CELL.rule._replace(**{name: traces(name) for name in names})
+    cell = CELL._replace(rule=rule)
+    options = {"gradient": checkpointed(4), "method": sequential()}
+
+    def cost(params):
+        return rnnjax.unroll(cell, params, XS[:16], **options)[0].h.sum()
+
+    jax.make_jaxpr(jax.grad(cost))(PARAMS)
+    assert sorted(traced) == sorted(names)
+
+
 def test_limits_of_a_clip_may_be_traced_under_levels():
     def gradient(limit):
         clipped = checkpointed(2, bptt(clip_by_value(limit)), levels=2)
