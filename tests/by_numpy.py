@@ -97,8 +97,31 @@ def _numpys(primitive: Any) -> Callable[..., Any] | None:
     return TABLE.get(primitive) or _MORE.get(primitive.name)
 
 
+def _is_bfloat16(dtype: Any) -> bool:
+    return dtype == jnp.bfloat16
+
+
 def _in(x: Any, aval: Any) -> Any:
-    return np.asarray(x, aval.dtype, order="C") if is_plain(aval.dtype) else x
+    is_numpys = is_plain(aval.dtype) or _is_bfloat16(aval.dtype)
+    return np.asarray(x, aval.dtype, order="C") if is_numpys else x
+
+
+def _in_float32(function: Callable[..., Any], avals: Any) -> Callable[..., Any]:
+    """`function` on bfloat16, each result rounded, as XLA does it on CPUs."""
+
+    def rounded(*operands: Any, **params: Any) -> Any:
+        if "new_dtype" in params:
+            return operands[0].astype(params["new_dtype"])
+        wide = [x.astype(np.float32) if _is_bfloat16(x.dtype) else x for x in operands]
+        results = function(*wide, **params)
+        many = isinstance(results, list)
+        if results is None:
+            return None
+        each = zip(results if many else [results], avals, strict=True)
+        narrow = [np.asarray(x, v.dtype) for x, v in each]
+        return narrow if many else narrow[0]
+
+    return rounded
 
 
 def _to_jax(x: Any) -> Any:
@@ -121,7 +144,10 @@ def _run(program: ClosedJaxpr, args: Sequence[Any], alone: bool = False) -> list
 
 def _results(equation: Any, operands: list[Any], alone: bool) -> list[Any]:
     primitive, params = equation.primitive, equation.params
-    function = _numpys(primitive)
+    function, avals = _numpys(primitive), [v.aval for v in equation.outvars]
+    dtypes = [x.dtype for x in (*operands, *avals) if hasattr(x, "dtype")]
+    if function is not None and any(map(_is_bfloat16, dtypes)):
+        function = _in_float32(function, avals)
     if function is not None and all(isinstance(x, np.ndarray | np.generic) for x in operands):
         results = function(*operands, **params)
         if results is not None:
