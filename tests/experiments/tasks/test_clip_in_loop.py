@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_numpy import evaluated
 
 import rnnjax
 from rnnjax.experiments.tasks import parity, sequential_digits, sine, temporal_order
@@ -28,7 +29,7 @@ def gradient_of(make, layers=1, limit=None):
         cell="vanilla", hidden=4, layers=layers, batch_size=5, clip_in_loop=limit, **SIZES[make]
     )
     params, batch = task.init(jax.random.key(0)), task.batches(0)[0]
-    return params, batch, jax.jit(jax.grad(lambda p: task.loss(p, None, batch, None)[0]))(params)
+    return params, batch, evaluated(jax.grad(lambda p: task.loss(p, None, batch, None)[0]))(params)
 
 
 def by_unroll(params, batch, layers, gradient):
@@ -45,7 +46,7 @@ def by_unroll(params, batch, layers, gradient):
         )
         return cross_entropy(jnp.asarray(logits), batch.targets, batch.valid)
 
-    return jax.jit(jax.grad(cost))(params)
+    return evaluated(jax.grad(cost))(params)
 
 
 @pytest.mark.parametrize("make", [parity, temporal_order])
