@@ -172,7 +172,7 @@ def test_dtype_of_the_params_rules(dtype):
         carry, ys = unroll(CELL, params, XS, gradient=bptt())
         return jnp.sum(ys.astype(jnp.float32)), (carry, ys)
 
-    gradients, values = jax.grad(cost, has_aux=True)(params)
+    gradients, values = jax.eval_shape(jax.grad(cost, has_aux=True), params)
     assert {leaf.dtype for leaf in jax.tree.leaves((gradients, values))} == {jnp.dtype(dtype)}
 
 
