@@ -113,6 +113,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("."), metavar="FOLDER")
     parser.add_argument("--short", action="store_true", help="one tiny net, as a check")
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     size, steps = (8, 10) if options.short else (64, 100)
     xs = 0.5 * jax.random.normal(jax.random.key(1), (steps, 16, 8))
     tanh = {gain: rnnjax.vanilla(size, w_h_init=initializers.orthogonal(gain)) for gain in (1, 1.5)}
