@@ -249,10 +249,11 @@ def calls(folder: Path) -> dict[str, Call]:
         **{
             name: _task_call(name)
             for name in [
-                *("adding", "copying", "counting", "delayed_xor", "dyck", "match_to_sample"),
+                *("adding", "copying", "counting", "delayed_xor", "match_to_sample"),
                 *("parity", "sequential_digits", "sine", "temporal_order"),
             ]
         },
+        "dyck": _task_call("dyck", max_length=4, test_length=6),
         "lorenz": _task_call("lorenz")._replace(eager=False),  # it integrates a long trajectory
         "caption": _task_call("caption", pictures=8, test_pictures=4, side=8),
         "language": _task_call("language", text=text, unroll_steps=4, batch_size=2),
