@@ -50,7 +50,6 @@ def _tidy() -> Iterator[None]:
     yield
     FACTORIES.clear()
     FACTORIES.update(factories)
-    jax.clear_caches()
 
 
 def test_jupyter_opens_them():
