@@ -2,8 +2,7 @@
 
     python examples/flow_figures.py [FIGURE …] [--out FOLDER] [--short]
 
-Figures: norms, ratios, exponents, singular_values, sensitivity, truncation, clipped_steps,
-precision; and of nets of their own: predictability.
+Figures: norms, exponents, singular_values, sensitivity, truncation, clipped_steps, precision.
 """
 
 import argparse
@@ -11,14 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import optax
 
 import rnnjax
 from rnnjax import flow
 from rnnjax.cells import initializers
 from rnnjax.experiments import report
 from rnnjax.gradients import clip_by_norm
-from rnnjax.methods import solve
 
 
 def last(carry, ys):
@@ -31,57 +28,13 @@ def norms(net):
     return flow.gradient_norms(flow.record(*net, last, last=True), "h")
 
 
-def ratios(net):
-    """What each step back does to the norm of that error."""
-    return flow.pascanu_ratios(*net, last)
-
-
-def regularized(net, steps=200):
-    """The net after some steps of Adam on Ω alone."""
-    cell, params, xs = net
-    adam = optax.adam(1e-3)
-
-    def omega(params):
-        return flow.pascanu_regularizer(cell, params, xs, last, derivative="full").mean()
-
-    @jax.jit
-    def step(params, state):
-        updates, state = adam.update(jax.grad(omega)(params), state)
-        return optax.apply_updates(params, updates), state
-
-    state = adam.init(params)
-    for _ in range(steps):
-        params, state = step(params, state)
-    return cell, params, xs
-
-
 def exponents(net):
     """Of four examples: all exponents take long."""
     return flow.lyapunov_spectrum(*net[:2], net[2][:, :4])
 
 
-def predictability(path, short=False):
-    """λ_1 and the iterations of deer() by length: of tanh nets from convergence to chaos."""
-    size, lengths = (4, [5, 10]) if short else (32, [10, 20, 50, 100, 200, 500])
-    gains = [1.0] if short else [1.0, 1.2, 1.35, 1.5, 2.0]
-    cell = rnnjax.vanilla(size, w_h_init=initializers.orthogonal())
-    drawn = cell.init(jax.random.key(0), 8)
-    xs = 0.5 * jax.random.normal(jax.random.key(1), (lengths[-1], 1, 8))
-    found, iterations = {}, {}
-    for gain in gains:
-        name, params = f"gain {gain:g}", drawn._replace(w_h=gain * drawn.w_h)
-        found[name] = [flow.predictability(cell, params, xs[:length]) for length in lengths]
-        wide = jax.tree.map(jax.numpy.float64, (params, xs.repeat(len(lengths), axis=1)))
-        method = rnnjax.deer(max_iterations=lengths[-1])
-        solved = solve(cell, *wide, method, lengths=jax.numpy.array(lengths))
-        iterations[name] = solved.iterations
-        print(f"{name}: {found[name][-1]}\n  iterations {iterations[name]}")
-    return report.write_predictability(found, path, iterations=iterations)
-
-
 FIGURES = {  # name -> what is measured of (cell, params, xs), and what draws it
     "norms": (norms, report.write_norms),
-    "ratios": (ratios, report.write_ratios),
     "exponents": (exponents, partial(report.write_exponents, over="sequences")),
     "singular_values": (
         lambda net: flow.log_singular_values(flow.jacobians(*net)[:, 0]),
@@ -119,17 +72,11 @@ def main():
     tanh = {gain: rnnjax.vanilla(size, w_h_init=initializers.orthogonal(gain)) for gain in (1, 1.5)}
     cells = {"LSTM": rnnjax.lstm(size), "tanh, orthogonal": tanh[1], "tanh, chaotic": tanh[1.5]}
     nets = {name: (cell, cell.init(jax.random.key(0), 8), xs) for name, cell in cells.items()}
-    for figure in options.figures or [*FIGURES, "predictability"]:
-        if figure == "predictability":
-            with jax.enable_x64(True):
-                written = predictability(options.out / f"{figure}.png", options.short)
-            print(f"the figure is in {written}")
-            continue
+    for figure in options.figures or FIGURES:
         measure, write = FIGURES[figure]
-        shown = dict(list(nets.items())[: 1 if options.short else 3])
-        if figure == "ratios" and not options.short:
-            shown["tanh, trained on Ω"] = regularized(shown["tanh, orthogonal"])
-        found = {name: measure(net) for name, net in shown.items()}
+        found = {
+            name: measure(net) for name, net in list(nets.items())[: 1 if options.short else 3]
+        }
         for name, value in found.items():
             print(f"{name}\n{value}" if figure in ("truncation", "precision") else name)
         print(f"the figure is in {write(found, options.out / f'{figure}.png')}")

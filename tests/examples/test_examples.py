@@ -26,6 +26,8 @@ FIGURES = {
     "language": (r"held-out nats per character: ([\d.]+)", 0.1, 0.9),
     "sentiment": (r"held-out accuracy: ([\d.]+)%", 90, 100.01),
     "flow_figures": (r"float32 +([\d.e+-]+)", 0, 1e-5),
+    "regularizer": (r"Ω fell from [\d.]+ to ([\d.]+)", 0, 0.8),
+    "predictability": (r"iterations \[\d+ +(\d+)\]", 3, 11),
     "fixed_points": (r"fixed points: \d+, of them stable: (\d+)", 7.5, 8.5),
     "speech": (r"label error rate: ([\d.]+)", 0.1, 3.0),
 }
@@ -45,7 +47,7 @@ def assert_metric(name, printed):
     assert low < float(found[1]) < high
 
 
-DRAWN = ("clipping", "clipping_wall", "fixed_points", "flossing")  # each one figure
+DRAWN = ("clipping", "clipping_wall", "fixed_points", "flossing", "predictability", "regularizer")
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES.keys() - {"captioning", "flow_figures", *DRAWN}))
