@@ -3,13 +3,16 @@
 import re
 import runpy
 import sys
+from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from rnnjax.experiments import report
+from rnnjax.experiments import report, training
 from rnnjax.experiments.data import picture
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -89,8 +92,17 @@ def test_captioning_prints_its_metric_and_draws_references_and_attention(
     assert len(rows) == 5
 
 
+def untrained(task, settings):
+    """In the place of `fit` where it is not trained params that are looked at."""
+    draw = np.random.default_rng(0)
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: draw.normal(size=leaf.shape).astype(leaf.dtype), shapes)
+    return SimpleNamespace(params=params, metrics=defaultdict(float))
+
+
 def test_captioning_of_a_folder_of_images(tmp_path, monkeypatch, capsys):
     rows = []
+    monkeypatch.setattr(training, "fit", untrained)  # on a folder: see the tests of the task
     monkeypatch.setattr(report, "write_captions", lambda given, path: rows.extend(given) or path)
     images = [picture(number, side=16).image for number in range(12)]
     lines = [f"{k:02}.png,a thing in the picture" for k in range(12)]
