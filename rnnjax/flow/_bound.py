@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_choice, is_inexact
+from rnnjax._checks import check_choice
 from rnnjax._types import Array
 from rnnjax.cells import ACTIVATIONS, ActivationName
 
@@ -37,7 +37,7 @@ def pascanu_bound(w_h: Array, activation: ActivationName) -> Bound:
       w_h's dtype counts as 1. Concrete values: not for use inside `jit`.
 
     Raises:
-      TypeError: w_h that is not floating point.
+      TypeError: w_h that is not real floating point.
       ValueError: w_h that is not a square matrix or not finite, or an unknown activation.
 
     Example:
@@ -50,8 +50,8 @@ def pascanu_bound(w_h: Array, activation: ActivationName) -> Bound:
       networks, ICML, section 2.1.
     """
     w_h = jnp.asarray(w_h)
-    if not is_inexact(w_h):
-        raise TypeError(f"w_h must be floating point, got dtype {w_h.dtype}")
+    if not jnp.issubdtype(w_h.dtype, jnp.floating):
+        raise TypeError(f"w_h must be real floating point, got dtype {w_h.dtype}")
     if w_h.ndim != 2 or w_h.shape[0] != w_h.shape[1] or w_h.size == 0:
         raise ValueError(
             f"w_h must be a square matrix [H, H], got shape {w_h.shape}: pass params.w_h of a "

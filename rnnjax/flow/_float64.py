@@ -1,6 +1,7 @@
 """Measures are taken in float64, whatever the dtype of the params."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -10,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rnnjax._checks import is_array, is_inexact
+from rnnjax._params import check_params
 from rnnjax._types import Cell
 from rnnjax.flow._cell import in_dtype
 
@@ -29,10 +31,15 @@ def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
     Not inside a transformation or a program of the caller's: there dtypes stay.
     """
 
+    names = [*inspect.signature(measure).parameters]
+
     @functools.wraps(measure)
     def measured(*args: P.args, **kwargs: P.kwargs) -> T:
         if _traced(args, kwargs):
             return measure(*args, **kwargs)
+        given: dict[str, Any] = dict(zip(names, args, strict=False)) | kwargs
+        if _is_cell(given.get("cell")) and "params" in given:  # afterwards all have one dtype
+            check_params(given["cell"], given["params"])
         with jax.enable_x64(True):
             args, kwargs = jax.tree.map(_wide, (args, kwargs), is_leaf=_is_cell)
         try:

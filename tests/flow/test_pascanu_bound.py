@@ -70,7 +70,8 @@ def test_above_one_is_not_sufficient():
     ("w_h", "activation", "error", "message"),
     [
         (jnp.ones((2, 8)), "tanh", ValueError, r"square matrix \[H, H\], got shape \(2, 8\)"),
-        (jnp.ones((2, 2), int), "tanh", TypeError, "w_h must be floating point"),
+        (jnp.ones((2, 2), int), "tanh", TypeError, "must be real floating point, got dtype int64"),
+        (jnp.ones((2, 2), complex), "tanh", TypeError, "real floating point, got dtype complex128"),
         (jnp.full((2, 2), jnp.inf), "tanh", ValueError, "not finite"),
         (jnp.ones((2, 2)), "tahn", ValueError, "did you mean 'tanh'"),
     ],
