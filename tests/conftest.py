@@ -70,7 +70,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     small_programs.limit = small_programs.TINY  # in doctests, which do not come by here, too
     if nextitem is not None and nextitem.path != item.path and MAPS.exists():
         with MAPS.open("rb") as maps:
-            many = sum(1 for _ in maps) > 30_000
+            many = sum(1 for _ in maps) > 45_000
         if many:
             jax.clear_caches()
             gc.collect()

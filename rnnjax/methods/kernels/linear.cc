@@ -1,6 +1,7 @@
 // The diagonal linear recurrence h_t = a_t h_{t-1} + b_t and its derivative, real or complex. Each is
 // one pass over its arrays in the order that they lie in memory; the state is read from where the
-// step before has written it, or from a copy where that is out of the caches. setup.py compiles this file once for every instruction set.
+// step before has written it, or from a copy where that is out of the caches. setup.py compiles this
+// file once for every instruction set.
 
 #include "isa.h"
 #include "kernels.h"
