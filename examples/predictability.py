@@ -35,14 +35,13 @@ def main():
     for gain in gains:
         name, params = f"gain {gain:g}", drawn._replace(w_h=gain * drawn.w_h)
         found[name] = [flow.predictability(cell, params, xs[:length]) for length in lengths]
-        with jax.enable_x64(True):
-            net = cell, *jax.tree.map(jnp.float64, (params, many))
-            method = rnnjax.deer(max_iterations=lengths[-1])
-            solved = solve(*net, method, lengths=jnp.array(lengths))
+        method = rnnjax.deer(max_iterations=lengths[-1])
+        solved = solve(cell, params, many, method, lengths=jnp.array(lengths))
         iterations[name] = solved.iterations
         print(f"{name}: {found[name][-1]}\n  iterations {iterations[name]}")
     print(f"the figure is in {write_predictability(found, options.out, iterations=iterations)}")
 
 
 if __name__ == "__main__":
-    main()
+    with jax.enable_x64(True):
+        main()

@@ -110,8 +110,6 @@ def _in_float32(function: Callable[..., Any], avals: Any) -> Callable[..., Any]:
     """`function` on bfloat16, each result rounded, as XLA does it on CPUs."""
 
     def rounded(*operands: Any, **params: Any) -> Any:
-        if "new_dtype" in params:
-            return operands[0].astype(params["new_dtype"])
         wide = [x.astype(np.float32) if _is_bfloat16(x.dtype) else x for x in operands]
         results = function(*wide, **params)
         many = isinstance(results, list)
@@ -146,7 +144,8 @@ def _results(equation: Any, operands: list[Any], alone: bool) -> list[Any]:
     primitive, params = equation.primitive, equation.params
     function, avals = _numpys(primitive), [v.aval for v in equation.outvars]
     dtypes = [x.dtype for x in (*operands, *avals) if hasattr(x, "dtype")]
-    if function is not None and any(map(_is_bfloat16, dtypes)):
+    is_cast = primitive.name == "convert_element_type"  # which rounds by itself
+    if function is not None and not is_cast and any(map(_is_bfloat16, dtypes)):
         function = _in_float32(function, avals)
     if function is not None and all(isinstance(x, np.ndarray | np.generic) for x in operands):
         results = function(*operands, **params)

@@ -1,7 +1,7 @@
 """Gradient flow: how the error signal vanishes or explodes on its way back through time.
 
-Measures of a net are taken in float64, whatever the dtype of its params: long before an error has
-vanished in the sense of this package it is zero in float32. Where `jax_enable_x64` is off they are
+Measures of a net are taken in float64, whatever the dtype of its params: float32 underflows to zero
+long before the smallest errors that are told apart here. Where `jax_enable_x64` is off they are
 NumPy arrays, since JAX would round them to float32. Where a measure is part of a program of the
 caller's, within `jax.jit`, `grad` or `vmap`, it is taken in the dtype of the params.
 """

@@ -84,6 +84,4 @@ def choose(flag: Array | bool, on_true: Array, on_false: Array) -> Array:
     """`on_true` for the examples whose flag `[...]` is set, else `on_false`."""
     if isinstance(flag, bool):
         return on_true if flag else on_false
-    return jnp.where(
-        flag.reshape(flag.shape + (1,) * (on_true.ndim - flag.ndim)), on_true, on_false
-    )
+    return select(flag, on_true, on_false)

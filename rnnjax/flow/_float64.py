@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+from jax.extend.core import get_opaque_trace_state
 
 from rnnjax._checks import is_array, is_inexact
 from rnnjax._params import check_params
@@ -17,6 +17,8 @@ from rnnjax.flow._cell import in_dtype
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_UNTRACED = get_opaque_trace_state()  # of this import
 
 _NOTE = (
     "rnnjax.flow measures in float64: let the cell make its carry and its constants in the dtype "
@@ -30,12 +32,11 @@ def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
 
     Not inside a transformation or a program of the caller's: there dtypes stay.
     """
-
     names = [*inspect.signature(measure).parameters]
 
     @functools.wraps(measure)
     def measured(*args: P.args, **kwargs: P.kwargs) -> T:
-        if _traced(args, kwargs):
+        if _is_traced():
             return measure(*args, **kwargs)
         given: dict[str, Any] = dict(zip(names, args, strict=False)) | kwargs
         if _is_cell(given.get("cell")) and "params" in given:  # afterwards all have one dtype
@@ -45,7 +46,7 @@ def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
         try:
             return keeping_float64(measure)(*args, **kwargs)
         except TypeError as error:
-            if "float32" in str(error):
+            if "float64" in str(error):
                 error.add_note(_NOTE)
             raise
 
@@ -60,7 +61,7 @@ def keeping_float64(measure: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(measure)
     def measured(*args: P.args, **kwargs: P.kwargs) -> T:
-        if jax.config.read("jax_enable_x64") or _traced(args, kwargs):
+        if jax.config.read("jax_enable_x64") or _is_traced():
             return measure(*args, **kwargs)
         with jax.enable_x64(True):
             return jax.tree.map(_numpy, measure(*args, **kwargs))
@@ -68,10 +69,9 @@ def keeping_float64(measure: Callable[P, T]) -> Callable[P, T]:
     return measured
 
 
-def _traced(*arguments: Any) -> bool:
-    """Whether JAX is tracing: some of the arguments, or everything that is computed here."""
-    leaves = jax.tree.leaves(arguments, is_leaf=_is_cell)
-    return any(isinstance(leaf, Tracer) for leaf in [*leaves, jnp.zeros(())])
+def _is_traced() -> bool:
+    """Whether this runs in a program that is being compiled, differentiated or vectorized."""
+    return get_opaque_trace_state() != _UNTRACED
 
 
 def _is_cell(x: Any) -> bool:

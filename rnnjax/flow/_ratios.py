@@ -43,7 +43,8 @@ def pascanu_ratios(
 
     Returns:
       Ratios `[T, ...]`: `[t - 1]` is that of the step from s_t back to s_{t-1}.
-      NaN where Ω has no term: the error is zero, the step is padding or begins an episode.
+      NaN where Ω has no term: the error is zero, the step is padding or begins an episode. NaN,
+      as Ω then is, where the error is not finite.
       Differentiable, for penalties of your own.
 
     Raises:
@@ -188,7 +189,7 @@ def _ratios(
     ys_ct: Array,
 ) -> tuple[Array, Array]:
     sizes = _norm(errors, 1 + batch_ndim)
-    some = sizes > 0
+    some = ~(sizes == 0)  # NaN counts: it must not look like an error that is kept
     unit = jnp.where(some, sizes, 1)
     errors = [_over(leaf, unit) for leaf in errors]
     held = jax.lax.stop_gradient(params)

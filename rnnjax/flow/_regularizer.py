@@ -53,7 +53,8 @@ def pascanu_regularizer(
       derivative: "immediate" or "full".
 
     Returns:
-      Ω of every example, `[...]`. Differentiable, in reverse mode and forward.
+      Ω of every example, `[...]`; NaN where its error is not finite. Differentiable, in reverse
+      mode and forward.
 
     Raises:
       TypeError: as `record`.

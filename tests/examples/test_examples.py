@@ -30,7 +30,7 @@ FIGURES = {
     "sentiment": (r"held-out accuracy: ([\d.]+)%", 90, 100.01),
     "flow_figures": (r"float32 +([\d.e+-]+)", 0, 1e-5),
     "regularizer": (r"Ω fell from [\d.]+ to ([\d.]+)", 0, 0.8),
-    "predictability": (r"iterations \[\d+ +(\d+)\]", 3, 11),
+    "predictability": (r"iterations \[\d+ +(\d+)\]", 3, 9),
     "fixed_points": (r"fixed points: \d+, of them stable: (\d+)", 7.5, 8.5),
     "speech": (r"label error rate: ([\d.]+)", 0.1, 3.0),
 }

@@ -82,6 +82,22 @@ def test_within_a_program_of_the_caller_dtypes_stay_also_after_float64():
     np.testing.assert_allclose(value, wide, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("transform", [jax.grad, jax.vmap, jax.jit])
+def test_what_the_cost_closes_over_may_be_transformed(transform):
+    def measure(readout):
+        def cost(carry, ys):
+            return jnp.sum((ys[-1] * readout) ** 2)
+
+        return flow.gradient_norms(flow.record(CELL, PARAMS, XS, cost)).sum()
+
+    readout = jnp.ones((2,) if transform is jax.vmap else (), jnp.float32)
+    with jax.enable_x64(False):
+        found = transform(measure)(readout)
+    assert found.dtype == jnp.float32
+    assert found.shape == readout.shape
+    assert np.all(np.asarray(found) > 0)
+
+
 def test_a_clip_in_the_loop_sees_float64():
     seen = []
 

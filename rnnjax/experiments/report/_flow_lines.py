@@ -86,11 +86,11 @@ def write_norms(
 
 
 def write_ratios(found: Array | Mapping[str, Array], path: str | Path) -> Path:
-    """Draw what each step back does to the norm of the error, by lag: shrink or stretch it.
+    """Draw by lag how much each step back shrinks or stretches the error.
 
     A line is the median over examples, its band their middle half. Ω, the sum of the squared
-    distances from 1, is in the legend: the median over examples. With lengths, T is each example's
-    own last step.
+    distances from 1, is in the legend: the median over examples. T is the last step of each example
+    that has a ratio.
 
     Args:
       found: what `flow.pascanu_ratios` returns, `[T, ...]`; or several by name.
@@ -105,7 +105,10 @@ def write_ratios(found: Array | Mapping[str, Array], path: str | Path) -> Path:
     ratios = {
         name: np.asarray(each, np.float64).reshape(len(each), -1)
         for name, each in by_name(found).items()
+        if np.size(each)
     }
+    if not ratios:
+        raise ValueError("nothing to draw: found has no steps, or no examples")
 
     def draw() -> Any:
         figure, axis, looks = _new(ratios)

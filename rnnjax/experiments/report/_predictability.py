@@ -34,7 +34,7 @@ def write_predictability(
 
     Within the band, ±1/T, the label is "neutral"; that of the longest sequence is in the legend.
     With `iterations` a second panel has those of `deer()`, at most T, on logarithmic axes: they
-    hardly grow with T where λ_1 < 0, and up to T where λ_1 > 0.
+    hardly grow with T where λ_1 < 0, and grow up to T where λ_1 > 0.
 
     Args:
       found: name -> what `flow.predictability` returns, at one length or several.
@@ -47,11 +47,18 @@ def write_predictability(
     Raises:
       ValueError: nothing to draw, or iterations of other names or numbers than `found`.
     """
-    measured = {name: sorted(each, key=lambda one: one.steps) for name, each in found.items()}
+    measured = {
+        name: sorted([each] if isinstance(each, Predictability) else each, key=_steps)
+        for name, each in found.items()
+    }
     if not measured or not all(measured.values()):
         raise ValueError("nothing to draw: found has no measurements")
     counts: dict[str, np.ndarray] = {}
     for name, each in (iterations or {}).items():
+        if name not in measured:
+            raise ValueError(
+                f"iterations has {name!r}, which found has not: it has {', '.join(measured)}"
+            )
         order = np.argsort([one.steps for one in found.get(name, ())], kind="stable")
         if np.shape(each) != order.shape:
             raise ValueError(
@@ -85,6 +92,10 @@ def write_predictability(
         return figure
 
     return write_figure(draw, path, "Predictability")
+
+
+def _steps(one: Predictability) -> int:
+    return one.steps
 
 
 def _draw_exponents(

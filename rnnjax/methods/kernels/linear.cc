@@ -157,8 +157,8 @@ void forward_streamed(const LinearForward& p, const Columns<T>& columns, int64_t
 // Whether `forward_streamed` pays, and every row of the batch consists of whole cache lines.
 template <typename T>
 bool streams(const LinearForward& p, const Columns<T>& columns) {
-  constexpr int64_t kWorthwhile = 1 << 24;  // bytes of an array
-  return columns.total * p.steps * int64_t(sizeof(T)) >= kWorthwhile &&
+  constexpr int64_t kBeyondCaches = 1 << 25;  // bytes of an array
+  return columns.total * p.steps * int64_t(sizeof(T)) >= kBeyondCaches &&
          columns.features % columns.kLine == 0 && reinterpret_cast<uintptr_t>(p.hs) % 64 == 0;
 }
 
