@@ -118,9 +118,10 @@ def fixed_points(
     kinds = np.asarray(np.where(fixed, 0, np.where(flat, 1, 2)))
     inputs = np.concatenate([np.reshape(leaf, (count, -1)) for leaf in jax.tree.leaves(x)], axis=1)
     chosen, counts = _distinct(states, inputs, kinds, speeds, float(same))
-    carry = _with(sequence.carry, indices, states)
+    with jax.enable_x64(True):
+        carry = jax.tree.map(np.asarray, _with(sequence.carry, indices, states))
     return FixedPoints(
-        jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], carry),
+        jax.tree.map(lambda leaf: leaf[chosen], carry),
         jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], x),
         np.array(LABELS)[kinds[chosen]],
         speeds[chosen],

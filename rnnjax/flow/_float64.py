@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -18,12 +19,13 @@ from rnnjax.flow._cell import in_dtype
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_UNTRACED = get_opaque_trace_state()  # of this import
+with ThreadPoolExecutor(1) as _pool:  # this import may be part of a program
+    _UNTRACED = _pool.submit(get_opaque_trace_state).result()
 
 _NOTE = (
-    "rnnjax.flow measures in float64: let the cell make its carry and its constants in the dtype "
-    "of its params, such as jnp.zeros(shape, params.w.dtype); or measure inside jax.jit, where "
-    "dtypes stay"
+    "rnnjax.flow measures in float64, and casts what it is given: let cell, cost and clip make "
+    "their arrays in the dtype of params or carry, such as jnp.zeros(shape, params.w.dtype), and "
+    "integers in one that is named, such as jnp.int32; or measure inside jax.jit, where dtypes stay"
 )
 
 
@@ -45,8 +47,8 @@ def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
             args, kwargs = jax.tree.map(_wide, (args, kwargs), is_leaf=_is_cell)
         try:
             return keeping_float64(measure)(*args, **kwargs)
-        except TypeError as error:
-            if "float64" in str(error):
+        except (TypeError, ValueError) as error:
+            if "64" in str(error) and not jax.config.read("jax_enable_x64"):
                 error.add_note(_NOTE)
             raise
 
@@ -79,8 +81,9 @@ def _is_cell(x: Any) -> bool:
 
 
 def _wide(x: Any) -> Any:
-    return in_dtype(x, jnp.float64) if is_array(x) and is_inexact(x) else x
+    is_cast = isinstance(x, jax.Array | np.ndarray) and is_array(x) and is_inexact(x)
+    return in_dtype(x, jnp.float64) if is_cast else x
 
 
 def _numpy(x: Any) -> Any:
-    return np.asarray(x) if isinstance(x, jax.Array) else x
+    return np.array(x) if isinstance(x, jax.Array) else x

@@ -133,7 +133,8 @@ def _first_tangents(size: int, k: int, dtype: jnp.dtype) -> Array:
     """Unit vectors if there are S, since they span the space; fewer are in general position."""
     if k == size:
         return jnp.eye(size, dtype=dtype)
-    return jnp.linalg.qr(jax.random.normal(jax.random.key(0), (size, k), dtype))[0]
+    drawn = jax.random.normal(jax.random.key(0), (size, k), jnp.float32)  # alike in every dtype
+    return jnp.linalg.qr(drawn.astype(dtype))[0]
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

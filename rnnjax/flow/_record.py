@@ -74,7 +74,8 @@ def record(
       xs: inputs `[T, ..., D]`.
       cost: `cost(carry, ys) -> C`, a scalar function of what `rnnjax.unroll` returns: the
         carry after the last step, and the outputs `[T, ..., H]`.
-      carry, key, lengths, resets: as for `rnnjax.unroll`. In padding ∂C/∂carry_t is zero.
+      carry, key, lengths, resets: as for `rnnjax.unroll`. In padding ∂C/∂carry_t is zero. What a
+        step draws by a key is what it would draw in float64, not what it draws in float32.
       last: take the gradient by the last step alone that the cost reads, in each example; the
         outputs before it count as constants. What `verdict` needs.
 
@@ -142,7 +143,9 @@ def _reads(
     for leaf in end_ct:
         at_end = at_end | by(leaf, len(shape) - 1)
     lengths = jnp.full(shape[1:], shape[0]) if lengths is None else lengths
-    place = jnp.arange(1, shape[0] + 1).reshape((shape[0],) + (1,) * (len(shape) - 1))
+    place = jnp.arange(1, shape[0] + 1, dtype=lengths.dtype).reshape(
+        (shape[0],) + (1,) * (len(shape) - 1)
+    )
     reads = at_end[None] & (place == lengths[None])
     for leaf in ys_ct:
         reads = reads | by(leaf, len(shape))

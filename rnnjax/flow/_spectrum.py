@@ -127,7 +127,8 @@ def log_singular_values(
     elif np.any(uncertain | singular):
         logs = _exact(jacobians, logs, np.asarray(uncertain | singular), chosen, sweeps)
     if lengths is not None:
-        reached = jnp.asarray(chosen).reshape((-1,) + (1,) * lengths.ndim) <= lengths[None]
+        ends = jnp.asarray(chosen, lengths.dtype).reshape((-1,) + (1,) * lengths.ndim)
+        reached = ends <= lengths[None]
         logs = jnp.where(reached[..., None], logs, jnp.nan)
     return SingularValues(jnp.asarray(chosen, jnp.int32), logs)
 
@@ -135,7 +136,8 @@ def log_singular_values(
 def _ending_together(jacobians: Array, lengths: Array) -> Array:
     """Each example moved to end at the last step, behind as many identities as it had padding."""
     steps, size = jacobians.shape[0], jacobians.shape[-1]
-    t = jnp.arange(steps).reshape((steps,) + (1,) * lengths.ndim) - (steps - lengths[None])
+    t = jnp.arange(steps, dtype=lengths.dtype).reshape((steps,) + (1,) * lengths.ndim)
+    t = t - (steps - lengths[None])
     moved = jnp.take_along_axis(jacobians, jnp.maximum(t, 0)[..., None, None], axis=0)
     identities = jnp.broadcast_to(jnp.eye(size, dtype=jacobians.dtype), moved.shape)
     return jnp.where((t >= 0)[..., None, None], moved, identities)

@@ -232,10 +232,10 @@ def _at_ends(last_ct: list[Array], sequence: Sequence, floats: list[Array]) -> l
     """∂C/∂carry_t by the last carry alone: at each sequence's own last step."""
 
     def place(ct: Array, like: Array) -> Array:
-        t = jnp.arange(like.shape[0]).reshape((-1,) + (1,) * ct.ndim)
         end = jnp.full((1,) * ct.ndim, like.shape[0])
         if sequence.lengths is not None:
             end = sequence.lengths.reshape(sequence.lengths.shape + (1,) * (ct.ndim - end_ndim))
+        t = jnp.arange(like.shape[0], dtype=end.dtype).reshape((-1,) + (1,) * ct.ndim)
         return jnp.where(t == end[None] - 1, ct[None], jnp.zeros_like(like))
 
     end_ndim = 0 if sequence.lengths is None else sequence.lengths.ndim

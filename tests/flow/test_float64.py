@@ -98,6 +98,30 @@ def test_what_the_cost_closes_over_may_be_transformed(transform):
     assert np.all(np.asarray(found) > 0)
 
 
+def test_lengths_under_strict_promotion_and_exponents_within_a_program():
+    lengths = jnp.array([2, 5, 3], jnp.int32)
+    with jax.enable_x64(False):
+        with jax.numpy_dtype_promotion("strict"):
+            found = flow.record(CELL, PARAMS, XS, lambda carry, ys: carry.h.sum(), lengths=lengths)
+            assert flow.gradient_norms(found)[2, 0] == 0
+            options = {"lengths": lengths, "bias": np.float64(0.1)}
+            assert flow.truncation_length(CELL, PARAMS, XS, last, **options).bias == 0.1
+            jacobians = flow.jacobians(CELL, PARAMS, XS, lengths=lengths)
+            flow.log_singular_values(jacobians, [2], lengths=lengths)
+        alone = flow.lyapunov_spectrum(CELL, PARAMS, XS, 1)
+        within = jax.jit(lambda: flow.lyapunov_spectrum(CELL, PARAMS, XS, 1))()
+    np.testing.assert_allclose(alone, within, rtol=1e-5)
+
+
+def test_fixed_points_of_a_complex_net_are_in_float64():
+    cell = rnnjax.lru(1)
+    with jax.enable_x64(False):
+        params = cell.init(jax.random.key(0), 1)
+        starts = cell.initial_carry(params, (1,))
+        found = flow.fixed_points(cell, params, XS[0, 0], starts)
+    assert {leaf.dtype for leaf in jax.tree.leaves(found.states)} == {np.dtype("complex128")}
+
+
 def test_a_clip_in_the_loop_sees_float64():
     seen = []
 
@@ -123,4 +147,4 @@ def test_a_cell_that_names_float32_is_told():
     cell = rnnjax.Cell(lambda key, inputs: jnp.eye(2), initial_carry, step)
     with jax.enable_x64(False), pytest.raises(TypeError) as raised:
         flow.jacobians(cell, jnp.eye(2), XS)
-    assert "in the dtype of its params" in raised.value.__notes__[-1]
+    assert "in the dtype of params" in raised.value.__notes__[-1]

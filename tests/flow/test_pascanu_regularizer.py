@@ -120,3 +120,11 @@ def test_cells_that_it_is_not_defined_for():
     plain = rnnjax.vanilla(H)._replace(rule=None)
     with pytest.raises(ValueError, match="has no rule: use derivative='full'"):
         pascanu_regularizer(plain, drawn(plain, D), normal(1, T, D), last)
+
+
+@pytest.mark.parametrize("derivative", ["immediate", "full"])
+def test_an_error_that_is_not_finite_is_no_error_that_is_kept(derivative):
+    cell = rnnjax.vanilla(H)
+    xs = normal(1, T, B, D).at[0, 0, 0].set(np.nan)
+    omega = pascanu_regularizer(cell, drawn(cell, D), xs, last, derivative=derivative)
+    assert np.isnan(omega).tolist() == [True, False]
