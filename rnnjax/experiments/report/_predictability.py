@@ -47,10 +47,9 @@ def write_predictability(
     Raises:
       ValueError: nothing to draw, or iterations of other names or numbers than `found`.
     """
-    measured = {
-        name: sorted([each] if isinstance(each, Predictability) else each, key=_steps)
-        for name, each in found.items()
-    }
+    given = {k: [one] if isinstance(one, Predictability) else one for k, one in found.items()}
+    orders = {name: _by_length(each) for name, each in given.items()}
+    measured = {name: [each[k] for k in orders[name]] for name, each in given.items()}
     if not measured or not all(measured.values()):
         raise ValueError("nothing to draw: found has no measurements")
     counts: dict[str, np.ndarray] = {}
@@ -59,13 +58,12 @@ def write_predictability(
             raise ValueError(
                 f"iterations has {name!r}, which found has not: it has {', '.join(measured)}"
             )
-        order = np.argsort([one.steps for one in found.get(name, ())], kind="stable")
-        if np.shape(each) != order.shape:
+        if np.shape(each) != orders[name].shape:
             raise ValueError(
-                f"iterations[{name!r}] must have a number for each of the {len(order)} "
+                f"iterations[{name!r}] must have a number for each of the {len(orders[name])} "
                 f"measurements in found, got shape {np.shape(each)}"
             )
-        counts[name] = np.asarray(each)[order]
+        counts[name] = np.asarray(each)[orders[name]]
 
     def draw() -> Any:
         panels = 2 if counts else 1
@@ -94,8 +92,8 @@ def write_predictability(
     return write_figure(draw, path, "Predictability")
 
 
-def _steps(one: Predictability) -> int:
-    return one.steps
+def _by_length(measured: Sequence[Predictability]) -> np.ndarray:
+    return np.argsort([one.steps for one in measured], kind="stable")
 
 
 def _draw_exponents(
