@@ -113,13 +113,12 @@ def fixed_points(
         settings = cell, indices, period, max_steps, float(tolerance)
         ends = _minimise(*settings, params, sequence.carry, x)
         found: tuple[np.ndarray, ...] = tuple(map(np.asarray, ends))
+        carry = jax.tree.map(np.asarray, _with(sequence.carry, indices, ends[0]))
     states, speeds, flat, scale, jacobians, periods = found
     fixed = speeds <= tolerance * scale
     kinds = np.asarray(np.where(fixed, 0, np.where(flat, 1, 2)))
     inputs = np.concatenate([np.reshape(leaf, (count, -1)) for leaf in jax.tree.leaves(x)], axis=1)
     chosen, counts = _distinct(states, inputs, kinds, speeds, float(same))
-    with jax.enable_x64(True):
-        carry = jax.tree.map(np.asarray, _with(sequence.carry, indices, states))
     return FixedPoints(
         jax.tree.map(lambda leaf: leaf[chosen], carry),
         jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], x),

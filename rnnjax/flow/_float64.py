@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
-from rnnjax._checks import is_array, is_inexact
+from rnnjax._checks import is_array
 from rnnjax._params import check_params
 from rnnjax._types import Cell
 from rnnjax.flow._cell import in_dtype
@@ -34,7 +34,7 @@ def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
 
     Not inside a transformation or a program of the caller's: there dtypes stay.
     """
-    names = [*inspect.signature(measure).parameters]
+    names, keeping = [*inspect.signature(measure).parameters], keeping_float64(measure)
 
     @functools.wraps(measure)
     def measured(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -46,7 +46,7 @@ def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
         with jax.enable_x64(True):
             args, kwargs = jax.tree.map(_wide, (args, kwargs), is_leaf=_is_cell)
         try:
-            return keeping_float64(measure)(*args, **kwargs)
+            return keeping(*args, **kwargs)
         except (TypeError, ValueError) as error:
             if "64" in str(error) and not jax.config.read("jax_enable_x64"):
                 error.add_note(_NOTE)
@@ -81,8 +81,9 @@ def _is_cell(x: Any) -> bool:
 
 
 def _wide(x: Any) -> Any:
-    is_cast = isinstance(x, jax.Array | np.ndarray) and is_array(x) and is_inexact(x)
-    return in_dtype(x, jnp.float64) if is_cast else x
+    """An array in float64 if it may be differentiated; a NumPy scalar is an option, and stays."""
+    is_plain = isinstance(x, jax.Array | np.ndarray) and is_array(x)
+    return in_dtype(x, jnp.float64) if is_plain else x
 
 
 def _numpy(x: Any) -> Any:

@@ -17,6 +17,7 @@ from rnnjax.cells.linear_algebra import affine
 from rnnjax.flow._cell import choose, follow, validate_cell
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._record import Recording, trace
+from rnnjax.running import zeros_like
 
 Copies = dict[str, Any]  # the carry that each path reads; all equal
 
@@ -167,8 +168,8 @@ def _run(
         parts_before = jax.tree.map(
             lambda along, *gates: along.at[1:].add(jnp.stack(gates)), pulled[identity], *moved
         )
-        parts_before = _where(begins, _zeros(parts), parts_before)
-        return _where(valid, parts_before, held), _where(valid, found, _zeros(found))
+        parts_before = _where(begins, zeros_like(parts), parts_before)
+        return _where(valid, parts_before, held), _where(valid, found, zeros_like(found))
 
     found = jax.lax.scan(body, jax.tree.map(at_identity, end_ct), (visited, ys_ct), reverse=True)[1]
     return [jax.tree.map(lambda ct, k=k: ct[:, k], found) for k in range(count)]
@@ -181,10 +182,6 @@ def _at(opened: _Opened, params: Params, x_t: PyTree, copies: Copies, nudge: Arr
 def _where(flag: Array, on_true: Carry, on_false: Carry) -> Carry:
     """By example; leaves are `[paths, ...]`."""
     return jax.tree.map(lambda a, b: jax.vmap(partial(choose, flag))(a, b), on_true, on_false)
-
-
-def _zeros(tree: Carry) -> Carry:
-    return jax.tree.map(jnp.zeros_like, tree)
 
 
 def _none(carry: Carry) -> Array:

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from rnnjax._execution import Sequence
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
-from rnnjax.flow._cell import choose, follow, validate_cell
+from rnnjax.flow._cell import follow, validate_cell
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._norms import features_norm
 from rnnjax.flow._record import trace
-from rnnjax.running import chosen_leaves, leaf_indices
+from rnnjax.running import chosen_leaves, leaf_indices, select, zeros_like
 
 Leaves = list[Array]  # the differentiable leaves of a carry, or their cotangents
 
@@ -141,8 +141,8 @@ def _errors(
         (before, x_t, valid, begins), y_ct = visit
         error = [*held]
         error[output] = error[output] + y_ct
-        pulled = _where(begins, _zeros(error), _pull(cell, params, before, x_t, error))
-        return _where(valid, pulled, held), _where(valid, error, _zeros(error))
+        pulled = select(begins, zeros_like(error), _pull(cell, params, before, x_t, error))
+        return select(valid, pulled, held), select(valid, error, zeros_like(error))
 
     return jax.lax.scan(body, end_ct, (visited, ys_ct), reverse=True)[1]
 
@@ -210,7 +210,7 @@ def _ratios(
 def _norm(leaves: Leaves, leading: int) -> Array:
     """`features_norm`, whose derivative at zero is zero."""
     some = jnp.any(jnp.stack([_any(leaf, leading) for leaf in leaves]), axis=0)
-    moved = [choose(some, leaf, jnp.ones_like(leaf)) for leaf in leaves]
+    moved = select(some, leaves, jax.tree.map(jnp.ones_like, leaves))
     return jnp.where(some, features_norm(moved, leading), 0)
 
 
@@ -220,11 +220,3 @@ def _any(leaf: Array, leading: int) -> Array:
 
 def _over(leaf: Array, unit: Array) -> Array:
     return (leaf / unit.reshape(unit.shape + (1,) * (leaf.ndim - unit.ndim))).astype(leaf.dtype)
-
-
-def _where(flag: Array, on_true: Leaves, on_false: Leaves) -> Leaves:
-    return [choose(flag, a, b) for a, b in zip(on_true, on_false, strict=True)]
-
-
-def _zeros(leaves: Leaves) -> Leaves:
-    return [jnp.zeros_like(leaf) for leaf in leaves]
