@@ -72,7 +72,7 @@ def write_predictability(
         steps = {name: np.array([one.steps for one in each]) for name, each in measured.items()}
         shortest = min(each[0] for each in steps.values())
         longest = max(each[-1] for each in steps.values())
-        lengths = np.geomspace(shortest, max(longest, shortest + 1), 200)
+        lengths = np.geomspace(shortest, max(longest, 10 * shortest), 200)  # a decade has ticks
         exponents = {name: np.array([[one.exponent for one in e]]) for name, e in measured.items()}
         keys = _draw_exponents(axes[0, 0], looks, steps, exponents, lengths)
         if counts:
