@@ -26,8 +26,9 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-if version("jax").startswith("0.10."):  # it reaches into JAX
+if version("jax").startswith("0.10."):  # they reach into JAX
     small_programs.evaluate_small_programs()
+    small_programs.share_contexts()
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -63,17 +64,26 @@ def keep_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Forget compiled programs before they take up all memory maps that Linux allows a process.
+    """Keep garbage collection cheap, and the memory maps below what Linux allows a process.
 
-    XLA maps every program several times; beyond 65,530 maps it ends the process.
+    JAX keeps what it traced, millions of objects that every full collection would visit again:
+    frozen, they are passed by. XLA maps every program several times; beyond 65,530 maps it ends the
+    process, so compiled programs are forgotten before.
     """
     small_programs.limit = small_programs.TINY  # in doctests, which do not come by here, too
-    if nextitem is not None and nextitem.path != item.path and MAPS.exists():
-        with MAPS.open("rb") as maps:
-            many = sum(1 for _ in maps) > 45_000
-        if many:
+    if nextitem is None or nextitem.path != item.path:
+        if nextitem is not None and _maps() > 45_000:
             jax.clear_caches()
+            gc.unfreeze()
             gc.collect()
+        gc.freeze()
+
+
+def _maps() -> int:
+    if not MAPS.exists():
+        return 0
+    with MAPS.open("rb") as maps:
+        return sum(1 for _ in maps)
 
 
 # What one runs or reads rather than imports is compiled as its users do.
