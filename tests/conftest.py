@@ -72,7 +72,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """
     small_programs.limit = small_programs.TINY  # in doctests, which do not come by here, too
     if nextitem is None or nextitem.path != item.path:
-        if nextitem is not None and _maps() > 45_000:
+        if nextitem is not None and _maps() > 15_000:
             jax.clear_caches()
             gc.unfreeze()
             gc.collect()
