@@ -1,11 +1,13 @@
 """What every test runs under: float64, no rank promotion, fixed seeds."""
 
+import functools
 import gc
 import os
 import random
 import signal
 from collections.abc import Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 # Half of the time that XLA takes to compile a tiny program goes into its fusion emitters. Only
@@ -29,6 +31,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 if version("jax").startswith("0.10."):  # they reach into JAX
     small_programs.evaluate_small_programs()
     small_programs.share_contexts()
+
+if find_spec("grain"):
+    # To shuffle, Grain draws a place in 2^16 until it lies in the data set: 13 ms for one of two
+    # examples. The tests train on the same few examples in the same order again and again.
+    from grain._src.python.experimental.index_shuffle.python import index_shuffle_module as grains
+
+    grains.index_shuffle = functools.cache(grains.index_shuffle)
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -72,7 +81,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """
     small_programs.limit = small_programs.TINY  # in doctests, which do not come by here, too
     if nextitem is None or nextitem.path != item.path:
-        if nextitem is not None and _maps() > 15_000:
+        if nextitem is not None and _maps() > 10_000:
             jax.clear_caches()
             gc.unfreeze()
             gc.collect()
