@@ -9,10 +9,6 @@ from collections import Counter
 from importlib.util import find_spec
 
 import pytest
-import valid_calls_core
-import valid_calls_experiments
-import valid_calls_use
-from wrong_calls import outcomes
 
 import rnnjax
 from rnnjax import cells, combinators, extend, flow, gradients, interop, methods, online, scenarios
@@ -36,12 +32,18 @@ def public_functions(*modules):
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory):
+    import valid_calls_core  # which run what they call: not while tests are collected
+    import valid_calls_experiments
+    import valid_calls_use
+
     files = valid_calls_experiments.calls(tmp_path_factory.mktemp("files"))
     return {**valid_calls_core.CALLS, **valid_calls_use.CALLS, **files}
 
 
 @pytest.fixture(scope="module")
 def found(calls, tmp_path_factory):
+    from wrong_calls import outcomes
+
     # In a folder of their own: one that is not refused may write a file by a wrong name.
     with contextlib.chdir(tmp_path_factory.mktemp("here")):
         return [o for name, call in calls.items() for o in outcomes(name, call)]

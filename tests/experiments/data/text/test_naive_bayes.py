@@ -6,8 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.naive_bayes import MultinomialNB
 
 from rnnjax.experiments.data import store_tokens
 from rnnjax.experiments.data.text import _naive_bayes, naive_bayes
@@ -74,6 +72,9 @@ def test_against_a_count_by_hand(texts, monkeypatch, block):
 
 
 def test_against_scikit_learn(texts):
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.naive_bayes import MultinomialNB
+
     strings = [" ".join(f"w{w}" for w in text if w) for text in texts[0]]
     counter = CountVectorizer(token_pattern=r"\S+", ngram_range=(1, 2))
     model = MultinomialNB().fit(counter.fit_transform(strings[:120]), texts[1][:120])
