@@ -11,8 +11,10 @@ sys.path[:0] = [str(HERE / "extensions"), str(HERE.parent)]
 # The notebooks run in processes of their own: on this source, and with the same output everywhere.
 os.environ["PYTHONPATH"] = f"{HERE.parent}:{os.environ.get('PYTHONPATH', '')}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-if "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ and version_of("jaxlib").startswith("0.10."):
-    # A check rather than a site for readers: as in tests/conftest.py, half the time to compile.
+# Whether this is a check rather than a site for readers.
+CHECK = "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ
+if CHECK and version_of("jaxlib").startswith("0.10."):
+    # As in tests/conftest.py, half the time to compile.
     os.environ["XLA_FLAGS"] = (
         f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
     )
@@ -48,6 +50,13 @@ myst_heading_anchors = 4
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / "notebooks")
 nb_execution_timeout = 120
+# In a check one notebook stands for all: tests/docs/test_tutorials.py runs the code of each.
+nb_execution_excludepatterns = [
+    f"tutorials/{page.name}"
+    for page in (HERE / "tutorials").glob("*.md")
+    if CHECK and page.stem != "lengths_resets_and_carries"
+]
+suppress_warnings = ["myst-nb.lexer"] if CHECK else []  # without a kernel, of what is not run
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
