@@ -122,6 +122,7 @@ _decoding = {"step": _next_word, "state": None, "first": FIRST, "steps": 3}
 
 
 def _compiled(function, arguments):
+    """Where a program that is traced once serves all calls of the shapes that are right."""
     return Call(function, arguments, eager=False)
 
 
@@ -181,13 +182,13 @@ def _with_onnx() -> dict[str, Call]:
 
 
 CALLS: dict[str, Call] = {
-    "record": Call(
+    "record": _compiled(
         flow.record, {**_run, "cost": _cost, "carry": CARRY, "lengths": LENGTHS, "resets": RESETS}
     ),
-    "paths": Call(
+    "paths": _compiled(
         flow.paths, {**_run, "cost": _cost, "carry": CARRY, "lengths": LENGTHS, "resets": RESETS}
     ),
-    "fixed_points": Call(
+    "fixed_points": _compiled(
         _without_labels(flow.fixed_points),
         {
             **{name: _run[name] for name in ("cell", "params")},
@@ -225,7 +226,7 @@ CALLS: dict[str, Call] = {
         _as_text(flow.read_watch),
         {"source": [{"step": 1, "log10_gradient_norm_lag_0": -1.5, "lyapunov": 0.5}]},
     ),
-    "precision": Call(flow.precision, {**_run, "cost": _cost, "dtypes": ("float32",)}),
+    "precision": _compiled(flow.precision, {**_run, "cost": _cost, "dtypes": ("float32",)}),
     "gates": Call(flow.gates, {"cell": LSTM}),
     "gradient_norms": Call(
         flow.gradient_norms, {"recording": flow.record(**_run, cost=_cost), "leaf": "h"}
@@ -233,14 +234,14 @@ CALLS: dict[str, Call] = {
     "features_norm": Call(flow.features_norm, {"leaves": [XS], "leading": 2}),
     "half_life": Call(flow.half_life, {"norms": _norms}),
     "verdict": Call(flow.verdict, {"norms": _norms}),
-    "jacobians": Call(flow.jacobians, {**_one, "carry": _carry, "leaf": "h"}),
+    "jacobians": _compiled(flow.jacobians, {**_one, "carry": _carry, "leaf": "h"}),
     "log_singular_values": _compiled(
         flow.log_singular_values, {"jacobians": _jacobians, "lags": (1, 2), "sweeps": 5}
     ),
     "lyapunov_spectrum": Call(
         flow.lyapunov_spectrum, {**_one, "k": 2, "carry": _carry, "burn_in": 1}
     ),
-    "clipped_steps": Call(
+    "clipped_steps": _compiled(
         flow.clipped_steps,
         {**_run, "cost": _cost, "clip": clip_by_norm(0.1), "carry": CARRY, "lengths": LENGTHS},
     ),
@@ -254,10 +255,12 @@ CALLS: dict[str, Call] = {
             "params_too": False,
         },
     ),
-    "flossing": Call(flow.flossing, {**_one, "k": 2, "target": 0.5, "carry": _carry, "burn_in": 1}),
-    "predictability": Call(flow.predictability, {**_one, "carry": _carry, "burn_in": 1}),
+    "flossing": _compiled(
+        flow.flossing, {**_one, "k": 2, "target": 0.5, "carry": _carry, "burn_in": 1}
+    ),
+    "predictability": _compiled(flow.predictability, {**_one, "carry": _carry, "burn_in": 1}),
     "pascanu_bound": Call(flow.pascanu_bound, {"w_h": jnp.eye(H), "activation": "tanh"}),
-    "pascanu_regularizer": Call(
+    "pascanu_regularizer": _compiled(
         flow.pascanu_regularizer,
         {
             **_run,
@@ -268,14 +271,14 @@ CALLS: dict[str, Call] = {
             "derivative": "immediate",
         },
     ),
-    "pascanu_ratios": Call(
+    "pascanu_ratios": _compiled(
         flow.pascanu_ratios,
         {**_run, "cost": _cost, "carry": CARRY, "lengths": LENGTHS, "resets": RESETS},
     ),
-    "truncation_length": Call(
+    "truncation_length": _compiled(
         flow.truncation_length, {**_run, "cost": _cost, "carry": CARRY, "bias": 0.5, "lags": 2}
     ),
-    "sensitivity": Call(flow.sensitivity, {**_run, "carry": CARRY, "lengths": LENGTHS}),
+    "sensitivity": _compiled(flow.sensitivity, {**_run, "carry": CARRY, "lengths": LENGTHS}),
     "from_torch": Call(
         interop.from_torch, {"module": _state, "prefix": "rnn", "nonlinearity": "tanh"}
     ),
