@@ -7,6 +7,7 @@ was traced in microseconds. Primitives that NumPy does not serve, such as kernel
 
 import functools
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -123,7 +124,30 @@ def _in_float32(function: Callable[..., Any], avals: Any) -> Callable[..., Any]:
 
 
 def _to_jax(x: Any) -> Any:
-    return jax.device_put(np.array(x, order="C")) if isinstance(x, np.ndarray | np.generic) else x
+    return _put(np.array(x, order="C")) if isinstance(x, np.ndarray | np.generic) else x
+
+
+def _placing() -> Callable[[np.ndarray], Any]:
+    """`jax.device_put` in 6 µs instead of 100, by what it ends in in JAX 0.10."""
+    if not version("jax").startswith("0.10."):
+        return jax.device_put
+    from jax._src.interpreters.pxla import batched_device_put
+
+    lying_on = functools.cache(jax.sharding.SingleDeviceSharding)
+
+    def put(x: np.ndarray) -> Any:
+        device = jax.config.jax_default_device or jax.local_devices()[0]
+        is_narrower = x.itemsize > 4 and not jax.config.jax_enable_x64
+        is_numpys = is_plain(x.dtype) or _is_bfloat16(x.dtype)
+        if is_narrower or not is_numpys or not isinstance(device, jax.Device):
+            return jax.device_put(x)
+        aval = jax.core.ShapedArray(x.shape, x.dtype)
+        return batched_device_put(aval, lying_on(device), [x], [device], committed=False)
+
+    return put
+
+
+_put = _placing()
 
 
 def _run(program: ClosedJaxpr, args: Sequence[Any], alone: bool = False) -> list[Any]:
@@ -207,11 +231,16 @@ def _cond(operands, *, branches, **_):
     return _run(branches[min(max(int(operands[0]), 0), len(branches) - 1)], operands[1:])
 
 
+def _checkpoint(operands, *, jaxpr, **_):
+    return _run(ClosedJaxpr(jaxpr, ()), operands)
+
+
 _CONTROL = {
     "scan": _scan,
     "while": _while,
     "cond": _cond,
-    "checkpoint": lambda operands, *, jaxpr, **_: _run(ClosedJaxpr(jaxpr, ()), operands),
+    "checkpoint": _checkpoint,
+    "remat2": _checkpoint,  # another name of it in JAX 0.10
 }
 
 

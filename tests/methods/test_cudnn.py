@@ -4,10 +4,10 @@ import cudnn_stand_in
 import jax
 import jax.numpy as jnp
 import pytest
+from by_numpy import evaluated
 from cudnn_stand_in import RAGGED, B, D, H, T, assert_close, assert_same, cost, problem
 from jax.experimental import rnn
 from jax.lax import Precision
-from op_by_op import op_by_op
 
 import rnnjax
 from rnnjax import lstm, stack
@@ -26,17 +26,13 @@ CELLS = {
 @pytest.mark.parametrize("lengths", [None, RAGGED], ids=["full", "ragged"])
 @pytest.mark.parametrize("name", ["one", "mixed"])
 def test_values_and_gradients(stand_in, name, reverse, lengths):
-    point = problem(CELLS[name])
-    with op_by_op():
-        assert_same(stand_in, CELLS[name], point, reverse=reverse, lengths=lengths)
+    assert_same(stand_in, CELLS[name], problem(CELLS[name]), reverse=reverse, lengths=lengths)
 
 
-@pytest.mark.usefixtures("eager")
 def test_stack_in_a_stack(stand_in):
     assert_same(stand_in, CELLS["nested"], problem(CELLS["nested"]), lengths=RAGGED)
 
 
-@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 def test_nan_in_the_padding_is_never_seen(stand_in, reverse):
     params, carry, xs = problem(CELLS["one"])
@@ -96,12 +92,11 @@ def test_transformations(stand_in, transform):
         def f(params, xs):
             return cost(*rnnjax.unroll(cell, params, xs, lengths=RAGGED, method=method))
 
-        return jax.jit(transform(f))(params, xs)
+        return evaluated(transform(f))(params, xs)
 
     assert_close(by(stand_in), by(rnnjax.sequential()))
 
 
-@pytest.mark.usefixtures("eager")
 def test_second_derivatives_of_a_stack(stand_in):
     cell = CELLS["mixed"]
     point = problem(cell)
@@ -111,7 +106,7 @@ def test_second_derivatives_of_a_stack(stand_in):
             options = {"carry": carry, "lengths": RAGGED, "reverse": True, "method": method}
             return cost(*rnnjax.unroll(cell, params, xs, **options))
 
-        return jax.jit(lambda *p: jax.jvp(jax.grad(f, (0, 1, 2)), p, p))(*point)
+        return evaluated(lambda *p: jax.jvp(jax.grad(f, (0, 1, 2)), p, p))(*point)
 
     assert_close(along(stand_in), along(rnnjax.sequential()))
 

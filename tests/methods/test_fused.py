@@ -4,6 +4,7 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import pytest
+from by_numpy import evaluated
 from cudnn_stand_in import RAGGED, B, D, H, T, assert_close, assert_same, cost, problem
 
 import rnnjax
@@ -35,7 +36,6 @@ def test_no_steps(method):
     assert_same(method, CELL, problem(CELL, steps=0))
 
 
-@pytest.mark.usefixtures("eager")
 def test_inputs_of_another_precision(method):
     params, carry, xs = problem(CELL)
     assert_same(method, CELL, (params, carry, xs.astype(jnp.float32)), lengths=RAGGED)
@@ -51,7 +51,6 @@ def test_lengths_beyond_the_end_that_are_traced(method):
     assert_close(jax.jit(last)(RAGGED + jnp.array([2, 0, 0, 0])), last(RAGGED))
 
 
-@pytest.mark.usefixtures("eager")
 def test_second_derivatives(method):
     """Reverse over reverse, and forward over reverse along all arguments at once."""
     point = problem(CELL)
@@ -67,7 +66,7 @@ def test_second_derivatives(method):
             along = jax.jvp(jax.grad(f, (0, 1, 2)), point, point)[1]
             return jax.grad(squares, (0, 1, 2))(*point), along
 
-        return jax.jit(both)(*point)
+        return evaluated(both)(*point)
 
     assert_close(by(method), by(sequential()))
 
@@ -80,7 +79,7 @@ def test_forward_mode(method, steps):
         def f(params, carry, xs):
             return cost(*unroll(CELL, params, xs, carry=carry, lengths=lengths, method=method))
 
-        return jax.jit(lambda *point: jax.jvp(f, point, point))(*point)
+        return evaluated(lambda *point: jax.jvp(f, point, point))(*point)
 
     lengths = jnp.minimum(RAGGED, steps)
     assert_close(slopes(method), slopes(sequential()))
