@@ -6,6 +6,7 @@ are not in the table, and dtypes that NumPy lacks, run as always.
 """
 
 import contextlib
+import functools
 import string
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -106,15 +107,20 @@ def _broadcast_in_dim(x, *, shape, broadcast_dimensions, **_):
 
 
 def _dot_general(a, b, *, dimension_numbers, **_):
+    return np.einsum(_subscripts(a.ndim, b.ndim, dimension_numbers), a, b)
+
+
+@functools.cache
+def _subscripts(ndim_a, ndim_b, dimension_numbers):
     (summed_a, summed_b), (batch_a, batch_b) = dimension_numbers
     letters = iter(string.ascii_letters)
-    axes_a, axes_b = [next(letters) for _ in a.shape], [next(letters) for _ in b.shape]
+    axes_a, axes_b = ([next(letters) for _ in range(ndim)] for ndim in (ndim_a, ndim_b))
     for i, j in zip((*summed_a, *batch_a), (*summed_b, *batch_b), strict=True):
         axes_b[j] = axes_a[i]
     out = [axes_a[i] for i in batch_a]
     out += [letter for i, letter in enumerate(axes_a) if i not in (*summed_a, *batch_a)]
     out += [letter for i, letter in enumerate(axes_b) if i not in (*summed_b, *batch_b)]
-    return np.einsum(f"{''.join(axes_a)},{''.join(axes_b)}->{''.join(out)}", a, b)
+    return f"{''.join(axes_a)},{''.join(axes_b)}->{''.join(out)}"
 
 
 def _slice(x, *, start_indices, limit_indices, strides):
