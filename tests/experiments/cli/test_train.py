@@ -1,5 +1,6 @@
 """`rnnjax train`: from flags and files to results, and error messages on wrong use."""
 
+import functools
 import json
 import re
 import signal
@@ -19,6 +20,16 @@ from rnnjax.experiments.training import Result, Settings, TrainState, read_metri
 TINY = ("--hidden", 4, "--max-length", 5, "--test-length", 30, "--test-size", 50)
 XOR = ("--hidden", 2, "--length", 10, "--batch-size", 4, "--test-size", 10)
 SHORT = ("--steps", 20, "--evaluate-every", 10, "--log-every", 10)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_task_for_equal_options():
+    """So that runs of equal tasks share what they compile, as those of `tiny_task` do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("adding", "delayed_xor", "parity"):
+            kept = TASKS[name]._replace(make=functools.cache(TASKS[name].make))
+            patch.setitem(TASKS, name, kept)
+        yield
 
 
 def costs(folder):
@@ -182,13 +193,13 @@ def test_a_run_resumes_after_sigterm_as_after_ctrl_c(tmp_path):
 
 
 def test_nan_stops_with_the_step_and_no_traceback(tmp_path):
-    wild = ("--optimizer", "sgd", "--learning-rate", 1e38, "--clip-norm", "inf")
+    wild = ("--optimizer", "sgd", "--learning-rate", 1e38, "--clip-norm", "inf", "--hidden", 2)
     done = run("train", "adding", "--length", 5, *wild, "--quiet", "--out", tmp_path / "run")
     assert done.returncode == 1
     assert re.match(r"rnnjax train adding: step \d+: .* NaN or Inf", done.stderr)
     assert "There is no checkpoint" in done.stderr
     assert done.stderr.count("\n") == 1
-    tame = ("--length", 6, "--steps", 2, "--test-size", 10, "--quiet")
+    tame = ("--length", 6, "--steps", 2, "--test-size", 10, "--hidden", 2, "--quiet")
     done = run("train", "adding", *tame, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     config = tomllib.loads((tmp_path / "run" / "config.toml").read_text("utf-8"))

@@ -21,6 +21,7 @@ from rnnjax.experiments.training import (
 )
 
 TINY = ComparisonSettings(hidden=5, steps=60, flow_examples=4)
+NO_SINGULAR_VALUES = flow.SingularValues(np.zeros(1), np.zeros((1, 2)))
 
 
 @functools.cache
@@ -31,6 +32,12 @@ def digits_task(cell, hidden, gradient):
 def on_digits(cell, settings=TINY, *progress):
     task = digits_task(cell, settings.hidden, settings.gradient)
     return train_and_measure(cell, task, settings, *progress)
+
+
+@pytest.fixture
+def without_singular_values(monkeypatch):
+    """Measure no singular values, whose program takes a second to compile for each shape."""
+    monkeypatch.setattr(flow, "log_singular_values", lambda jacobians: NO_SINGULAR_VALUES)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +96,7 @@ def test_identity_is_constant_to_machine_precision(identity):
     assert result.bounds is None
 
 
+@pytest.mark.usefixtures("without_singular_values")
 def test_vanilla_vanishes_within_its_bound():
     before = on_digits("vanilla", TINY._replace(hidden=16, steps=1)).before
     assert before.verdict.label == "vanishes"
@@ -103,11 +111,9 @@ def test_contenders_are_the_six_cells():
 PARITY = {"max_length": 6, "test_length": 10, "batch_size": 40, "test_size": 20}
 
 
-@pytest.mark.usefixtures("eager")
-def test_the_verdict_is_of_one_error_where_every_step_has_a_cost(monkeypatch):
+@pytest.mark.usefixtures("eager", "without_singular_values")
+def test_the_verdict_is_of_one_error_where_every_step_has_a_cost():
     """An identity net, whose sum of errors grows with the lag; the last step has no target."""
-    nothing = flow.SingularValues(np.zeros(1), np.zeros((1, 2)))
-    monkeypatch.setattr(flow, "log_singular_values", lambda jacobians: nothing)
     cell = rnnjax.identity_rnn(2)
     params = cell.init(jax.random.key(0), 1)
     xs = jax.numpy.ones((4, 2, 1))
@@ -121,7 +127,7 @@ def test_the_verdict_is_of_one_error_where_every_step_has_a_cost(monkeypatch):
     assert none.norms.shape == (4, 2)
 
 
-@pytest.mark.usefixtures("eager")
+@pytest.mark.usefixtures("eager", "without_singular_values")
 def test_the_paths_of_a_gated_cell_are_measured_along_its_memory():
     cell = rnnjax.gru(2)
     params, xs = cell.init(jax.random.key(0), 1), jax.numpy.ones((4, 3, 1))
@@ -137,7 +143,9 @@ def on_parity():
     task = comparison_task("parity", "gru", 4, PARITY)
     seen = []
     settings = TINY._replace(steps=40, seeds=2, seed=3)
-    result = train_and_measure("gru", task, settings, seen.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "log_singular_values", lambda jacobians: NO_SINGULAR_VALUES)
+        result = train_and_measure("gru", task, settings, seen.append)
     plain = Settings(steps=40, optimizer="adam", seed=3, seeds=2, evaluate_every=10, log_every=10)
     return task, result, seen, fit(task, plain, quiet=True)
 
@@ -172,6 +180,7 @@ def test_flow_is_measured_on_the_longest_of_the_batch_after_the_last(on_parity):
     assert result.after.sensitivity.shape == (6, 6)
 
 
+@pytest.mark.usefixtures("without_singular_values")
 def test_the_irnn_has_a_tenth_of_the_rate_and_the_vanilla_cell_a_bound():
     task = comparison_task("parity", "irnn", 4, PARITY)
     settings = TINY._replace(steps=10)
