@@ -1,6 +1,6 @@
 """One-to-many and encoder-decoder: the loop written out, with attention, and its own guesses."""
 
-from functools import partial
+from functools import cache, partial
 
 import flax.linen as nn
 import jax
@@ -39,13 +39,15 @@ SOURCE_LENGTHS = np.array([S, 1, 3])
 ATTENTIONS = (None, "dot", "additive")
 
 
-def caption(name="lstm", **options):
+@cache
+def caption(name="lstm"):
     """A one-to-many net with params and data."""
-    model = scenarios.one_to_many(CELLS[name], head(V), embed=embedding(), **options)
+    model = scenarios.one_to_many(CELLS[name], head(V), embed=embedding())
     feature, ids = noisy(1, (B, F)), words(2, (T, B))
     return model, params_of(model.init, feature, ids), feature, ids
 
 
+@cache
 def translate(attention, name="lstm", encoder="lstm"):
     model = scenarios.encoder_decoder(
         CELLS[encoder], CELLS[name], head(V), embed=embedding(), attention=attention
