@@ -14,9 +14,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Whether this is a check rather than a site for readers.
 CHECK = "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ
 if CHECK and version_of("jaxlib").startswith("0.10."):
-    # As in tests/conftest.py, half the time to compile.
+    # As in tests/conftest.py, half the time to compile; and a program in one piece takes less than
+    # the pieces of it that would be compiled side by side.
     os.environ["XLA_FLAGS"] = (
         f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+        " --xla_cpu_parallel_codegen_split_count=1"
     )
 
 from inventories import write_inventories  # noqa: E402

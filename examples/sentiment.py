@@ -30,7 +30,7 @@ def synthetic_reviews(folder):
         for _ in range(400):
             good, negated = draw.random() < 0.5, draw.random() < 0.5
             word, noun = draw.choice(GOOD if good else BAD), draw.choice(("film", "story"))
-            text = f"the {noun} was {'not ' if negated else ''}{word} ."
+            text = f"the {noun} was {'not' if negated else 'so'} {word} ."
             table.writerow((text, "positive" if good != negated else "negative"))
     return path
 
@@ -48,7 +48,7 @@ def main():
     if options.short or options.data is None:
         size = {"hidden": 8, "embedding": 8, "batch_size": 20, "word_dropout": 0.0, "folds": 4}
         size |= {"dropout_rate": 0.0, "embedding_dropout": 0.0}
-        settings = Settings(steps=150, learning_rate=2e-2, evaluate_every=150)
+        settings = Settings(steps=100, learning_rate=2e-2, evaluate_every=100)
 
     with tempfile.TemporaryDirectory() as folder:
         task = sentiment(data=options.data or synthetic_reviews(folder), **size)
