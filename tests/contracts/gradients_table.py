@@ -36,6 +36,10 @@ class Method(NamedTuple):
     refusal: str = ""  # what it says otherwise
 
 
+def to_an_even_step(i: int) -> int:
+    return i // 2 * 2
+
+
 GRADIENTS: dict[str, Gradient] = {
     "default": Gradient(None, bptt()),
     "autodiff": Gradient(autodiff(), autodiff()),
@@ -46,9 +50,9 @@ GRADIENTS: dict[str, Gradient] = {
     "checkpointed_autodiff": Gradient(checkpointed(2, autodiff()), autodiff()),
     "checkpointed_levels": Gradient(checkpointed(levels=2), bptt()),
     "checkpointed_twice": Gradient(checkpointed(3, checkpointed(2)), bptt()),
-    "truncated": Gradient(truncated(2), reach=lambda i: i // 2 * 2),
-    "truncated_autodiff": Gradient(truncated(2, autodiff()), reach=lambda i: i // 2 * 2),
-    "truncated_checkpointed": Gradient(truncated(2, checkpointed(1)), reach=lambda i: i // 2 * 2),
+    "truncated": Gradient(truncated(2), reach=to_an_even_step),
+    "truncated_autodiff": Gradient(truncated(2, autodiff()), reach=to_an_even_step),
+    "truncated_checkpointed": Gradient(truncated(2, checkpointed(1)), reach=to_an_even_step),
     "truncated_beyond": Gradient(truncated(100), bptt()),
     "window": Gradient(truncated_window(2), reach=lambda i: i - 1),
     "williams_peng": Gradient(
@@ -56,7 +60,7 @@ GRADIENTS: dict[str, Gradient] = {
     ),
     "rtrl": Gradient(online.rtrl(), bptt(), of=("params", "carry")),
     "truncated_rtrl": Gradient(
-        truncated(2, online.rtrl()), None, lambda i: i // 2 * 2, ("params", "carry")
+        truncated(2, online.rtrl()), None, to_an_even_step, ("params", "carry")
     ),
     "snap_beyond": Gradient(online.snap(9), bptt(), of=("params",)),  # no path takes as many steps
 }

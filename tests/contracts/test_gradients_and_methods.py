@@ -57,13 +57,21 @@ COMPARED = [
 ]
 
 
-@functools.cache
 def reference(name, gradient, reverse):
-    cell, params, xs, carry, _ = problem(name)
     like, reach = GRADIENTS[gradient].like, GRADIENTS[gradient].reach
-    if reach is not None:
-        fresh = cell.initial_carry(params, (B,))
-        return by_loop(name, params, xs, carry, fresh, RAGGED, RESETS, reverse, reach)
+    return reached(name, reach, reverse) if reach else by_scan(name, like, reverse)
+
+
+@functools.cache
+def reached(name, reach, reverse):
+    cell, params, xs, carry, _ = problem(name)
+    fresh = cell.initial_carry(params, (B,))
+    return by_loop(name, params, xs, carry, fresh, RAGGED, RESETS, reverse, reach)
+
+
+@functools.cache
+def by_scan(name, like, reverse):
+    cell, params, xs, carry, _ = problem(name)
     like = autodiff() if cell.rule is None else like
     run = gradient_of(cell, gradient=like, method=sequential(), reverse=reverse)
     return evaluated(run)(Point(params, xs, carry), **FLAGS)

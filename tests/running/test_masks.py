@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_numpy import evaluated
 from op_by_op import op_by_op
 
 import rnnjax
@@ -95,23 +96,21 @@ def test_skipped_steps_are_passed_over_by_every_gradient_and_method(name, revers
 
     with op_by_op():
         want_grads, (last, ys, carries) = jax.grad(loop, (0, 1, 2), has_aux=True)(params, XS, carry)
-        for how in (
-            {"method": method},
-            {"method": sequential(), "gradient": autodiff()},
-            {"method": method, "gradient": checkpointed(2)},
-        ):
-            got_grads, got = jax.grad(functools.partial(run, **how), (0, 1, 2), has_aux=True)(
-                params, SEEN, carry
-            )
-            assert_same(got, (last, ys))
-            assert_same(got_grads, want_grads)
-        online = jax.grad(functools.partial(run, gradient=rtrl()), (0, 2), has_aux=True)
-        if name == "linear":
-            assert_same(online(params, SEEN, carry)[0], (want_grads[0], want_grads[2]))
-        assert_same(
-            rnnjax.unroll(cell, params, SEEN, carry=carry, **options, return_carries=True),
-            (carries, ys),
-        )
+    for how in (
+        {"method": method},
+        {"method": sequential(), "gradient": autodiff()},
+        {"method": method, "gradient": checkpointed(2)},
+    ):
+        by = evaluated(jax.grad(functools.partial(run, **how), (0, 1, 2), has_aux=True))
+        got_grads, got = by(params, SEEN, carry)
+        assert_same(got, (last, ys))
+        assert_same(got_grads, want_grads)
+    online = evaluated(jax.grad(functools.partial(run, gradient=rtrl()), (0, 2), has_aux=True))
+    if name == "linear":
+        assert_same(online(params, SEEN, carry)[0], (want_grads[0], want_grads[2]))
+    with op_by_op():
+        every = rnnjax.unroll(cell, params, SEEN, carry=carry, **options, return_carries=True)
+    assert_same(every, (carries, ys))
 
 
 def test_no_steps():
