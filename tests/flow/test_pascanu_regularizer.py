@@ -9,8 +9,6 @@ from flow_problems import drawn, normal
 import rnnjax
 from rnnjax.flow import jacobians, pascanu_ratios, pascanu_regularizer, record
 
-pytestmark = pytest.mark.usefixtures("eager")
-
 T, B, D, H = 5, 2, 2, 3
 
 

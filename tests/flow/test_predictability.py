@@ -19,7 +19,7 @@ from rnnjax.flow import predictability
         (2.0, "diverges", r"λ_1 = \+0.69 .*by 10\^6.0 over 20 steps.*use sequential"),
     ],
 )
-def test_by_the_largest_exponent(eager, factor, label, words):
+def test_by_the_largest_exponent(factor, label, words):
     cell = rnnjax.vanilla(2, "identity")
     params = cell.init(jax.random.key(0), 1)._replace(w_h=factor * jnp.eye(2))
     found = predictability(cell, params, jnp.ones((20, 1)))

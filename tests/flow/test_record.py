@@ -98,7 +98,6 @@ def nudged_lstm(params, xs, cost, nudges):
     return cost(rnnjax.cells.LSTMCarry(h, c), jnp.stack(ys))
 
 
-@eagerly
 def test_lstm_is_the_derivative_of_a_nudged_loop():
     cell = rnnjax.lstm(H)
     params, xs, _ = problem(cell)
@@ -108,7 +107,6 @@ def test_lstm_is_the_derivative_of_a_nudged_loop():
     assert_equal((got.h, got.c), want)
 
 
-@eagerly
 def test_stack_with_a_jitted_rematerialised_cell_without_a_rule():
     """The upper cell reads the lower h_t in the same step; calls around a step change nothing."""
     inner = rnnjax.gru(H)
@@ -170,7 +168,6 @@ def test_an_output_made_from_h_sees_the_nudge_and_a_field_handed_on_is_nudged_on
     assert np.abs(got.kept).min() > 0
 
 
-@eagerly
 def test_padding_has_no_signal_and_the_rest_is_that_of_the_short_sequence():
     cell = rnnjax.lstm(H)
     params, xs, _ = problem(cell)

@@ -31,7 +31,6 @@ def by_reverse_mode(cell, params, xs, carry=None):
     [rnnjax.lstm(H), rnnjax.stack(rnnjax.gru(2), rnnjax.vanilla(H)), rnnjax.identity_rnn(H)],
     ids=["lstm", "stack", "identity"],
 )
-@eagerly
 def test_is_the_norm_of_each_block_of_the_jacobian(cell):
     params = drawn(cell, D)
     xs = normal(1, T, B, D)
