@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from by_numpy import evaluated
 from flow_problems import drawn, normal
 
 import rnnjax
@@ -79,6 +80,7 @@ def test_a_part_is_what_leaves_by_its_gate_first():
     params, xs = drawn(cell, D), normal(1, 4, D)
     found = paths(cell, params, xs, lambda carry, ys: jnp.sum(jnp.sin(ys)))
 
+    @evaluated
     def by_c1(masks):
         def outputs(c):
             carry = cell.step(params, cell.initial_carry(params, ()), xs[0])[0]._replace(c=c)
@@ -94,13 +96,15 @@ def test_a_part_is_what_leaves_by_its_gate_first():
         return jax.grad(outputs)(c)
 
     none, every = np.zeros(4, bool), np.ones(4, bool)
-    np.testing.assert_allclose(found.parts["carousel"].carry_ct.c[0], by_c1([none] * 3), rtol=1e-12)
+    np.testing.assert_allclose(
+        found.parts["carousel"].carry_ct.c[0], by_c1(np.array([none] * 3)), rtol=1e-12
+    )
     for k, gate in enumerate("ifgo"):
         alone = none.copy()
         alone[k] = True
         want = sum(
-            by_c1([none] * s + [alone] + [every] * (2 - s))
-            - by_c1([none] * s + [none] + [every] * (2 - s))
+            by_c1(np.array([none] * s + [alone] + [every] * (2 - s)))
+            - by_c1(np.array([none] * s + [none] + [every] * (2 - s)))
             for s in range(3)
         )
         np.testing.assert_allclose(found.parts[gate].carry_ct.c[0], want, rtol=1e-10, atol=1e-15)
