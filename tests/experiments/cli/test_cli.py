@@ -7,13 +7,15 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 from command_line import ENVIRONMENT, run, run_main, run_process
 
 import rnnjax
+from rnnjax import flow
 from rnnjax.experiments import cli
 from rnnjax.experiments.cli import _compare, _streams
-from rnnjax.experiments.report import _figures
+from rnnjax.experiments.report import _figures, _style
 from rnnjax.methods import AVAILABILITY
 
 STEMS = ("gradient_norms", "learning_curves", "sensitivity", "singular_values")
@@ -33,6 +35,21 @@ def numbers(folder):
     for result in results.values():
         del result["milliseconds"]
     return results
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _coarse_figures():
+    """Figures of few pixels, each drawn once: nothing here looks at them."""
+
+    def save(figure, path, title):
+        if path.suffix == ".pdf":  # the PNG has been written
+            figure.clear()
+        _style.save_figure(figure, path, title)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(_style._RC, "savefig.dpi", 60)
+        patch.setattr(_figures, "save_figure", save)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +103,8 @@ def test_compare_on_another_task_continues_after_a_cell_diverges(tmp_path, monke
         return measure(name, *rest)
 
     monkeypatch.setattr(_compare, "train_and_measure", diverging)
+    nothing = flow.SingularValues(np.zeros(1), np.zeros((1, 2)))  # a second to compile
+    monkeypatch.setattr(flow, "log_singular_values", lambda jacobians: nothing)
     draw_norms_alone(monkeypatch)
     plan, out = tmp_path / "plan.toml", tmp_path / "out"
     plan.write_text('task = "temporal_order"\n[options]\nlength = 20\nlayers = 1\ntest_size = 10\n')
