@@ -273,18 +273,16 @@ def _central(
         -1, *[1] * leaf.ndim
     )
 
-    def shifted(step: float) -> np.ndarray:
-        many = [_repeated(x) for x in leaves]
-        many[index] = leaf + step * directions
-        return np.asarray(value(jax.tree.unflatten(tree, many)))
-
-    return directions, (shifted(_STEP) - shifted(-_STEP)) / (2 * _STEP)
+    many = [_repeated(x) for x in leaves]
+    many[index] = leaf + _STEP * np.concatenate([directions, -directions])
+    ahead, behind = np.split(np.asarray(value(jax.tree.unflatten(tree, many))), 2)
+    return directions, (ahead - behind) / (2 * _STEP)
 
 
 def _repeated(leaf: Array) -> Any:
-    """The leaf eight times along a new first axis."""
+    """The leaf for both senses of every direction, along a new first axis."""
     broadcast = np.broadcast_to if is_inexact(leaf) else jnp.broadcast_to
-    return broadcast(leaf, (_DIRECTIONS, *leaf.shape))
+    return broadcast(leaf, (2 * _DIRECTIONS, *leaf.shape))
 
 
 def _relative(a: Any, b: Any, scale: Any = None) -> float:

@@ -8,8 +8,6 @@ import pytest
 import rnnjax
 from rnnjax.gradients import unfolded
 
-pytestmark = pytest.mark.usefixtures("eager")
-
 T, B, D, H = 5, 3, 2, 4
 CELLS = {
     "vanilla": rnnjax.vanilla(H),
