@@ -15,17 +15,15 @@ from rnnjax.experiments.report import CaptionRow, write_captions
 from rnnjax.experiments.tasks import caption
 from rnnjax.experiments.training import Settings, fit
 
-SHOWN = 5
 
-
-def to_caption(folder, side):
+def to_caption(folder, side, count):
     """Images with their reference captions; without references if they come from a folder."""
     if folder is None:
-        drawn = [picture(number, part="combinations", side=side) for number in range(SHOWN)]
+        drawn = [picture(number, part="combinations", side=side) for number in range(count)]
         return [(one.image, one.scene.sentences) for one in drawn]
     endings = (".jpg", ".jpeg", ".png")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
-    return [(read_image(path, side), ()) for path in files[:SHOWN]]
+    return [(read_image(path, side), ()) for path in files[:count]]
 
 
 def main():
@@ -37,11 +35,11 @@ def main():
     parser.add_argument("--short", action="store_true", help="a few steps, as a check")
     options = parser.parse_args()
     size: dict = {}
-    settings = Settings()
+    settings, shown = Settings(), 5
     if options.short:
         size = {"hidden": 8, "channels": 8, "embedding": 8, "pictures": 64, "test_pictures": 8}
         size |= {"side": 16, "batch_size": 8}
-        settings = Settings(steps=4, evaluate_every=4)
+        settings, shown = Settings(steps=4, evaluate_every=4), 2
 
     # For each word the decoder attends to the CNN's feature map with weights computed from its own
     # state (additive attention); in training it reads the words of the reference (teacher forcing).
@@ -54,7 +52,7 @@ def main():
     for name, value in task.baselines.items():
         print(f"  {name}: {value:.3g} ({task.metric.name})")
     rows = []
-    for image, sentences in to_caption(options.data, size.get("side", 32)):
+    for image, sentences in to_caption(options.data, size.get("side", 32), shown):
         said, looked = task.infer["caption"](result.params, image, looked=True)
         rows.append(CaptionRow(image, said, sentences, looked))
         print(f"caption: {said}", *(f"  reference: {true}" for true in sentences), sep="\n")
