@@ -209,8 +209,8 @@ def test_noise_has_the_variance_of_an_euler_maruyama_step(leak, alpha):
 
 
 def test_stationary_noise_has_the_size_sigma():
-    alpha = 0.2  # an AR(1) process: Σ_k (1 - α)^2k 2ασ² = σ² / (1 - α/2)
-    h = final_states("current", 0.3, alpha, steps=20)
+    alpha = 0.5  # an AR(1) process: Σ_k (1 - α)^2k 2ασ² = σ² / (1 - α/2)
+    h = final_states("current", 0.3, alpha, steps=8)
     np.testing.assert_allclose(h.std(), 0.3 / (1 - alpha / 2) ** 0.5, rtol=0.02)
 
 

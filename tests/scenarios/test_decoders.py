@@ -394,10 +394,11 @@ def test_gradient_of_scheduled_sampling_passes_by_the_words():
     (_, logits), grads = jax.jit(jax.value_and_grad(sampled, has_aux=True))(params)
     apply = jax.jit(model.apply)
     read = ids
+    sources = jnp.tile(source, (1, V, 1))  # for every word in the place of the one that was drawn
     for t in range(1, T):  # find the drawn words one by one, each by the logits it led to
-        tries = [read.at[t].set(v) for v in range(V)]
-        gaps = [np.abs(apply(params, source, now)[t] - logits[t]).max(axis=-1) for now in tries]
-        read = read.at[t].set(np.argmin(gaps, axis=0))
+        tries = jnp.concatenate([read.at[t].set(v) for v in range(V)], axis=1)
+        now = apply(params, sources, tries)[t].reshape(V, B, V)
+        read = read.at[t].set(np.argmin(np.abs(now - logits[t]).max(axis=-1), axis=0))
     assert_close(apply(params, source, read), logits)
 
     def forced(params):
