@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from by_numpy import evaluated
 
 
 def random_params(task, scale=0.3):
@@ -17,7 +18,7 @@ def random_params(task, scale=0.3):
 
 def trained(task, steps, rate, *, dropout=False):
     """The params of a task after some steps of Adam on its batches."""
-    params, carry = task.init(jax.random.key(0)), task.initial_carry()
+    params, carry = evaluated(task.init)(jax.random.key(0)), task.initial_carry()
     optimizer = optax.adam(rate)
     state = optimizer.init(params)
 
