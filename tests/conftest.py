@@ -10,11 +10,14 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-# Half of the time that XLA takes to compile a tiny program goes into its fusion emitters. Only
-# jaxlib 0.10 knows the flag, and XLA ends a process that sets one it does not know.
+# Most of the time that XLA takes to compile a tiny program goes into its fusion emitters and into
+# cutting it in pieces, to compile them side by side. Only jaxlib 0.10 is known to know the flags,
+# and XLA ends a process that sets one it does not know.
 if version("jaxlib").startswith("0.10."):
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = (
+        f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+        " --xla_cpu_parallel_codegen_split_count=1"
+    )
 
 import jax
 import numpy as np
