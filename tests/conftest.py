@@ -11,13 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # Most of the time that XLA takes to compile a tiny program goes into its fusion emitters and into
-# cutting it in pieces, to compile them side by side. Only jaxlib 0.10 is known to know the flags,
-# and XLA ends a process that sets one it does not know.
-if version("jaxlib").startswith("0.10."):
-    os.environ["XLA_FLAGS"] = (
-        f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
-        " --xla_cpu_parallel_codegen_split_count=1"
-    )
+# cutting it in pieces, to compile them side by side. XLA ends a process that sets a flag which it
+# does not know.
+FLAGS = {
+    "--xla_cpu_use_fusion_emitters=false": ("0.10.",),
+    "--xla_cpu_parallel_codegen_split_count=1": ("0.10.", "0.12."),
+}
+known = [flag for flag, jaxlibs in FLAGS.items() if version("jaxlib").startswith(jaxlibs)]
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *known])
 
 import jax
 import numpy as np
