@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import small_programs
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 import rnnjax
@@ -14,6 +15,9 @@ from rnnjax.methods import AVAILABILITY
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
+if jax.__version__.startswith("0.10."):  # single operations, that is: programs are compiled
+    small_programs.evaluate_small_programs()
+    small_programs.share_contexts()
 MESH = Mesh(np.array(jax.devices()), ("data",))
 PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "many_devices.md"
 T, B, D, H = 3, 8, 2, 3

@@ -24,7 +24,8 @@ LENGTHS, RESETS = jnp.array([4, 2, 0]), jnp.zeros((T, B), bool).at[2, 0].set(Tru
 def test_on_four_devices():
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     script = Path(__file__).parent / "on_four_devices.py"
-    environment = {**os.environ, "XLA_FLAGS": flags}
+    path = os.pathsep.join([str(script.parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": path}
     done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 
