@@ -13,12 +13,12 @@ from pathlib import Path
 # Most of the time that XLA takes to compile a tiny program goes into its fusion emitters and into
 # cutting it in pieces, to compile them side by side. XLA ends a process that sets a flag which it
 # does not know.
-FLAGS = {
-    "--xla_cpu_use_fusion_emitters=false": ("0.10.",),
-    "--xla_cpu_parallel_codegen_split_count=1": ("0.10.", "0.12."),
-}
-known = [flag for flag, jaxlibs in FLAGS.items() if version("jaxlib").startswith(jaxlibs)]
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *known])
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", "")]
+    + ["--xla_cpu_use_fusion_emitters=false"] * version("jaxlib").startswith("0.10.")
+    + ["--xla_cpu_parallel_codegen_split_count=1"]
+    * version("jaxlib").startswith(("0.10.", "0.12."))
+)
 
 import jax
 import numpy as np
@@ -50,6 +50,14 @@ MAPS = Path("/proc/self/maps")
 
 settings.register_profile("rnnjax", deadline=None, derandomize=True, database=None, max_examples=12)
 settings.load_profile("rnnjax")
+
+
+gc.disable()  # while the tests are collected: nothing of that is garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
