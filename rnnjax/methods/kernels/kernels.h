@@ -6,6 +6,8 @@
 
 namespace rnnjax {
 
+constexpr int64_t kHugePage = 1 << 21;  // bytes of memory that the system may hand out at once
+
 // Threads and scratch memory for one call.
 class Context {
  public:
@@ -17,6 +19,9 @@ class Context {
                    void* data) = 0;
   // Uninitialised memory, aligned to a cache line, that lives until the call ends.
   virtual void* allocate(size_t bytes) = 0;
+  // Clears the pages of memory that is about to be written, if the system has not yet: otherwise it
+  // does so where each is first written. What is written already stays, in other threads too.
+  virtual void clear_pages(void* memory, size_t bytes) = 0;
 };
 
 // Arrays are row-major with time first; nullptr where absent. G, `tape` and E are the cell's gates,

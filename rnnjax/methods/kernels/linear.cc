@@ -121,20 +121,48 @@ inline void prefetch_pages(const T* row, int64_t size) {
     for (int64_t j = i; j < min(i + kLines * kLine, size); j += kLine) __builtin_prefetch(row + j);
 }
 
+// The huge pages of an output that all threads write side by side, from one end to the other: each
+// thread clears its share of them ahead of that, in turns. Left to the first write, one thread would
+// clear a page while the others wait for it.
+struct PagesAhead {
+  PagesAhead(void* memory, int64_t bytes, bool reverse, int64_t thread, int64_t threads)
+      : begin(reinterpret_cast<intptr_t>(memory)), end(begin + bytes), reverse(reverse),
+        next(thread), threads(threads) {}
+
+  // Before the thread writes at p.
+  void reach(const void* p, Context& context) {
+    const intptr_t first = begin / kHugePage, last = (end - 1) / kHugePage;
+    const intptr_t page = reinterpret_cast<intptr_t>(p) / kHugePage;
+    const int64_t stop = min((reverse ? last - page : page - first) + threads, last - first + 1);
+    for (; next < stop; next += threads) {
+      const intptr_t cleared = (reverse ? last - next : first + next) * kHugePage;
+      const intptr_t from = cleared > begin ? cleared : begin;
+      context.clear_pages(reinterpret_cast<void*>(from), min(cleared + kHugePage, end) - from);
+    }
+  }
+
+  intptr_t begin, end;
+  bool reverse;
+  int64_t next, threads;  // the next page that this thread clears, in the order of the steps
+};
+
 // For arrays of which no cache keeps a part until it is read again: h goes past the caches, and the
 // state, which the next step reads, is in `state` too.
 template <typename T, bool kComplex>
-void forward_streamed(const LinearForward& p, const Columns<T>& columns, int64_t thread) {
+void forward_streamed(const LinearForward& p, const Columns<T>& columns, int64_t thread,
+                      Context& context) {
   constexpr int64_t kBlock = 2 * Columns<T>::kBlock;
   const T *a = static_cast<const T*>(p.a), *b = static_cast<const T*>(p.b);
   const T* h = static_cast<const T*>(p.h);
   T* hs = static_cast<T*>(p.hs);
   const Product<T, kComplex> times;
   alignas(64) T state[kBlock];
+  PagesAhead pages(hs, sizeof(T) * columns.total * p.steps, p.reverse, thread, columns.threads);
   columns.for_each_block(thread, kBlock, [&](Range block) {
     std::memcpy(state, h + block.from, sizeof(T) * block.size());
     for (int64_t s = 0; s < p.steps; ++s) {
       const int64_t t = p.reverse ? p.steps - 1 - s : s, row = t * columns.total;
+      pages.reach(hs + row + block.from, context);
       if (s + 1 < p.steps) {
         const int64_t next = row + (p.reverse ? -1 : 1) * columns.total + block.from;
         prefetch_pages(a + next, block.size());
@@ -169,7 +197,7 @@ void forward(const LinearForward& p, Context& context) {
   T* hs = static_cast<T*>(p.hs);
   const bool streamed = streams(p, columns);
   auto body = [&](int64_t, int64_t thread) {
-    if (streamed) return forward_streamed<T, kComplex>(p, columns, thread);
+    if (streamed) return forward_streamed<T, kComplex>(p, columns, thread, context);
     const Product<T, kComplex> times;
     columns.for_each_block(thread, columns.kBlock, [&](Range block) {
       const T* h = static_cast<const T*>(p.h);

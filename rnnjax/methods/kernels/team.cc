@@ -14,7 +14,7 @@ namespace rnnjax {
 namespace {
 
 constexpr size_t kCacheLine = 64;
-constexpr size_t kHugePage = size_t{1} << 21;
+constexpr uintptr_t kPage = 4096;
 constexpr size_t kCacheLimit = size_t{256} << 20;  // bytes of scratch memory kept between calls
 
 // The units of a call, claimed one by one. A helper that the pool starts after the call has ended
@@ -180,6 +180,14 @@ void* Team::allocate(size_t bytes) {
   if (bytes >= kHugePage) use_huge_pages(memory, bytes);
   blocks_.push_back({bytes, memory});
   return memory;
+}
+
+void Team::clear_pages(void* memory, size_t bytes) {
+#ifdef MADV_POPULATE_WRITE  // systems that do not know it refuse
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(memory) / kPage * kPage;
+  madvise(reinterpret_cast<void*>(begin), reinterpret_cast<uintptr_t>(memory) + bytes - begin,
+          MADV_POPULATE_WRITE);
+#endif
 }
 
 }  // namespace rnnjax

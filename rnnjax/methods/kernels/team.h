@@ -29,6 +29,7 @@ class Team final : public Context {
   void run(int64_t phases, int64_t units, void (*body)(void*, int64_t, int64_t),
            void* data) override;
   void* allocate(size_t bytes) override;
+  void clear_pages(void* memory, size_t bytes) override;
 
  private:
   xla::ffi::ThreadPool pool_;
