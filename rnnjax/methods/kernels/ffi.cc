@@ -40,10 +40,6 @@ const Kernels& kernels() {
   return *best;
 }
 
-// Outputs from this size on get huge pages: the allocator maps them anew at every call, while it
-// reuses the memory of smaller ones.
-constexpr size_t kHugePageThreshold = size_t{32} << 20;
-
 // Validates the arguments of a call and keeps the first error.
 class Checker {
  public:
@@ -84,7 +80,7 @@ class Checker {
 
   void* output(const char* name, Result& x, Dims dims) {
     void* memory = check(name, *x, dims, dtype_);
-    if (ok() && x->size_bytes() >= kHugePageThreshold) use_huge_pages(memory, x->size_bytes());
+    if (ok() && x->size_bytes() >= size_t{kLargeOutput}) use_huge_pages(memory, x->size_bytes());
     return memory;
   }
 

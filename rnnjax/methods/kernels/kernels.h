@@ -6,7 +6,12 @@
 
 namespace rnnjax {
 
-constexpr int64_t kHugePage = 1 << 21;  // bytes of memory that the system may hand out at once
+// Bytes of memory that the system may hand out at once.
+constexpr int64_t kHugePage = 1 << 21;
+
+// Outputs from this size on are beyond the caches, and XLA's allocator maps them anew at every call,
+// while it reuses the memory of smaller ones.
+constexpr int64_t kLargeOutput = 1 << 25;
 
 // Threads and scratch memory for one call.
 class Context {
