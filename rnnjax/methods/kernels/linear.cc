@@ -121,7 +121,7 @@ inline void prefetch_pages(const T* row, int64_t size) {
     for (int64_t j = i; j < min(i + kLines * kLine, size); j += kLine) __builtin_prefetch(row + j);
 }
 
-// The huge pages of a large output that all threads write side by side, from one end to the other: each
+// The huge pages of an output that all threads write side by side, from one end to the other: each
 // thread clears its share of them ahead of that, in turns. Left to the first write, one thread would
 // clear a page while the others wait for it.
 struct PagesAhead {
@@ -131,7 +131,6 @@ struct PagesAhead {
 
   // Before the thread writes at p.
   void reach(const void* p, Context& context) {
-    if (end - begin < kLargeOutput) return;
     const intptr_t first = begin / kHugePage, last = (end - 1) / kHugePage;
     const intptr_t page = reinterpret_cast<intptr_t>(p) / kHugePage;
     const int64_t stop = min((reverse ? last - page : page - first) + threads, last - first + 1);
@@ -231,15 +230,10 @@ void backward(const LinearBackward& p, Context& context) {
   T* h_ct = static_cast<T*>(p.h_ct);
   auto body = [&](int64_t, int64_t thread) {
     const Product<T, kComplex> times;
-    const int64_t bytes = sizeof(T) * columns.total * p.steps;
-    PagesAhead a_pages(a_ct, a_ct ? bytes : 0, !p.reverse, thread, columns.threads);
-    PagesAhead b_pages(b_ct, bytes, !p.reverse, thread, columns.threads);
     columns.for_each_block(thread, columns.kBlock, [&](Range block) {
       for (int64_t s = p.steps - 1; s >= 0; --s) {
         const int64_t t = p.reverse ? p.steps - 1 - s : s, forwards = p.reverse ? -1 : 1;
         const int64_t row = t * columns.total;
-        if (a_ct) a_pages.reach(a_ct + row + block.from, context);
-        b_pages.reach(b_ct + row + block.from, context);
         const bool last = s == p.steps - 1;
         const int64_t after = last ? row : (t + forwards) * columns.total;
         const T* h_before = s == 0 ? h : hs + (t - forwards) * columns.total;
