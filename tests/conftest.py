@@ -52,6 +52,7 @@ settings.register_profile("rnnjax", deadline=None, derandomize=True, database=No
 settings.load_profile("rnnjax")
 
 
+gc.set_threshold(50_000, 20, 100)  # JAX makes millions of objects, of which few are garbage
 gc.disable()  # while the tests are collected: nothing of that is garbage
 
 
