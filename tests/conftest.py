@@ -32,8 +32,9 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-if version("jax").startswith("0.10."):  # they reach into JAX
+if version("jax").startswith(("0.10.", "0.12.")):  # it reaches into JAX
     small_programs.evaluate_small_programs()
+if version("jax").startswith("0.10."):
     small_programs.share_contexts()
 
 if find_spec("grain"):
