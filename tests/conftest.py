@@ -27,15 +27,8 @@ import small_programs
 from hypothesis import settings
 from op_by_op import op_by_op
 
-jax.config.update("jax_enable_x64", True)
-# The suite compiles thousands of tiny programs; optimising them takes longer than running them.
-jax.config.update("jax_disable_most_optimizations", True)
+small_programs.set_up_jax()
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-if version("jax").startswith(("0.10.", "0.12.")):  # it reaches into JAX
-    small_programs.evaluate_small_programs()
-if version("jax").startswith("0.10."):
-    small_programs.share_contexts()
 
 if find_spec("grain"):
     # To shuffle, Grain draws a place in 2^16 until it lies in the data set: 13 ms for one of two

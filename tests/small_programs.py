@@ -25,8 +25,18 @@ _seen: dict[
 ] = {}  # by id, which an object that is kept does not lose
 
 
-def evaluate_small_programs() -> None:
-    """From now on, in this process."""
+def set_up_jax() -> None:
+    """Set JAX in this process as the tests run it: float64, and compiled as little as possible."""
+    jax.config.update("jax_enable_x64", True)
+    # The tests compile thousands of tiny programs; optimising them takes longer than running them.
+    jax.config.update("jax_disable_most_optimizations", True)
+    if jax.__version__.startswith(("0.10.", "0.12.")):  # it reaches into JAX
+        _evaluate_small_programs()
+    if jax.__version__.startswith("0.10."):
+        _share_contexts()
+
+
+def _evaluate_small_programs() -> None:
     from jax._src import pjit
 
     usual = pjit._pjit_call_impl_python
@@ -43,8 +53,8 @@ def evaluate_small_programs() -> None:
     pjit._pjit_call_impl_python = call
 
 
-def share_contexts() -> None:
-    """From now on, lower the programs of a thread in one MLIR context, as JAX 0.12 does.
+def _share_contexts() -> None:
+    """Lower the programs of a thread in one MLIR context from now on, as JAX 0.12 does.
 
     Before, each had its own, which takes 2 ms to make and memory for as long as the program lives.
     """

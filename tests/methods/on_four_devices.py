@@ -13,11 +13,7 @@ import rnnjax
 from rnnjax import sequential, unroll
 from rnnjax.methods import AVAILABILITY
 
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_disable_most_optimizations", True)
-if jax.__version__.startswith("0.10."):  # single operations, that is: programs are compiled
-    small_programs.evaluate_small_programs()
-    small_programs.share_contexts()
+small_programs.set_up_jax()  # at its limit single operations are small, and programs compiled
 MESH = Mesh(np.array(jax.devices()), ("data",))
 PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "many_devices.md"
 T, B, D, H = 3, 8, 2, 3

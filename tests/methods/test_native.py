@@ -142,14 +142,10 @@ def test_peepholes_of_zero_are_the_lstm():
 
 EVERY_CELL = """
 import pickle, sys
-import jax
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_disable_most_optimizations", True)
-import rnnjax, small_programs, test_native
-if jax.__version__.startswith("0.10."):
-    small_programs.evaluate_small_programs()
-    small_programs.share_contexts()
-    small_programs.limit = small_programs.SMALL
+import small_programs
+small_programs.set_up_jax()
+import rnnjax, test_native
+small_programs.limit = small_programs.SMALL
 assert rnnjax.methods.instruction_set() == sys.argv[1]
 with open(sys.argv[2], "rb") as file:
     expected = pickle.load(file)

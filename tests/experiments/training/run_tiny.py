@@ -3,7 +3,6 @@
 import warnings
 from pathlib import Path
 
-import jax
 import small_programs
 from tiny_task import RECIPE, tiny_task
 
@@ -20,8 +19,5 @@ def run(folder: Path) -> None:
 def run_alone(folder: Path) -> None:
     """In a process of its own, set as `conftest` sets that of the tests."""
     warnings.simplefilter("error")
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_disable_most_optimizations", True)
-    if jax.__version__.startswith("0.10."):
-        small_programs.evaluate_small_programs()
+    small_programs.set_up_jax()
     run(folder)
