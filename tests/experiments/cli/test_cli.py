@@ -39,16 +39,9 @@ def numbers(folder):
 
 @pytest.fixture(scope="module", autouse=True)
 def _coarse_figures():
-    """Figures of few pixels, each drawn once: nothing here looks at them."""
-
-    def save(figure, path, title):
-        if path.suffix == ".pdf":  # the PNG has been written
-            figure.clear()
-        _style.save_figure(figure, path, title)
-
+    """Figures of few pixels: nothing here looks at them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(_style._RC, "savefig.dpi", 60)
-        patch.setattr(_figures, "save_figure", save)
         yield
 
 
