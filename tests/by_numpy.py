@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gather_by_numpy import scatter, scatter_add
 from jax.extend.core import ClosedJaxpr, Literal
 from op_by_op import TABLE, is_plain
 
@@ -154,27 +155,46 @@ def _run(program: ClosedJaxpr, args: Sequence[Any], alone: bool = False) -> list
     jaxpr = program.jaxpr
     consts = [_in(x, v.aval) for x, v in zip(program.consts, jaxpr.constvars, strict=True)]
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
-
-    def read(atom: Any) -> Any:
-        return _in(atom.val, atom.aval) if isinstance(atom, Literal) else values[atom]
-
-    for equation in jaxpr.eqns:
-        results = _results(equation, [read(atom) for atom in equation.invars], alone)
+    literals, functions = _prepared(jaxpr)
+    values.update(literals)
+    for equation, function in zip(jaxpr.eqns, functions, strict=True):
+        operands = [values[id(x) if isinstance(x, Literal) else x] for x in equation.invars]
+        results = _results(equation, function, operands, alone)
         values.update(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+    return [values[id(x) if isinstance(x, Literal) else x] for x in jaxpr.outvars]
 
 
-def _results(equation: Any, operands: list[Any], alone: bool) -> list[Any]:
+_kept: dict[int, tuple[Any, dict[int, Any], list[Callable[..., Any] | None]]] = {}  # by id
+
+
+def _prepared(jaxpr: Any) -> tuple[dict[int, Any], list[Callable[..., Any] | None]]:
+    """The literals by id, and for each equation NumPy's function."""
+    if id(jaxpr) not in _kept:
+        atoms = [*jaxpr.outvars, *(x for equation in jaxpr.eqns for x in equation.invars)]
+        literals = {id(x): _in(x.val, x.aval) for x in atoms if isinstance(x, Literal)}
+        _kept[id(jaxpr)] = jaxpr, literals, [*map(_function, jaxpr.eqns)]
+    return _kept[id(jaxpr)][1:]
+
+
+def _function(equation: Any) -> Callable[..., Any] | None:
+    function, outs = _numpys(equation.primitive), [v.aval for v in equation.outvars]
+    if function is None or equation.primitive.name == "convert_element_type":  # rounds by itself
+        return function
+    avals = [*(x.aval for x in equation.invars), *outs]
+    is_narrow = any(_is_bfloat16(aval.dtype) for aval in avals if hasattr(aval, "dtype"))
+    return _in_float32(function, outs) if is_narrow else function
+
+
+def _results(
+    equation: Any, function: Callable[..., Any] | None, operands: list[Any], alone: bool
+) -> list[Any]:
     primitive, params = equation.primitive, equation.params
-    function, avals = _numpys(primitive), [v.aval for v in equation.outvars]
-    dtypes = [x.dtype for x in (*operands, *avals) if hasattr(x, "dtype")]
-    is_cast = primitive.name == "convert_element_type"  # which rounds by itself
-    if function is not None and not is_cast and any(map(_is_bfloat16, dtypes)):
-        function = _in_float32(function, avals)
     if function is not None and all(isinstance(x, np.ndarray | np.generic) for x in operands):
         results = function(*operands, **params)
         if results is not None:
             return results if primitive.multiple_results else [results]
+    elif primitive.name == "random_bits" and (bits := _random_bits(*operands, **params)) is not None:
+        return [bits]
     elif primitive.name in _CONTROL:
         return _CONTROL[primitive.name](operands, **params)
     elif primitive.name in _INNER:
@@ -256,6 +276,19 @@ def _threefry(key_0, key_1, x_0, x_1):
     return [x_0, x_1]
 
 
+def _random_bits(keys, *, bit_width, shape):
+    """Threefry of 0, 1, 2, … as JAX draws it where `jax_threefry_partitionable` is set."""
+    key = getattr(keys, "_base_array", None)
+    if jax.random.key_impl(keys) != "threefry2x32" or keys.ndim or key is None:
+        return None
+    counts = np.arange(np.prod(shape, dtype=int), dtype=np.uint64).reshape(shape)
+    halves = (counts >> np.uint64(32)).astype("u4"), counts.astype("u4")
+    high, low = _threefry(*np.asarray(key), *halves)
+    if bit_width == 64:
+        return high.astype("u8") << np.uint64(32) | low
+    return (high ^ low).astype(f"u{bit_width // 8}")
+
+
 # By name: not every version of JAX has them all.
 _MORE: dict[str, Callable[..., Any]] = {
     "stop_gradient": lambda x: x,
@@ -263,6 +296,8 @@ _MORE: dict[str, Callable[..., Any]] = {
     "empty2": lambda *, dtype, **_: np.zeros((), dtype) if is_plain(dtype) else None,
     "stack": lambda *xs, axis: np.stack(xs, axis),
     "unstack": lambda x, *, axis: [*np.moveaxis(x, axis, 0)],
+    "scatter": scatter,
+    "scatter-add": scatter_add,
     "argmax": lambda x, *, axes, index_dtype: np.argmax(x, axes[0]).astype(index_dtype),
     "argmin": lambda x, *, axes, index_dtype: np.argmin(x, axes[0]).astype(index_dtype),
     "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high),
@@ -286,6 +321,9 @@ _MORE: dict[str, Callable[..., Any]] = {
         x.view(new_dtype) if x.itemsize == np.dtype(new_dtype).itemsize else None
     ),
     "threefry2x32": _threefry,
+    "platform_index": lambda *, platforms: next(
+        np.int32(i) for i, names in enumerate(platforms) if names is None or "cpu" in names
+    ),
     "iota_2x32_shape": lambda *, shape: [
         (np.arange(np.prod(shape, dtype=int), dtype=np.uint64).reshape(shape) >> by).astype("u4")
         for by in (np.uint64(32), np.uint64(0))

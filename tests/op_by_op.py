@@ -14,7 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gather_by_numpy import gather
 from jax.extend.core import primitives
+from scipy import special
 
 _KINDS = "biufc"  # bool, integers, floating and complex numbers: not bfloat16, not PRNG keys
 
@@ -177,8 +179,15 @@ def _sign(x):
     return np.sign(x) if x.dtype.kind == "f" else None
 
 
+def _qr(x, *, full_matrices, pivoting, **_):
+    if pivoting or x.ndim != 2 or not x.size:
+        return None
+    return [*np.linalg.qr(x, "complete" if full_matrices else "reduced")]
+
+
 def _primitive(name: str) -> Any:
-    return getattr(jax.lax, f"{name}_p", None) or getattr(primitives, f"{name}_p")
+    homes = (jax.lax, jax.lax.linalg, primitives)
+    return next(getattr(home, f"{name}_p") for home in homes if hasattr(home, f"{name}_p"))
 
 
 def _elementwise(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -219,6 +228,9 @@ _ELEMENTWISE = {
     "and": np.bitwise_and,
     "or": np.bitwise_or,
     "not": np.invert,
+    "erf": lambda x: special.erf(x).astype(x.dtype),
+    "erf_inv": lambda x: special.erfinv(x).astype(x.dtype),
+    "nextafter": np.nextafter,
 }
 _OTHERS: dict[str, Callable[..., Any]] = {
     "integer_pow": lambda x, *, y: x**y if x.dtype.kind in "fc" else None,
@@ -228,6 +240,8 @@ _OTHERS: dict[str, Callable[..., Any]] = {
     "slice": _slice,
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
+    "gather": gather,
+    "qr": _qr,
     "split": lambda x, *, sizes, axis: np.split(x, np.cumsum(sizes)[:-1], axis),
     "pad": _pad,
     "iota": _iota,

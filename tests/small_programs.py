@@ -34,6 +34,7 @@ def set_up_jax() -> None:
         _evaluate_small_programs()
     if jax.__version__.startswith("0.10."):
         _share_contexts()
+        _describe_rules_once()
 
 
 def _evaluate_small_programs() -> None:
@@ -63,6 +64,23 @@ def _share_contexts() -> None:
     make = functools.cache(lambda thread: usual())
     usual = mlir.make_ir_context
     mlir.make_ir_context = lambda: make(threading.get_ident())
+
+
+def _describe_rules_once() -> None:
+    """Look a derivative's signature up once, not for every operation that is differentiated."""
+    from jax._src.interpreters import ad
+
+    usual = ad.debug_info
+    described: dict[Any, Any] = {}
+
+    def debug_info(traced_for: str, rule: Any, *args: Any, **options: Any) -> Any:
+        if traced_for != "linearize_prim_jvp":
+            return usual(traced_for, rule, *args, **options)
+        if rule not in described:
+            described[rule] = usual(traced_for, rule, *args, **options)
+        return described[rule]
+
+    ad.debug_info = debug_info
 
 
 def _is_worth_it(program: ClosedJaxpr, args: Any) -> bool:
