@@ -79,6 +79,8 @@ def _executions_of(equation: Any, others: set[str]) -> float:
     if _numpys(primitive) is not None:
         return 1
     match primitive.name:
+        case "random_bits":
+            return 1
         case "scan":
             return params["length"] * inside("jaxpr")
         case "while":
@@ -193,10 +195,10 @@ def _results(
         results = function(*operands, **params)
         if results is not None:
             return results if primitive.multiple_results else [results]
-    elif primitive.name == "random_bits" and (bits := _random_bits(*operands, **params)) is not None:
-        return [bits]
     elif primitive.name in _CONTROL:
-        return _CONTROL[primitive.name](operands, **params)
+        results = _CONTROL[primitive.name](operands, **params)
+        if results is not None:
+            return results
     elif primitive.name in _INNER:
         return _run(params[_INNER[primitive.name]], operands)
     elif primitive.name == "rnnjax_linear_map":
@@ -255,15 +257,6 @@ def _checkpoint(operands, *, jaxpr, **_):
     return _run(ClosedJaxpr(jaxpr, ()), operands)
 
 
-_CONTROL = {
-    "scan": _scan,
-    "while": _while,
-    "cond": _cond,
-    "checkpoint": _checkpoint,
-    "remat2": _checkpoint,  # another name of it in JAX 0.10
-}
-
-
 def _threefry(key_0, key_1, x_0, x_1):
     """Twenty rounds of Threefry-2x32 (Salmon et al. 2011)."""
     keys = key_0, key_1, key_0 ^ key_1 ^ np.uint32(0x1BD11BDA)
@@ -276,8 +269,9 @@ def _threefry(key_0, key_1, x_0, x_1):
     return [x_0, x_1]
 
 
-def _random_bits(keys, *, bit_width, shape):
+def _random_bits(operands, *, bit_width, shape):
     """Threefry of 0, 1, 2, … as JAX draws it where `jax_threefry_partitionable` is set."""
+    (keys,) = operands
     key = getattr(keys, "_base_array", None)
     if jax.random.key_impl(keys) != "threefry2x32" or keys.ndim or key is None:
         return None
@@ -285,8 +279,18 @@ def _random_bits(keys, *, bit_width, shape):
     halves = (counts >> np.uint64(32)).astype("u4"), counts.astype("u4")
     high, low = _threefry(*np.asarray(key), *halves)
     if bit_width == 64:
-        return high.astype("u8") << np.uint64(32) | low
-    return (high ^ low).astype(f"u{bit_width // 8}")
+        return [high.astype("u8") << np.uint64(32) | low]
+    return [(high ^ low).astype(f"u{bit_width // 8}")]
+
+
+_CONTROL = {
+    "scan": _scan,
+    "while": _while,
+    "cond": _cond,
+    "random_bits": _random_bits,
+    "checkpoint": _checkpoint,
+    "remat2": _checkpoint,  # another name of it in JAX 0.10
+}
 
 
 # By name: not every version of JAX has them all.

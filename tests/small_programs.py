@@ -16,7 +16,7 @@ import jax
 from by_numpy import LeftToJax, evaluate, executions
 from jax.extend.core import ClosedJaxpr
 
-TINY, SMALL = 12, 1500  # primitives that are executed
+TINY, SMALL = 40, 1500  # primitives that are executed
 
 limit = TINY  # of what is evaluated; 0 while a test is about what XLA makes of a program
 
