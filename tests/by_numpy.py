@@ -17,6 +17,8 @@ from gather_by_numpy import scatter, scatter_add
 from jax.extend.core import ClosedJaxpr, Literal
 from op_by_op import TABLE, is_plain
 
+KNOWN = version("jax").startswith(("0.10.", "0.12."))  # of whose inside the tests make use
+
 
 def evaluated(function: Callable[..., Any]) -> Callable[..., Any]:
     """`jax.jit(function)` by NumPy."""
@@ -34,7 +36,8 @@ def evaluate(program: ClosedJaxpr, args: Sequence[Any], alone: bool = False) -> 
     """The results of a program; `alone` if it may be how JAX runs one primitive."""
     arrays = [_in(x, v) for x, v in zip(args, program.in_avals, strict=True)]
     with np.errstate(all="ignore"):
-        return [*map(_to_jax, _run(program, arrays, alone and len(program.jaxpr.eqns) == 1))]
+        results = _run(program, arrays, alone and len(program.jaxpr.eqns) == 1)
+        return [*map(_to_jax, results, program.out_avals)]
 
 
 def executions(jaxpr: Any) -> float:
@@ -48,7 +51,8 @@ class LeftToJax(Exception):  # noqa: N818
     """Raised where a program is one primitive that NumPy does not serve, as JAX runs it alone."""
 
 
-_SIZE = 1 << 14  # numbers in the largest array
+_SIZE = 1 << 14  # numbers in an array that takes as long as one execution
+_LARGEST = 1 << 18  # numbers in an array
 _TURNS = 20  # of a loop that ends when it likes
 _OTHERS = 3  # primitives that JAX runs: each is a program of its own
 _DEAR = 50  # executions that one by JAX is worth
@@ -62,8 +66,11 @@ def _executions_in(jaxpr: Any, others: set[str]) -> float:
 
 
 def _is_small(aval: Any) -> bool:
-    served = isinstance(aval, jax.core.ShapedArray) and (is_plain(aval.dtype) or _is_key(aval))
-    return served and aval.size <= _SIZE
+    return (
+        isinstance(aval, jax.core.ShapedArray)
+        and (is_plain(aval.dtype) or _is_bfloat16(aval.dtype) or _is_key(aval))
+        and aval.size <= _LARGEST
+    )
 
 
 def _is_key(aval: Any) -> bool:
@@ -77,7 +84,7 @@ def _executions_of(equation: Any, others: set[str]) -> float:
         return _executions_in(getattr(params[key], "jaxpr", params[key]), others)
 
     if _numpys(primitive) is not None:
-        return 1
+        return max(1, *(v.aval.size / _SIZE for v in (*equation.invars, *equation.outvars)))
     match primitive.name:
         case "random_bits":
             return 1
@@ -126,25 +133,25 @@ def _in_float32(function: Callable[..., Any], avals: Any) -> Callable[..., Any]:
     return rounded
 
 
-def _to_jax(x: Any) -> Any:
-    return _put(np.array(x, order="C")) if isinstance(x, np.ndarray | np.generic) else x
+def _to_jax(x: Any, aval: Any) -> Any:
+    return _put(np.array(x, order="C"), aval) if isinstance(x, np.ndarray | np.generic) else x
 
 
 def _placing() -> Callable[[np.ndarray], Any]:
-    """`jax.device_put` in 6 µs instead of 100, by what it ends in in JAX 0.10."""
-    if not version("jax").startswith("0.10."):
-        return jax.device_put
+    """`jax.device_put` in 6 µs instead of 100, by what it ends in."""
+    if not KNOWN:
+        return lambda x, aval: jax.device_put(x)
     from jax._src.interpreters.pxla import batched_device_put
 
     lying_on = functools.cache(jax.sharding.SingleDeviceSharding)
 
-    def put(x: np.ndarray) -> Any:
+    def put(x: np.ndarray, aval: Any) -> Any:
         device = jax.config.jax_default_device or jax.local_devices()[0]
         is_narrower = x.itemsize > 4 and not jax.config.jax_enable_x64
         is_numpys = is_plain(x.dtype) or _is_bfloat16(x.dtype)
         if is_narrower or not is_numpys or not isinstance(device, jax.Device):
             return jax.device_put(x)
-        aval = jax.core.ShapedArray(x.shape, x.dtype)
+        aval = jax.core.ShapedArray(x.shape, x.dtype, weak_type=aval.weak_type)
         return batched_device_put(aval, lying_on(device), [x], [device], committed=False)
 
     return put
@@ -205,7 +212,8 @@ def _results(
         return _run(jax.make_jaxpr(params["apply"])(*operands), operands)
     if alone:
         raise LeftToJax
-    out = primitive.bind(*map(_to_jax, operands), **primitive.get_bind_params(params))
+    given = [_to_jax(x, v.aval) for x, v in zip(operands, equation.invars, strict=True)]
+    out = primitive.bind(*given, **primitive.get_bind_params(params))
     out = out if primitive.multiple_results else [out]
     return [_in(x, v.aval) for x, v in zip(out, equation.outvars, strict=True)]
 

@@ -13,7 +13,7 @@ import threading
 from typing import Any
 
 import jax
-from by_numpy import LeftToJax, evaluate, executions
+from by_numpy import KNOWN, LeftToJax, evaluate, executions
 from jax.extend.core import ClosedJaxpr
 
 TINY, SMALL = 40, 1500  # primitives that are executed
@@ -30,11 +30,11 @@ def set_up_jax() -> None:
     jax.config.update("jax_enable_x64", True)
     # The tests compile thousands of tiny programs; optimising them takes longer than running them.
     jax.config.update("jax_disable_most_optimizations", True)
-    if jax.__version__.startswith(("0.10.", "0.12.")):  # it reaches into JAX
+    if KNOWN:
         _evaluate_small_programs()
+        _describe_rules_once()
     if jax.__version__.startswith("0.10."):
         _share_contexts()
-        _describe_rules_once()
 
 
 def _evaluate_small_programs() -> None:
@@ -85,9 +85,7 @@ def _describe_rules_once() -> None:
 
 def _is_worth_it(program: ClosedJaxpr, args: Any) -> bool:
     if id(program) not in _seen:
-        jaxpr = program.jaxpr
-        weak = any(getattr(v.aval, "weak_type", False) for v in jaxpr.outvars)
-        _seen[id(program)] = float("inf") if weak else executions(jaxpr), program
+        _seen[id(program)] = executions(program.jaxpr), program
     return _seen[id(program)][0] <= limit and all(map(_is_here, args))
 
 
