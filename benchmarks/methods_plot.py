@@ -66,6 +66,15 @@ def _measured(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [entry for entry in row["entries"] if "median_ms" in entry]
 
 
+def _missing(rows: Sequence[dict[str, Any]], name: str, lengths: bool) -> str:
+    """Why there is no point, as "refused"; with `lengths` also why some lengths have none."""
+    found = {row["T"]: e for row in rows for e in row["entries"] if e["name"] == name}
+    why = {T: entry["status"] for T, entry in found.items() if "median_ms" not in entry}
+    if len(why) == len(found):
+        return ", ".join(dict.fromkeys(why.values()))
+    return ", ".join(f"T = {T:,}: {status}" for T, status in why.items()) if lengths else ""
+
+
 def _log_axis(axis: Any) -> None:
     axis.set_major_locator(LogLocator(numticks=6))
     axis.set_major_formatter(LogFormatterMathtext())
@@ -91,6 +100,10 @@ def _draw(
             for entry in _measured(row)
             if entry["name"] == name and entry[quantity]
         ]
+        reason = _missing(rows, name, lengths=quantity == "median_ms")
+        if reason:
+            at = panel.get_yaxis_transform()
+            panel.text(0.02, place, reason, transform=at, fontsize=5, color="#707070", va="center")
         color = _COLORS[families[name]]
         values = [value for _, value in points]
         panel.plot(values, [place] * len(values), color=color, lw=0.8, alpha=0.6)

@@ -49,7 +49,8 @@ def test_a_window_beyond_the_sequence_is_exact_and_others_are_refused_or_too_slo
 def row(cell, T, **milliseconds):
     each = {"status": "timed", "temporaries": 2**20 * T, "trace_s": 1, "compile_s": 2, "error": 0.3}
     entries = [
-        {"name": name, "family": WAYS[name].family, "median_ms": ms, **each}
+        {"name": name, "family": WAYS[name].family}
+        | ({"status": "too slow", "reason": "none"} if ms is None else {"median_ms": ms, **each})
         for name, ms in milliseconds.items()
     ]
     refused = {"name": "native()", "family": "exact", "status": "refused", "reason": "none"}
@@ -58,7 +59,7 @@ def row(cell, T, **milliseconds):
 
 ROWS = [
     row("lstm", 10, **{"bptt()": 1.0, "online.rtrl()": 20.0}),
-    row("lstm", 100, **{"bptt()": 11.0}),
+    row("lstm", 100, **{"bptt()": 11.0, "online.rtrl()": None}),
 ]
 
 
@@ -68,6 +69,7 @@ def test_the_page_has_a_line_for_each_way():
     assert "| `bptt()` | 1.00 | 11.0 | 10.0 | 100 | 3.00 | 0.3 | 0.3 |" in text
     assert "| `online.rtrl()` | 20.0 | - | 10.0 | - | 3.00 | 0.3 | - |" in text
     assert "- refused: native() (T = 10, 100)" in text
+    assert "- too slow: online.rtrl() (T = 100)" in text
 
 
 def test_the_figure_has_a_column_for_each_cell(monkeypatch):
@@ -78,7 +80,8 @@ def test_the_figure_has_a_column_for_each_cell(monkeypatch):
             figures.append(draw())
 
     monkeypatch.setattr(methods_plot, "write_figure", write)
-    methods_plot.draw_methods([*ROWS, row("lru", 10), row("lru", 100)], "Prices", "x.png")
+    other = row("gru", 10, **{"bptt()": 2.0, "online.rtrl()": None})
+    methods_plot.draw_methods([*ROWS, other, row("lru", 10)], "Prices", "x.png")
     (figure,) = figures
     assert not faults(figure)
     assert [*legend_of(figure)] == ["T = 10", "T = 100", "exact", "forwards"]
@@ -88,4 +91,6 @@ def test_the_figure_has_a_column_for_each_cell(monkeypatch):
         "online.rtrl()",
     ]
     assert list(figure.axes[0].lines[0].get_xdata()) == [1.0, 11.0]
-    assert [axis.texts[0].get_text() for axis in figure.axes[1::2]] == ["not measured"] * 3
+    said = [[text.get_text() for text in axis.texts] for axis in figure.axes]
+    assert said[:3] == [["T = 100: too slow"], ["too slow"], ["not measured"]]
+    assert said[3:6] == said[6:] == [[], ["too slow"], ["not measured"]]
