@@ -143,6 +143,16 @@ def check_lengths(
     return jnp.asarray(lengths, jnp.int32)
 
 
+def known_values(caller: str, x: Any, instead: str = "") -> np.ndarray:
+    """`x` as an array of NumPy's; TypeError where JAX traces, so that its numbers are not known."""
+    if isinstance(x, Tracer):
+        raise TypeError(
+            f"{caller} returns what depends on the numbers themselves: call it outside jit, grad "
+            f"and vmap{instead}"
+        )
+    return np.asarray(x)
+
+
 def check_resets(resets: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
     """`resets`, if it is a boolean [T, ...]."""
     return _check_steps("resets", "true where a new episode begins", resets, length, batch_shape)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._arguments import check_number, check_positive_int
-from rnnjax._checks import check_cell, check_inputs
+from rnnjax._checks import check_cell, check_inputs, known_values
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import in_dtype, validate_cell
@@ -112,7 +112,7 @@ def fixed_points(
         indices = leaf_indices(sequence.carry, None)
         settings = cell, indices, period, max_steps, float(tolerance)
         ends = _minimise(*settings, params, sequence.carry, x)
-        found: tuple[np.ndarray, ...] = tuple(map(np.asarray, ends))
+        found: tuple[np.ndarray, ...] = tuple(known_values("fixed_points", x) for x in ends)
         carry = jax.tree.map(np.asarray, _with(sequence.carry, indices, ends[0]))
     states, speeds, flat, scale, jacobians, periods = found
     fixed = speeds <= tolerance * scale

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_callable, check_cell, check_cost, is_inexact
+from rnnjax._checks import check_callable, check_cell, check_cost, is_inexact, known_values
 from rnnjax._execution import Gradient, Method
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
@@ -112,7 +112,7 @@ def precision(
 
         found = jax.tree.leaves(jax.jit(jax.grad(value))(in_dtype(xs, dtype)))
         shape = (steps, *batch_shape, -1)
-        flat = [np.asarray(g).astype(np.complex128).reshape(shape) for g in found]
+        flat = [known_values("precision", g).astype(np.complex128).reshape(shape) for g in found]
         return np.concatenate(flat, axis=-1)[::-1]
 
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):

@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.core import Tracer
 
-from rnnjax._checks import arrays_of
+from rnnjax._checks import arrays_of, known_values
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._lyapunov import lyapunov_spectrum
 
@@ -75,12 +74,9 @@ def predictability(
       parallelization of nonlinear state space models, NeurIPS.
     """
     exponents: Array = lyapunov_spectrum(cell, params, xs, 1, carry=carry, burn_in=burn_in)
-    if isinstance(exponents, Tracer):
-        raise TypeError(
-            "predictability is about concrete values: call it outside jit, or use "
-            "rnnjax.flow.lyapunov_spectrum(cell, params, xs, 1)"
-        )
+    instead = ", or use rnnjax.flow.lyapunov_spectrum(cell, params, xs, 1)"
+    found = known_values("predictability", exponents, instead)
     steps = jax.tree.leaves(arrays_of(xs))[0].shape[0] - burn_in
-    largest = float(np.max(np.asarray(exponents))) if exponents.size else -np.inf
+    largest = float(np.max(found)) if found.size else -np.inf
     label = "converges" if largest <= -1 / steps else "diverges"
     return Predictability("neutral" if abs(largest) < 1 / steps else label, largest, steps)

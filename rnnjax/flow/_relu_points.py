@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._arguments import check_positive_int
-from rnnjax._checks import check_array, check_cell, check_real
+from rnnjax._checks import check_array, check_cell, check_real, known_values
 from rnnjax._params import check_params
 from rnnjax._types import Array, Cell, known
 from rnnjax.cells import VanillaCarry, VanillaParams
@@ -67,8 +67,9 @@ def relu_fixed_points(
     if x.shape != params.w_x.shape[:1]:
         raise ValueError(f"x must be one input [{params.w_x.shape[0]}], got shape {x.shape}")
     check_positive_int("period", period)
-    w_x, w_h, b = (np.asarray(leaf, np.float64) for leaf in params)
-    constant = np.asarray(x, np.float64)
+    w_x, w_h, b, constant = (
+        known_values("relu_fixed_points", leaf).astype(np.float64) for leaf in (*params, x)
+    )
     hidden, drive = len(b), constant @ w_x + b
     if hidden * period > _MOST:
         raise ValueError(

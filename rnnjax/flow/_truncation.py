@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_callable, check_cost, check_positive_int, described, is_inexact
+from rnnjax._checks import (
+    check_callable,
+    check_cost,
+    check_positive_int,
+    described,
+    is_inexact,
+    known_values,
+)
 from rnnjax._execution import Gradient, Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import validate_cell
@@ -130,7 +137,7 @@ def truncation_length(
     value, back = jax.vjp(lambda last, ys: check_cost(cost(last, ys)), last, ys)
     last_ct, ys_ct = map(_inexact, back(jnp.ones_like(value)))
     measured = _by_lag(cell, lags, params, sequence, before, last_ct, ys_ct)
-    norms, rests = (np.asarray(x, np.float64) for x in measured)
+    norms, rests = (known_values("truncation_length", x).astype(np.float64) for x in measured)
     if not np.isfinite(rests).all() or not rests[0] > 0:
         raise ValueError(
             f"the gradient of the cost with respect to params has norm {rests[0]}: there is no "

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._checks import known_values
 from rnnjax._types import Array
 from rnnjax.flow._fit import checked_norms, fit_line
 from rnnjax.flow._float64 import keeping_float64
@@ -123,7 +124,7 @@ def verdict(
       of the binomial, Biometrika 26.
     """
     checked = checked_norms(norms, leaf, "verdict")
-    table = np.asarray(checked).reshape(checked.shape[0], -1)
+    table = known_values("verdict", checked).reshape(checked.shape[0], -1)
     last = table.shape[0] - 1 - np.argmax(table[::-1] != 0, axis=0)
     table, last = table[:, table.any(axis=0) & (last > 0)], last[table.any(axis=0) & (last > 0)]
     if table.size == 0:
