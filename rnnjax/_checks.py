@@ -144,11 +144,10 @@ def check_lengths(
 
 
 def known_values(caller: str, x: Any, instead: str = "") -> np.ndarray:
-    """`x` as an array of NumPy's; TypeError where JAX traces, so that its numbers are not known."""
+    """`x` as a NumPy array; TypeError where JAX traces, so that its numbers are not known."""
     if isinstance(x, Tracer):
         raise TypeError(
-            f"{caller} returns what depends on the numbers themselves: call it outside jit, grad "
-            f"and vmap{instead}"
+            f"{caller} needs concrete values: call it outside jit, grad and vmap{instead}"
         )
     return np.asarray(x)
 

@@ -47,6 +47,11 @@ def executions(jaxpr: Any) -> float:
     return total if len(others) <= _OTHERS else np.inf
 
 
+def forget() -> None:
+    """Let go of the programs that were evaluated."""
+    _kept.clear()
+
+
 class LeftToJax(Exception):  # noqa: N818
     """Raised where a program is one primitive that NumPy does not serve, as JAX runs it alone."""
 
@@ -137,7 +142,7 @@ def _to_jax(x: Any, aval: Any) -> Any:
     return _put(np.array(x, order="C"), aval) if isinstance(x, np.ndarray | np.generic) else x
 
 
-def _placing() -> Callable[[np.ndarray], Any]:
+def _placing() -> Callable[[np.ndarray, Any], Any]:
     """`jax.device_put` in 6 µs instead of 100, by what it ends in."""
     if not KNOWN:
         return lambda x, aval: jax.device_put(x)
@@ -301,6 +306,11 @@ _CONTROL = {
 }
 
 
+def _platform_index(*, platforms):
+    named = [i for i, names in enumerate(platforms) if names is not None and "cpu" in names]
+    return np.int32(named[0] if named else platforms.index(None))
+
+
 # By name: not every version of JAX has them all.
 _MORE: dict[str, Callable[..., Any]] = {
     "stop_gradient": lambda x: x,
@@ -333,9 +343,7 @@ _MORE: dict[str, Callable[..., Any]] = {
         x.view(new_dtype) if x.itemsize == np.dtype(new_dtype).itemsize else None
     ),
     "threefry2x32": _threefry,
-    "platform_index": lambda *, platforms: next(
-        np.int32(i) for i, names in enumerate(platforms) if names is None or "cpu" in names
-    ),
+    "platform_index": _platform_index,
     "iota_2x32_shape": lambda *, shape: [
         (np.arange(np.prod(shape, dtype=int), dtype=np.uint64).reshape(shape) >> by).astype("u4")
         for by in (np.uint64(32), np.uint64(0))

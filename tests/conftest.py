@@ -88,6 +88,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """
     small_programs.limit = small_programs.TINY  # in doctests, which do not come by here, too
     if nextitem is None or nextitem.path != item.path:
+        small_programs.forget()
         if nextitem is not None and _maps() > 10_000:
             jax.clear_caches()
             gc.unfreeze()

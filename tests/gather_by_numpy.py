@@ -25,8 +25,7 @@ def gather(x, indices, *, dimension_numbers, slice_sizes, mode, fill_value, **_)
     )
     windows = x[where]
     if mode == _Mode.FILL_OR_DROP:
-        fill = _fill(x.dtype) if fill_value is None else fill_value
-        windows = np.where(inside, windows, np.asarray(fill, x.dtype))
+        windows = np.where(inside, windows, np.asarray(fill_value, x.dtype))
     first = indices.ndim - 1
     return np.moveaxis(windows, range(first, windows.ndim), dims.offset_dims)
 
@@ -98,11 +97,3 @@ def _places(
     if mode != _Mode.FILL_OR_DROP:
         inside[...] = True
     return tuple(where), inside.reshape((*batch, *ones))
-
-
-def _fill(dtype: np.dtype) -> Any:
-    if dtype.kind in "fc":
-        return np.nan
-    if dtype.kind == "b":
-        return True
-    return np.iinfo(dtype).min if dtype.kind == "i" else np.iinfo(dtype).max

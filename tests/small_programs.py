@@ -12,6 +12,7 @@ import functools
 import threading
 from typing import Any
 
+import by_numpy
 import jax
 from by_numpy import KNOWN, LeftToJax, evaluate, executions
 from jax.extend.core import ClosedJaxpr
@@ -35,6 +36,12 @@ def set_up_jax() -> None:
         _describe_rules_once()
     if jax.__version__.startswith("0.10."):
         _share_contexts()
+
+
+def forget() -> None:
+    """Let go of the programs that were met."""
+    _seen.clear()
+    by_numpy.forget()
 
 
 def _evaluate_small_programs() -> None:
