@@ -131,13 +131,15 @@ def test_kernels_in_blocks_on_threads(dtype):
 
 
 @needs_kernels
+@pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])
-def test_sequence_beyond_the_caches_equals_its_parts_bit_for_bit(dtype, reverse):
-    T, B, parts, F = 3, 2, 3, 116_608 * 16 // np.dtype(dtype).itemsize  # 32 MiB: h is streamed
+def test_sequence_beyond_the_caches_equals_its_parts_bit_for_bit(dtype, reverse, restarts):
+    """32 MiB: h is streamed, and without restarts four steps are taken together, then two alone."""
+    T, B, parts, F = 6, 2, 3, 58_304 * 16 // np.dtype(dtype).itemsize
     rng = np.random.default_rng(2)
     a, b, h = (rng.random((n, B, parts * F), "float32").astype(dtype) for n in (T, T, 1))
-    begins = np.array([[False, True], [False, False], [True, False]])
+    begins = np.array([[0, 1], [0, 0], [1, 0], [0, 0], [1, 0], [0, 0]], bool)[: T * restarts]
 
     def scan(part):
         operands = (jnp.asarray(x[..., part]) for x in (a, b, h[0]))

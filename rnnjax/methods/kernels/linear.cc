@@ -147,26 +147,40 @@ struct PagesAhead {
 };
 
 // For arrays of which no cache keeps a part until it is read again: h goes past the caches, and the
-// state, which the next step reads, is in `state` too.
+// state, which the next step reads, is in `state` too. Where nothing restarts, several steps are
+// taken together, in registers: memory answers more rows at once sooner than one after the other.
 template <typename T, bool kComplex>
 void forward_streamed(const LinearForward& p, const Columns<T>& columns, int64_t thread,
                       Context& context) {
-  constexpr int64_t kBlock = 2 * Columns<T>::kBlock;
+  constexpr int64_t kBlock = 2 * Columns<T>::kBlock, kTogether = 4;
   const T *a = static_cast<const T*>(p.a), *b = static_cast<const T*>(p.b);
   const T* h = static_cast<const T*>(p.h);
   T* hs = static_cast<T*>(p.hs);
   const Product<T, kComplex> times;
+  const int64_t forwards = (p.reverse ? -1 : 1) * columns.total;  // from a step's row to the next
   alignas(64) T state[kBlock];
   PagesAhead pages(hs, sizeof(T) * columns.total * p.steps, p.reverse, thread, columns.threads);
   columns.for_each_block(thread, kBlock, [&](Range block) {
     std::memcpy(state, h + block.from, sizeof(T) * block.size());
-    for (int64_t s = 0; s < p.steps; ++s) {
+    for (int64_t s = 0, together; s < p.steps; s += together) {
+      together = !p.begins && s + kTogether <= p.steps ? kTogether : 1;
       const int64_t t = p.reverse ? p.steps - 1 - s : s, row = t * columns.total;
-      pages.reach(hs + row + block.from, context);
-      if (s + 1 < p.steps) {
-        const int64_t next = row + (p.reverse ? -1 : 1) * columns.total + block.from;
-        prefetch_pages(a + next, block.size());
-        prefetch_pages(b + next, block.size());
+      pages.reach(hs + row + (together - 1) * forwards + block.from, context);
+      for (int64_t ahead = together; ahead < min(2 * together, p.steps - s); ++ahead) {
+        prefetch_pages(a + row + ahead * forwards + block.from, block.size());
+        prefetch_pages(b + row + ahead * forwards + block.from, block.size());
+      }
+      if (together == kTogether) {
+        for (int64_t c = block.from; c < block.to; c += kLanes<T>) {
+          Vec<T> v = load(state + (c - block.from));
+          for (int64_t i = row + c, k = 0; k < kTogether; i += forwards, ++k) {
+            const Vec<T> added = load(b + i);
+            v = times(load(a + i), v) + added;
+            stream(hs + i, v);
+          }
+          store(state + (c - block.from), v);
+        }
+        continue;
       }
       columns.for_each_row(block, begins_at(p, t), [&](Range r, bool restarts) {
         for (int64_t c = r.from; c < r.to; c += kLanes<T>) {
