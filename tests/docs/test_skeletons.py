@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from registries import registries_kept
 
 import rnnjax
 from rnnjax import extend, unroll
-from rnnjax.cells import FACTORIES
-from rnnjax.combinators import COMBINATORS
 
 FOLDER = Path(__file__).parents[2] / "docs" / "how_to" / "skeletons"
 T, B, D, H = 5, 3, 2, 3
@@ -36,12 +35,9 @@ def load(name, folder=FOLDER):
 @pytest.fixture
 def skeleton(eager):
     """A skeleton by its name; what it registers is forgotten after the test."""
-    registries = [(registry, dict(registry)) for registry in (FACTORIES, COMBINATORS)]
-    with jax.numpy_rank_promotion("allow"):  # they write z + b as anyone would
+    # They write z + b as anyone would.
+    with registries_kept(), jax.numpy_rank_promotion("allow"):
         yield load
-    for registry, before in registries:
-        registry.clear()
-        registry.update(before)
 
 
 def gradients(

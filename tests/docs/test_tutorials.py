@@ -10,8 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-
-from rnnjax.cells import FACTORIES
+from registries import registries_kept
 
 FOLDER = Path(__file__).parents[2] / "docs" / "tutorials"
 CODE = re.compile(r"^```(?:\{code-cell\} ipython3|python)\n(?::\w[^\n]*\n)*(.*?)\n```", re.M | re.S)
@@ -46,10 +45,8 @@ def run(name: str, x64: bool = False) -> dict:
 @pytest.fixture(autouse=True)
 def _tidy() -> Iterator[None]:
     """Forget the cells that a tutorial registered, and what it compiled."""
-    factories = dict(FACTORIES)
-    yield
-    FACTORIES.clear()
-    FACTORIES.update(factories)
+    with registries_kept():
+        yield
 
 
 def test_jupyter_opens_them():

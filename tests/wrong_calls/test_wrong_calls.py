@@ -9,6 +9,7 @@ from collections import Counter
 from importlib.util import find_spec
 
 import pytest
+from registries import registries_kept
 
 import rnnjax
 from rnnjax import cells, combinators, extend, flow, gradients, interop, methods, online, scenarios
@@ -45,7 +46,7 @@ def found(calls, tmp_path_factory):
     from wrong_calls import outcomes
 
     # In a folder of their own: one that is not refused may write a file by a wrong name.
-    with contextlib.chdir(tmp_path_factory.mktemp("here")):
+    with contextlib.chdir(tmp_path_factory.mktemp("here")), registries_kept():
         return [o for name, call in calls.items() for o in outcomes(name, call)]
 
 
