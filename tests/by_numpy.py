@@ -40,6 +40,7 @@ def evaluate(program: ClosedJaxpr, args: Sequence[Any], alone: bool = False) -> 
         return [*map(_to_jax, results, program.out_avals)]
 
 
+@functools.cache  # by identity
 def executions(jaxpr: Any) -> float:
     """Of primitives when the program runs; infinite where NumPy serves too little of it."""
     others: set[str] = set()
@@ -48,8 +49,9 @@ def executions(jaxpr: Any) -> float:
 
 
 def forget() -> None:
-    """Let go of the programs that were evaluated."""
-    _kept.clear()
+    """Let go of the programs that were met."""
+    executions.cache_clear()
+    _prepared.cache_clear()
 
 
 class LeftToJax(Exception):  # noqa: N818
@@ -178,16 +180,12 @@ def _run(program: ClosedJaxpr, args: Sequence[Any], alone: bool = False) -> list
     return [values[id(x) if isinstance(x, Literal) else x] for x in jaxpr.outvars]
 
 
-_kept: dict[int, tuple[Any, dict[int, Any], list[Callable[..., Any] | None]]] = {}  # by id
-
-
+@functools.cache
 def _prepared(jaxpr: Any) -> tuple[dict[int, Any], list[Callable[..., Any] | None]]:
     """The literals by id, and for each equation NumPy's function."""
-    if id(jaxpr) not in _kept:
-        atoms = [*jaxpr.outvars, *(x for equation in jaxpr.eqns for x in equation.invars)]
-        literals = {id(x): _in(x.val, x.aval) for x in atoms if isinstance(x, Literal)}
-        _kept[id(jaxpr)] = jaxpr, literals, [*map(_function, jaxpr.eqns)]
-    return _kept[id(jaxpr)][1:]
+    atoms = [*jaxpr.outvars, *(x for equation in jaxpr.eqns for x in equation.invars)]
+    literals = {id(x): _in(x.val, x.aval) for x in atoms if isinstance(x, Literal)}
+    return literals, [*map(_function, jaxpr.eqns)]
 
 
 def _function(equation: Any) -> Callable[..., Any] | None:

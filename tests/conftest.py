@@ -20,6 +20,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     * version("jaxlib").startswith(("0.10.", "0.12."))
 )
 
+import by_numpy
 import jax
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     """
     small_programs.limit = small_programs.TINY  # in doctests, which do not come by here, too
     if nextitem is None or nextitem.path != item.path:
-        small_programs.forget()
+        by_numpy.forget()
         if nextitem is not None and _maps() > 10_000:
             jax.clear_caches()
             gc.unfreeze()

@@ -20,7 +20,7 @@ def gather(x, indices, *, dimension_numbers, slice_sizes, mode, fill_value, **_)
         slice_sizes,
         mode,
         dims.start_index_map,
-        (*dims.collapsed_slice_dims, *dims.operand_batching_dims),
+        _window(x, (*dims.collapsed_slice_dims, *dims.operand_batching_dims)),
         zip(dims.operand_batching_dims, dims.start_indices_batching_dims, strict=True),
     )
     windows = x[where]
@@ -47,18 +47,17 @@ def scatter_add(x, indices, updates, **params):
 
 def _scattered(put, x, indices, updates, *, dimension_numbers, mode, **_):
     dims = dimension_numbers
-    whole = (*dims.inserted_window_dims, *dims.operand_batching_dims)
-    kept = [axis for axis in range(x.ndim) if axis not in whole]
+    window = _window(x, (*dims.inserted_window_dims, *dims.operand_batching_dims))
     sizes = [1] * x.ndim
-    for axis, window in zip(kept, dims.update_window_dims, strict=True):
-        sizes[axis] = updates.shape[window]
+    for axis, along in zip(window, dims.update_window_dims, strict=True):
+        sizes[axis] = updates.shape[along]
     where, inside = _places(
         x.shape,
         indices,
         sizes,
         mode,
         dims.scatter_dims_to_operand_dims,
-        whole,
+        window,
         zip(dims.operand_batching_dims, dims.scatter_indices_batching_dims, strict=True),
     )
     first = indices.ndim - 1
@@ -69,8 +68,12 @@ def _scattered(put, x, indices, updates, *, dimension_numbers, mode, **_):
     return new
 
 
+def _window(x: Any, left_out: Any) -> list[int]:
+    return [axis for axis in range(x.ndim) if axis not in left_out]
+
+
 def _places(
-    shape: Any, indices: Any, sizes: Any, mode: Any, axes: Any, whole: Any, batching: Any
+    shape: Any, indices: Any, sizes: Any, mode: Any, axes: Any, window: Any, batching: Any
 ) -> tuple[tuple[Any, ...], Any]:
     """An index for each axis of the operand, and which windows lie inside it.
 
@@ -88,7 +91,6 @@ def _places(
     for start, end in zip(starts, ends, strict=True):
         inside &= (start >= 0) & (start <= end)
     starts = [np.clip(start, 0, max(end, 0)) for start, end in zip(starts, ends, strict=True)]
-    window = [axis for axis in range(len(shape)) if axis not in whole]
     ones = (1,) * len(window)
     where = [start.reshape((*batch, *ones)) for start in starts]
     for i, axis in enumerate(window):

@@ -12,7 +12,6 @@ import functools
 import threading
 from typing import Any
 
-import by_numpy
 import jax
 from by_numpy import KNOWN, LeftToJax, evaluate, executions
 from jax.extend.core import ClosedJaxpr
@@ -20,10 +19,6 @@ from jax.extend.core import ClosedJaxpr
 TINY, SMALL = 40, 1500  # primitives that are executed
 
 limit = TINY  # of what is evaluated; 0 while a test is about what XLA makes of a program
-
-_seen: dict[
-    int, tuple[float, ClosedJaxpr]
-] = {}  # by id, which an object that is kept does not lose
 
 
 def set_up_jax() -> None:
@@ -36,12 +31,6 @@ def set_up_jax() -> None:
         _describe_rules_once()
     if jax.__version__.startswith("0.10."):
         _share_contexts()
-
-
-def forget() -> None:
-    """Let go of the programs that were met."""
-    _seen.clear()
-    by_numpy.forget()
 
 
 def _evaluate_small_programs() -> None:
@@ -91,9 +80,7 @@ def _describe_rules_once() -> None:
 
 
 def _is_worth_it(program: ClosedJaxpr, args: Any) -> bool:
-    if id(program) not in _seen:
-        _seen[id(program)] = executions(program.jaxpr), program
-    return _seen[id(program)][0] <= limit and all(map(_is_here, args))
+    return executions(program.jaxpr) <= limit and all(map(_is_here, args))
 
 
 def _is_here(x: Any) -> bool:
