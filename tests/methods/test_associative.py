@@ -99,11 +99,12 @@ def test_the_gradient_is_one_scan_backwards():
 @needs_kernels
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
 def test_kernels_in_blocks_on_threads(dtype):
-    T, B, F = 3, 2, 44_001  # more than one block and one vector's rest for each thread
+    T, B, F = 9, 10, 2401  # more than one block and one vector's rest for each thread
     rng = np.random.default_rng(1)
     a, b, g = (draw(rng, T, B, F, dtype=dtype) for _ in range(3))
     h, last = (draw(rng, B, F, dtype=dtype) for _ in range(2))
-    begins = np.array([[False, True], [True, False], [False, False]])
+    # Four steps are taken together if none of three begins an episode: each step does in one row.
+    begins = np.eye(T, B, dtype=bool)
     tolerance = 50 * float(np.finfo(dtype).eps)
 
     def check(got, want):
@@ -116,7 +117,7 @@ def test_kernels_in_blocks_on_threads(dtype):
         hs = np.asarray(kernel_scan(*map(jnp.asarray, (a, b, h, begins)), reverse=True))
         pulled = kernel_pull(*map(jnp.asarray, (a, begins, g, last, hs, h)), reverse=True)
         b_ct, h_ct = kernel_pull(*map(jnp.asarray, (a, begins, g, last)), reverse=True)
-    before = [hs[1], hs[2], h]
+    before = [*hs[1:], h]
     errors, error = [None] * T, last
     for t in reversed(range(T)):
         check(hs[t], a[t] * before[t] * keep(t) + b[t])
@@ -135,22 +136,25 @@ def test_kernels_in_blocks_on_threads(dtype):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "complex128"])
 def test_sequence_beyond_the_caches_equals_its_parts_bit_for_bit(dtype, reverse, restarts):
-    """32 MiB: h is streamed, and without restarts four steps are taken together, then two alone."""
+    """32 MiB: states and gradients go past the caches, which those of parts do not."""
     T, B, parts, F = 6, 2, 3, 58_304 * 16 // np.dtype(dtype).itemsize
     rng = np.random.default_rng(2)
     a, b, h = (rng.random((n, B, parts * F), "float32").astype(dtype) for n in (T, T, 1))
     begins = np.array([[0, 1], [0, 0], [1, 0], [0, 0], [1, 0], [0, 0]], bool)[: T * restarts]
 
     def scan(part):
-        operands = (jnp.asarray(x[..., part]) for x in (a, b, h[0]))
-        return np.asarray(kernel_scan(*operands, jnp.asarray(begins), reverse=reverse))
+        a_, b_, h_ = (jnp.asarray(x[..., part]) for x in (a, b, h[0]))
+        flags = jnp.asarray(begins)
+        hs = kernel_scan(a_, b_, h_, flags, reverse=reverse)
+        return hs, *kernel_pull(a_, flags, b_, h_, hs, h_, reverse=reverse)
 
     with op_by_op():
-        hs = scan(slice(None))
-        assert hs.nbytes >= 1 << 25
+        whole = scan(slice(None))
+        assert whole[0].nbytes >= 1 << 25
         for i in range(parts):
             part = slice(i * F, (i + 1) * F)
-            np.testing.assert_array_equal(hs[..., part], scan(part))
+            for found, wanted in zip(whole, scan(part), strict=True):
+                np.testing.assert_array_equal(found[..., part], wanted)
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -1,7 +1,6 @@
 // The diagonal linear recurrence h_t = a_t h_{t-1} + b_t and its derivative, real or complex. Each is
-// one pass over its arrays in the order that they lie in memory; the state is read from where the
-// step before has written it, or from a copy where that is out of the caches. setup.py compiles this
-// file once for every instruction set.
+// one pass over its arrays in the order that they lie in memory, with the state in a buffer that the
+// first-level cache holds. setup.py compiles this file once for every instruction set.
 
 #include "isa.h"
 #include "kernels.h"
@@ -81,26 +80,26 @@ struct Columns {
 
   static constexpr int64_t kWorthwhile = 1 << 19;          // bytes of an array
   static constexpr int64_t kLine = 64 / sizeof(T);         // a cache line
-  static constexpr int64_t kBlock = (1 << 14) / sizeof(T);
+  static constexpr int64_t kBlock = (1 << 15) / sizeof(T);
 
-  // body(columns of a block of at most `size`) for the part of one thread.
+  // body(columns of a block) for the part of one thread.
   template <typename Body>
-  void for_each_block(int64_t thread, int64_t size, const Body& body) const {
+  void for_each_block(int64_t thread, const Body& body) const {
     const Range lines = share(ceil_div(total, kLine), thread, threads);
     const int64_t from = lines.from * kLine, to = min(lines.to * kLine, total);
-    const int64_t blocks = ceil_div(to - from, size);
+    const int64_t blocks = ceil_div(to - from, kBlock);
     for (int64_t i = 0; i < blocks; ++i)
-      body(Range{from + i * size, min(from + (i + 1) * size, to)});
+      body(Range{from + i * kBlock, min(from + (i + 1) * kBlock, to)});
   }
 
-  // body(columns, restarts) for the rows of the batch in a block, all of them at once where none
-  // can restart; begins [B] are those of one step.
+  // body(columns, row) for the rows of the batch in a block; for all of them at once, with the first
+  // row, where none can restart.
   template <typename Body>
-  void for_each_row(Range block, const uint8_t* begins, const Body& body) const {
-    if (!begins) return body(block, false);
+  void for_each_row(const LinearSizes& p, Range block, const Body& body) const {
     for (int64_t c = block.from; c < block.to;) {
-      const int64_t b = c / features, end = min((b + 1) * features, block.to);
-      body(Range{c, end}, begins[b] != 0);
+      const int64_t row = c / features;
+      const int64_t end = p.begins ? min((row + 1) * features, block.to) : block.to;
+      body(Range{c, end}, row);
       c = end;
     }
   }
@@ -108,9 +107,35 @@ struct Columns {
   int64_t features, total, threads;
 };
 
-inline const uint8_t* begins_at(const LinearSizes& p, int64_t t) {
-  return p.begins ? p.begins + t * p.batch : nullptr;
-}
+// The iterations s of the loop over time, which may run backwards; `total` numbers a step.
+struct Steps {
+  Steps(const LinearSizes& p, int64_t total)
+      : p(p), total(total), forwards(p.reverse ? -total : total) {}
+
+  // Where the numbers of iteration s start in an array. Those of s + 1 are `forwards` further on.
+  int64_t start(int64_t s) const { return time(s) * total; }
+
+  // Whether a row of the batch restarts in an iteration from `first` to `last`.
+  bool restarts(int64_t row, int64_t first, int64_t last) const {
+    for (int64_t s = first; p.begins && s <= last; ++s)
+      if (p.begins[time(s) * p.batch + row]) return true;
+    return false;
+  }
+
+  int64_t time(int64_t s) const { return p.reverse ? p.steps - 1 - s : s; }
+
+  const LinearSizes& p;
+  int64_t total, forwards;
+};
+
+// Iterations that a row takes together, with its state in registers: memory answers more requests at
+// once sooner than one after the other.
+constexpr int64_t kTogether = 4;
+
+template <int64_t n>
+struct Count {
+  static constexpr int64_t value = n;
+};
 
 // Fetches the first lines of every page of a block. Hardware looks ahead within a page of memory
 // alone, and is too late for the next one.
@@ -146,139 +171,165 @@ struct PagesAhead {
   int64_t next, threads;  // the next page that this thread clears, in the order of the steps
 };
 
-// For arrays of which no cache keeps a part until it is read again: h goes past the caches, and the
-// state, which the next step reads, is in `state` too. Where nothing restarts, several steps are
-// taken together, in registers: memory answers more rows at once sooner than one after the other.
-template <typename T, bool kComplex>
-void forward_streamed(const LinearForward& p, const Columns<T>& columns, int64_t thread,
-                      Context& context) {
-  constexpr int64_t kBlock = 2 * Columns<T>::kBlock, kTogether = 4;
+// Whether outputs go past the caches, which keep no part of them until it is read again. Every row of
+// the batch must consist of whole cache lines.
+template <typename T>
+bool streams(const LinearSizes& p, const Columns<T>& columns, const void* output) {
+  return columns.total * p.steps * int64_t(sizeof(T)) >= kLargeOutput &&
+         columns.features % columns.kLine == 0 && reinterpret_cast<uintptr_t>(output) % 64 == 0;
+}
+
+template <bool kStreamed, typename T, typename Lanes>
+inline void put(T* p, Vec<T> v, Lanes n) {
+  if constexpr (kStreamed)
+    stream(p, v);
+  else
+    store(p, v, n);
+}
+
+template <typename T, bool kComplex, bool kStreamed>
+void forward_part(const LinearForward& p, const Columns<T>& columns, int64_t thread,
+                  Context& context) {
   const T *a = static_cast<const T*>(p.a), *b = static_cast<const T*>(p.b);
   const T* h = static_cast<const T*>(p.h);
   T* hs = static_cast<T*>(p.hs);
   const Product<T, kComplex> times;
-  const int64_t forwards = (p.reverse ? -1 : 1) * columns.total;  // from a step's row to the next
-  alignas(64) T state[kBlock];
+  const Steps steps(p, columns.total);
+  const int64_t forwards = steps.forwards;
   PagesAhead pages(hs, sizeof(T) * columns.total * p.steps, p.reverse, thread, columns.threads);
-  columns.for_each_block(thread, kBlock, [&](Range block) {
+  alignas(64) T state[columns.kBlock];
+  columns.for_each_block(thread, [&](Range block) {
+    // `count` iterations from s on; the first may begin an episode. `state` holds h_{t-1}.
+    auto advance = [&](Range r, int64_t row, int64_t s, auto count) {
+      const int64_t start = steps.start(s) + r.from;
+      const bool fresh = steps.restarts(row, s, s);
+      T* const h_t = state + (r.from - block.from);
+      for_each_vector<T>(r.size(), [&](int64_t c, auto n) {
+        int64_t i = start + c;
+        Vec<T> v = load(b + i, n);
+        if (!fresh) v += times(load(a + i, n), load(h_t + c, n));
+        put<kStreamed>(hs + i, v, n);
+        for (int64_t k = 1; k < count.value; ++k) {
+          i += forwards;
+          const Vec<T> added = load(b + i, n);
+          v = times(load(a + i, n), v) + added;
+          put<kStreamed>(hs + i, v, n);
+        }
+        store(h_t + c, v, n);
+      });
+    };
     std::memcpy(state, h + block.from, sizeof(T) * block.size());
-    for (int64_t s = 0, together; s < p.steps; s += together) {
-      together = !p.begins && s + kTogether <= p.steps ? kTogether : 1;
-      const int64_t t = p.reverse ? p.steps - 1 - s : s, row = t * columns.total;
-      pages.reach(hs + row + (together - 1) * forwards + block.from, context);
-      for (int64_t ahead = together; ahead < min(2 * together, p.steps - s); ++ahead) {
-        prefetch_pages(a + row + ahead * forwards + block.from, block.size());
-        prefetch_pages(b + row + ahead * forwards + block.from, block.size());
-      }
-      if (together == kTogether) {
-        for (int64_t c = block.from; c < block.to; c += kLanes<T>) {
-          Vec<T> v = load(state + (c - block.from));
-          for (int64_t i = row + c, k = 0; k < kTogether; i += forwards, ++k) {
-            const Vec<T> added = load(b + i);
-            v = times(load(a + i), v) + added;
-            stream(hs + i, v);
-          }
-          store(state + (c - block.from), v);
+    for (int64_t s = 0, count; s < p.steps; s += count) {
+      count = min(kTogether, p.steps - s);
+      if constexpr (kStreamed) {
+        const int64_t start = steps.start(s) + block.from;
+        pages.reach(hs + start + (count - 1) * forwards, context);
+        for (int64_t k = count; k < min(2 * count, p.steps - s); ++k) {
+          prefetch_pages(a + start + k * forwards, block.size());
+          prefetch_pages(b + start + k * forwards, block.size());
         }
-        continue;
       }
-      columns.for_each_row(block, begins_at(p, t), [&](Range r, bool restarts) {
-        for (int64_t c = r.from; c < r.to; c += kLanes<T>) {
-          T* const h_t = state + (c - block.from);
-          const Vec<T> added = load(b + row + c);
-          const Vec<T> v = restarts ? added : times(load(a + row + c), load(h_t)) + added;
-          store(h_t, v);
-          stream(hs + row + c, v);
-        }
+      columns.for_each_row(p, block, [&](Range r, int64_t row) {
+        if (count == kTogether && !steps.restarts(row, s + 1, s + count - 1))
+          return advance(r, row, s, Count<kTogether>{});
+        for (int64_t k = 0; k < count; ++k) advance(r, row, s + k, Count<1>{});
       });
     }
   });
-  end_streams();
-}
-
-// Whether `forward_streamed` pays, and every row of the batch consists of whole cache lines.
-template <typename T>
-bool streams(const LinearForward& p, const Columns<T>& columns) {
-  return columns.total * p.steps * int64_t(sizeof(T)) >= kLargeOutput &&
-         columns.features % columns.kLine == 0 && reinterpret_cast<uintptr_t>(p.hs) % 64 == 0;
+  if (kStreamed) end_streams();
 }
 
 template <typename T, bool kComplex>
 void forward(const LinearForward& p, Context& context) {
   const Columns<T> columns(p, kComplex ? 2 : 1, context);
-  const T *a = static_cast<const T*>(p.a), *b = static_cast<const T*>(p.b);
-  T* hs = static_cast<T*>(p.hs);
-  const bool streamed = streams(p, columns);
+  const bool streamed = streams(p, columns, p.hs);
   auto body = [&](int64_t, int64_t thread) {
-    if (streamed) return forward_streamed<T, kComplex>(p, columns, thread, context);
-    const Product<T, kComplex> times;
-    columns.for_each_block(thread, columns.kBlock, [&](Range block) {
-      const T* h = static_cast<const T*>(p.h);
-      for (int64_t s = 0; s < p.steps; ++s) {
-        const int64_t t = p.reverse ? p.steps - 1 - s : s, row = t * columns.total;
-        columns.for_each_row(block, begins_at(p, t), [&](Range r, bool restarts) {
-          const T *a_t = a + row + r.from, *b_t = b + row + r.from, *h_tm1 = h + r.from;
-          T* h_t = hs + row + r.from;
-          for_each_vector<T>(r.size(), [&](int64_t i, auto n) {
-            const Vec<T> added = load(b_t + i, n);
-            store(h_t + i, restarts ? added : times(load(a_t + i, n), load(h_tm1 + i, n)) + added,
-                  n);
-          });
-        });
-        h = hs + row;
-      }
-    });
+    (streamed ? forward_part<T, kComplex, true>
+              : forward_part<T, kComplex, false>)(p, columns, thread, context);
   };
   run(context, 1, columns.threads, body);
 }
 
 // g_t = ∂C/∂h_t = h_ct_t + a_{t+1} g_{t+1},   ∂C/∂b_t = g_t,   ∂C/∂a_t = g_t h_{t-1}
 // Nothing is conjugated: that is JAX's convention for the cotangents of complex numbers.
-template <typename T, bool kComplex>
-void backward(const LinearBackward& p, Context& context) {
-  const Columns<T> columns(p, kComplex ? 2 : 1, context);
+template <typename T, bool kComplex, bool kStreamed>
+void backward_part(const LinearBackward& p, const Columns<T>& columns, int64_t thread,
+                   Context& context) {
   const T *a = static_cast<const T*>(p.a), *hs = static_cast<const T*>(p.hs);
   const T *h = static_cast<const T*>(p.h), *hs_ct = static_cast<const T*>(p.hs_ct);
   const T* last_ct = static_cast<const T*>(p.last_ct);
   T *a_ct = static_cast<T*>(p.a_ct), *b_ct = static_cast<T*>(p.b_ct);
   T* h_ct = static_cast<T*>(p.h_ct);
-  auto body = [&](int64_t, int64_t thread) {
-    const Product<T, kComplex> times;
-    columns.for_each_block(thread, columns.kBlock, [&](Range block) {
-      for (int64_t s = p.steps - 1; s >= 0; --s) {
-        const int64_t t = p.reverse ? p.steps - 1 - s : s, forwards = p.reverse ? -1 : 1;
-        const int64_t row = t * columns.total;
-        const bool last = s == p.steps - 1;
-        const int64_t after = last ? row : (t + forwards) * columns.total;
-        const T* h_before = s == 0 ? h : hs + (t - forwards) * columns.total;
-        // The error that leaves step t + 1.
-        columns.for_each_row(
-            block, last ? nullptr : begins_at(p, t + forwards), [&](Range r, bool restarted) {
-              for_each_vector<T>(r.size(), [&](int64_t i, auto n) {
-                const int64_t c = r.from + i;
-                Vec<T> g = load(hs_ct + row + c, n);
-                if (last)
-                  g += load(last_ct + c, n);
-                else if (!restarted)
-                  g += times(load(a + after + c, n), load(b_ct + after + c, n));
-                store(b_ct + row + c, g, n);
-                if (a_ct) store(a_ct + row + c, times(g, load(h_before + c, n)), n);
-              });
-            });
-        if (!p.begins || (!a_ct && s > 0)) continue;
-        columns.for_each_row(block, begins_at(p, t), [&](Range r, bool restarts) {
-          if (restarts && a_ct) std::memset(a_ct + row + r.from, 0, sizeof(T) * r.size());
-        });
+  const Product<T, kComplex> times;
+  const Steps steps(p, columns.total);
+  const int64_t forwards = steps.forwards, bytes = sizeof(T) * columns.total * p.steps;
+  PagesAhead a_pages(a_ct, bytes, !p.reverse, thread, columns.threads);
+  PagesAhead b_pages(b_ct, bytes, !p.reverse, thread, columns.threads);
+  alignas(64) T state[columns.kBlock];
+  columns.for_each_block(thread, [&](Range block) {
+    // `count` iterations from s back; the last may begin an episode. `state` holds g_{t+1}.
+    auto advance = [&](Range r, int64_t row, int64_t s, auto count) {
+      const int64_t start = steps.start(s), to = s + 1 - count.value;
+      const bool last = s == p.steps - 1, cut = !last && steps.restarts(row, s + 1, s + 1);
+      const bool fresh = steps.restarts(row, to, to);
+      const T* const h_before = (to == 0 ? h : hs + steps.start(to) - forwards) + r.from;
+      T* const g_t = state + (r.from - block.from);
+      for_each_vector<T>(r.size(), [&](int64_t c, auto n) {
+        int64_t i = start + r.from + c;
+        Vec<T> g = load(hs_ct + i, n);
+        if (last)
+          g += load(last_ct + r.from + c, n);
+        else if (!cut)
+          g += times(load(a + i + forwards, n), load(g_t + c, n));
+        for (int64_t k = 1; k < count.value; ++k) {
+          put<kStreamed>(b_ct + i, g, n);
+          if (a_ct) put<kStreamed>(a_ct + i, times(g, load(hs + i - forwards, n)), n);
+          i -= forwards;
+          g = load(hs_ct + i, n) + times(load(a + i + forwards, n), g);
+        }
+        put<kStreamed>(b_ct + i, g, n);
+        if (a_ct)
+          put<kStreamed>(a_ct + i, fresh ? Vec<T>{} : times(g, load(h_before + c, n)), n);
+        store(g_t + c, g, n);
+      });
+    };
+    for (int64_t s = p.steps - 1, count; s >= 0; s -= count) {
+      count = min(kTogether, s + 1);
+      if constexpr (kStreamed) {
+        const int64_t start = steps.start(s) + block.from, end = start - (count - 1) * forwards;
+        b_pages.reach(b_ct + end, context);
+        if (a_ct) a_pages.reach(a_ct + end, context);
+        for (int64_t k = count; k < min(2 * count, s); ++k) {
+          prefetch_pages(a + start - (k - 1) * forwards, block.size());
+          prefetch_pages(hs_ct + start - k * forwards, block.size());
+          if (a_ct) prefetch_pages(hs + start - (k + 1) * forwards, block.size());
+        }
       }
-      const int64_t t = p.reverse ? p.steps - 1 : 0, row = t * columns.total;
-      columns.for_each_row(block, begins_at(p, t), [&](Range r, bool restarts) {
-        for_each_vector<T>(r.size(), [&](int64_t i, auto n) {
-          const int64_t c = r.from + i;
-          const Vec<T> passed = times(load(a + row + c, n), load(b_ct + row + c, n));
-          store(h_ct + c, restarts ? Vec<T>{} : passed, n);
-        });
+      columns.for_each_row(p, block, [&](Range r, int64_t row) {
+        if (count == kTogether && !steps.restarts(row, s + 2 - count, s))
+          return advance(r, row, s, Count<kTogether>{});
+        for (int64_t k = 0; k < count; ++k) advance(r, row, s - k, Count<1>{});
+      });
+    }
+    columns.for_each_row(p, block, [&](Range r, int64_t row) {
+      const bool fresh = steps.restarts(row, 0, 0);
+      const T *const a_t = a + steps.start(0) + r.from, *const g_t = state + (r.from - block.from);
+      for_each_vector<T>(r.size(), [&](int64_t c, auto n) {
+        const Vec<T> passed = times(load(a_t + c, n), load(g_t + c, n));
+        store(h_ct + r.from + c, fresh ? Vec<T>{} : passed, n);
       });
     });
+  });
+  if (kStreamed) end_streams();
+}
+
+template <typename T, bool kComplex>
+void backward(const LinearBackward& p, Context& context) {
+  const Columns<T> columns(p, kComplex ? 2 : 1, context);
+  const bool streamed = streams(p, columns, p.b_ct) && streams(p, columns, p.a_ct);
+  auto body = [&](int64_t, int64_t thread) {
+    (streamed ? backward_part<T, kComplex, true>
+              : backward_part<T, kComplex, false>)(p, columns, thread, context);
   };
   run(context, 1, columns.threads, body);
 }
