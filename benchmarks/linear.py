@@ -17,7 +17,7 @@ import numpy as np
 from rnnjax.methods._linear_scan import linear_scan
 
 SHAPES = ((4096, 8, 256), (1024, 32, 512))
-ROUNDS = 7
+ROUNDS = 15
 
 
 def by_scan(a: Any, b: Any, h: Any) -> Any:
