@@ -42,8 +42,20 @@ def _is_tensor(x: Any) -> bool:
 
 
 def array_of(x: Any) -> Any:
-    """A list or tuple of numbers as an array; all else as it is."""
-    return np.asarray(x) if isinstance(x, list | tuple) and _is_nested_numbers(x) else x
+    """A list or tuple of numbers as an array; all else as it is.
+
+    Raises:
+      ValueError: lists in it that are not all of one length.
+    """
+    if not (isinstance(x, list | tuple) and _is_nested_numbers(x)):
+        return x
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ValueError(
+            f"a {type(x).__name__} whose parts are not all of one length is no array: pad "
+            "sequences to the longest, and say by lengths=... how long each is"
+        ) from error
 
 
 def arrays_of(tree: Any) -> Any:

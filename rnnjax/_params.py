@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax._checks import array_of, check_cell, described, in_brackets, is_array, is_inexact
 from rnnjax._dtypes import promoted
@@ -27,6 +28,8 @@ def check_params(cell: Cell, params: Params) -> Params:
 
 def checked_params(cell: Cell, shapes: Any, params: Params) -> Params:
     """`check_params`, for the shapes that `known(cell).params` are."""
+    if shapes is None:
+        return jax.tree.map(_as_held, params)
     if _fit(shapes, params):  # nearly always, and fast: op-by-op steps ask every time
         return params
     return _diagnosed(cell, shapes, params, "params")
@@ -54,7 +57,7 @@ def _fit(shapes: Any, params: Any) -> bool:
         if got != shape and not _same_sizes(got, shape, sizes):
             return False
         dtypes.add(leaf.dtype)
-    return len(dtypes) == 1 and all(map(_is_weight, dtypes))
+    return len(dtypes) == 1 and all(_is_weight(dtype) and _is_held(dtype) for dtype in dtypes)
 
 
 def _same_sizes(got: Any, shape: tuple[Any, ...], sizes: dict[str, int]) -> bool:
@@ -72,6 +75,31 @@ def _is_weight(dtype: Any) -> bool:
     return hasattr(dtype, "kind") and jnp.issubdtype(dtype, jnp.inexact)
 
 
+def _is_held(dtype: Any) -> bool:
+    """Whether JAX keeps arrays in it: float64 only with jax_enable_x64."""
+    return jax.dtypes.canonicalize_dtype(dtype) == dtype
+
+
+def _as_held(x: Any) -> Any:
+    """A NumPy array in the precision in which JAX keeps it; all else as it is."""
+    if not isinstance(x, np.ndarray) or not is_array(x) or _is_held(x.dtype):
+        return x
+    return x.astype(jax.dtypes.canonicalize_dtype(x.dtype))
+
+
+def _weights_of(leaves: Any) -> list[Any]:
+    """Arrays as JAX keeps them; lists of numbers are arrays of the dtype of the others."""
+    dtypes = [x.dtype for x in leaves if is_array(x) and is_inexact(x)]
+
+    def array(x: Any) -> Any:
+        made = array_of(x)
+        if made is not x and dtypes and np.can_cast(made.dtype, dtypes[0], "same_kind"):
+            made = made.astype(dtypes[0])
+        return _as_held(made)
+
+    return [array(x) for x in leaves]
+
+
 def _diagnosed(cell: Cell, shapes: Any, params: Any, name: str) -> Any:
     """Params that do not fit as they are, in the form that fits; or the error that says why not."""
     if shapes is None:
@@ -85,7 +113,7 @@ def _diagnosed(cell: Cell, shapes: Any, params: Any, name: str) -> Any:
             f"{name} must be {_signature(shapes)} for {cell!r}, as cell.init(key, inputs) returns "
             f"them, got {described(params)}"
         )
-    params = type(shapes)(*map(array_of, params))
+    params = type(shapes)(*_weights_of(params))
     sizes: dict[str, int] = {}
     for field, shape, leaf in zip(shapes._fields, shapes, params, strict=True):
         _check_leaf(cell, f"{name}.{field}", shape, leaf, sizes)

@@ -41,10 +41,11 @@ def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
         if _is_traced():
             return measure(*args, **kwargs)
         given: dict[str, Any] = dict(zip(names, args, strict=False)) | kwargs
-        if _is_cell(given.get("cell")) and "params" in given:  # afterwards all have one dtype
-            check_params(given["cell"], given["params"])
         with jax.enable_x64(True):
-            args, kwargs = jax.tree.map(_wide, (args, kwargs), is_leaf=_is_cell)
+            if _is_cell(given.get("cell")) and "params" in given:  # afterwards all have one dtype
+                given["params"] = check_params(given["cell"], given["params"])
+            placed: Any = [given[n] for n in names[: len(args)]], {n: given[n] for n in kwargs}
+            args, kwargs = jax.tree.map(_wide, placed, is_leaf=_is_cell)
         try:
             return keeping(*args, **kwargs)
         except (TypeError, ValueError) as error:

@@ -11,6 +11,7 @@ from rnnjax._arguments import check_callable, check_flag, check_int, check_posit
 from rnnjax._checks import check_cell, described
 from rnnjax._extras import optional
 from rnnjax._files import json_line
+from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import in_dtype, refuse_layer, validate_cell
 from rnnjax.flow._live import Live
@@ -25,6 +26,7 @@ class Watch:
     def __init__(
         self,
         net: Callable[[Params], Recurrence],
+        alone: Cell | None,
         every: int,
         leaf: str | None,
         eigenvalues: bool | None,
@@ -35,7 +37,8 @@ class Watch:
         self.every = every
         self.history: list[dict[str, Any]] = []  # what was measured, with its step
         self.left_out: tuple[str, ...] = ()  # what the cell lacks, once something was measured
-        self._net, self._eigenvalues = net, eigenvalues
+        self._alone = alone  # the cell whose params these are, if they are those of no larger net
+        self._eigenvalues = eigenvalues
         self._to, self._tensorboard = to, tensorboard
         self._file: Any = None
         self._board: Any = None
@@ -51,6 +54,7 @@ class Watch:
                     "net must be a Cell or a function params -> flow.Recurrence(cell, params, xs, "
                     f"cost, lengths, resets), got one that returns {described(found)}"
                 )
+            found = found._replace(params=check_params(check_cell(found.cell), found.params))
             validate_cell(*found[:3], None, None, found.lengths, found.resets)
             own, xs = in_dtype((found.params, found.xs), jnp.float64)
             found = found._replace(params=own, xs=xs)
@@ -74,6 +78,8 @@ class Watch:
     def measure(self, params: Params) -> dict[str, Any]:
         """The values at these params, by name, whatever the step; nothing is written."""
         with jax.enable_x64(True):
+            if self._alone is not None:  # lists of numbers must be arrays before they are traced
+                params = check_params(self._alone, params)
             values, own = self._program(params)
             numbers = jax.device_get(values).tolist()
         measured = dict(zip(self._names, numbers, strict=True))
@@ -207,7 +213,8 @@ def watch(
         if wanted:
             optional(package)
     function = _net(net, xs, cost, lengths, resets)
-    return Watch(function, every, leaf, eigenvalues, file, board, live)
+    alone = net if isinstance(net, Cell) else None
+    return Watch(function, alone, every, leaf, eigenvalues, file, board, live)
 
 
 def _net(

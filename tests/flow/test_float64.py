@@ -66,6 +66,19 @@ def test_a_float32_net_is_measured_in_float64(name):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)
 
 
+def test_weights_in_other_forms_are_measured_in_all_their_digits():
+    wide = jax.tree.map(np.asarray, drawn(CELL, 1))
+    want = flow.jacobians(CELL, wide, XS)
+    with jax.enable_x64(False), op_by_op():
+        for params in (wide, wide._asdict(), jax.tree.map(np.ndarray.tolist, wide)):
+            np.testing.assert_array_equal(flow.jacobians(CELL, params, XS), want)
+            np.testing.assert_array_equal(flow.jacobians(CELL, params=params, xs=XS), want)
+        with pytest.raises(TypeError, match="multiple values for argument 'params'"):
+            flow.jacobians(CELL, wide, XS, params=wide)  # pyright: ignore
+        with pytest.raises(TypeError, match="positional argument"):
+            flow.jacobians(CELL, wide, XS, None)  # pyright: ignore
+
+
 def test_a_norm_below_all_float32_is_no_zero():
     cell = rnnjax.vanilla(1, "identity")
     params = rnnjax.cells.VanillaParams(jnp.ones((1, 1)), jnp.full((1, 1), 0.01), jnp.zeros(1))

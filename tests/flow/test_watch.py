@@ -61,6 +61,22 @@ def test_a_linear_unit_forgets_at_the_rate_of_its_weight():
 
 
 @pytest.mark.usefixtures("eager")
+def test_weights_are_read_in_every_form():
+    cell, params = linear(0.5)
+    xs = normal(1, T, B, 1)
+    single = jax.tree.map(lambda w: np.asarray(w, "float32"), params)
+    forms = [single, single._asdict(), params._asdict(), jax.tree.map(np.ndarray.tolist, single)]
+    forms += [single._replace(w_h=[[0.5]])]
+    alone = flow.watch(cell, xs, last)
+    part = flow.watch(lambda net: flow.Recurrence(cell, net["rnn"], xs, last, None, None))
+    for form in forms:
+        np.testing.assert_allclose(alone.measure(form)["lyapunov"], np.log(0.5), rtol=1e-12)
+    for form in forms[:3]:
+        found = part.measure({"rnn": form, "out": jnp.ones(2)})
+        np.testing.assert_allclose(found["lyapunov"], np.log(0.5), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("eager")
 def test_examples_that_are_not_read_are_left_out():
     """Of three, one is empty and one has a weight of zero in the cost."""
     cell, params = linear(0.1)

@@ -68,6 +68,37 @@ def test_a_dict_of_the_fields_and_lists_are_params(gradient):
     np.testing.assert_array_equal(unroll(LSTM, lists, XS.tolist())[1], unroll(LSTM, PARAMS, XS)[1])
 
 
+def test_lists_of_several_lengths_are_no_arrays():
+    for call in (
+        lambda: unroll(LSTM, PARAMS, [[[1.0] * D] * B, [[1.0] * D]]),
+        lambda: unroll(LSTM, PARAMS._replace(b=[[1.0], [2.0, 3.0]]), XS),
+    ):
+        with pytest.raises(ValueError, match=r"not all of one length is no array: pad.*lengths="):
+            call()
+
+
+def test_float64_of_numpy_is_read_as_jax_keeps_it():
+    plain = rnnjax.Cell(
+        LSTM.init,
+        lambda params, batch, key=None: jnp.zeros((*batch, H), params.w_h.dtype),
+        lambda params, h, x_t: (jnp.tanh(h @ params.w_h[:, :H]) + x_t.sum(),) * 2,
+    )
+    wide = jax.tree.map(np.asarray, PARAMS)
+    forms = [wide, wide._asdict(), jax.tree.map(np.ndarray.tolist, wide)]
+    with jax.enable_x64(False):
+        want = jax.tree.map(jnp.float32, PARAMS)
+        forms += [want._replace(w_h=wide.w_h.tolist())]  # a list has no dtype of its own
+        for params in forms:
+            carry = LSTM.initial_carry(params, (B,))
+            assert carry.h.dtype == np.float32
+            for got in (unroll(LSTM, params, XS)[0], LSTM.step(params, carry, np.ones((B, D)))[0]):
+                assert got.h.dtype == np.float32
+            np.testing.assert_array_equal(unroll(LSTM, params, XS)[1], unroll(LSTM, want, XS)[1])
+        got, want = (unroll(plain, params, XS)[1] for params in (wide, want))
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("gradient", [autodiff(), bptt()])
 @pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32")])
 def test_layers_of_different_dtypes_run(dtypes, gradient):
