@@ -116,6 +116,8 @@ def test_cells_that_it_is_not_defined_for():
     with pytest.raises(ValueError, match=r"2 differentiable leaves.*Structure"):
         pascanu_regularizer(deep, drawn(deep, D), normal(1, T, D), last)
     plain = rnnjax.vanilla(H)._replace(rule=None)
+    with pytest.raises(ValueError, match="one of 'immediate', 'full', got 'fully'"):
+        pascanu_regularizer(plain, drawn(plain, D), normal(1, T, D), last, derivative="fully")
     with pytest.raises(ValueError, match="has no rule: use derivative='full'"):
         pascanu_regularizer(plain, drawn(plain, D), normal(1, T, D), last)
 
