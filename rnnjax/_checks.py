@@ -21,7 +21,7 @@ from rnnjax._arguments import (
     is_int as is_int,
     nearest as nearest,
 )
-from rnnjax._types import Array, Carry, Cell
+from rnnjax._types import Array, Carry, Cell, PyTree
 
 
 def is_inexact(x: Any) -> bool:
@@ -125,6 +125,17 @@ def check_cell(cell: Any) -> Cell:
     return cell
 
 
+def batch_shape_of(feature_axes: Any, x_t: PyTree) -> tuple[int, ...] | None:
+    """The batch shape of one step's input, as far as its feature axes say; None if they do not."""
+    leaves, axes = jax.tree.leaves(x_t), jax.tree.leaves(feature_axes)
+    if len(leaves) != len(axes) or not leaves or not is_array(leaves[0]):
+        return None
+    shape, count = leaves[0].shape, axes[0]
+    if len(shape) < count or not is_inexact(leaves[0]):
+        return None
+    return tuple(shape[: len(shape) - count])
+
+
 def check_lengths(
     lengths: Array, length: int, batch_shape: tuple[int, ...], of: str = "xs"
 ) -> Array:
@@ -166,7 +177,8 @@ def known_values(caller: str, x: Any, instead: str = "") -> np.ndarray:
 
 def check_resets(resets: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
     """`resets`, if it is a boolean [T, ...]."""
-    return _check_steps("resets", "true where a new episode begins", resets, length, batch_shape)
+    meaning = "true where a new episode begins, which is the step after one that is done"
+    return _check_steps("resets", meaning, resets, length, batch_shape)
 
 
 def check_mask(mask: Array, length: int, batch_shape: tuple[int, ...]) -> Array:
@@ -182,10 +194,12 @@ def _check_steps(
         raise TypeError(f"{name} must be booleans [T, ...], got {described(flags)}")
     if jnp.result_type(flags) != jnp.bool_:
         raise TypeError(f"{name} has dtype {jnp.result_type(flags)}: expected booleans, {meaning}")
-    if jnp.shape(flags) != (length, *batch_shape):
+    shape, expected = jnp.shape(flags), (length, *batch_shape)
+    if shape != expected:
+        swapped = len(shape) > 1 and (shape[1], shape[0], *shape[2:]) == expected
+        hint = ". One of them is batch first: both are [T, B, ...], time first" if swapped else ""
         raise ValueError(
-            f"{name} has shape {jnp.shape(flags)}: expected {(length, *batch_shape)}, the leading "
-            "axes of xs"
+            f"{name} has shape {shape}: expected {expected}, the leading axes of xs{hint}"
         )
     return jnp.asarray(flags)
 
@@ -198,7 +212,7 @@ def check_reset(reset: Any) -> Array:
     if jnp.result_type(reset) != jnp.bool_:
         raise TypeError(
             f"reset has dtype {jnp.result_type(reset)}: expected booleans, true where an episode "
-            "begins"
+            "begins, which is the step after one that is done"
         )
     return jnp.asarray(reset)
 

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from rnnjax._calls import Call
-from rnnjax._checks import array_of, check_carry, described, is_array, is_inexact
-from rnnjax._params import checked_params
+from rnnjax._checks import array_of, batch_shape_of, check_carry, described, is_array
+from rnnjax._params import checked_params, in_dtype_of
 from rnnjax._random import carry_with_keys, check_key
 from rnnjax._types import Array, Carry, Cell, Clip, Inputs, Params, PyTree, known, stamped
 
@@ -42,6 +42,8 @@ def guarded(cell: Cell, call: Call) -> Cell:
     def step(params: Params, carry: Carry, x_t: PyTree) -> tuple[Carry, PyTree]:
         params = checked_params(cell, shapes, params)
         x_t = array_of(x_t) if isinstance(x_t, list) else x_t
+        if all(map(is_array, jax.tree.leaves(x_t))):
+            x_t = in_dtype_of(params, x_t)
         carries.check(params, carry, x_t)
         return cell.step(params, carry, x_t)
 
@@ -102,7 +104,7 @@ class _Carries:
 
     def check(self, params: Params, carry: Carry, x_t: PyTree) -> None:
         """Raise ValueError unless `carry` is one of this cell's, of the batch shape of x_t."""
-        batch_shape = _batch_shape(self.cell.structure.feature_axes, x_t)
+        batch_shape = batch_shape_of(self.cell.structure.feature_axes, x_t)
         leaves, tree = jax.tree.flatten(carry)
         weights = [(np.shape(w), getattr(w, "dtype", None)) for w in jax.tree.leaves(params)]
         at = (batch_shape, tree, *weights)
@@ -139,14 +141,3 @@ def _expected(cell: Cell, params: Params, batch_shape: tuple[int, ...], carry: C
         return fresh
     training = carry_with_keys(cell, params, batch_shape, carry)
     return training if jax.tree.structure(carry) == jax.tree.structure(training) else fresh
-
-
-def _batch_shape(feature_axes: Any, x_t: PyTree) -> tuple[int, ...] | None:
-    """The batch shape of one step's input, as far as its feature axes say; None if they do not."""
-    leaves, axes = jax.tree.leaves(x_t), jax.tree.leaves(feature_axes)
-    if len(leaves) != len(axes) or not leaves or not is_array(leaves[0]):
-        return None
-    shape, count = leaves[0].shape, axes[0]
-    if len(shape) < count or not is_inexact(leaves[0]):
-        return None
-    return tuple(shape[: len(shape) - count])

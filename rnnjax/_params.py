@@ -207,8 +207,12 @@ def input_dtypes(params: Params, xs: PyTree) -> PyTree:
 
 def in_dtype_of(params: Params, x: PyTree) -> PyTree:
     """x in the dtypes in which a cell with these params reads it."""
+    weights, leaves = jax.tree.leaves(params), jax.tree.leaves(x)
+    own = {getattr(w, "dtype", None) for w in weights}
+    if len(own) == 1 and all(getattr(leaf, "dtype", None) in own for leaf in leaves):
+        return x  # nearly always, and fast: op-by-op steps ask every time
     return jax.tree.map(
-        lambda leaf, dtype: leaf if leaf.dtype == dtype else leaf.astype(dtype),
+        lambda leaf, dtype: leaf if jnp.result_type(leaf) == dtype else jnp.asarray(leaf, dtype),
         x,
         input_dtypes(params, x),
     )

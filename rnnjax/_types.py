@@ -178,6 +178,15 @@ class Structure(NamedTuple):
     call: Call | None = None  # the factory call that made it
     made_for: tuple[Step, Rule | None] | None = None  # the step and rule; `Cell` fills it in
 
+    def __hash__(self) -> int:
+        """Of feature_axes and params in dicts too: a `Cell` is a static argument of `jax.jit`."""
+        try:
+            return tuple.__hash__(self)
+        except TypeError:
+            trees = (self.feature_axes, self.params)
+            rest = self._replace(feature_axes=jax.tree.structure(trees), params=None)
+            return hash((tuple(rest), *jax.tree.leaves(trees)))
+
 
 class _Fields(NamedTuple):
     init: Init

@@ -66,7 +66,7 @@ def check_features(x: Any, w: Array) -> None:
     if not is_inexact(x):
         raise TypeError(
             f"xs has dtype {x.dtype}: cells read floating-point features. Embed token ids first "
-            "(table[ids], or flax.linen.Embed), or cast with xs.astype(float)"
+            "(table[ids], or flax.linen.Embed), or cast numbers: xs.astype(float), / 255 for pixels"
         )
     if x.ndim == 0 or x.shape[-1] != w.shape[0]:
         raise ValueError(

@@ -5,14 +5,14 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_carry, check_cell, check_inputs, check_reset, described
-from rnnjax._params import check_params
+from rnnjax._checks import check_cell, check_inputs, check_reset, described
+from rnnjax._params import check_params, in_dtype_of
 from rnnjax._random import example_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of
 from rnnjax.online._engine import Start, over_batch, summed
 from rnnjax.online._gradient import Online
 from rnnjax.online._rows import Theta, replaced, rows_ct, state as state_of, trainable
-from rnnjax.running import input_dtypes, leading_shape, select, validate_shaped
+from rnnjax.running import leading_shape, restart_carry, select, validate_shaped
 
 
 class LearnerState(NamedTuple):
@@ -148,7 +148,7 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
     def init(
         params: Params, x_t: PyTree, *, carry: Carry | None = None, key: Array | None = None
     ) -> LearnerState:
-        params, x_t = check_params(cell, params), _as_read(params, x_t)
+        params, x_t = check_params(cell, params), in_dtype_of(params, check_inputs(x_t))
         one_step = jax.tree.map(lambda x: x[None], x_t)
         sequence, _, batch_shape = validate_shaped(cell, params, one_step, carry, key)
         keys, age = example_keys(algorithm.key, batch_shape), jnp.zeros(batch_shape, jnp.int32)
@@ -162,15 +162,13 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
         reset: Array | None = None,
         initial_carry: Carry | None = None,
     ) -> tuple[LearnerState, PyTree]:
-        params, x_t = check_params(cell, params), _as_read(params, x_t)
+        params, x_t = check_params(cell, params), in_dtype_of(params, check_inputs(x_t))
         batch_shape = state.age.shape
         _check_batch("x_t", _batch_shape(cell, params, x_t), batch_shape)
         if reset is not None:
             reset, given = check_reset(reset), initial_carry is not None
             _check_batch("reset", reset.shape, batch_shape)
-            if initial_carry is None:
-                initial_carry = carry_of(cell, params, batch_shape)
-            check_carry("initial_carry", initial_carry, state.carry)
+            initial_carry = restart_carry(cell, params, state.carry, batch_shape, initial_carry)
             keys = getattr(state.influence, "key", None)
             fresh = start(params, initial_carry, given, x_t, keys, state.age)
             state = select(reset, fresh, state)
@@ -202,9 +200,3 @@ def _check_batch(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -
             f"{name} has the batch shape {shape}, expected {expected}, that of the state: a "
             "learner is started for a batch by init(params, x_t)"
         )
-
-
-def _as_read(params: Params, x_t: PyTree) -> PyTree:
-    """x_t in the dtypes in which the cell reads it."""
-    x_t = check_inputs(x_t)
-    return jax.tree.map(jnp.asarray, x_t, input_dtypes(params, x_t))

@@ -63,10 +63,11 @@ def validate_shaped(
     _check_batch(fresh, batch_shape)
     if carry is None:
         carry = fresh
-    elif key is not None:
+    elif key is not None and resets is None:
         raise ValueError(
             "pass carry= or key=, not both: a key draws the randomness of a new carry, which is "
-            "cell.initial_carry(params, batch_shape, key)"
+            "cell.initial_carry(params, batch_shape, key). With resets= it is that of the episodes "
+            "that begin there"
         )
     else:
         expected = _expected_carry(cell, params, batch_shape, carry, fresh, resets)
@@ -119,10 +120,34 @@ def _expected_carry(
         return fresh
     if resets is not None:
         raise ValueError(
-            "resets= needs to draw the randomness of a new episode's carry, and carry= holds only "
-            "that of the first: pass key= without carry=, or run the episodes one by one"
+            "resets= needs the randomness of the episodes that begin there, and carry= holds only "
+            "that of the first: pass key= too, from which it is drawn"
         )
     return training
+
+
+def restart_carry(
+    cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...], given: Carry | None
+) -> Carry:
+    """What episodes restart from beside this `carry`: `given`, or the cell's own initial carry.
+
+    Raises:
+      ValueError: `given` does not fit, or is needed and is None.
+    """
+    if given is not None:
+        given = _for_every_example(given, carry, batch_shape)
+        check_carry("initial_carry", given, carry)
+        return given
+    own = initial_carry(cell, params, batch_shape)
+    held = jax.tree.structure(carry)
+    if held != jax.tree.structure(own):
+        training = carry_with_keys(cell, params, batch_shape, carry)
+        if held == jax.tree.structure(training):
+            raise ValueError(
+                "carry holds randomness (dropout, zoneout), which a new episode needs too: pass "
+                "initial_carry=cell.initial_carry(params, batch_shape, key)"
+            )
+    return own
 
 
 class Masked(NamedTuple):

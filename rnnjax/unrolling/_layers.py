@@ -36,6 +36,8 @@ _factory = cached(_stamped)
 def recurrent(cell: Cell, *, reverse: bool = False) -> Layer:
     """A cell as a layer: `layer.apply(params, xs, **options)` is `unroll(cell, params, xs, …)`.
 
+    The options are those of `rnnjax.unroll` but `reverse`.
+
     Args:
       cell: any `Cell`.
       reverse: run backwards in time.
@@ -45,6 +47,11 @@ def recurrent(cell: Cell, *, reverse: bool = False) -> Layer:
     check_flag("reverse", reverse)
 
     def apply(params: Params, xs: Array, **options: Any) -> tuple[Carry, Array]:
+        if "reverse" in options:
+            raise TypeError(
+                "reverse is part of a layer, as in rnnjax.recurrent(cell, reverse=True), not of a "
+                "call of it"
+            )
         return unroll(cell, params, xs, reverse=reverse, **options)
 
     return Layer(cell.init, apply)
@@ -164,7 +171,7 @@ def check_model_params(model: Cell | Layer, params: Params) -> Params:
 
 
 def _check_entries(name: str, given: Any, count: int) -> None:
-    if not isinstance(given, tuple | list):
+    if not isinstance(given, tuple | list) or hasattr(given, "_fields"):
         raise TypeError(
             f"{name} must be a tuple with one entry a layer, {count} in all, got {described(given)}"
         )

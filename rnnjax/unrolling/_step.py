@@ -1,12 +1,9 @@
 """One step of a cell, which an episode may begin with."""
 
-import jax
-import jax.numpy as jnp
-
-from rnnjax._checks import check_carry, check_inputs, check_reset
-from rnnjax._params import check_params
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of
-from rnnjax.running import input_dtypes, select
+from rnnjax._checks import batch_shape_of, check_carry, check_inputs, check_reset
+from rnnjax._params import check_params, in_dtype_of
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.running import restart_carry, select
 
 
 def step_with_reset(
@@ -21,7 +18,9 @@ def step_with_reset(
     """One step of a rollout: `cell.step`, from a fresh carry where an episode begins.
 
     A loop of it over time computes what `unroll(cell, params, xs, carry=carry, resets=resets)`
-    does, so a policy that acts step by step is trained on whole sequences by `unroll`.
+    does, so a policy that acts step by step is trained on whole sequences by `unroll`. With
+    training-time randomness, that is `unroll(..., carry=carry, resets=resets, key=key)` and here
+    `initial_carry=cell.initial_carry(params, batch_shape, key)`.
 
     Args:
       cell: the `Cell`.
@@ -29,16 +28,16 @@ def step_with_reset(
       carry: the state after the step before, of the batch shape.
       x_t: one step's inputs `[..., D]`; cast to the precision of the params.
       reset: `[...]` booleans, true for the examples whose episode begins with this step.
-      initial_carry: what these start from; `cell.initial_carry(params, batch_shape)` if None. A
-        cell with training-time randomness (dropout, zoneout) needs the carry that was drawn with
-        its key.
+      initial_carry: what these start from; `cell.initial_carry(params, batch_shape)` if None. One
+        without batch axes is where every example begins. A cell with training-time randomness
+        (dropout, zoneout) needs the carry that was drawn with its key.
 
     Returns:
       `(carry, y_t)`, as `cell.step`.
 
     Raises:
       TypeError: reset is not boolean.
-      ValueError: a carry unlike the initial one, whose batch shape is that of `reset`.
+      ValueError: a carry unlike the initial one, or other batch axes in one than in another.
 
     Example:
       >>> import jax, rnnjax
@@ -52,8 +51,12 @@ def step_with_reset(
     """
     params, x_t = check_params(cell, params), check_inputs(x_t)
     reset = check_reset(reset)
-    if initial_carry is None:
-        initial_carry = carry_of(cell, params, reset.shape)
-    check_carry("carry", carry, initial_carry)
-    x_t = jax.tree.map(jnp.asarray, x_t, input_dtypes(params, x_t))
-    return cell.step(params, select(reset, initial_carry, carry), x_t)
+    batch_shape = batch_shape_of(cell.structure.feature_axes, x_t)
+    if batch_shape not in (None, reset.shape):
+        raise ValueError(
+            f"reset has shape {reset.shape}, but x_t has the batch shape {batch_shape}: give one "
+            "flag for each example"
+        )
+    fresh = restart_carry(cell, params, carry, reset.shape, initial_carry)
+    check_carry("carry", carry, fresh)
+    return cell.step(params, select(reset, fresh, carry), in_dtype_of(params, x_t))

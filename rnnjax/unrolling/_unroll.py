@@ -54,7 +54,8 @@ def unroll(
       carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None. One
         without batch axes is where every example begins. `learned_carry(cell)` learns it.
       key: PRNG key for cells with training-time randomness (dropout, zoneout), which run in
-        their evaluation form without one. Not together with `carry`, which then holds it.
+        their evaluation form without one. A `carry` from such a run holds it already; with
+        `resets`, pass a key beside it, for the episodes that begin there.
       lengths: `[...]` integers in 0..T, for right-padded sequences. From its length on, a
         sequence's carry freezes, its outputs are zero and its inputs get zero gradient,
         whatever the padding contains.

@@ -112,5 +112,7 @@ def test_cells_are_called_and_apart():
 
 def test_complex_inputs_of_a_real_step():
     params = LSTM.init(KEY, 2)
-    with pytest.raises(TypeError, match="complex128: the weights are real"):
+    with pytest.raises(TypeError, match="complex128: the weights of this cell are real"):
         LSTM.step(params, LSTM.initial_carry(params, ()), jnp.ones(2, complex))
+    with pytest.raises(TypeError, match="complex128: the weights are real"):
+        rnnjax.linear_algebra.affine(jnp.ones(2, complex), params.w_x)

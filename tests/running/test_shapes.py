@@ -98,6 +98,28 @@ def test_declared_axes_for_every_leaf():
         unroll(cell, jnp.ones(()), jnp.ones((T, B, 2)))
 
 
+def test_axes_in_a_dict():
+    parts = adder(lambda x: x["image"] * x["action"][..., None])[:3]
+
+    def made(image=1):
+        return Cell(*parts, structure=Structure(feature_axes={"image": image, "action": 0}))
+
+    assert hash(made()) == hash(made())
+    assert made() == made()
+    assert made() != made(2)
+    xs = {"image": jnp.ones((T, B, 2)), "action": jnp.full((T, B), 3)}
+    want = np.cumsum(np.full((T, B, 2), 3.0), axis=0)
+    for gradient in (None, rnnjax.checkpointed(2), rnnjax.online.rtrl()):
+        np.testing.assert_array_equal(unroll(made(), jnp.ones(()), xs, gradient=gradient)[1], want)
+    x_t = jax.tree.map(lambda x: x[0], xs)
+    learn = rnnjax.online.learner(made(), rnnjax.online.rtrl())
+    state = learn.init(jnp.ones(()), x_t)
+    np.testing.assert_array_equal(learn.step(jnp.ones(()), state, x_t)[1], want[0])
+    reset = jnp.zeros(B, bool)
+    y_t = rnnjax.step_with_reset(made(), jnp.ones(()), state.carry, x_t, reset)[1]
+    np.testing.assert_array_equal(y_t, want[0])
+
+
 @pytest.mark.parametrize("batch", [(), (B,), (2, B)])
 def test_pictures(batch):
     cell = adder(lambda x: x, structure=Structure(feature_axes=3))

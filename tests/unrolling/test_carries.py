@@ -118,8 +118,50 @@ def test_errors_of_a_step_with_reset():
     step = functools.partial(step_with_reset, cell, params, carry, XS[0])
     with pytest.raises(TypeError, match="reset has dtype int64: expected booleans"):
         step(jnp.zeros(B, int))
-    with pytest.raises(ValueError, match=r"carry\.h is float64\[3, 3\], expected float64\[2, 3\]"):
-        step(jnp.zeros(2, bool))
+    for wrong in (jnp.zeros(2, bool), jnp.zeros((B, 1), bool), True):
+        with pytest.raises(ValueError, match=r"reset has shape.*x_t has the batch shape \(3,\)"):
+            step(wrong)
+    step = functools.partial(step_with_reset, cell, params)
+    reset, narrow = jnp.zeros(B, bool), cell.initial_carry(params, (B - 1,))
+    with pytest.raises(ValueError, match=r"^carry\.h is float64\[2, 3\], expected float64\[3, 3\]"):
+        step(narrow, XS[0], reset)
+    with pytest.raises(ValueError, match=r"^initial_carry\.h is float64\[2, 3\], expected"):
+        step(carry, XS[0], reset, initial_carry=narrow)
+    random, params, options = set_up("random")
+    carry = random.initial_carry(params, (B,), **options)
+    learn = rnnjax.online.learner(random, rnnjax.online.snap(1))
+    state = learn.init(params, XS[0], **options)
+    for wrong in (
+        lambda: step_with_reset(random, params, carry, XS[0], reset),
+        lambda: learn.step(params, state, XS[0], reset=reset),
+    ):
+        with pytest.raises(ValueError, match=r"initial_carry=cell\.initial_carry\(.*, key\)"):
+            wrong()
+
+
+@pytest.mark.parametrize("gradient", [None, checkpointed(2), truncated(2)])
+def test_randomness_goes_on_in_a_carry_and_is_drawn_for_new_episodes(gradient):
+    cell, params, options = set_up("random")
+    drawn = cell.initial_carry(params, (B,), jax.random.key(7))
+    carry, ys = unroll(cell, params, XS, **options)[0], []
+    kinds = {"key": jax.random.key(7), "resets": RESETS, "gradient": gradient}
+    found = unroll(cell, params, XS, carry=carry, **kinds)
+    for x_t, reset in zip(XS, RESETS, strict=True):
+        carry, y_t = step_with_reset(cell, params, carry, x_t, reset, initial_carry=drawn)
+        ys.append(y_t)
+    assert_close(found, (carry, jnp.stack(ys)))
+
+
+def test_episodes_restart_from_one_carry_for_all():
+    cell, params, _ = set_up("lstm")
+    one = jax.tree.map(lambda leaf: leaf + 0.3, cell.initial_carry(params, ()))
+    every = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (B, *leaf.shape)), one)
+    carry, reset = cell.initial_carry(params, (B,)), RESETS[2]
+    step = functools.partial(step_with_reset, cell, params, carry, XS[0], reset)
+    assert_close(step(initial_carry=one), step(initial_carry=every))
+    learn = rnnjax.online.learner(cell, rnnjax.online.snap(1))
+    step = functools.partial(learn.step, params, learn.init(params, XS[0]), XS[0], reset=reset)
+    assert_close(step(initial_carry=one), step(initial_carry=every))
 
 
 def test_one_carry_for_every_example():

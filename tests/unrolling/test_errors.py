@@ -112,6 +112,24 @@ def test_carry(carry, message):
         unroll(CELL, PARAMS, XS, carry=carry)
 
 
+@pytest.mark.parametrize("first", [(B, T), (T, B)])
+def test_batch_first_is_said(first):
+    xs = jnp.ones((*first, D))
+    with pytest.raises(ValueError, match=r"One of them is batch first: both are \[T, B"):
+        unroll(CELL, PARAMS, xs, resets=jnp.zeros(first[::-1], bool))
+
+
+def test_layers_are_called_as_they_were_made():
+    layers = rnnjax.recurrent(CELL), rnnjax.serial(CELL), rnnjax.bidirectional(CELL, CELL)
+    for layer in layers:
+        params = layer.init(KEY, D)
+        with pytest.raises(TypeError, match=r"reverse is part of a layer, as in rnnjax\.recurrent"):
+            layer.apply(params, XS, reverse=True)
+    pair = rnnjax.lstm(H).initial_carry(rnnjax.lstm(H).init(KEY, D), (B,))
+    with pytest.raises(TypeError, match=r"carry must be a tuple with one entry.*LSTMCarry"):
+        layers[-1].apply(params, XS, carry=pair)
+
+
 def test_carry_or_key():
     with pytest.raises(ValueError, match=r"not both.*initial_carry\(params, batch_shape, key\)"):
         unroll(CELL, PARAMS, XS, carry=carry_of(), key=KEY)
@@ -120,7 +138,7 @@ def test_carry_or_key():
 def test_resets_do_not_go_with_a_carry_that_holds_randomness():
     cell = rnnjax.zoneout(CELL, h=0.1)
     carry = cell.initial_carry(PARAMS, (B,), KEY)
-    with pytest.raises(ValueError, match="pass key= without carry="):
+    with pytest.raises(ValueError, match="pass key= too"):
         unroll(cell, PARAMS, XS, carry=carry, resets=jnp.zeros((T, B), bool))
     with pytest.raises(ValueError, match="structure"):
         unroll(cell, PARAMS, XS, carry=carry.cell)

@@ -1,5 +1,7 @@
 """Params that are not those of the cell are refused; other forms of the right ones are taken."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,6 +129,18 @@ def test_a_cell_without_params_runs():
         assert unroll(cell, params, XS)[1][-1].tolist() == [[4.0] * D] * B
     with pytest.raises(ValueError, match="rule=None"):
         unroll(cell, (), XS, gradient=bptt())
+
+
+def test_a_step_reads_inputs_in_the_dtype_of_its_params():
+    params = in_dtype(PARAMS, "bfloat16")
+    carry = LSTM.initial_carry(params, (B,))
+    last, ys = jax.lax.scan(functools.partial(LSTM.step, params), carry, XS)
+    want = unroll(LSTM, params, XS)
+    for a, b in zip(jax.tree.leaves((last, ys)), jax.tree.leaves(want), strict=True):
+        assert a.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(TypeError, match="complex128: the weights of this cell are real"):
+        LSTM.step(PARAMS, CARRY, XS[0].astype(complex))
 
 
 @pytest.mark.parametrize(
