@@ -103,6 +103,23 @@ def test_generate_prints_the_text_of_the_task(of_language, text):
     assert other != printed
 
 
+@pytest.mark.filterwarnings("default")
+def test_generate_says_what_of_the_prompt_is_unknown(of_language, tmp_path_factory, text):
+    known = run("generate", of_language, "--prompt", "a cat", "--length", 5)
+    assert (known.returncode, known.stderr) == (0, "")
+    other = run("generate", of_language, "--prompt", "a Cät C", "--length", 5)
+    assert other.returncode == 0
+    assert other.stdout.startswith("a Cät C")
+    assert other.stderr == (
+        "rnnjax generate: warning: --prompt has characters that are not in the model's vocabulary: "
+        "'C', 'ä'; it reads <unk> in the place of each\n"
+    )
+    flags = (*SMALL, "--units", "words", "--max-words", 4)  # <unk>, <eos> and two more
+    words = trained_here(tmp_path_factory, "language", *flags, data=("--text", text))
+    done = run("generate", words, "--prompt", "a zebra\nzebra", "--length", 2)
+    assert "--prompt has words that are not in the model's vocabulary: 'zebra'; it" in done.stderr
+
+
 def test_classify_texts_and_the_lines_of_a_file(of_sentiment, reviews, tmp_path):
     file = tmp_path / "texts.txt"
     file.write_text("a bad bad film\n\nfilm\n", "utf-8")
@@ -257,7 +274,10 @@ def runs(of_series, of_digits, of_language, of_sentiment):
             "short.csv, column 'x': --history must be at least window = 10 finite values",
         ),
         (("classify", "DIGITS", "latin1.txt"), "latin1.txt: this picture cannot be read"),
-        (("generate", "LANGUAGE", "--temperature", 0), "--temperature must be above 0"),
+        (
+            ("generate", "LANGUAGE", "--temperature", 0),
+            "--temperature must be above 0, got 0.0: --top-k 1 always takes the most likely symbol",
+        ),
         (("generate", "LANGUAGE", "--top-p", 2), "--top-p is a probability"),
         (("classify", "REVIEWS"), "expected texts to classify, got none"),
         (("classify", "REVIEWS", "a", "--invert"), "a run of this task has no --invert"),
