@@ -40,7 +40,7 @@ def jacobians(
         For a cell with training-time randomness, a carry made with a key.
       leaf: the name of a field of the carry: then s is that field alone and J_t its own block,
         such as ∂h_t/∂h_{t-1} with the other fields held constant. In a stack, the field of every
-        cell that has it.
+        cell that has it; "[0].h" is that of the first alone, and "[1]" the second of a tuple.
       lengths: `[...]` integers in 0..T for right-padded sequences. In padding the state stays, and
         J_t is the identity.
       resets: `[T, ...]` bool, true where an episode begins: there s_t does not depend on s_{t-1},

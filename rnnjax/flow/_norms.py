@@ -22,8 +22,8 @@ def gradient_norms(recording: Recording | Carry, leaf: str | None = None) -> Arr
       recording: the `Recording` returned by `record`, which knows which axes are batch: all other
         axes after time are features, be they of a vector, an image or a matrix memory. Or a carry
         of gradients whose leaves all have exactly one feature axis, `[T, ..., H]`.
-      leaf: the name of a field, such as "h", in every cell that has it; None for the whole
-        carry.
+      leaf: the name of a field, such as "h", in every cell that has it, or a place, such as
+        "[0].h"; None for the whole carry.
 
     Returns:
       Norms `[T, ...]`, in the dtype of the gradients, at least float32.

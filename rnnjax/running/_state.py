@@ -17,6 +17,8 @@ from rnnjax._types import Array, Carry, Cell, Params, PyTree
 def leaf_indices(tree: PyTree, leaf: str | None) -> tuple[int, ...]:
     """Which of the tree's leaves are differentiable and, with a name, belong to such a field.
 
+    A name is that of a field, such as "h", wherever in the tree it is, or says a place: "[0].h".
+
     Raises:
       TypeError: `leaf` is neither None nor a string.
       ValueError: no differentiable leaf, or none in a field of that name; the error lists them.
@@ -29,14 +31,24 @@ def leaf_indices(tree: PyTree, leaf: str | None) -> tuple[int, ...]:
         raise ValueError("the carry has no real or complex leaf: no gradient flows through it")
     if leaf is None:
         return tuple(floats)
-    chosen = tuple(i for i, path in floats.items() if leaf in map(_entry_name, path))
+    chosen = tuple(i for i, path in floats.items() if _is_in(path, leaf))
     if not chosen:
-        names = ", ".join(jax.tree_util.keystr(path) or "(the carry)" for path in floats.values())
+        names = ", ".join(jax.tree_util.keystr(path) for path in floats.values())
+        if not names:
+            raise ValueError(
+                f"the carry is one array without fields, got leaf={leaf!r}: leaf=None takes it"
+            )
         raise ValueError(
             f"leaf must be the name of a field of the carry, got {leaf!r}: its differentiable "
             f"leaves are {names}. leaf=None takes all of them"
         )
     return chosen
+
+
+def _is_in(path: tuple[Any, ...], leaf: str) -> bool:
+    """Whether a tree path goes through the field of that name, or begins with that place."""
+    places = (jax.tree_util.keystr(path[:k]) for k in range(1, len(path) + 1))
+    return leaf in map(_entry_name, path) or leaf in places
 
 
 def _entry_name(entry: Any) -> Any:

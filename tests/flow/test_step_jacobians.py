@@ -1,5 +1,7 @@
 """J_t = ∂s_t/∂s_{t-1}: against closed forms, blocks, products and the recorded signal."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from flow_problems import drawn, normal, recorded
 
 import rnnjax
-from rnnjax.flow import jacobians
+from rnnjax.flow import gradient_norms, jacobians
+from rnnjax.running import leaf_indices
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -91,6 +94,28 @@ def test_an_unknown_leaf_names_the_leaves():
         jacobians(cell, params, xs, leaf=0)
     with pytest.raises(TypeError, match="cells read floating-point features"):
         jacobians(cell, params, jnp.ones((T, B, D), int))
+
+
+def test_leaves_are_named_by_their_places_too():
+    """Every name that the error lists chooses what it names: in a tuple, a stack and a dict."""
+    stack = rnnjax.stack(rnnjax.lstm(2), rnnjax.gru(3))
+    params, xs = problem(stack)
+    every = jacobians(stack, params, xs)
+    blocks = {"[0].h": [0, 1], "[0].c": [2, 3], "[0]": [0, 1, 2, 3], "[1].h": [4, 5, 6]}
+    for leaf, rows in blocks.items():
+        found = jacobians(stack, params, xs, leaf=leaf)
+        np.testing.assert_allclose(found, every[..., rows, :][..., rows], rtol=0, atol=1e-14)
+    recording = recorded(stack, params, xs, lambda carry, ys: jnp.sum(ys[-1] ** 2))
+    want = np.linalg.norm(recording.carry_ct[0].c, axis=-1)
+    np.testing.assert_allclose(gradient_norms(recording, "[0].c"), want, rtol=1e-14)
+    names = {"[0]": ("a", "b"), "['a']": {"a": "a", "b": "b"}, ".h": rnnjax.LSTMCarry("a", "b")}
+    for leaf, tree in names.items():
+        floats = jax.tree.map(lambda _: jnp.ones(2), tree)
+        assert leaf_indices(floats, leaf) == (0,)
+        with pytest.raises(ValueError, match=re.escape(f"leaves are {leaf}, ")):
+            leaf_indices(floats, "m")
+    with pytest.raises(ValueError, match=r"the carry is one array without fields, got leaf='h'"):
+        leaf_indices(jnp.ones(2), "h")
 
 
 def test_padding_keeps_the_state_and_a_reset_forgets_it():
