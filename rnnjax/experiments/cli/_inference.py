@@ -1,7 +1,9 @@
 """Inference with a trained model: `rnnjax generate`, `caption`, `classify` and the like."""
 
 import inspect
+import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -97,6 +99,8 @@ def classify(
             raise ValueError("--encoding is that of --file: name the file there")
         if file is not None and not of_texts:
             raise ValueError("--file is for runs that classify texts: name the files themselves")
+        if of_texts:
+            _say_files(things)
         things = [*things, *(_lines(file, encoding or "utf-8") if file is not None else [])]
         if not things:
             raise ValueError(f"expected {'texts' if of_texts else 'files'} to classify, got none")
@@ -107,6 +111,16 @@ def classify(
             for (label, share), thing in zip(found, things, strict=True)
         ]
         show_rows(("class", "probability", "of"), rows, right=(1,))
+
+
+def _say_files(texts: Sequence[str]) -> None:
+    """Say of each text that is the name of a file how to classify what is in the file."""
+    for text in filter(os.path.isfile, texts):
+        say(
+            f"{text!r} is classified as a text, and there is a file of this name: "
+            f"{option('file')} {shlex.quote(text)} classifies its lines",
+            err=True,
+        )
 
 
 def transcribe(run: Trained, files: Sequence[Path]) -> None:
@@ -150,10 +164,11 @@ def _lines_of(values: np.ndarray, scale: float | None) -> list[str]:
 
 
 def _continued(model: TrainedModel, run: Trained) -> str:
-    """What is continued without --history: the series as it was when the model was trained."""
+    """What is continued without --history: the whole series as it was at the training."""
     return (
-        f"after the last of the {model.data['values']:,} values that {run.folder} was trained on; "
-        "--history FILE continues newer ones"
+        f"after the last of the {model.data['values']:,} values of the series of {run.folder}, "
+        f"whose first {model.data['training']:,} were for training; --history FILE continues newer "
+        "ones"
     )
 
 
@@ -193,7 +208,7 @@ def _existing(names: Sequence[str | Path]) -> list[Path]:
 
 
 def _lines(path: Path, encoding: str) -> list[str]:
-    """Read texts from a file, one per line; from standard input if the path is `-`."""
+    """Read texts from a file, one per line, blank ones too; from standard input for `-`."""
     piped = str(path) == "-"
     raw = sys.stdin.buffer.read() if piped else path.read_bytes()
     try:
@@ -209,4 +224,5 @@ def _lines(path: Path, encoding: str) -> list[str]:
             f"byte 0x{raw[error.start]:02x} in line {line}: give its encoding, such as "
             f"{option('encoding')} latin-1"
         ) from None
-    return [line for line in re.split(r"\r\n|\r|\n", text) if line.strip()]
+    lines = re.split(r"\r\n|\r|\n", text)
+    return lines if lines[-1] else lines[:-1]

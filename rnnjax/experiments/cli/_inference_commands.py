@@ -106,7 +106,7 @@ def classify(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File with one text per line; - for standard input."),
+        typer.Option(metavar="FILE", help="File with one text per line, blank lines included; - for standard input."),
     ] = None,
     encoding: Annotated[
         str | None, typer.Option(help="Encoding of --file.", show_default="utf-8")
