@@ -43,6 +43,18 @@ def test_help_fits_the_terminal_and_is_plain(command, columns, monkeypatch):
     assert "infer[" not in shown
 
 
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("train caption", "Pictures are cropped to their centre square and resized to this height"),
+    ],
+)
+def test_help_says_how_files_are_read(command, text, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    _, shown, _ = run(*command.split(), "--help")
+    assert text in " ".join(shown.split())
+
+
 def test_formulas_lists_and_flags_of_a_docstring():
     text = (
         "One thing of `size` and `other`:\n\n"

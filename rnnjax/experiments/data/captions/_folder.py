@@ -35,7 +35,7 @@ def open_captioned_pictures(
 
     Args:
       folder: of captions and pictures; the error message lists the layouts.
-      side: height and width to which pictures are resized.
+      side: height and width to which pictures are resized, cropped to their centre square.
       part: which of Flickr8k's lists to test on, "test" or "dev". Without *trainImages.txt the
         pictures in neither are for training. Without any list, and with a single caption file,
         every tenth picture in the order of names is for testing.

@@ -55,7 +55,10 @@ def caption(
     ] = None,
     part: Annotated[str, "Flickr8k's list of test pictures: test or dev."] = "test",
     encoding: Annotated[str, "Encoding of text files."] = "utf-8",
-    side: Annotated[int, "Height and width to which pictures are resized."] = 32,
+    side: Annotated[
+        int,
+        "Pictures are cropped to their centre square and resized to this height and width.",
+    ] = 32,
     pictures: Annotated[int, "Number of synthetic training pictures."] = 20_000,
     test_pictures: Annotated[int, "Number of synthetic pictures in each test set."] = 500,
     cell: CellOption = "lstm",
