@@ -106,7 +106,10 @@ def classify(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File with one text per line, blank lines included; - for standard input."),
+        typer.Option(
+            metavar="FILE",
+            help="File with one text per line, blank lines included; - for standard input.",
+        ),
     ] = None,
     encoding: Annotated[
         str | None, typer.Option(help="Encoding of --file.", show_default="utf-8")
@@ -159,11 +162,17 @@ def forecast(
     column: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Column of --history.", show_default="the column trained on"
+            metavar="NAME",
+            help="Column of --history: its name, or with --no-header its number, from 0.",
+            show_default="the column trained on",
         ),
     ] = None,
     header: Annotated[
-        bool | None, _as_trained("Whether the first line of --history names the columns.")
+        bool | None,
+        _as_trained(
+            "Whether the first line of --history names the columns; if not, they are called 0, 1, "
+            "2 …"
+        ),
     ] = None,
     decimal: Annotated[str | None, _as_trained("Decimal mark of the numbers in --history.")] = None,
     thousands: Annotated[

@@ -46,6 +46,15 @@ def test_help_fits_the_terminal_and_is_plain(command, columns, monkeypatch):
 @pytest.mark.parametrize(
     ("command", "text"),
     [
+        ("train series", "its name, or with --no-header its number, counted from 0; by"),
+        (
+            "train series",
+            "names the columns; if not, they are called 0, 1, 2 … [default: --header]",
+        ),
+        ("train sentiment", "Column of the texts in a table: its name, or with --no-header its nu"),
+        ("train sentiment", "names the columns; if not, they are called 0, 1, 2 … [default: --hea"),
+        ("forecast", "Column of --history: its name, or with --no-header its number, from 0."),
+        ("forecast", "names the columns; if not, they are called 0, 1, 2 … [default: as in train"),
         ("train caption", "Pictures are cropped to their centre square and resized to this height"),
     ],
 )

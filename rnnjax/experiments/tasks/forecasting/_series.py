@@ -55,7 +55,11 @@ def series(
     csv: Annotated[
         Path | None, "Table to read (CSV, TSV, JSONL); by default a synthetic series."
     ] = (None),
-    column: Annotated[str | None, "Column to forecast; by default the last numeric one."] = None,
+    column: Annotated[
+        str | None,
+        "Column to forecast: its name, or with --no-header its number, counted from 0; by default "
+        "the last numeric one.",
+    ] = None,
     horizon: Annotated[int, "Steps ahead to forecast."] = 24,
     window: Annotated[int, "Steps of context before a forecast."] = 96,
     season: Annotated[int | None, "Steps of a season, such as 24 for hourly data."] = None,
@@ -69,7 +73,10 @@ def series(
         float, "Share of the series for validation, before the test part."
     ] = 0.1,
     test_fraction: Annotated[float, "Share at the end of the series for testing."] = 0.2,
-    header: Annotated[bool, "Whether the first line of the table names the columns."] = True,
+    header: Annotated[
+        bool,
+        "Whether the first line of the table names the columns; if not, they are called 0, 1, 2 …",
+    ] = True,
     decimal: Annotated[str, "Decimal mark of the numbers."] = ".",
     thousands: Annotated[str | None, "What separates groups of three digits."] = None,
     percent: Annotated[bool, "Whether every number ends in %; 12.5 % is 12.5."] = False,
@@ -103,8 +110,9 @@ def series(
     Args:
       csv: a table. A name that ends in .tsv, .tab, .jsonl or .ndjson says what kind, any other is
         read as CSV. The column of a file of 64 MiB or more is cached in the user's cache folder.
-      column: the column to forecast; by default the last one with a number in the first row, and
-        `Task.notes` says which that is, and why the others were passed over.
+      column: the column to forecast, without a header its number: "0" is the first. By default
+        the last one with a number in the first row, and `Task.notes` says which that is, and why
+        the others were passed over.
       horizon: K, steps to forecast.
       window: W, steps of context.
       season: steps of a season, at most window; None for none.

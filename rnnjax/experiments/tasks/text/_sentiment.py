@@ -49,9 +49,16 @@ def sentiment(
     dataset: Annotated[
         str, "Data set to download if there is no data: imdb, yelp or yelp-stars."
     ] = "imdb",
-    text: Annotated[str, "Column of the texts in a table."] = "text",
-    label: Annotated[str, "Column of the classes in a table."] = "label",
-    header: Annotated[bool, "Whether the first line of a table names the columns."] = True,
+    text: Annotated[
+        str, "Column of the texts in a table: its name, or with --no-header its number from 0."
+    ] = "text",
+    label: Annotated[
+        str, "Column of the classes in a table: its name, or with --no-header its number from 0."
+    ] = "label",
+    header: Annotated[
+        bool,
+        "Whether the first line of a table names the columns; if not, they are called 0, 1, 2 …",
+    ] = True,
     encoding: Annotated[
         str | None, "Encoding of the files; by default UTF-8, and Latin-1 for rt-polarity."
     ] = None,

@@ -156,7 +156,9 @@ def test_text_goes_on_from_a_prompt(file):
             ids.append(1 + int(jnp.argmax((y @ dense["kernel"] + dense["bias"])[1:])))
     assert greedy == corpus.vocabulary.decode(ids)
     assert len(generate("", 8)) == 8
-    with pytest.warns(UserWarning, match="^prompt has characters .* vocabulary: 'Q'; it reads <unk>"):
+    with pytest.warns(
+        UserWarning, match="^prompt has characters .* vocabulary: 'Q'; it reads <unk>"
+    ):
         assert len(generate("Q", 8)) == 9
 
 
