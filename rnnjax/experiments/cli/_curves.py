@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax._checks import check_choice
+from rnnjax.experiments._order import natural
 from rnnjax.experiments._parsing import parse_json
 from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._plan import Plan, make_task, read_plan
@@ -44,7 +45,8 @@ def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
             names = {name for run in runs for entry in run.history for name in _evaluation(entry)}
             if not names:
                 raise ValueError(f"--metric {metric}: nothing has been evaluated yet")
-            drawn, baselines = Metric(check_choice("--metric", metric, sorted(names)), "max"), {}
+            check_choice("--metric", metric, sorted(names, key=natural))
+            drawn, baselines = Metric(metric, "max"), {}
         out.parent.mkdir(parents=True, exist_ok=True)
         title = f"Learning curves: {plans[0].task}"
         written = write_curves(runs, drawn, out, baselines, title)

@@ -12,6 +12,7 @@ import numpy as np
 
 from rnnjax._files import plain
 from rnnjax._types import Array, Params, PyTree
+from rnnjax.experiments._order import natural
 from rnnjax.experiments.tasks import Metric
 from rnnjax.experiments.training._checkpoints import Checkpoints, Saved
 from rnnjax.experiments.training._log import Log, logged_mean
@@ -92,7 +93,7 @@ class Record:
 
     def add(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Append an entry to the history and the log; returns it as plain Python values."""
-        logged = plain(jax.tree.map(np.asarray, {**entry, "seconds": self.seconds}))
+        logged = plain(_ordered({**entry, "seconds": self.seconds}))
         self.history.append(logged)
         if self._log is not None:
             self._log.write(logged)
@@ -157,6 +158,13 @@ class Record:
             return False
         wait = self._checkpoints.seconds_spent() / _SAVING_SHARE
         return time.perf_counter() >= self._saved_at + wait
+
+
+def _ordered(value: Any) -> Any:
+    """Names in order, numbers in them by size, and NumPy arrays for those of JAX."""
+    if isinstance(value, Mapping):
+        return {name: _ordered(value[name]) for name in sorted(value, key=natural)}
+    return jax.tree.map(np.asarray, value)
 
 
 def evaluated_params(state: TrainState) -> Params:

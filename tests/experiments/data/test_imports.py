@@ -16,6 +16,7 @@ ALLOWED_FROM_RNNJAX = (
     "rnnjax._names",
     "rnnjax.experiments._effects",
     "rnnjax.experiments._memory",
+    "rnnjax.experiments._order",
     "rnnjax.experiments._parsing",
     "rnnjax.experiments.data",
 )

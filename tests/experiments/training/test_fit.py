@@ -11,7 +11,7 @@ import optax
 import pytest
 from tiny_task import RECIPE, B, N, TinyBatch, batch_of, shuffled, tiny_task
 
-from rnnjax.experiments.training import Interrupted, Settings, fit
+from rnnjax.experiments.training import Interrupted, Settings, fit, read_metrics
 from rnnjax.experiments.training._dispatch import make_dispatch
 from rnnjax.experiments.training._log import logged_mean, logged_values
 from rnnjax.experiments.training._settings import resolve
@@ -91,6 +91,24 @@ def test_best_follows_the_goal_of_the_metric():
     values = iter([3.0, 1.0, math.inf, 2.0])
     scripted = scripted._replace(metric=task.metric._replace(goal="max"))
     assert trained(scripted, steps=4, evaluate_every=1).best == {"step": 3, "value": "inf"}
+
+
+@pytest.mark.usefixtures("eager")
+def test_numbers_in_names_are_in_order(tmp_path):
+    names = ["mse", "mse_100", "mse_20"]
+    task = tiny_task()._replace(evaluate=lambda params: dict.fromkeys(names, 1.0))
+
+    class Lags:
+        every = 1
+
+        def __call__(self, *_):
+            return {f"lag_{lag}": lag for lag in (0, 16, 2)}
+
+    result = trained(task, tmp_path, [Lags()], steps=1)
+    assert [*result.metrics] == ["mse", "mse_20", "mse_100"]
+    (line,) = read_metrics(tmp_path)
+    assert [*line["evaluation"]] == ["mse", "mse_20", "mse_100"]
+    assert [*line["callbacks"]] == ["lag_0", "lag_2", "lag_16"]
 
 
 @pytest.mark.usefixtures("eager")

@@ -11,6 +11,7 @@ import numpy as np
 
 from rnnjax._arguments import checked_arguments, nearest
 from rnnjax._names import option
+from rnnjax.experiments._order import natural
 from rnnjax.experiments.data._storage import cached
 from rnnjax.experiments.data._text_files import stripped_lines
 from rnnjax.experiments.data.audio._formants import RATE, speak, voice
@@ -194,7 +195,7 @@ def split_recordings(recordings: Recordings, held_out: str | None) -> tuple[np.n
     if held_out is None:
         test = np.array([entry.test for entry in recordings.entries])
         return np.flatnonzero(~test), np.flatnonzero(test)
-    speakers = sorted({entry.speaker for entry in recordings.entries} - {""})
+    speakers = sorted({entry.speaker for entry in recordings.entries} - {""}, key=natural)
     wanted = [name.strip() for name in held_out.split(",")]
     for name in wanted:
         if name not in speakers:

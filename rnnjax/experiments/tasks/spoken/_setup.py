@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import Array, Cell, Params
+from rnnjax.experiments._order import natural
 from rnnjax.experiments.data import Padded, digest_files, pad
 from rnnjax.experiments.data.audio import FrontEnd, Recordings, read_wav
 from rnnjax.experiments.tasks._notes import counts_of, shortened
@@ -40,9 +41,10 @@ class Setup(NamedTuple):
     def notes(self) -> list[str]:
         """`Task.notes`."""
         entries = self.recordings.entries
-        words = counts_of(self.recordings.labels, (entries[i].label for i in self.train))
+        labels = sorted(self.recordings.labels, key=natural)
+        words = counts_of(labels, (entries[i].label for i in self.train))
         trained, tested = ({entries[i].speaker for i in n} for n in (self.train, self.test))
-        apart = sorted(tested - trained - {""})
+        apart = sorted(tested - trained - {""}, key=natural)
         speakers = f" by other speakers, {shortened(apart)}" if apart else ""
         return [
             f"recordings at {self.recordings.rate:,} Hz: {len(self.train):,} for training, "

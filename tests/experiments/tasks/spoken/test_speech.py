@@ -50,6 +50,13 @@ def test_what_is_read_is_said():
     ]
 
 
+def test_names_with_numbers_are_said_in_order(monkeypatch):
+    monkeypatch.setattr(_speech, "synthetic_recordings", lambda *_: synthetic_recordings(12, 1))
+    with pytest.raises(ValueError, match="there are speaker0, speaker1, speaker2, .*, speaker11;"):
+        speech(**FEW, held_out="speaker99")
+    assert "other speakers, speaker9, speaker10, speaker11; " in speech(**FEW).notes[0]
+
+
 def test_batches_hold_every_training_word_once_an_epoch():
     task = speech(**FEW)
     batches = task.batches(3)
