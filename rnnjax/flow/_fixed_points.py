@@ -1,5 +1,6 @@
 """`fixed_points`: states that a step leaves as they are, slow states, and cycles."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._arguments import check_number, check_positive_int
-from rnnjax._checks import check_cell, check_inputs, known_values
+from rnnjax._checks import check_cell, known_values
 from rnnjax._params import check_params
+from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import in_dtype, validate_cell
+from rnnjax.flow._starts import check_starts, check_still, count_of, for_each
 from rnnjax.running import chosen_leaves, leaf_indices, pack, unpack
 
 LABELS = ("fixed", "slow", "not converged")
@@ -61,13 +64,18 @@ def fixed_points(
     States nearer to each other than `same` under the same input are one point. No search from
     samples proves that there are no others; for small ReLU nets `relu_fixed_points` does.
 
+    What has no derivative is no part of s: integers, booleans and PRNG keys stay in each state as
+    they were in its start. That says something of s only if F does not read them, or if the step
+    keeps them, such as a mode that is held; other cells are refused.
+
     Args:
       cell: the `Cell`, without training-time randomness.
       params: its weights.
       x: one input `x_t [D]` for all starts, or `[N, D]`, one for each start. A point belongs to
         its input: under another there are other points.
-      starts: N states, leaves `[N, ...]`. States that the net visits are good starts: the carries
-        of `unroll(..., return_carries=True)`, with time and batch as one axis.
+      starts: N states, leaves `[N, ...]`, made without a key. States that the net visits are good
+        starts: the carries of `unroll(..., return_carries=True)`, with time and batch as one axis.
+        Of none (N = 0) nothing is found (K = 0).
       period: 1 for fixed points; k for cycles of k steps, found as fixed points of k steps. A
         point found with k that returns sooner has the smaller number in `periods`.
       tolerance, same: see above, in units of the state.
@@ -77,8 +85,10 @@ def fixed_points(
       `FixedPoints` in NumPy arrays; `stable` tells to which of them nearby states return.
 
     Raises:
-      TypeError: as `rnnjax.unroll`; integers in `starts`.
-      ValueError: as `rnnjax.unroll`, starts that are not `[N, ...]`.
+      TypeError: as `rnnjax.unroll`; x that is no array.
+      ValueError: as `rnnjax.unroll`; starts that are no N states of the cell, a single state
+        without N among them; x that is neither one input nor N; a cell that draws at every step
+        from PRNG keys in its state, or whose step changes integers that the state depends on.
 
     Example:
       >>> import jax.numpy as jnp, rnnjax
@@ -102,22 +112,24 @@ def fixed_points(
         if not check_number(name, value) > 0:
             raise ValueError(f"{name} must be positive, got {value!r}")
     params = check_params(check_cell(cell), params)
-    count = _count(starts)
+    count = count_of(cell, params, starts)
     with jax.enable_x64(True):
-        wide = in_dtype((params, starts, check_inputs(x)), jnp.float64)
+        wide = in_dtype((params, starts, for_each(cell, x, count)), jnp.float64)
         params, starts, x = jax.tree.map(jnp.asarray, wide)
-        x = _for_each(cell, x, count)
+        check_starts(cell, params, starts, count)
+        check_still(cell, params, starts, x)
         xs = jax.tree.map(lambda leaf: leaf[None], x)
         sequence = validate_cell(cell, params, xs, starts)[0]
         indices = leaf_indices(sequence.carry, None)
         settings = cell, indices, period, max_steps, float(tolerance)
-        ends = _minimise(*settings, params, sequence.carry, x)
+        ends = _ends(partial(_minimise, *settings), params, sequence.carry, x)
         found: tuple[np.ndarray, ...] = tuple(known_values("fixed_points", x) for x in ends)
-        carry = jax.tree.map(np.asarray, _with(sequence.carry, indices, ends[0]))
+        carry = jax.tree.map(_numpy, _with(sequence.carry, indices, ends[0]))
     states, speeds, flat, scale, jacobians, periods = found
     fixed = speeds <= tolerance * scale
     kinds = np.asarray(np.where(fixed, 0, np.where(flat, 1, 2)))
-    inputs = np.concatenate([np.reshape(leaf, (count, -1)) for leaf in jax.tree.leaves(x)], axis=1)
+    flat = [np.reshape(leaf, (count, leaf[:1].size)) for leaf in jax.tree.leaves(x)]
+    inputs = np.concatenate(flat, axis=1)
     chosen, counts = _distinct(states, inputs, kinds, speeds, float(same))
     return FixedPoints(
         jax.tree.map(lambda leaf: leaf[chosen], carry),
@@ -138,25 +150,20 @@ def sorted_eigenvalues(matrices: np.ndarray) -> np.ndarray:
     return np.where(finite[:, None], values, np.nan)
 
 
-def _count(starts: Carry) -> int:
-    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(starts)}
-    if len(sizes) != 1 or sizes == {()}:
-        raise ValueError(
-            "starts must be N states with leaves [N, ...], such as "
-            f"cell.initial_carry(params, (N,)), got {jax.tree.map(np.shape, starts)}"
-        )
-    return sizes.pop()[0]
+def _ends(search: Callable[..., tuple[Array, ...]], *starts: PyTree) -> tuple[Array, ...]:
+    """`search(*starts)`; of no starts what it would return, without compiling it."""
+    if all(len(leaf) for leaf in jax.tree.leaves(starts[1])):
+        return search(*starts)
+    some = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[1:]), leaf.dtype), starts[1:]
+    )
+    shapes = jax.eval_shape(search, starts[0], *some)
+    return tuple(jnp.zeros((0, *each.shape[1:]), each.dtype) for each in shapes)
 
 
-def _for_each(cell: Cell, x: PyTree, count: int) -> PyTree:
-    """`x`, one for each start: leaves `[N, *features]`."""
-    axes = cell.structure.feature_axes
-    axes = jax.tree.map(lambda _: axes, x) if isinstance(axes, int) else jax.tree.broadcast(axes, x)
-
-    def each(leaf: Array, features: int) -> Array:
-        return jnp.broadcast_to(leaf, (count, *leaf.shape)) if leaf.ndim == features else leaf
-
-    return jax.tree.map(each, x, axes)
+def _numpy(leaf: Array) -> Any:
+    """A leaf of the states; PRNG keys stay JAX's, since NumPy has none."""
+    return leaf if is_key(leaf) else np.asarray(leaf)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))

@@ -72,6 +72,27 @@ def probed(cell: Cell) -> Cell:
     return Cell(cell.init, cell.initial_carry, step)
 
 
+def sources(cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> list[int]:
+    """Which leaves of carry_{t-1} the differentiable leaves of carry_t are computed from.
+
+    Without those that the step passes on unchanged. All inputs of a loop or condition count as used
+    by each of its results.
+    """
+    arguments = (params, carry, x_t)
+    closed, shapes = jax.make_jaxpr(cell.step, return_shape=True)(*arguments)
+    given = [_Value() for _ in jax.tree.leaves(arguments)]
+    program: list[_Operation] = []
+    results = _flatten(closed.jaxpr, closed.consts, given, program)
+    new = [*zip(results, jax.tree.leaves(shapes[0]), strict=False)]
+    needed = {id(result) for result, leaf in new if is_inexact(leaf)}
+    for operation in reversed(program):
+        if any(id(output) in needed for output in operation.outputs):
+            needed |= {id(value) for value in operation.inputs}
+    old = given[len(jax.tree.leaves(params)) :]
+    pairs = enumerate(zip(old, results[: len(new)], strict=False))
+    return [k for k, (before, after) in pairs if id(before) in needed and before is not after]
+
+
 def _flatten(
     jaxpr: core.Jaxpr, consts: Any, given: list[_Value], program: list[_Operation]
 ) -> list[_Value]:

@@ -10,6 +10,7 @@ from flow_problems import drawn, normal
 from scipy.optimize import brentq
 
 import rnnjax
+from rnnjax import _random as random
 from rnnjax.cells import VanillaParams
 from rnnjax.flow import fixed_points, relu_fixed_points
 
@@ -140,12 +141,112 @@ def test_two_relu_units_that_inhibit_each_other():
     assert both.periods.tolist() == [1 if h1 + h2 in (1, 2 / 3) else 2 for h1, h2 in want]
 
 
+@pytest.mark.parametrize(
+    ("starts", "x", "error", "message"),
+    [
+        (
+            lambda c, p: c.initial_carry(p, ()).h[0],
+            jnp.zeros(1),
+            ValueError,
+            r"leaves \[N, \.\.\.\]",
+        ),
+        (
+            lambda c, p: c.initial_carry(p, ()),
+            jnp.zeros(1),
+            ValueError,
+            r"got VanillaCarry\(h float\d+\[2\]\), which is one state without N",
+        ),
+        (lambda c, p: jnp.ones((3, 2)), jnp.zeros(1), ValueError, r"^starts has the structure"),
+        (lambda c, p: at(c, p, jnp.ones((3, 5))), jnp.zeros(1), ValueError, r"^starts\.h is float"),
+        (
+            lambda c, p: c.initial_carry(p, (3,)),
+            jnp.zeros((2, 1)),
+            ValueError,
+            r"^x must be one input \[D\] .* each of the N = 3 starts, got shape \(2, 1\)",
+        ),
+        (
+            lambda c, p: c.initial_carry(p, (3,)),
+            "1",
+            TypeError,
+            r"^x must be one input, .* got '1'",
+        ),
+        (
+            lambda c, p: c.initial_carry(p, (3,)),
+            jnp.ones((4, 3, 1)),
+            ValueError,
+            r"^x must be one .* got shape \(4, 3, 1\)",
+        ),
+    ],
+)
+def test_errors_name_starts_and_x(starts, x, error, message):
+    cell, params = flip_flops(2)
+    params = params._replace(w_x=jnp.ones((1, 2)))
+    with pytest.raises(error, match=message):
+        fixed_points(cell, params, x, starts(cell, params))
+
+
+def test_of_no_starts_there_are_no_points():
+    cell = rnnjax.lstm(2)
+    params = drawn(cell, 3)
+    found = fixed_points(cell, params, jnp.ones(3), cell.initial_carry(params, (0,)))
+    assert [leaf.shape for leaf in found.states] == [(0, 2), (0, 2)]
+    assert (found.inputs.shape, found.eigenvalues.shape) == ((0, 3), (0, 4))
+    assert [len(each) for each in found[2:]] == [0] * 5
+    assert found.stable.shape == (0,)
+
+
+def test_a_net_with_randomness_has_no_fixed_points():
+    cell = rnnjax.fixed_dt(rnnjax.ctrnn(2, noise=0.1), 1.0)
+    params = drawn(cell, 1)
+    noisy, quiet = (cell.initial_carry(params, (2,), *key) for key in ([jax.random.key(0)], []))
+    with pytest.raises(ValueError, match=r"PRNG keys starts\.keys .* pass starts without a key"):
+        fixed_points(cell, params, jnp.ones(1), noisy)
+    assert set(fixed_points(cell, params, jnp.ones(1), quiet).labels) == {"fixed"}
+
+
+def counting(read):
+    """h = tanh(2 h) beside a count of steps, a mode and keys; `read` says what is added to h."""
+
+    def initial_carry(params, shape):
+        keys = jax.random.split(jax.random.key(0), shape)
+        return {"count": jnp.zeros(shape, int), "h": jnp.zeros((*shape, 1)), "keys": keys} | {
+            "mode": jnp.ones(shape, int)
+        }
+
+    def step(params, carry, x_t):
+        del x_t
+        h = jnp.tanh(2 * carry["h"]) + read(carry)
+        moved = {"count": carry["count"] + 1, "h": h, "keys": random.next_keys(carry["keys"])[0]}
+        return carry | moved, h
+
+    return rnnjax.Cell(lambda key, inputs: None, initial_carry, step)
+
+
+def test_leaves_that_cannot_be_at_rest_stay_as_they_are_or_are_refused():
+    def found(read, period=1):
+        cell = counting(read)
+        starts = cell.initial_carry(None, (3,)) | {"h": jnp.array([[-1.0], [0.1], [1.0]])}
+        return fixed_points(cell, None, jnp.zeros(1), starts, period=period)
+
+    alone = found(lambda carry: 0.0)
+    np.testing.assert_allclose(alone.states["h"][:, 0], [-ROOT, 0, ROOT], atol=1e-9)
+    assert alone.states["count"].tolist() == [0, 0, 0]
+    assert alone.states["keys"].shape == (3,)
+    held = found(lambda carry: 0.1 * carry["mode"][..., None], period=2)  # the mode stays
+    root = brentq(lambda h: np.tanh(2 * h) + 0.1 - h, 0.5, 2)
+    np.testing.assert_allclose(held.states["h"][-1], [root], atol=1e-9)
+    with pytest.raises(
+        ValueError, match=r"depends on starts\['count'\], int\d+\[3\], which the step"
+    ):
+        found(lambda carry: 0.1 * carry["count"][..., None])
+    with pytest.raises(ValueError, match=r"starts\['keys'\] .* those of a cell that draws nothing"):
+        found(lambda carry: random.normal(carry["keys"], (1,), jnp.float64))
+
+
 def test_wrong_calls_say_what_to_do():
     cell, params = flip_flops(1)
     relu = rnnjax.irnn(11)
     line = VanillaParams(jnp.zeros((1, 1)), jnp.ones((1, 1)), jnp.zeros(1))
-    with pytest.raises(ValueError, match=r"starts must be N states with leaves \[N, ...\]"):
-        fixed_points(cell, params, jnp.zeros(1), cell.initial_carry(params, ()).h[0])
     with pytest.raises(ValueError, match=r"tolerance must be positive"):
         fixed_points(cell, params, jnp.zeros(1), at(cell, params, jnp.ones((1, 1))), tolerance=0)
     with pytest.raises(ValueError, match=r"takes rnnjax.vanilla\(H, 'relu'\)"):
