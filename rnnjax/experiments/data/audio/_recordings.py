@@ -21,6 +21,7 @@ _NAME = re.compile(r"([^_]+)_(.+)_(\d+)\.wav", re.IGNORECASE)  # 7_jackson_0.wav
 _FIRST_TAKES = 5  # test takes of each speaker and digit, as the authors of the data set define them
 _EVERY = 5  # one in five is for testing if nothing defines a test set
 _LIST = "testing_list.txt"
+_SHOWN = 10  # words that an error counts
 
 
 class Recording(NamedTuple):
@@ -190,10 +191,12 @@ def split_recordings(recordings: Recordings, held_out: str | None) -> tuple[np.n
       held_out: test speakers, separated by commas; None for the default test set.
 
     Raises:
-      ValueError: an unknown speaker (the nearest is suggested), or no training speaker left.
+      ValueError: an unknown speaker (the nearest is suggested), no training speaker left, or
+        recordings of one word alone for training.
     """
     if held_out is None:
         test = np.array([entry.test for entry in recordings.entries])
+        _check_words(recordings, test, "")
         return np.flatnonzero(~test), np.flatnonzero(test)
     speakers = sorted({entry.speaker for entry in recordings.entries} - {""}, key=natural)
     wanted = [name.strip() for name in held_out.split(",")]
@@ -204,4 +207,25 @@ def split_recordings(recordings: Recordings, held_out: str | None) -> tuple[np.n
     test = np.array([entry.speaker in wanted for entry in recordings.entries])
     if test.all():
         raise ValueError(f"{option('held_out', held_out)} leaves no speaker to train on")
+    _check_words(recordings, test, f"{option('held_out', held_out)}: ")
     return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def _check_words(recordings: Recordings, test: np.ndarray, begin: str) -> None:
+    """Raise ValueError, with the counts of all words, if fewer than two are left for training."""
+    trained, tested = (
+        Counter(recordings.entries[k].label for k in np.flatnonzero(chosen))
+        for chosen in (~test, test)
+    )
+    if len(trained) > 1:
+        return
+    each = [
+        f"{word} ({trained[word]:,} for training, {tested[word]:,} for testing)"
+        for word in sorted(recordings.labels, key=lambda word: (-trained[word], natural(word)))
+    ]
+    others = f" and {len(each) - _SHOWN:,} more" if len(each) > _SHOWN else ""
+    raise ValueError(
+        f"{begin}recordings of at least two words are needed for training, found "
+        f"{', '.join(each[:_SHOWN])}{others}. Add recordings of the other words, or choose those "
+        f"for testing otherwise, by {option('held_out')} or in {_LIST}"
+    )

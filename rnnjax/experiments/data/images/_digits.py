@@ -83,7 +83,8 @@ def mnist(folder: Path) -> Images:
 
     Raises:
       FileNotFoundError: a file is missing; the message says where it was expected.
-      ValueError: a file that is not IDX, is truncated, or does not match the others.
+      ValueError: a file that is not IDX, is truncated, or does not match the others; training
+        images of one class alone.
     """
     folder = Path(folder)
     sets = [_read_set(folder, name) for name in ("train", "t10k")]
@@ -91,6 +92,11 @@ def mnist(folder: Path) -> Images:
     if train.shape[1:] != test.shape[1:]:
         raise ValueError(
             f"{folder}: training images are {train.shape[1:]} but test images are {test.shape[1:]}"
+        )
+    if len(np.unique(train_labels)) < 2:
+        raise ValueError(
+            f"{folder}: images of at least two classes are needed for training, and all "
+            f"{len(train):,} are of class {train_labels[0]}: add training images of other classes"
         )
     return Images(train, train_labels, test, test_labels)
 

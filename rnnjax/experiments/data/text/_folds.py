@@ -1,5 +1,6 @@
 """Stratified splits of labelled texts: cross-validation folds, and a development set."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +68,21 @@ def fold_split(labels: np.ndarray, fold: int, folds: int = 10) -> Split:
 
 
 def dev_split(labels: np.ndarray, train: np.ndarray) -> Split:
-    """Hold out a fifth of the training part as a development set, for model selection."""
+    """Hold out a fifth of the training part as a development set, for model selection.
+
+    Raises:
+      ImportError: scikit-learn is not installed.
+      ValueError: too few texts for one of each class in both parts.
+    """
+    counts = np.bincount(labels[train])
+    counts = counts[counts > 0]
+    if counts.min() < 2 or math.ceil(DEV_SHARE * len(train)) < len(counts):
+        raise ValueError(
+            f"{option('dev', True)} holds out a fifth of the {len(train):,} training texts, with "
+            f"texts of each of the {len(counts)} classes in both parts: it needs at least "
+            f"{round((len(counts) - 1) / DEV_SHARE) + 1} texts and two of each class, and one "
+            f"class has {counts.min():,}. Add texts, or leave it out"
+        )
     kept, dev = optional("sklearn.model_selection").train_test_split(
         train, test_size=DEV_SHARE, random_state=_SEED, stratify=labels[train]
     )

@@ -34,6 +34,27 @@ def test_few_takes_are_divided_all_the_same(tmp_path):
     assert sorted([*train, *test]) == list(range(12))
 
 
+def test_one_word_alone_for_training_is_refused(tmp_path):
+    for name in ("no/1", "yes/1"):
+        (tmp_path / name).parent.mkdir()
+        pcm(tmp_path / f"{name}.wav", np.ones(300) / 2)
+    least = "recordings of at least two words are needed for training, found "
+    words = r"yes \(1 for training, 0 for testing\), no \(0 for training, 1 for testing\)\. Add "
+    with pytest.raises(ValueError, match=f"^{least}{words}recordings of the other words"):
+        split_recordings(open_recordings(tmp_path, 8000), None)
+    pcm(tmp_path / "yes/2.wav", np.ones(300) / 2)
+    (tmp_path / "testing_list.txt").write_text("no/1.wav\nyes/2.wav\n")
+    words = r"yes \(1 for training, 1 for testing\), no \(0 for training, 1 for testing\)\. "
+    with pytest.raises(ValueError, match=least + words):
+        split_recordings(open_recordings(tmp_path, 8000), None)
+    spoken = synthetic_recordings(2, 1)
+    entries = [e for e in spoken.entries if e.speaker == "speaker1" or e.label == "3"]
+    one = spoken._replace(entries=tuple(entries))
+    words = r"3 \(1 for .*, 1 for testing\), 0 \(0 for training, 1 for .*, 9 \(0 for training, 1 "
+    with pytest.raises(ValueError, match=f"^held_out='speaker1': {least}{words}"):
+        split_recordings(one, "speaker1")
+
+
 def test_speakers_held_out(tmp_path):
     recordings = open_recordings(flat(tmp_path), 8000)
     train, test = split_recordings(recordings, "de_wit")

@@ -62,6 +62,15 @@ def test_a_damaged_gzip_file_is_named(tmp_path, arrays):
         mnist(tmp_path)
 
 
+def test_training_images_of_one_class_are_refused(tmp_path, arrays):
+    images, labels = arrays["train"]
+    fill(tmp_path, {**arrays, "train": (images, np.full_like(labels, 3))})
+    message = "images of at least two classes are needed for training, and all 30 are of class 3:"
+    with pytest.raises(ValueError, match=message) as caught:
+        mnist(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
 def test_files_that_do_not_fit_each_other(tmp_path, arrays):
     write(fill(tmp_path, arrays), "train-labels-idx1-ubyte", idx(np.arange(29)))
     with pytest.raises(ValueError, match=r"30 images but .* 29 labels"):

@@ -33,6 +33,19 @@ def test_folds_are_a_stratified_partition():
     assert folds[0].test.tolist() != [0, 1, 2, 30, 31]  # shuffled
 
 
+@pytest.mark.parametrize("counts", [(8, 1), (2, 2, 2, 2, 2, 2)])
+def test_too_few_texts_for_a_dev_part_are_refused(counts):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    message = (
+        rf"^dev=True holds out a fifth of the {sum(counts)} training texts, .* needs at least "
+        rf"{5 * len(counts) - 4} texts and two of each class, and one class has {min(counts)}\. Add"
+    )
+    with pytest.raises(ValueError, match=message):
+        dev_split(labels, np.arange(len(labels)))
+    enough = np.repeat(np.arange(6), [6, 4, 4, 4, 4, 4])
+    assert len(np.unique(enough[dev_split(enough, np.arange(26)).test])) == 6
+
+
 def test_dev_part_has_no_text_of_the_test_part():
     split = fold_split(LABELS, 0, 5)
     dev = dev_split(LABELS, split.train)

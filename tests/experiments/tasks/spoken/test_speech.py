@@ -24,7 +24,7 @@ from rnnjax.experiments.data.audio import (
 from rnnjax.experiments.data.audio._formants import RATE
 from rnnjax.experiments.tasks.spoken import _speech, _strings, speech
 from rnnjax.experiments.tasks.spoken._setup import augment
-from rnnjax.experiments.tasks.spoken._words import most_common
+from rnnjax.experiments.tasks.spoken._words import linear_accuracy, most_common
 
 FEW = {"filters": 10, "hidden": 6, "batch_size": 4}
 
@@ -52,7 +52,7 @@ def test_what_is_read_is_said():
 
 def test_names_with_numbers_are_said_in_order(monkeypatch):
     monkeypatch.setattr(_speech, "synthetic_recordings", lambda *_: synthetic_recordings(12, 1))
-    with pytest.raises(ValueError, match="there are speaker0, speaker1, speaker2, .*, speaker11;"):
+    with pytest.raises(ValueError, match=r"there are speaker0, speaker1, speaker2, .*, speaker11;"):
         speech(**FEW, held_out="speaker99")
     assert "other speakers, speaker9, speaker10, speaker11; " in speech(**FEW).notes[0]
 
@@ -212,6 +212,15 @@ def test_the_commonest_word_is_that_of_training():
     train, test = np.array([0, 1, 2]), np.array([0, 3, 4, 5, 6])
     assert most_common(recordings, train, test) == 1 / 5
     assert most_common(recordings, test, train) == 0
+
+
+def test_the_linear_baseline_of_a_word_that_is_too_rare_to_be_fitted(monkeypatch):
+    monkeypatch.setattr("rnnjax.experiments.tasks.spoken._words._FITTED", 2)
+    recordings = small()
+    labels = [entry.label for entry in recordings.entries]
+    train = np.array([labels.index("4"), labels.index("7"), labels.index("4")])
+    test = np.array([labels.index("4"), labels.index("7")])
+    assert linear_accuracy(recordings, FrontEnd(RATE, 10, 3), train, test) == 0.5
 
 
 @pytest.mark.parametrize(("mode", "name"), [("word", "classify"), ("ctc", "transcribe")])
