@@ -20,7 +20,11 @@ def illustrate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The page.", show_default="CELL.html"),
+        typer.Option(
+            metavar="FILE",
+            help="The page.",
+            show_default="CELL.html, in the folder of the run or beside the weights",
+        ),
     ] = None,
     run: Annotated[
         Path | None,
@@ -79,13 +83,23 @@ def illustrate(
             raise ValueError(f"{named[0]} brings its own cell: it cannot be given with {named[1]}")
         if run is not None:
             chosen = _of_run(run, layer, best, member)
+            path = run / _page(chosen.name, layer, best, member)
         elif weights is not None:
             chosen = _of_file(weights, layer)
+            path = weights.with_name(_page(f"{weights.stem}_{chosen.name}", layer))
         else:
             chosen = _toy(cell or "lstm", hidden or 3)
-        path = out or Path(f"{chosen.name}.html")
-        _write(chosen, path, steps, seed)
-    say(f"the page is in {path}")
+            path = Path(_page(chosen.name))
+        replaced = _write(chosen, out or path, steps, seed)
+    if replaced and out is None:
+        say(f"{path} held another page, which is replaced; --out keeps both", err=True)
+    say(f"the page is in {out or path}")
+
+
+def _page(name: str, layer: int = 1, best: bool = False, member: int = 0) -> str:
+    """The name of a page: different for what is shown of one run."""
+    parts = [name, f"layer_{layer}" * (layer > 1), "best" * best, f"member_{member}" * (member > 0)]
+    return "_".join(filter(None, parts)) + ".html"
 
 
 class _Chosen(NamedTuple):
@@ -156,7 +170,8 @@ def _said(where: Path, layer: int, count: int) -> str:
     return where.resolve().name + (f", layer {layer} of {count}" if count > 1 else "")
 
 
-def _write(chosen: _Chosen, path: Path, steps: int, seed: int) -> None:
+def _write(chosen: _Chosen, path: Path, steps: int, seed: int) -> bool:
+    """Write the page; whether another was there."""
     from rnnjax._files import replace_file
     from rnnjax.experiments.illustrate import illustrate as page_of
 
@@ -167,5 +182,7 @@ def _write(chosen: _Chosen, path: Path, steps: int, seed: int) -> None:
         seed=seed,
         weights_from=chosen.weights_from,
     )
+    replaced = path.is_file() and path.read_bytes() != page.encode("utf-8")
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda partial: partial.write_text(page, "utf-8"))
+    return replaced

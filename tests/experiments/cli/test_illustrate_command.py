@@ -41,6 +41,37 @@ def test_a_layer_of_a_run(trained, eager):
     assert f'"b_f": [[{float(PARAMS.b[5]) + 1}' in page
 
 
+def test_pages_of_runs_are_in_their_folders(trained, tmp_path, monkeypatch, eager):
+    monkeypatch.chdir(tmp_path)
+    shown = ("illustrate", "--run", trained, "--steps", 1)
+    for flags, name in [
+        ((), "lstm.html"),
+        (("--layer", 2), "lstm_layer_2.html"),
+        (("--best", "--member", 1), "lstm_best_member_1.html"),
+    ]:
+        assert run(*shown, *flags) == (0, f"the page is in {trained / name}\n", "")
+        assert (trained / name).is_file()
+    assert run(*shown).stderr == ""  # the same page once more
+    other = run(*shown, "--seed", 1)
+    path = trained / "lstm.html"
+    assert other.stderr == f"{path} held another page, which is replaced; --out keeps both\n"
+    assert "inputs: seed 1" in path.read_text("utf-8")
+
+
+def test_pages_of_drawn_and_of_saved_cells(tmp_path, monkeypatch, eager):
+    monkeypatch.chdir(tmp_path)
+    shown = ("illustrate", "--cell", "vanilla", "--steps", 1, "--hidden")
+    assert run(*shown, 1) == (0, "the page is in vanilla.html\n", "")
+    assert run(*shown, 2).stderr.startswith("vanilla.html held another page, which is replaced")
+    cell = rnnjax.vanilla(2)
+    (tmp_path / "nets").mkdir()
+    for name in ("a", "b"):
+        path = tmp_path / "nets" / f"{name}.safetensors"
+        rnnjax.save(path, cell, cell.init(jax.random.key(0), 2))
+        done = run("illustrate", "--weights", path, "--steps", 1)
+        assert done == (0, f"the page is in {path.with_name(f'{name}_vanilla.html')}\n", "")
+
+
 def test_a_layer_of_a_saved_cell(tmp_path, eager):
     cell = rnnjax.stack(rnnjax.vanilla(2), rnnjax.vanilla(2, "sigmoid"))
     params = cell.init(jax.random.key(0), 2)
