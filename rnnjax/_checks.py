@@ -112,8 +112,13 @@ def check_cell(cell: Any) -> Cell:
     """`cell`, if it is a `Cell` whose rule belongs to its step."""
     if not isinstance(cell, Cell):
         hint = " Call it, as in rnnjax.lstm(128)" if callable(cell) else ""
-        if hasattr(cell, "apply"):
+        library = type(cell).__module__.split(".")[0]
+        if library in ("flax", "torch", "haiku", "equinox", "keras"):
+            hint = f" rnnjax.interop converts weights of {library}, and runs cells in its modules"
+        elif hasattr(cell, "apply"):
             hint = " A layer is applied with layer.apply(params, xs)"
+        elif isinstance(cell, tuple | list) and any(isinstance(each, Cell) for each in cell):
+            hint = " Cells one above the other are rnnjax.stack(*cells)"
         got = type(cell).__name__
         raise TypeError(f"expected a Cell such as rnnjax.lstm(128), got {got}.{hint}")
     if cell.rule is not None and cell.rule.step is not None and cell.rule.step != cell.step:
@@ -265,6 +270,8 @@ def described(value: Any) -> str:
         return f"a {name} {list(tensor.shape)}, which numpy() makes an array"
     if isinstance(value, dict):
         return f"a dict with {', '.join(map(str, value)) or 'nothing'}"
+    if isinstance(value, Cell):
+        return f"the Cell {value!r}"
     if isinstance(value, tuple | list) and len(value) < 8:
         return f"a {type(value).__name__} ({', '.join(map(described, value))})"
     text = repr(value)

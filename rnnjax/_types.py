@@ -151,7 +151,7 @@ class Structure(NamedTuple):
 
     It never changes an answer, only how it is obtained, which combinators fit and what is refused.
     `rnnjax.gradients.check` compares the step with its linear form, its layers and its inverse, and
-    holds it to `mixing`.
+    y_t with `output`, and holds it to `mixing`.
 
     `mixing` says that the step acts unit by unit: every differentiable leaf of the carry is
     [..., H], the last axis of every array of params is one or several blocks of H entries, one a

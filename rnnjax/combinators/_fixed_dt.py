@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from rnnjax._checks import check_cell
+from rnnjax._checks import check_cell, described, is_array
 from rnnjax._types import (
     Array,
     Carry,
@@ -60,6 +60,11 @@ def fixed_dt(cell: Cell, dt: float) -> Cell:
 
     def timed(xs: Array) -> tuple[Array, Array]:
         """Pairs for one step or for all."""
+        if not is_array(xs):
+            raise TypeError(
+                f"a cell of fixed_dt() reads one array a step, as Δt = {dt} is its own, got "
+                f"{described(xs)}"
+            )
         return xs, jnp.full(xs.shape[: xs.ndim - axes[0]], dt, xs.dtype)
 
     def init(key: Array, inputs: Inputs) -> Params:

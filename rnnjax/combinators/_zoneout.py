@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_cell, check_rate
+from rnnjax._fields import field, fields_of, output_leaf, with_fields
 from rnnjax._random import keep_mask, next_keys
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Structure, known
 from rnnjax.combinators._inner import combinator, start_random
@@ -56,8 +57,8 @@ def zoneout(cell: Cell, **rates: float) -> Cell:
     """
     if not rates:
         raise ValueError("zoneout needs a rate by carry field, such as zoneout(lstm(8), h=0.1)")
-    for field, rate in rates.items():
-        check_rate(field, rate)
+    for name, rate in rates.items():
+        check_rate(name, rate)
     inner = known(check_cell(cell))
     if inner.skips is not None:
         return residual(zoneout(inner.skips, **rates))
@@ -74,25 +75,27 @@ def zoneout(cell: Cell, **rates: float) -> Cell:
     ) -> ZoneoutCarry:
         carry, keys = start_random(cell, params, batch_shape, key)
         _check_fields(carry, rates)
+        output_leaf(carry, output)
         return ZoneoutCarry(carry, keys)
 
     def masks(carry: ZoneoutCarry) -> tuple[Array | None, dict[str, Any]]:
         """The keys to carry on, and m [..., H] by field; the mean of m in evaluation."""
         if carry.keys is None:
-            return None, {f: jnp.asarray(r, getattr(carry.cell, f).dtype) for f, r in rates.items()}
+            means = rates.items()
+            return None, {f: jnp.asarray(r, field(carry.cell, f).dtype) for f, r in means}
         keys, drawn = carry.keys, {}
-        for field, rate in rates.items():
+        for name, rate in rates.items():
             keys, now = next_keys(keys)
-            state = getattr(carry.cell, field)
+            state = field(carry.cell, name)
             kept = ~keep_mask(now, rate, state.shape[now.ndim :])
-            drawn[field] = kept.astype(state.dtype)
+            drawn[name] = kept.astype(state.dtype)
         return keys, drawn
 
     def step(params: Params, carry: ZoneoutCarry, x_t: PyTree):
         keys, m = masks(carry)
         new, _ = cell.step(params, carry.cell, x_t)
         new = _mix(m, carry.cell, new)
-        return ZoneoutCarry(new, keys), getattr(new, output)
+        return ZoneoutCarry(new, keys), field(new, output)
 
     rule = None if cell.rule is None else _zoneout_rule(cell.rule, masks, output)
     structure = Structure(feature_axes=inner.feature_axes, params=inner.params)
@@ -100,8 +103,7 @@ def zoneout(cell: Cell, **rates: float) -> Cell:
 
 
 def _mix(m: dict[str, Array], old: Carry, new: Carry) -> Carry:
-    mixed = {f: m[f] * getattr(old, f) + (1 - m[f]) * getattr(new, f) for f in m}
-    return new._replace(**mixed)
+    return with_fields(new, {f: m[f] * field(old, f) + (1 - m[f]) * field(new, f) for f in m})
 
 
 def _zoneout_rule(inner: Rule, masks, output: str) -> Rule:
@@ -109,19 +111,19 @@ def _zoneout_rule(inner: Rule, masks, output: str) -> Rule:
         keys, m = masks(carry)
         (new, _), tape = inner.forward(params, carry.cell, z_t)
         new = _mix(m, carry.cell, new)
-        return (ZoneoutCarry(new, keys), getattr(new, output)), (tape, m)
+        return (ZoneoutCarry(new, keys), field(new, output)), (tape, m)
 
     def backward(params: Params, tape, carry_ct: ZoneoutCarry, y_ct: Array, clip: Clip):
         # s_t = m s_{t-1} + (1 - m) s'_t:   ∂C/∂s'_t = (1 - m) ∂C/∂s_t, and m ∂C/∂s_t goes straight
         # to s_{t-1}. The cell's own y'_t is replaced by h_t, so ∂C/∂y_t is added to ∂C/∂h_t.
         inner_tape, m = tape
-        ct = carry_ct.cell._replace(**{output: getattr(carry_ct.cell, output) + y_ct})
-        updated = ct._replace(**{f: (1 - m[f]) * getattr(ct, f) for f in m})
+        ct = with_fields(carry_ct.cell, {output: field(carry_ct.cell, output) + y_ct})
+        updated = with_fields(ct, {f: (1 - m[f]) * field(ct, f) for f in m})
         old_ct, delta = inner.backward(
             params, inner_tape, updated, jax.tree.map(jnp.zeros_like, y_ct), clip
         )
-        kept = {f: getattr(old_ct, f) + m[f] * getattr(ct, f) for f in m}
-        return ZoneoutCarry(old_ct._replace(**kept), None), delta
+        kept = {f: field(old_ct, f) + m[f] * field(ct, f) for f in m}
+        return ZoneoutCarry(with_fields(old_ct, kept), None), delta
 
     def gradients(params: Params, xs: Array, tapes, deltas: PyTree):
         return inner.gradients(params, xs, tapes[0], deltas)
@@ -130,10 +132,10 @@ def _zoneout_rule(inner: Rule, masks, output: str) -> Rule:
 
 
 def _check_fields(carry: Carry, rates: dict[str, float]) -> None:
-    fields = getattr(carry, "_fields", ())
-    unknown = [field for field in rates if field not in fields]
+    fields = fields_of(carry)
+    unknown = [name for name in rates if name not in fields]
     if unknown:
         raise ValueError(
-            f"zoneout has rates for {', '.join(unknown)}, but the fields of "
-            f"{type(carry).__name__} are {', '.join(fields)}"
+            f"zoneout has rates for {', '.join(unknown)}, but the fields of the carry, a "
+            f"{type(carry).__name__}, are {', '.join(fields) or 'none: it has no names'}"
         )

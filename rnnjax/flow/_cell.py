@@ -30,12 +30,23 @@ def validate_cell(
 
 def refuse_layer(cell: Any) -> None:
     """Raise TypeError if it is a layer."""
-    if not isinstance(cell, Cell) and hasattr(cell, "apply"):
+    if not isinstance(cell, Cell) and hasattr(cell, "apply") and hasattr(cell, "call"):
         raise TypeError(
             f"rnnjax.flow follows one state from step to step and expects a Cell, got "
             f"{type(cell).__name__}. For recurrent(cell) pass the cell; for serial(a, b) of cells "
             "pass stack(a, b) with the same params; for bidirectional(f, b) pass one direction at "
             "a time: f, params[0], xs and b, params[1], xs[::-1]"
+        )
+
+
+def check_some(steps: int, batch_shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless xs has a step and an example."""
+    if steps == 0:
+        raise ValueError("xs has T = 0 steps: no error can travel back. Give at least one step")
+    if 0 in batch_shape:
+        raise ValueError(
+            f"xs has no examples, its batch shape is {batch_shape}: there is nothing to measure. "
+            "Give at least one"
         )
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._execution import Sequence
+from rnnjax._fields import output_leaf
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.flow._cell import follow, validate_cell
@@ -107,9 +108,8 @@ def step_ratios(
 def _output(cell: Cell, carry: Carry) -> int | None:
     """The place of y_t among the carry's leaves; None where it has one leaf, with any readout."""
     name = known(cell).output
-    if name is not None and hasattr(carry, name):
-        (place,) = leaf_indices(carry, name)
-        return place
+    if name is not None:
+        return output_leaf(carry, name)
     count = len(leaf_indices(carry, None))
     if count > 1:
         raise ValueError(

@@ -19,9 +19,10 @@ from rnnjax._checks import (
 )
 from rnnjax._dtypes import promoted
 from rnnjax._execution import BaseGradient, Sequence
+from rnnjax._fields import output_leaf
 from rnnjax._params import check_params
 from rnnjax._random import check_key
-from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
+from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree, known
 from rnnjax.gradients._autodiff import autodiff
 from rnnjax.gradients._bptt import bptt
 from rnnjax.gradients._one_step import one_step_problems
@@ -56,7 +57,7 @@ class CheckRow(NamedTuple):
 class ValueRow(NamedTuple):
     """Another way to compute the step, compared with the step."""
 
-    way: str  # "rule", "linear form", "layers" or "inverse"
+    way: str  # "rule", "linear form", "layers", "inverse" or "output"
     leaf: str
     difference: float  # max |other - step| / max |step|
     passed: bool
@@ -96,7 +97,7 @@ def check(
     xs: PyTree | None = None,
     *,
     key: Array | None = None,
-    inputs: Inputs = 3,
+    inputs: Inputs | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
     differences: bool = True,
@@ -105,11 +106,12 @@ def check(
     """Compare a cell's rule, autodiff and central differences, leaf by leaf, in float64.
 
     Values first: outputs and last carry by the rule's forward half, by the linear form and by the
-    layers, where the cell has them, against the step; and the first carry by the inverse step, run
-    back from the last one. Then gradients: the cost is a random linear
-    function of all outputs and of the last carry. Its gradients with respect to every leaf of
-    params, xs and the initial carry are compared: rule against autodiff entry by entry, and both
-    against central differences along eight random directions, complex ones for complex leaves.
+    layers, where the cell has them, against the step; the first carry by the inverse step, run
+    back from the last one; and the field of the carry that is y_t (`Structure.output`). Then
+    gradients: the cost is a random linear function of all outputs and of the last carry. Its
+    gradients with respect to every leaf of params, xs and the initial carry are compared: rule
+    against autodiff entry by entry, and both against central differences along eight random
+    directions, complex ones for complex leaves.
 
     A rule is also run at one step of one example, without a batch axis, and with a clip, which it
     must not ignore. A cell that says by `Structure.mixing` that it acts unit by unit is held to it:
@@ -121,7 +123,8 @@ def check(
       params: where to check. By default freshly drawn, with noise added so that no bias is zero.
       xs: inputs, leaves `[T, ..., *features]`; by default random, T = 6 and B = 3.
       key: PRNG key of all that is random here.
-      inputs: features of the default params and xs, as `Cell.init` takes them.
+      inputs: features of the default params and xs, as `Cell.init` takes them; by default three
+        along each of the cell's feature axes.
       lengths, resets: as for `rnnjax.unroll`.
       differences: set to False for a cell that is not meant to have the true gradient, such as
         `lstm_1997(truncate=True)`.
@@ -150,6 +153,7 @@ def check(
     with jax.enable_x64(True):
         key = jax.random.key(0) if key is None else key
         rng = np.random.default_rng(np.asarray(jax.random.key_data(check_key(key))))
+        inputs = _inputs_of(cell) if inputs is None else inputs
         if params is None:
             params = _perturb(rng, cell.init(key, inputs))
         if xs is None:
@@ -220,6 +224,12 @@ def _compare_values(
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             difference = _relative(value, exact)
             rows.append(ValueRow(way, name, difference, difference <= tolerance))
+    output = known(cell).output
+    if output is not None and sequence.lengths is None and jax.tree.leaves(sequence.xs)[0].size:
+        carry, ys = want
+        got, exact = jax.tree.leaves(carry)[output_leaf(carry, output)], ys[-1]
+        difference = _relative(got, exact) if got.shape == exact.shape else math.inf
+        rows.append(ValueRow("output", f"carry.{output}", difference, difference <= tolerance))
     return tuple(rows)
 
 
@@ -311,6 +321,13 @@ def _perturb(rng: np.random.Generator, tree: PyTree) -> PyTree:
         return np.asarray(x) + 0.3 * _normal(rng, x) if is_inexact(x) else x
 
     return jax.tree.map(noisy, tree)
+
+
+def _inputs_of(cell: Cell) -> Inputs:
+    """Three features along each feature axis."""
+    return jax.tree.map(
+        lambda count: 3 if count == 1 else (3,) * count, cell.structure.feature_axes
+    )
 
 
 def _draw(rng: np.random.Generator, inputs: Inputs) -> PyTree:

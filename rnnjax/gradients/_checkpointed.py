@@ -8,6 +8,7 @@ from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
 from rnnjax._execution import BaseGradient, Gradient, OnlineGradient, Run, check_gradient
 from rnnjax.gradients._segments import in_segments
+from rnnjax.gradients._truncated import Truncation
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,11 +74,13 @@ def checkpointed(
     Args:
       k: steps in a segment, the smallest with more levels; T^(1 / (levels + 1)), rounded, if None.
       base: how each segment is differentiated: `autodiff()`, `bptt()`, or another wrapping
-        gradient; None for the default of the method that runs it.
+        gradient but a truncation, which goes around it, as in `truncated(20, checkpointed(5))`;
+        None for the default of the method that runs it.
       levels: how many times the sequence is cut.
 
     Raises:
-      TypeError, ValueError: k or levels is not a positive int.
+      TypeError, ValueError: k or levels is not a positive int; base is no gradient, or one that
+        truncates.
 
     Example:
       >>> import jax, rnnjax
@@ -96,4 +99,9 @@ def checkpointed(
     """
     k = None if k is None else check_positive_int("k", k)
     inner = None if base is None else check_gradient("base", base)
+    if isinstance(inner, Truncation):
+        raise ValueError(
+            f"checkpointed(base={inner}) would cut the gradient within segments and pass it on "
+            "from one to the next: put the truncation outside, as in truncated(20, checkpointed(5))"
+        )
     return Checkpointed(k, inner, levels=check_positive_int("levels", levels))

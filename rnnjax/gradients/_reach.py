@@ -209,7 +209,9 @@ def _pieces(sequence: Sequence, start: int, size: int) -> tuple[Array, Sequence]
 
 def _joined(tree: PyTree) -> PyTree:
     """Leaves [n, size, ...] as [n · size, ...]."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:]), tree
+    )
 
 
 def _concatenated(*trees: PyTree) -> PyTree:

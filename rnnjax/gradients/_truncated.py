@@ -10,7 +10,7 @@ from rnnjax._execution import BaseGradient, Gradient, Run, check_gradient
 from rnnjax.gradients._reach import truncate
 
 
-class _Truncation(Value, ABC):
+class Truncation(Value, ABC):
     """What the three have in common: each is Williams & Peng's BPTT(h; h') for some h and h'."""
 
     inner: Gradient | None
@@ -30,7 +30,7 @@ class _Truncation(Value, ABC):
 
 
 @dataclass(frozen=True, repr=False)
-class Truncated(_Truncation):
+class Truncated(Truncation):
     """The value made by `truncated(k, base)`."""
 
     k: int
@@ -43,7 +43,7 @@ class Truncated(_Truncation):
 
 
 @dataclass(frozen=True, repr=False)
-class TruncatedWindow(_Truncation):
+class TruncatedWindow(Truncation):
     """The value made by `truncated_window(k, base)`."""
 
     k: int
@@ -56,7 +56,7 @@ class TruncatedWindow(_Truncation):
 
 
 @dataclass(frozen=True, repr=False)
-class TruncatedWilliamsPeng(_Truncation):
+class TruncatedWilliamsPeng(Truncation):
     """The value made by `truncated_williams_peng(h, h_prime, base)`."""
 
     h: int

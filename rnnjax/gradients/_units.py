@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._checks import is_inexact
+from rnnjax._fields import field, fields_of, with_fields
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.gradients._values import quick_jit
 
@@ -56,7 +57,8 @@ def _wrong_shapes(params: Params, carry: Carry, cts: Any, mixing: tuple[str, ...
             name = jax.tree_util.keystr(path, simple=True, separator=".")
             return f"{name} has shape {leaf.shape}, whose last axis is no blocks of H = {units}"
     for name in mixing:
-        if getattr(getattr(params, name, None), "shape", ())[:-1] != (units,):
+        named = field(params, name) if name in fields_of(params) else None
+        if getattr(named, "shape", ())[:-1] != (units,):
             return f"it names {name!r}, which is no weight matrix [H, G] of params"
     return None
 
@@ -93,8 +95,7 @@ def _reached(
     def cut(w: Array) -> Array:
         return w * jnp.tile(jnp.eye(units, dtype=w.dtype), (1, w.shape[1] // units))
 
-    cuts = {name: cut(getattr(params, name)) for name in mixing}
-    alone = params._replace(**cuts) if cuts else params
+    alone = with_fields(params, {name: cut(field(params, name)) for name in mixing})
     params_ct = jax.grad(cost, allow_int=True)(params, carry)
     carry_ct = jax.grad(cost, 1, allow_int=True)(alone, carry)
     found = {"params": params_ct, "carry": carry_ct}

@@ -5,7 +5,15 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_cell, check_inputs, check_reset, described
+from rnnjax._checks import (
+    arrays_of,
+    check_cell,
+    check_inputs,
+    check_reset,
+    described,
+    in_brackets,
+)
+from rnnjax._dtypes import promoted
 from rnnjax._params import check_params, in_dtype_of
 from rnnjax._random import example_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of
@@ -119,6 +127,8 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
       Marschall, Cho & Savin (2020), A unified framework of online learning algorithms for training
       recurrent neural networks, Journal of Machine Learning Research 21.
     """
+    if isinstance(cell, Online) and isinstance(algorithm, Cell):
+        raise TypeError("the cell comes first, as in learner(cell, rnnjax.online.rtrl())")
     if not isinstance(algorithm, Online):
         raise TypeError(
             "algorithm must be an online algorithm such as rnnjax.online.rtrl(), got "
@@ -128,6 +138,7 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
     if reason:
         raise ValueError(reason)
     engine = algorithm.engine(cell)
+    outputs: dict[Any, Any] = {}  # the features of y_t by those of the carry, once there was a step
 
     def start(
         params: Params, carry: Carry, given: bool, x_t: PyTree, keys: Array | None, age: Array
@@ -178,9 +189,16 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
 
         carry, influence, age = state
         carry, y_t, influence = over_batch(batch_shape, one)(influence, carry, x_t)
+        outputs[_features(carry, batch_shape)] = _features(y_t, batch_shape)
         return LearnerState(carry, influence, age + 1), y_t
 
     def gradient(state: LearnerState, y_ct: PyTree, carry_ct: Carry | None = None) -> Params:
+        batch_shape = state.age.shape
+        features = outputs.get(_features(state.carry, batch_shape))
+        y_ct = _output_cotangent(y_ct, batch_shape, features)
+        if carry_ct is not None:
+            carry_ct = _carry_cotangent(state.carry, carry_ct)
+
         def one(influence: Any, carry: Carry, y_ct: PyTree, carry_ct: Carry | None) -> Params:
             return engine.read(cell, influence, rows_ct(cell, carry, carry_ct, y_ct)).params
 
@@ -192,6 +210,40 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
 
 def _batch_shape(cell: Cell, params: Params, x_t: PyTree) -> tuple[int, ...]:
     return leading_shape(cell, params, jax.tree.map(lambda x: x[None], x_t))[1]
+
+
+def _features(tree: PyTree, batch_shape: tuple[int, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """The structure of arrays [..., *features] and their features."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple(jnp.shape(leaf)[len(batch_shape) :] for leaf in leaves)
+
+
+def _output_cotangent(y_ct: PyTree, batch_shape: tuple[int, ...], features: Any) -> PyTree:
+    """`y_ct` in floating point, if it has the shape of a y_t of these features, where known."""
+    y_ct = jax.tree.map(lambda x: jnp.asarray(x, promoted(x, jnp.float32)), arrays_of(y_ct))
+    shapes = [leaf.shape for leaf in jax.tree.leaves(y_ct)]
+    batched = all(shape[: len(batch_shape)] == batch_shape for shape in shapes)
+    if batched and features in (None, _features(y_ct, batch_shape)):
+        return y_ct
+    sizes = [("...",)] if features is None else features[1]
+    wanted = ", ".join(in_brackets((*batch_shape, *each)) for each in sizes)
+    raise ValueError(
+        f"y_ct is {described(y_ct)}, expected the cotangent ∂C/∂y_t of y_t, {wanted}, as jax.grad "
+        "of a cost of y_t gives it"
+    )
+
+
+def _carry_cotangent(carry: Carry, carry_ct: Carry) -> Carry:
+    """`carry_ct` without leaves that have no cotangent, if its shapes are those of the carry."""
+    float0 = jax.dtypes.float0
+    carry_ct = jax.tree.map(lambda x: None if x.dtype == float0 else x, carry_ct)
+    given, own = (jax.tree.map(jnp.shape, tree) for tree in (carry_ct, trainable(carry)))
+    if given != own:
+        raise ValueError(
+            f"carry_ct is {described(carry_ct)}, expected the cotangents ∂C/∂carry_t of a carry "
+            f"{described(carry)}: None for leaves that are not differentiable"
+        )
+    return carry_ct
 
 
 def _check_batch(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import is_inexact
 from rnnjax._dtypes import at_least_float32
+from rnnjax._fields import field, with_fields
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.online._engine import Start
 from rnnjax.online._rows import Theta, inexact, pull_back
@@ -128,13 +129,13 @@ class Local:
 
     def unmixed(self, cell: Cell, params: Params) -> Params:
         """Params whose recurrent weights join no two units."""
-        weights = {name: getattr(params, name) for name in known(cell).mixing or ()}
+        weights = {name: field(params, name) for name in known(cell).mixing or ()}
 
         def cut(w: Array) -> Array:
             own = own_unit(w.shape[0], w.shape[1], w.dtype)
             return w * own if self.own_weights else jnp.zeros_like(w)
 
-        return params._replace(**{name: cut(w) for name, w in weights.items()})
+        return with_fields(params, {name: cut(w) for name, w in weights.items()})
 
     def read(self, cell: Cell, influence: Influence, ct: Array) -> Theta:
         def one(m: Array) -> Array:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import is_inexact
+from rnnjax._fields import output_leaf
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.running import pack, unpack, vary_along, varying_axes
 
@@ -70,12 +71,11 @@ def rows_ct(cell: Cell, carry: Carry, carry_ct: Carry, y_ct: PyTree) -> Array:
     if carry_ct is not None:
         given = jax.tree.leaves(carry_ct)
         total = [a + b for a, b in zip(total, given, strict=True)]
-    field = known(cell).output
-    if field is None:
+    output = known(cell).output
+    if output is None:
         return _pack_ct([*total, *jax.tree.leaves(y_ct)])
-    before = carry._fields.index(field)  # leaves of the fields before it
-    index = len(inexact(carry[:before]))
-    total[index] = total[index] + y_ct
+    place = len(inexact(jax.tree.leaves(carry)[: output_leaf(carry, output)]))
+    total[place] = total[place] + y_ct
     return _pack_ct(total)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import array_of, check_inputs, is_inexact
+from rnnjax._checks import array_of, check_inputs, described, is_inexact
 from rnnjax._params import input_dtypes
 from rnnjax._types import Array, Cell, Params, PyTree, initial_carry
 
@@ -33,10 +33,16 @@ def leading_shape(
     if not isinstance(axes, int):
         try:
             axes = jax.tree.leaves(jax.tree.broadcast(axes, xs))
-        except ValueError as error:
+        except ValueError:
+            hint = ""
+            if isinstance(axes, tuple) and axes[1:] == (0,):
+                hint = (
+                    ", such as pairs (x_t, Δt): pass (xs, dt) with dt [T, ...], or, for equal "
+                    "steps, make the cell rnnjax.fixed_dt(cell, dt)"
+                )
             raise ValueError(
-                f"xs has the structure {jax.tree.structure(xs)}, but this cell reads "
-                f"{jax.tree.structure(axes)} arrays a step: {error}"
+                f"xs is {described(xs)}, but {cell!r} reads inputs of the structure {axes}, where "
+                f"numbers are those of feature axes{hint}"
             ) from None
         return _agreed([_leading(x, n) for x, n in zip(leaves, axes, strict=True)])
     if len({jnp.ndim(x) for x in leaves}) == 1 and all(map(is_inexact, leaves)):
@@ -47,6 +53,8 @@ def leading_shape(
 
 def _leading(x: Any, feature_axes: int) -> tuple[int, ...]:
     """The shape of x without its feature axes, time included."""
+    if jnp.ndim(x) < 1 + feature_axes and feature_axes == 0:
+        raise ValueError(f"a leaf of xs is {described(x)}: expected [T, ...], time first")
     if jnp.ndim(x) < 1 + feature_axes:
         sizes = ["D"] if feature_axes == 1 else [f"D{i + 1}" for i in range(feature_axes)]
         features = ", ".join(sizes)

@@ -1,5 +1,6 @@
 """Flags, numbers, dtypes and initialisers of factories are what their annotations say."""
 
+import flax.linen
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +109,14 @@ def test_cells_are_called_and_apart():
         for make in (rnnjax.stack, rnnjax.residual, rnnjax.recurrent, rnnjax.gradients.check):
             with pytest.raises(TypeError, match="expected a Cell such as"):
                 make(wrong)
+
+
+def test_cells_of_others_and_in_lists_say_what_to_do():
+    with pytest.raises(TypeError, match=r"got list\. Cells one above the other are rnnjax\.stack"):
+        rnnjax.stack([LSTM, LSTM])  # pyright: ignore
+    for run in (rnnjax.unroll, rnnjax.flow.jacobians):
+        with pytest.raises(TypeError, match=r"got GRUCell\. rnnjax\.interop converts weights"):
+            run(flax.linen.GRUCell(4), LSTM.init(KEY, 2), jnp.ones((3, 2)))
 
 
 def test_complex_inputs_of_a_real_step():

@@ -280,6 +280,9 @@ def step(x_t):
     return CELL.step(PARAMS, START, x_t)
 
 
+KEY, FIXED = jax.random.key(0), rnnjax.fixed_dt(CELL, 0.1)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
@@ -296,8 +299,12 @@ def step(x_t):
         (lambda: CELL.init(jax.random.key(0), 2.0), ValueError, "features are D"),
         (lambda: CELL.init(jax.random.key(0), (D, 1)), ValueError, "features are D"),
         (lambda: CELL.init(jax.random.key(0), (4, 5, 3)), ValueError, "features are D"),
-        (lambda: unroll(CELL, PARAMS, X), ValueError, "this cell reads"),
-        (lambda: unroll(CELL, PARAMS, (X, X, DT)), ValueError, "this cell reads"),
+        (lambda: unroll(CELL, PARAMS, X), ValueError, r"pass \(xs, dt\).*fixed_dt\(cell, dt\)"),
+        (lambda: unroll(CELL, PARAMS, [X, DT]), ValueError, r"is a list.*pass \(xs, dt\)"),
+        (lambda: unroll(CELL, PARAMS, (X, X, DT)), ValueError, r"pass \(xs, dt\)"),
+        (lambda: unroll(CELL, PARAMS, (X, 0.1)), ValueError, r"a leaf of xs is 0\.1: expected \[T"),
+        (lambda: rnnjax.stack(rnnjax.gru(3), CELL).init(KEY, 2), TypeError, r"one array.*fixed_dt"),
+        (lambda: FIXED.step(PARAMS, START, (X[0], DT[0])), TypeError, "its own, got a tuple"),
         (lambda: unroll(CELL, PARAMS, (X, DT[..., None])), ValueError, "leading"),
         (lambda: unroll(CELL, PARAMS, (X, DT[:4])), ValueError, "leading"),
         (lambda: unroll(CELL, PARAMS, (X[..., :1], DT)), ValueError, r"\[\.\.\., 2\]"),

@@ -72,7 +72,7 @@ def test_my_cell(skeleton, capsys):
     page = page_after(module, "new_cell")
     assert float(jnp.abs(page["ys"][2:, 1]).max()) == 0 < float(jnp.abs(page["ys"][1, 1]).max())
     assert repr(page["regularised"]).startswith("zoneout(")
-    assert capsys.readouterr().out.count("  ok") == 6
+    assert capsys.readouterr().out.count("  ok") == 7
     cell = module.my_cell(H)
     assert repr(cell) == "my_cell(3)"
     params = cell.init(jax.random.key(1), D)

@@ -101,6 +101,12 @@ def test_memory_of_a_step_does_not_grow_with_the_gradient_of_inputs_nobody_asks_
     assert program.memory_analysis().temp_size_in_bytes < 400 * 50 * 4
 
 
+def test_a_truncation_goes_around_it():
+    for base in (rnnjax.truncated(9), rnnjax.truncated_window(3)):
+        with pytest.raises(ValueError, match=r"put the truncation outside, as in truncated\(20"):
+            checkpointed(4, base)
+
+
 @pytest.mark.parametrize(("levels", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_levels_are_a_positive_int(levels, error):
     with pytest.raises(error, match="levels"):

@@ -70,6 +70,20 @@ def test_no_step_at_all(gradient):
     assert jax.grad(cost)(COUNTER.initial_carry(ONE)).h.tolist() == [100.0]
 
 
+@pytest.mark.parametrize(
+    "gradient",
+    [truncated(2), truncated_williams_peng(3, 2), truncated_window(2), rnnjax.checkpointed(2)],
+    ids=str,
+)
+def test_no_example_at_all(gradient):
+    def cost(params):
+        last, ys = rnnjax.unroll(COUNTER, params, jnp.ones((5, 0, 1)), gradient=gradient)
+        assert (last.h.shape, ys.shape) == ((0, 1), (5, 0, 1))
+        return jnp.sum(last.h) + jnp.sum(ys)
+
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(jax.grad(cost)(ONE)))
+
+
 CELL = rnnjax.vanilla(4)
 PARAMS = CELL.init(jax.random.key(0), 2)
 XS = np.random.default_rng(0).normal(size=(7, 3, 2))

@@ -28,7 +28,7 @@ NAMES |= {"scale": scale, "Precision": Precision}
         "truncated_window(20)",
         "truncated_williams_peng(20, 5, bptt())",
         "checkpointed()",
-        "checkpointed(3, truncated(6, bptt()))",
+        "truncated(6, checkpointed(3, bptt()))",
         "checkpointed(None, bptt())",
         "auto()",
         "sequential()",

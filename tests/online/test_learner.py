@@ -1,5 +1,8 @@
 """Learners along a stream: they are `unroll`'s gradients, step by step."""
 
+import collections
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,6 +100,106 @@ def test_where_a_state_begins_is_in_the_blocks_of_a_sparse_influence():
     _, total, _ = along_the_stream(cell, params, online.snap(2))  # dense: it reaches everything
     for a, b in zip(total, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Pair:
+    v: jax.Array
+    h: jax.Array
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("made", [dict, Pair, collections.namedtuple("Named", "v h")])
+def test_the_output_may_be_a_field_of_any_kind_of_carry(made):
+    def initial_carry(params, batch_shape=()):
+        zeros = jnp.zeros((*batch_shape, H))
+        return made(v=zeros, h=zeros)
+
+    def step(params, carry, x_t):
+        v, h = (carry[k] if made is dict else getattr(carry, k) for k in "vh")
+        v = 0.5 * v + h @ params["w"]
+        h = jnp.tanh(x_t.sum(-1, keepdims=True) - v)
+        return made(v=v, h=h), h
+
+    weights = {"w": jnp.asarray(np.random.default_rng(2).normal(size=(H, H)))}
+    named = rnnjax.Structure(output="h")
+    cell = rnnjax.Cell(lambda key, inputs: weights, initial_carry, step, structure=named)
+    assert rnnjax.gradients.check(cell, weights, XS, differences=False).passed
+    other = cell._replace(structure=rnnjax.Structure(output="v"))
+    wrong = rnnjax.gradients.check(other, weights, XS, differences=False)
+    assert {row.leaf for row in wrong.values if not row.passed} == {"carry.v"}
+    with pytest.raises(ValueError, match=r"output='r'.*whose fields are .*h"):
+        rnnjax.gradients.check(cell._replace(structure=rnnjax.Structure(output="r")), weights, XS)
+    want = in_unroll(cell, weights, rnnjax.autodiff())["w"]
+    _, total, _ = along_the_stream(cell, weights, online.rtrl())
+    np.testing.assert_allclose(total["w"], want, rtol=1e-11, atol=1e-13)
+    ys = rnnjax.unroll(rnnjax.zoneout(cell, v=0.0), weights, XS)[1]
+    np.testing.assert_allclose(ys, rnnjax.unroll(cell, weights, XS)[1], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("eager")
+def test_params_that_join_units_may_be_in_a_dict():
+    inner = rnnjax.vanilla(H)
+    params, rule = inner.init(jax.random.key(0), D), inner.rule
+    Params = type(params)
+    cell = rnnjax.Cell(
+        lambda key, inputs: inner.init(key, inputs)._asdict(),
+        lambda params, batch_shape=(): inner.initial_carry(Params(**params), batch_shape),
+        lambda params, carry, x_t: inner.step(Params(**params), carry, x_t),
+        rnnjax.Rule(
+            lambda params, xs: rule.project(Params(**params), xs),
+            lambda params, carry, z_t: rule.forward(Params(**params), carry, z_t),
+            lambda params, *rest: rule.backward(Params(**params), *rest),
+            lambda params, *rest: (lambda found: (found[0]._asdict(), found[1]))(
+                rule.gradients(Params(**params), *rest)
+            ),
+        ),
+        rnnjax.Structure(mixing=("w_h",), output="h"),
+    )
+    assert rnnjax.gradients.check(cell, params._asdict(), XS, differences=False).passed
+    for algorithm in (online.snap(1), online.eprop()):
+        _, found, _ = along_the_stream(cell, params._asdict(), algorithm)
+        _, want, _ = along_the_stream(inner, params, algorithm)
+        for name, value in want._asdict().items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("cell", [rnnjax.vanilla(H), rnnjax.ctrnn(H)], ids=str)
+def test_cotangents_have_the_shapes_of_what_they_are_of(cell):
+    params, x_t = cell.init(jax.random.key(0), D), XS[0]
+    if cell.structure.output is None:  # y_t = φ(h_t)
+        x_t = (x_t, jnp.full(B, 0.5))
+    learn = online.learner(cell, online.snap(2))
+    state, y_t = learn.step(params, learn.init(params, x_t), x_t)
+    for wrong in (y_t[:, :1], y_t[:, 0], y_t[..., None], jnp.ones((B, 2 * H)), jnp.ones(())):
+        with pytest.raises(ValueError, match=r"y_ct is .*, expected the cotangent.*\[2, 3\]"):
+            learn.gradient(state, wrong)
+    want = learn.gradient(state, jnp.ones((B, H)))
+    for given in (np.ones((B, H), int), np.ones((B, H)).tolist()):
+        for a, b in zip(*map(jax.tree.leaves, (learn.gradient(state, given), want)), strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=r"carry_ct is float64\[2, 3\], expected the cotangents"):
+        learn.gradient(state, y_t, y_t)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_cotangent_of_a_carry_with_keys_is_as_jax_gives_it():
+    cell = rnnjax.zoneout(rnnjax.vanilla(H), h=0.2)
+    params = cell.init(jax.random.key(0), D)
+    learn = online.learner(cell, online.rtrl())
+    state, y_t = learn.step(params, learn.init(params, XS[0], key=KEY), XS[0])
+    (carry_ct,) = jax.vjp(lambda carry: jnp.sum(carry.cell.h**2), state.carry)[1](1.0)
+    found = learn.gradient(state, 0 * y_t, carry_ct)
+    want = learn.gradient(state, 2 * state.carry.cell.h)
+    for a, b in zip(found, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_the_cell_comes_before_the_algorithm():
+    with pytest.raises(TypeError, match=r"the cell comes first, as in learner\(cell"):
+        online.learner(online.rtrl(), rnnjax.vanilla(H))  # pyright: ignore
 
 
 KAPPA = 0.8

@@ -290,8 +290,8 @@ def _pair(xs: Any, w_x: Array) -> tuple[Array, Array]:
     if not (isinstance(xs, tuple) and len(xs) == 2):
         raise TypeError(
             "a ctrnn reads pairs (x_t [..., D], Δt [...]), the input and the time since the last "
-            f"step, got a {type(xs).__name__}. For equal steps pass "
-            "(xs, jnp.full(xs.shape[:-1], dt))"
+            f"step, got {'one array' if is_array(xs) else f'a {type(xs).__name__}'}. For equal "
+            "steps, and in a stack, make the cell rnnjax.fixed_dt(cell, dt)"
         )
     x, dt = map(array_of, xs)
     check_features(x, w_x)
