@@ -18,7 +18,7 @@ from rnnjax._checks import (
 )
 from rnnjax._execution import Gradient, Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._cell import check_some, validate_cell
 from rnnjax.flow._fit import half_life
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._norms import features_norm
@@ -33,10 +33,10 @@ class Truncation(NamedTuple):
     """
 
     length: int | None  # steps that every cost reaches back; None: no length keeps the bias
-    bound: float  # on the relative bias at that length; at the longest measured if it is None
+    bound: float  # on the relative bias at that length; if it is None, at the longest below T
     bias: float  # the relative bias that was asked for
     decay: float  # β, by which the gradient shrinks with each lag; 1 or more: it does not
-    bounds: np.ndarray  # [lags] bounds on the relative bias of the lengths 1 … lags
+    bounds: np.ndarray  # [lags] bounds on the relative bias of the lengths 1 … lags; 0 at T
     norms: np.ndarray  # [lags] ‖a_k‖, the part of the gradient that lies k = 0 … lags - 1 back
 
     @property
@@ -45,16 +45,29 @@ class Truncation(NamedTuple):
         return None if self.length is None else truncated_window(self.length)
 
     def __str__(self) -> str:
-        if self.decay < 1:
-            pace = f"the gradient decays by a factor of {self.decay:.3g} a lag"
-        else:
-            pace = f"the gradient does not decay: it is {self.decay:.3g} times as large a lag on"
+        measured, pace = len(self.bounds), self._pace()
         if self.length is not None:
             return f"{self.length} steps: relative bias at most {self.bound:.2g}; {pace}"
+        if measured == 1:
+            return "xs has T = 1 step: no truncation is shorter"
+        which, where = f"to {measured} steps or fewer", "there"
+        if self.bounds[-1] == 0:  # that of the full gradient
+            which, where = f"shorter than T = {measured}", f"at T - 1 = {measured - 1}"
         return (
-            f"no truncation to {len(self.bounds)} steps or fewer keeps the relative bias under "
-            f"{self.bias:.2g}: the bound there is {self.bound:.2g}, and {pace}"
+            f"no truncation {which} keeps the relative bias under {self.bias:.2g}: the bound "
+            f"{where} is {self.bound:.2g}, and {pace}"
         )
+
+    def _pace(self) -> str:
+        """How the gradient decays, in words."""
+        if self.decay == 0:
+            reach = 1 + int(np.max(np.flatnonzero(self.norms), initial=-1))
+            return f"no gradient comes from {reach} or more steps back"
+        if self.decay < 1:
+            return f"the gradient decays by a factor of {self.decay:.3g} a lag"
+        if self.decay >= 1:
+            return f"the gradient does not decay: it is {self.decay:.3g} times as large a lag on"
+        return "too few lags have a gradient to say how it decays"
 
 
 @in_float64
@@ -103,11 +116,12 @@ def truncation_length(
 
     Returns:
       A `Truncation(length, bound, bias, decay, bounds, norms)`: `length` is k for
-      `rnnjax.truncated_window(k)`, less than T, or None.
+      `rnnjax.truncated_window(k)`, less than T, or None. The decay is NaN where too few lags have a
+      gradient for a fit, as with T = 1.
 
     Raises:
       TypeError, ValueError: as `rnnjax.unroll`; a cost that is not a scalar, a bias outside (0, 1),
-        lags outside 2..T, or a gradient that is zero or not finite.
+        lags outside 2..T, no steps or examples, or a gradient that is zero or not finite.
 
     Example:
       >>> import jax, rnnjax
@@ -124,15 +138,17 @@ def truncation_length(
       Aicher, Foti & Fox (2019), Adaptively truncating backpropagation through time to control
       gradient bias, UAI.
     """
-    sequence, steps, _ = validate_cell(cell, params, xs, carry, key, lengths, resets)
+    given = carry, key, lengths, resets
+    sequence, steps, batch_shape = validate_cell(cell, params, xs, *given)
+    check_some(steps, batch_shape)
     check_callable("cost", cost, "(carry, ys) -> scalar")
     if not isinstance(bias, int | float) or isinstance(bias, bool):
         raise TypeError(f"bias must be a number between 0 and 1, got {described(bias)}")
     if not 0 < bias < 1:
         raise ValueError(f"bias must lie between 0 and 1, got {bias}")
     lags = steps if lags is None else check_positive_int("lags", lags)
-    if not min(2, steps) <= lags <= steps or steps == 0:
-        raise ValueError(f"lags must lie in 2..{steps} (T of xs), got {lags}")
+    if not min(2, steps) <= lags <= steps:
+        raise ValueError(f"lags must lie in {min(2, steps)}..{steps} (T of xs), got {lags}")
     last, ys, before = _forward(cell, params, sequence)
     value, back = jax.vjp(lambda last, ys: check_cost(cost(last, ys)), last, ys)
     last_ct, ys_ct = map(_inexact, back(jnp.ones_like(value)))
@@ -148,15 +164,18 @@ def truncation_length(
     bounds = (rests[1:] + tail) / size if size > 0 else np.full(lags, np.inf)
     enough = np.flatnonzero(bounds[: steps - 1] <= bias)
     length = int(enough[0]) + 1 if enough.size else None
-    return Truncation(length, float(bounds[(length or lags) - 1]), bias, decay, bounds, norms)
+    at = length or max(min(lags, steps - 1), 1)
+    return Truncation(length, float(bounds[at - 1]), bias, decay, bounds, norms)
 
 
 def _decay(norms: np.ndarray, steps: int) -> tuple[float, float]:
     """β, and the most that the lags beyond the measured ones can add to the gradient."""
     lags, first = len(norms), max(min(len(norms) // 2, len(norms) - 2), 0)
     later = norms[first:]
-    if np.count_nonzero(later) < 2:  # cut off, if it ends in zero
-        return (1.0, np.inf) if later[-1] and lags < steps else (0.0, 0.0)
+    if np.count_nonzero(later) < 2:
+        if later[-1] == 0:  # cut off
+            return 0.0, 0.0
+        return (1.0, np.inf) if lags < steps else (np.nan, 0.0)
     rate = float(np.log(2) / half_life(jnp.asarray(later[::-1])))
     decay = float(np.exp(-rate))
     if lags == steps:

@@ -60,10 +60,44 @@ def test_a_gradient_that_does_not_decay_has_no_length():
     assert "the gradient does not decay" in str(found)
 
 
+def test_the_longest_truncation_is_one_step_shorter_than_the_sequence():
+    cell = rnnjax.identity_rnn(2)
+    params, xs = drawn(cell, 2), jnp.ones((5, 2))  # each of 5 lags adds a fifth
+    found = truncation_length(cell, params, xs, lambda carry, ys: jnp.sum(ys[-1]))
+    assert (found.length, found.bound) == (None, pytest.approx(0.2))
+    assert found.bounds[-1] == 0
+    text = "no truncation shorter than T = 5 keeps the relative bias under 0.1: the bound at T - 1 "
+    assert str(found).startswith(f"{text}= 4 is 0.2, and the gradient does not decay")
+
+
+def test_one_step_cannot_be_truncated():
+    with jax.disable_jit(False):  # outside of programs JAX knows no loop of length zero
+        found = truncation_length(CELL, PARAMS, XS[:1], cost)
+    assert (found.length, found.bound) == (None, 0.0)
+    assert np.isnan(found.decay)
+    assert str(found) == "xs has T = 1 step: no truncation is shorter"
+
+
+def test_of_one_lag_with_a_gradient_there_is_no_decay():
+    """y_t = h_{t-1}: the cost of the last of two steps reaches the weights from step 1 alone."""
+
+    def step(params, carry, x_t):
+        return params * x_t, carry
+
+    cell = rnnjax.Cell(
+        lambda key, inputs: jnp.ones(()), lambda params, shape: jnp.zeros((*shape, 1)), step
+    )
+    found = truncation_length(cell, jnp.ones(()), jnp.ones((2, 1)), lambda carry, ys: ys[-1, 0])
+    np.testing.assert_allclose(found.norms, [0, 1])
+    assert np.isnan(found.decay)
+    assert str(found).endswith("is 1, and too few lags have a gradient to say how it decays")
+
+
 def test_a_gradient_that_is_cut_off():
     resets = jnp.arange(T) % 3 == 0  # nothing comes from more than two steps back
     found = truncation_length(CELL, PARAMS, XS[:, 0], cost, lags=8, resets=resets, bias=1e-9)
     assert (found.length, found.decay, found.bound) == (3, 0.0, pytest.approx(0, abs=1e-15))
+    assert str(found).endswith("; no gradient comes from 3 or more steps back")
 
 
 @pytest.mark.parametrize(
