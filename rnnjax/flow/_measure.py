@@ -8,7 +8,7 @@ from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.combinators import without_learned_carries
 from rnnjax.flow._activity import parts, shares
-from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._cell import check_some, validate_cell
 from rnnjax.flow._lyapunov import largest_exponent
 from rnnjax.flow._norms import gradient_norms
 from rnnjax.flow._record import Recording, trace
@@ -36,8 +36,7 @@ def measure(net: Recurrence, leaf: str | None) -> dict[str, Array]:
     sequence, steps, batch_shape = validate_cell(
         net.cell, net.params, net.xs, None, None, net.lengths, net.resets
     )
-    if steps == 0:
-        raise ValueError("xs has T = 0 steps: no error can travel back. Give at least one step")
+    check_some(steps, batch_shape)
     shape = (steps, *batch_shape)
     recording = trace(net.cell, net.params, sequence, shape, net.cost, last=True)[0]
     below = sequence

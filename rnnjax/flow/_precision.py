@@ -10,8 +10,9 @@ import numpy as np
 from rnnjax._checks import check_callable, check_cell, check_cost, is_inexact, known_values
 from rnnjax._execution import Gradient, Method
 from rnnjax._params import check_params
+from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import in_dtype, validate_cell
+from rnnjax.flow._cell import check_some, in_dtype, validate_cell
 from rnnjax.gradients import autodiff
 from rnnjax.methods import sequential
 from rnnjax.unrolling import unroll
@@ -61,7 +62,8 @@ def precision(
     otherwise. All other dtypes are computed here without it, as the reference is.
 
     Args:
-      cell: the `Cell`; without a `dtype` of its own.
+      cell: the `Cell`; without a `dtype` of its own, and without randomness: from the same key JAX
+        draws other numbers in each dtype, which are no rounding errors.
       params: its weights.
       xs: inputs `[T, ..., D]`, real or complex.
       cost: `cost(carry, ys) -> C`, as for `record`.
@@ -76,7 +78,8 @@ def precision(
 
     Raises:
       TypeError: inputs without derivatives, dtypes that are not floating point, and as `unroll`.
-      ValueError: "tensorfloat32" without an NVIDIA GPU, and as `unroll`.
+      ValueError: PRNG keys in the carry, no steps or examples, "tensorfloat32" without an NVIDIA
+        GPU, and as `unroll`.
 
     Example:
       >>> import jax, rnnjax
@@ -93,7 +96,9 @@ def precision(
     """
     params = check_params(check_cell(cell), params)
     check_callable("cost", cost, "(carry, ys) -> scalar")
-    _, steps, batch_shape = validate_cell(cell, params, xs)
+    sequence, steps, batch_shape = validate_cell(cell, params, xs)
+    check_some(steps, batch_shape)
+    _check_no_keys(sequence.carry)
     if not all(map(is_inexact, jax.tree.leaves(xs))):
         raise TypeError(
             "xs has leaves that are not real or complex: ∂C/∂x_t exists for floating-point inputs "
@@ -128,6 +133,17 @@ def precision(
             errors[name] = np.where(difference == 0, 0.0, difference / size)
     lost = {name: _lost(table.reshape(steps, -1)) for name, table in errors.items()}
     return Precision(np.arange(steps), errors, lost)
+
+
+def _check_no_keys(carry: Carry) -> None:
+    """Raise ValueError for a carry with PRNG keys: each dtype draws other numbers."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(carry)[0]:
+        if is_key(leaf):
+            raise ValueError(
+                f"the cell draws from PRNG keys in its carry, carry{jax.tree_util.keystr(path)}: "
+                "JAX draws other numbers in each dtype, and the errors would be those of the "
+                "draws, not of rounding. Measure a cell that draws nothing"
+            )
 
 
 def _name(dtype: Any) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from rnnjax._checks import arrays_of, known_values
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.flow._cell import check_some
 from rnnjax.flow._lyapunov import lyapunov_spectrum
 
 
@@ -60,7 +61,7 @@ def predictability(
       values: not for use inside `jit`.
 
     Raises:
-      TypeError, ValueError: as `rnnjax.flow.lyapunov_spectrum`, or traced values.
+      TypeError, ValueError: as `rnnjax.flow.lyapunov_spectrum`; traced values, or no examples.
 
     Example:
       >>> import jax, rnnjax
@@ -77,6 +78,7 @@ def predictability(
     instead = ", or use rnnjax.flow.lyapunov_spectrum(cell, params, xs, 1)"
     found = known_values("predictability", exponents, instead)
     steps = jax.tree.leaves(arrays_of(xs))[0].shape[0] - burn_in
-    largest = float(np.max(found)) if found.size else -np.inf
+    check_some(steps, found.shape[:-1])
+    largest = float(np.max(found))
     label = "converges" if largest <= -1 / steps else "diverges"
     return Predictability("neutral" if abs(largest) < 1 / steps else label, largest, steps)

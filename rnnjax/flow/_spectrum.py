@@ -121,6 +121,9 @@ def log_singular_values(
         jacobians = _ending_together(jacobians, lengths)
     jacobians = jacobians[jacobians.shape[0] - chosen[-1] :]
     jacobians = jacobians.astype(accumulation_dtype([jacobians]))
+    if jacobians.size == 0:  # no examples
+        empty = jnp.zeros((len(chosen), *jacobians.shape[1:-1]), jacobians.dtype)
+        return SingularValues(jnp.asarray(chosen, jnp.int32), empty)
     logs, uncertain, singular = _rounded(jacobians, chosen, sweeps)
     if isinstance(logs, Tracer):
         logs = jnp.where(uncertain[..., None], jnp.nan, logs)

@@ -127,6 +127,8 @@ def verdict(
     table = known_values("verdict", checked).reshape(checked.shape[0], -1)
     last = table.shape[0] - 1 - np.argmax(table[::-1] != 0, axis=0)
     table, last = table[:, table.any(axis=0) & (last > 0)], last[table.any(axis=0) & (last > 0)]
+    if checked.size == 0:
+        raise ValueError(f"the norms {checked.shape} are of no examples: give at least one")
     if table.size == 0:
         raise ValueError(
             f"no example of the norms {checked.shape} has a gradient over two steps or more: the "

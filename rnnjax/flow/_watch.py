@@ -185,7 +185,8 @@ def watch(
 
     Raises:
       TypeError: arguments of another kind, such as a layer for a cell.
-      ValueError: every below 1; when called, a field that no carry has, T = 0, and as `record`.
+      ValueError: every below 1; when called, a field that no carry has, no steps or examples, and
+        as `record`.
       ImportError: `tensorboard` or `live` without the packages of rnnjax[training].
 
     Example:

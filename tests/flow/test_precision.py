@@ -58,6 +58,20 @@ def test_float32_users_are_audited_in_float64_all_the_same():
 
 def test_wrong_calls_say_what_to_do():
     cell = rnnjax.vanilla(2)
+    noisy = rnnjax.ctrnn(2, noise=0.1)
+    always = noisy._replace(
+        initial_carry=lambda params, shape, key=None: noisy.initial_carry(
+            params, shape, jax.random.key(0)
+        ),
+        rule=None,
+    )
+    inputs = normal(1, 3, 1), jnp.ones(3)
+    with pytest.raises(
+        ValueError, match=r"PRNG keys in its carry, carry\.keys: JAX draws other num"
+    ):
+        precision(always, drawn(always, 1), inputs, last, dtypes=["float32"])
+    quiet = precision(noisy, drawn(noisy, 1), inputs, last, dtypes=["float32"])
+    assert quiet.errors["float32"].max() < 1e-5
     if jax.default_backend() != "gpu":
         with pytest.raises(ValueError, match=r"in which NVIDIA GPUs multiply.*leave it out here"):
             precision(cell, drawn(cell, 1), jnp.ones((2, 1)), last, dtypes=["tensorfloat32"])
