@@ -1,11 +1,12 @@
 """`pascanu_bound`: a bound on the gradient from the recurrent weights alone."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_choice
+from rnnjax._checks import check_array, check_choice, described, known_values
 from rnnjax._types import Array
 from rnnjax.cells import ACTIVATIONS, ActivationName
 
@@ -37,7 +38,7 @@ def pascanu_bound(w_h: Array, activation: ActivationName) -> Bound:
       w_h's dtype counts as 1. Concrete values: not for use inside `jit`.
 
     Raises:
-      TypeError: w_h that is not real floating point.
+      TypeError: w_h that is not real floating point, such as all params, or traced values.
       ValueError: w_h that is not a square matrix or not finite, or an unknown activation.
 
     Example:
@@ -49,7 +50,10 @@ def pascanu_bound(w_h: Array, activation: ActivationName) -> Bound:
       Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural
       networks, ICML, section 2.1.
     """
-    w_h = jnp.asarray(w_h)
+    form = "[H, H], such as params.w_h"
+    if isinstance(w_h, Mapping) or hasattr(w_h, "_fields"):  # equal leaves would make an array
+        raise TypeError(f"w_h must be an array {form}, got {described(w_h)}")
+    w_h = check_array("w_h", w_h, form)
     if not jnp.issubdtype(w_h.dtype, jnp.floating):
         raise TypeError(f"w_h must be real floating point, got dtype {w_h.dtype}")
     if w_h.ndim != 2 or w_h.shape[0] != w_h.shape[1] or w_h.size == 0:
@@ -57,7 +61,8 @@ def pascanu_bound(w_h: Array, activation: ActivationName) -> Bound:
             f"w_h must be a square matrix [H, H], got shape {w_h.shape}: pass params.w_h of a "
             "vanilla cell. The gates of an LSTM or GRU are outside this theorem"
         )
-    matrix = np.asarray(w_h, np.float64)
+    instead = ", or use jnp.linalg.norm(w_h, 2) for its σ_max there"
+    matrix = known_values("pascanu_bound", w_h, instead).astype(np.float64)
     if not np.all(np.isfinite(matrix)):
         raise ValueError("w_h has entries that are not finite, so it has no singular values")
     gamma = ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)].gamma

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_positive_int
+from rnnjax._checks import check_nonnegative_int, check_positive_int
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import choose, follow, validate_cell
@@ -57,7 +57,7 @@ def lyapunov_spectrum(
 
     Raises:
       TypeError: k or burn_in that is not an integer, and as `rnnjax.unroll`.
-      ValueError: T ≤ burn_in, k above S, and as `rnnjax.unroll`.
+      ValueError: T ≤ burn_in, k above S, a negative burn_in, and as `rnnjax.unroll`.
 
     Example:
       >>> import jax, rnnjax
@@ -87,8 +87,7 @@ def measured(
 ) -> tuple[Array, Array]:
     """`lyapunov_spectrum`, and for which examples there was a step to measure: bool `[...]`."""
     sequence, length, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
-    if burn_in != 0:
-        check_positive_int("burn_in", burn_in)
+    check_nonnegative_int("burn_in", burn_in)
     if length <= burn_in:
         raise ValueError(
             f"xs has T = {length} steps and burn_in = {burn_in}: no step is left to measure. Give "

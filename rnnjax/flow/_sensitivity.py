@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import is_inexact
+from rnnjax._checks import array_of, described, is_array, is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.flow._cell import validate_cell
@@ -60,8 +60,12 @@ def sensitivity(
       Graves (2012), Supervised sequence labelling with recurrent neural networks, Springer,
       chapter 4.
     """
-    if not hasattr(xs, "ndim"):
-        raise TypeError(f"xs must be one array [T, ..., D], got {type(xs).__name__}")
+    xs = array_of(xs)
+    if not is_array(xs):
+        axes = cell.structure.feature_axes if isinstance(cell, Cell) else ()
+        timed = isinstance(axes, tuple) and axes[1:] == (0,)
+        hint = ". With equal time steps, wrap the cell: rnnjax.fixed_dt(cell, dt)" if timed else ""
+        raise TypeError(f"xs must be one array [T, ..., D], got {described(xs)}{hint}")
     if not is_inexact(xs):
         raise TypeError(
             f"xs has dtype {xs.dtype}: outputs have derivatives with respect to floating-point "

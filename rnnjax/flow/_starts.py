@@ -89,7 +89,7 @@ def for_each(cell: Cell, x: PyTree, count: int) -> PyTree:
         axes = jax.tree.broadcast(axes, x)
     except ValueError:
         raise ValueError(
-            f"x must have the structure of one input of the cell, {jax.tree.structure(axes)}, got "
+            f"x must be one input x_t of the cell, whose feature axes are {axes}, got "
             f"{described(x)}"
         ) from None
 

@@ -83,7 +83,7 @@ def test_a_closed_direction_is_minus_infinity():
         (10, 5, 0, ValueError, "k = 5 exponents of a carry of size S = 4"),
         (10, 0, 0, ValueError, "k must be at least 1"),
         (10, 1.5, 0, TypeError, "k must be a positive int"),
-        (10, 1, -1, ValueError, "burn_in must be at least 1"),
+        (10, 1, -1, ValueError, "burn_in must be at least 0"),
     ],
 )
 def test_errors(steps, k, burn_in, error, message):

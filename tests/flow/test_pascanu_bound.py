@@ -1,5 +1,6 @@
 """The bound on the vanilla cell's gradient, beside what is measured."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -74,8 +75,20 @@ def test_above_one_is_not_sufficient():
         (jnp.ones((2, 2), complex), "tanh", TypeError, "real floating point, got dtype complex128"),
         (jnp.full((2, 2), jnp.inf), "tanh", ValueError, "not finite"),
         (jnp.ones((2, 2)), "tahn", ValueError, "did you mean 'tanh'"),
+        (drawn(rnnjax.vanilla(2), 1), "tanh", TypeError, r"params\.w_h, got VanillaParams\("),
+        ({"a": 1.0}, "tanh", TypeError, r"an array \[H, H\], such as params\.w_h, got a dict"),
+        (None, "tanh", TypeError, r"an array \[H, H\], such as params\.w_h, got None"),
     ],
 )
 def test_errors(w_h, activation, error, message):
     with pytest.raises(error, match=message):
         pascanu_bound(w_h, activation)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+def test_traced_weights_are_refused(transform):
+    bound = transform(lambda w_h: pascanu_bound(w_h, "tanh").product)
+    with pytest.raises(
+        TypeError, match=r"pascanu_bound needs concrete values: .*jnp\.linalg\.norm"
+    ):
+        bound(jnp.ones((2, 2) if transform is jax.jit else (3, 2, 2)))

@@ -72,5 +72,10 @@ def test_errors():
     params = drawn(cell, D)
     with pytest.raises(TypeError, match="xs must be one array"):
         sensitivity(cell, params, (jnp.ones((T, D)),))
+    timed = rnnjax.ctrnn(H)
+    with pytest.raises(
+        TypeError, match=r"got a tuple .* wrap the cell: rnnjax\.fixed_dt\(cell, dt"
+    ):
+        sensitivity(timed, drawn(timed, D), (jnp.ones((T, D)), jnp.ones(T)))
     with pytest.raises(TypeError, match="derivatives with respect to floating-point features"):
         sensitivity(cell, params, jnp.ones((T, D), int))
