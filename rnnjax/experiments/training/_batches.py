@@ -4,6 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from itertools import chain
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._arguments import checked_arguments
+from rnnjax._names import option
 from rnnjax.experiments.tasks import Batch, Batches, Task
 from rnnjax.experiments.training._settings import ResolvedSettings
 
@@ -49,7 +51,7 @@ def _stacked(batches: list[Batch]) -> Batch:
     except ValueError:
         shapes = [str(jax.tree.map(np.shape, batch)) for batch in batches]
         raise ValueError(
-            "accumulate and seeds above 1 need batches of one shape, got "
+            f"{option('accumulate')} and {option('seeds')} above 1 need batches of one shape, got "
             f"{' and '.join(dict.fromkeys(shapes))}: set both to 1, pad to one length, or "
             "give the batches a field lengths [B] that the loss respects"
         ) from None
@@ -156,7 +158,8 @@ def _threaded(draw: Callable[[int], Batch], steps: range) -> Iterator[Iterator[B
                 raise error
             yield batch
 
-    thread = threading.Thread(target=work, name="rnnjax-batches", daemon=True)
+    context = copy_context()  # of the flags that errors name
+    thread = threading.Thread(target=context.run, args=(work,), name="rnnjax-batches", daemon=True)
     thread.start()
     try:
         yield taken()

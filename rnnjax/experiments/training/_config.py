@@ -13,6 +13,7 @@ from rnnjax._arguments import checked_arguments
 from rnnjax._checks import is_inexact
 from rnnjax._extras import optional
 from rnnjax._files import plain, replace_file, write_json
+from rnnjax._names import option
 from rnnjax.experiments._parsing import read_toml_file
 from rnnjax.experiments.data import digest_arrays
 from rnnjax.experiments.tasks import Batch, Task
@@ -126,7 +127,8 @@ def check_unused(folder: Path, resume: bool) -> None:
         return
     if not resume:
         raise ValueError(
-            f"{folder} holds a run already: resume it (resume=True), or train in another folder"
+            f"{folder} holds a run already: resume it ({option('resume', True)}), or train in "
+            "another folder"
         )
     if not _has_checkpoint(folder):
         raise ValueError(

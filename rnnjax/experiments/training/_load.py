@@ -9,6 +9,7 @@ import jax
 
 from rnnjax._arguments import checked_arguments
 from rnnjax._checks import check_choice, is_int
+from rnnjax._names import option
 from rnnjax._types import Array, Params
 from rnnjax.experiments._fields import fields_of
 from rnnjax.experiments.tasks import TASKS, Model, Task
@@ -112,9 +113,13 @@ def _chosen(folder: Path, config: Mapping[str, Any], which: str, member: int) ->
     check_choice("which", which, ("last", "best"))
     seeds = config["settings"]["seeds"]
     if not is_int(member):
-        raise TypeError(f"member must be an int, got {member!r} ({type(member).__name__})")
+        raise TypeError(
+            f"{option('member')} must be an int, got {member!r} ({type(member).__name__})"
+        )
     if not 0 <= member < seeds:
-        raise ValueError(f"member must lie in 0..{seeds - 1}, the run's seeds, got {member}")
+        raise ValueError(
+            f"{option('member')} must lie in 0..{seeds - 1}, the run's seeds, got {member}"
+        )
     checkpoints = Checkpoints(folder)
     saved = checkpoints.latest() if which == "last" else _best(checkpoints)
     if saved is None:

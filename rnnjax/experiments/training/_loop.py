@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._names import option
 from rnnjax._types import Array, Params
 from rnnjax.experiments.tasks import Batch, Task
 from rnnjax.experiments.training._callbacks import Callback
@@ -147,5 +148,5 @@ def _check_finite(taken: Taken, settings: ResolvedSettings, record: Record) -> N
     raise FloatingPointError(
         f"step {steps[seed]}{of_seed}: {where} holds NaN or Inf (cost "
         f"{np.atleast_1d(totals.bad_cost)[seed]:.4g}). {record.last_checkpoint}. "
-        f"{record.advice()}, or {resume}skip such updates with skip_nonfinite"
+        f"{record.advice()}, or {resume}skip such updates with {option('skip_nonfinite', True)}"
     )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._files import plain
+from rnnjax._names import option
 from rnnjax._types import Array, Params, PyTree
 from rnnjax.experiments._order import natural
 from rnnjax.experiments.tasks import Metric
@@ -127,7 +128,7 @@ class Record:
     def advice(self) -> str:
         """What to change after NaN or Inf."""
         elsewhere = ", in another folder" if self.has_checkpoint else ""
-        return f"Lower learning_rate or clip_norm{elsewhere}"
+        return f"Lower {option('learning_rate')} or {option('clip_norm')}{elsewhere}"
 
     def result(self, state: TrainState, folder: Path | None) -> Result:
         """The result of the steps taken so far."""

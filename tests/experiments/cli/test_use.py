@@ -280,7 +280,7 @@ def runs(of_series, of_digits, of_language, of_sentiment):
         (("forecast", "nowhere"), "nowhere holds no run: expected a folder with a config.toml"),
         (("forecast", "."), ". holds no run"),
         (("classify", "DIGITS", "nowhere.png"), "there is no file nowhere.png"),
-        (("classify", "DIGITS", "--member", 2), "member must lie in 0..1"),
+        (("classify", "DIGITS", "--member", 2), "--member must lie in 0..1"),
         (("classify", "DIGITS"), "expected files to classify, got none"),
         (("classify", "DIGITS", "--file", "x"), "--file is for runs that classify texts"),
         (("forecast", "SERIES", "--history", "nowhere.csv"), "nowhere.csv"),

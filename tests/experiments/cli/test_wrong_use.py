@@ -1,6 +1,8 @@
 """Wrong use is answered in the words of the command line, with the nearest name and the help."""
 
 import ast
+import io
+import logging
 import re
 from pathlib import Path
 
@@ -84,29 +86,67 @@ def test_flags_are_spoken_of_inside_a_command_alone():
 # Arguments of Python's interface alone, which no command passes on unchecked.
 OF_PYTHON = {("_settings.py", "steps"), ("_step.py", "compute_dtype"), ("_step.py", "optimizer")}
 OF_PYTHON |= {("_options.py", "cell")}  # a cell of a wrong type
-OF_PYTHON |= {("_config.py", "resume"), ("_illustrate.py", "targets")}
-OF_PYTHON |= {("_checkpoints.py", "member"), ("_load.py", "member")}
+OF_PYTHON |= {("_illustrate.py", "targets")}
 
 
 def test_errors_name_options_by_the_function_that_knows_their_flags():
     """A name that an error writes out would be wrong on the command line."""
     names = {"resume", "member", "history", "top_k", "top_p", "temperature", *fields_of(Settings)}
     names = names.union(*(fields_of(entry.make) for entry in TASKS.values()))
+    every, long = "|".join(names), "|".join(name for name in names if "_" in name)  # no English
     named = re.compile(
-        rf"(?<![\w.-])({'|'.join(names)})=|^({'|'.join(names)}) (?:must|is a|leaves)\b"
+        rf"(?<![\w.-])({every})=|(?:^|[:;,.] )({every}) (?:must|is a|leaves)\b"
+        rf"|(?<![\w.`\[-])({long})(?![\w.])"
     )
     found = []
     for path in Path(experiments.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            texts = _texts(node.exc) if isinstance(node, ast.Raise) and node.exc else []
-            for match in filter(None, map(named.search, texts)):
-                found.append((path.name, match[1] or match[2]))
+        for text in _texts(ast.parse(path.read_text("utf-8"))):
+            if " " in text and (match := named.search(text)):
+                found.append((path.name, next(filter(None, match.groups()))))
     assert [each for each in found if each not in OF_PYTHON] == []
 
 
 def _texts(node):
-    """The texts of an error, without the arguments of the function `option`."""
+    """The texts in a program, without its docstrings and the arguments of `option`."""
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "option":
+        return []
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return []
     own = [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
     return own + [text for child in ast.iter_child_nodes(node) for text in _texts(child)]
+
+
+def test_data_that_are_missing_are_asked_for_by_their_flag(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = run("train", "mnist", "--data", "nowhere")
+    assert code == 2
+    assert "does not exist: --data must be a folder with the four files of MNIST" in errors
+    code, _, errors = run("train", "caption", "--features", "x.npz")
+    assert code == 2
+    assert "--features are of the pictures of a folder: give it too, by --data" in errors
+
+
+def test_reviews_that_cannot_be_downloaded_are_one_line(tmp_path, monkeypatch):
+    class Hub:
+        @staticmethod
+        def load_dataset(name):
+            for retry in range(5):
+                logging.getLogger("huggingface_hub.utils._http").warning("Retry %s/5", retry)
+            raise ConnectionError("no network")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rnnjax.experiments.data.text._reviews.optional", lambda name: Hub)
+    logged = io.StringIO()
+    handler = logging.StreamHandler(logged)
+    library = logging.getLogger("huggingface_hub")
+    library.addHandler(handler)
+    before = library.level
+    try:
+        code, _, errors = run("train", "sentiment")
+    finally:
+        library.removeHandler(handler)
+    assert (code, logged.getvalue(), library.level) == (2, "", before)
+    assert errors == (
+        "rnnjax train sentiment: imdb cannot be downloaded: no network. Give reviews of your own, "
+        "a file or a folder, by --data\n"
+    )

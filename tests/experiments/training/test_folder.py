@@ -268,7 +268,7 @@ def test_a_run_stopped_by_nan_resumes_as_its_message_says(tmp_path):
         run(tmp_path, task=task)
     assert str(info.value).endswith(
         "Lower learning_rate or clip_norm, in another folder, or resume this run and skip such "
-        "updates with skip_nonfinite"
+        "updates with skip_nonfinite=True"
     )
     result = run(tmp_path, SHORT._replace(skip_nonfinite=True), task=task, resume=True)
     assert int(result.state.skipped) == 1

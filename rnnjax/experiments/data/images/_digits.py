@@ -130,7 +130,7 @@ def _find(folder: Path, stem: str) -> Path:
             if path.is_file():
                 return path
     raise FileNotFoundError(
-        f"{folder / names[0]}(.gz) does not exist: data must be a folder with the four files of "
-        "MNIST, train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
-        "t10k-labels-idx1-ubyte, plain or gzipped"
+        f"{folder / names[0]}(.gz) does not exist: {option('data')} must be a folder with the four "
+        "files of MNIST, train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte "
+        "and t10k-labels-idx1-ubyte, plain or gzipped"
     )

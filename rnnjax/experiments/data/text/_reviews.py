@@ -1,6 +1,8 @@
 """Labelled texts such as reviews: readers of tables, folders and saved datasets."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from rnnjax._arguments import check_choice, checked_arguments
 from rnnjax._extras import optional
+from rnnjax._names import option
 from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments.data._tables import COMPRESSED, KINDS, kind_of, read_rows
 from rnnjax.experiments.data._text_files import decode, open_lines
@@ -138,14 +141,28 @@ def download_reviews(name: str) -> ReviewSource:
       ConnectionError: the hub cannot be reached.
     """
     check_choice("dataset", name, HUB)
+    load = optional("datasets").load_dataset  # whose import sets what is logged
     try:
-        found = optional("datasets").load_dataset(HUB[name])
+        with _quiet("huggingface_hub"):  # about each retry
+            found = load(HUB[name])
     except ConnectionError as error:
         raise ConnectionError(
-            f"{name} cannot be downloaded: {error}. Pass reviews of your own as data, a file or a "
-            "folder"
+            f"{name} cannot be downloaded: {error}. Give reviews of your own, a file or a folder, "
+            f"by {option('data')}"
         ) from error
     return _from_datasets(found, _Columns("text", "label"), HUB[name])
+
+
+@contextmanager
+def _quiet(library: str) -> Iterator[None]:
+    """Let a library log errors alone."""
+    logger = logging.getLogger(library)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _table_file(folder: Path, part: str) -> Path | None:

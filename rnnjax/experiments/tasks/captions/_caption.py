@@ -151,7 +151,10 @@ def caption(
     _check_batch(1, side, (side, side, 3))
     if data is None:
         if features is not None:
-            raise ValueError("features belong to the pictures of a folder: pass data as well")
+            raise ValueError(
+                f"{option('features')} are of the pictures of a folder: give it too, by "
+                f"{option('data')}"
+            )
         described = option("pictures", pictures), option("test_pictures", test_pictures)
         what = f"{' and '.join(described)}: the descriptions"
         check_fits(what, _DESCRIPTION * (pictures + 2 * test_pictures))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._names import option
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.experiments.data.captions import BEGIN, UNKNOWN, CaptionBatch
 from rnnjax.experiments.tasks._sequences import hits
@@ -88,7 +89,7 @@ def _encoder(example: np.ndarray, features: int, attention: str | None) -> Modul
     if example.ndim < 2:
         raise ValueError(
             f"the features have shape {example.shape} for one picture, without positions "
-            "to attend to: pass [P, F] or [h, w, F], or attention 'none'"
+            f"to attend to: give [P, F] or [h, w, F], or {option('attention', 'none')}"
         )
     return GivenMap(features)
 

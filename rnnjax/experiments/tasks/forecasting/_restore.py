@@ -68,9 +68,9 @@ def _standardised(data: Series, known: np.ndarray) -> np.ndarray:
         found = data.standardise(known)
     if np.abs(found).max() > jnp.finfo(dtype).max:
         raise ValueError(
-            f"history has a value of {known[np.abs(found).argmax()]:g}, too far for {dtype} from "
-            f"the values trained on: their mean is {data.mean:g}, their standard deviation "
-            f"{data.scale:g}"
+            f"{option('history')} has a value of {known[np.abs(found).argmax()]:g}, too far for "
+            f"{dtype} from the values trained on: their mean is {data.mean:g}, their standard "
+            f"deviation {data.scale:g}"
         )
     return found
 

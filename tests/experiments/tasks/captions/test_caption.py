@@ -234,7 +234,7 @@ def test_wrong_options(tmp_path):
         caption(word_dropout=1.0)
     with pytest.raises(ValueError, match="pictures must be at least 1"):
         caption(pictures=0)
-    with pytest.raises(ValueError, match="pass data as well"):
+    with pytest.raises(ValueError, match="give it too, by data"):
         caption(features=tmp_path / "x.npz")
     np.savez(tmp_path / "x.npz", **{f"{k:02}": np.zeros(3) for k in range(20)})
     with pytest.raises(ValueError, match="without positions to attend to"):
