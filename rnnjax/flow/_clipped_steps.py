@@ -28,6 +28,7 @@ def clipped_steps(
     clip: Clip,
     *,
     carry: Carry | None = None,
+    key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
 ) -> Array:
@@ -42,7 +43,7 @@ def clipped_steps(
       xs: inputs `[T, ..., D]`.
       cost: `cost(carry, ys) -> C`, as for `record`.
       clip: as for `bptt`: `clip_by_value(limit)`, `clip_by_norm(limit)` or a function of δ_t.
-      carry, lengths, resets: as for `rnnjax.unroll`. Nothing is clipped in padding.
+      carry, key, lengths, resets: as for `rnnjax.unroll`. Nothing is clipped in padding.
 
     Returns:
       Bool `[T, ...]`, true where δ_t was changed; the mean over examples is the rate by step.
@@ -64,7 +65,7 @@ def clipped_steps(
     References:
       Graves (2013), Generating sequences with recurrent neural networks, arXiv 1308.0850.
     """
-    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
+    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, key, lengths, resets)
     check_callable("cost", cost, "(carry, ys) -> scalar")
     check_callable("clip", clip, "(delta) -> delta")
     if cell.rule is None:
@@ -73,8 +74,15 @@ def clipped_steps(
     end, ys, tapes = _forth(cell, params, sequence)
     value, back = jax.vjp(lambda end, ys: check_cost(cost(final_carry(end), ys)), end, ys)
     static, limits = take_arrays(clip)
-    ends = (*back(jnp.ones_like(value)), tapes)
+    end_ct, ys_ct = back(jnp.ones_like(value))
+    end_ct = jax.tree.map(_or_none, end_ct)
+    ends = end_ct, ys_ct, tapes
     return _back(cell, static, len(batch_shape), params, sequence, ends, limits)
+
+
+def _or_none(ct: Array) -> Array | None:
+    """A derivative, or None by what has none, as rules return it: masks and PRNG keys."""
+    return None if ct.dtype == jax.dtypes.float0 else ct
 
 
 @partial(jax.jit, static_argnums=0)

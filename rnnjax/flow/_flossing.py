@@ -19,6 +19,7 @@ def flossing(
     *,
     target: float | Array = 0.0,
     carry: Carry | None = None,
+    key: Array | None = None,
     burn_in: int = 0,
     lengths: Array | None = None,
     resets: Array | None = None,
@@ -51,7 +52,7 @@ def flossing(
       xs: inputs `[T, ..., D]`; some 50 steps are enough for flossing, whatever the task's length.
       k: the number of exponents, in 1..S.
       target: the exponents aimed at: one number or `[k]`, descending.
-      carry, burn_in, lengths, resets: as for `lyapunov_spectrum`.
+      carry, key, burn_in, lengths, resets: as for `lyapunov_spectrum`.
 
     Returns:
       The loss, a scalar `[]`: a mean over exponents and examples, without examples that have no
@@ -74,7 +75,7 @@ def flossing(
     """
     count = check_positive_int("k", k)
     aimed = _target(target, count)
-    found, some = measured(cell, params, xs, count, carry, burn_in, lengths, resets)
+    found, some = measured(cell, params, xs, count, burn_in, carry, key, lengths, resets)
     live = some[..., None] & (found != -jnp.inf)
     distance = jnp.where(live, found, 0.0) - jnp.broadcast_to(aimed, found.shape)
     total = jnp.sum(jnp.where(live, distance**2, 0.0))

@@ -19,6 +19,7 @@ def jacobians(
     xs: PyTree,
     *,
     carry: Carry | None = None,
+    key: Array | None = None,
     leaf: str | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
@@ -37,7 +38,8 @@ def jacobians(
       params: its weights.
       xs: inputs `[T, ..., D]`.
       carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
-        For a cell with training-time randomness, a carry made with a key.
+      key: as for `rnnjax.unroll`, of a cell with training-time randomness. What a step draws is
+        what it would draw in float64, not what it draws in float32.
       leaf: the name of a field of the carry: then s is that field alone and J_t its own block,
         such as ∂h_t/∂h_{t-1} with the other fields held constant. In a stack, the field of every
         cell that has it; "[0].h" is that of the first alone, and "[1]" the second of a tuple.
@@ -64,7 +66,7 @@ def jacobians(
       Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural
       networks, ICML.
     """
-    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
+    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, key, lengths, resets)
     indices = leaf_indices(sequence.carry, leaf)
     return _run(cell, indices, batch_shape, params, sequence)
 

@@ -24,6 +24,7 @@ def lyapunov_spectrum(
     k: int | None = None,
     *,
     carry: Carry | None = None,
+    key: Array | None = None,
     burn_in: int = 0,
     lengths: Array | None = None,
     resets: Array | None = None,
@@ -44,6 +45,8 @@ def lyapunov_spectrum(
       k: the number of exponents, in 1..S, where S is the size of the carry in real numbers; all S
         if None.
       carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
+      key: as for `rnnjax.unroll`, of a cell with training-time randomness: the exponents are then
+        those of the net driven by what it draws, in float64.
       burn_in: initial steps that align the tangents and are not averaged over.
       lengths: `[...]` integers in 0..T for right-padded sequences: each example is averaged over
         its own steps.
@@ -72,7 +75,7 @@ def lyapunov_spectrum(
       Engelken, Wolf & Abbott (2023), Lyapunov spectra of chaotic recurrent neural networks,
       Physical Review Research 5.
     """
-    return measured(cell, params, xs, k, carry, burn_in, lengths, resets)[0]
+    return measured(cell, params, xs, k, burn_in, carry, key, lengths, resets)[0]
 
 
 def measured(
@@ -80,13 +83,14 @@ def measured(
     params: Params,
     xs: PyTree,
     k: int | None,
-    carry: Carry | None,
     burn_in: int,
-    lengths: Array | None,
-    resets: Array | None,
+    *options: Any,
 ) -> tuple[Array, Array]:
-    """`lyapunov_spectrum`, and for which examples there was a step to measure: bool `[...]`."""
-    sequence, length, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
+    """`lyapunov_spectrum`, and for which examples there was a step to measure: bool `[...]`.
+
+    `options` are carry, key, lengths and resets.
+    """
+    sequence, length, batch_shape = validate_cell(cell, params, xs, *options)
     check_nonnegative_int("burn_in", burn_in)
     if length <= burn_in:
         raise ValueError(

@@ -1,6 +1,6 @@
 """`predictability`: whether a recurrence can be run in parallel over time."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -43,7 +43,13 @@ class Predictability(NamedTuple):
 
 
 def predictability(
-    cell: Cell, params: Params, xs: PyTree, *, carry: Carry | None = None, burn_in: int = 0
+    cell: Cell,
+    params: Params,
+    xs: PyTree,
+    *,
+    carry: Carry | None = None,
+    key: Array | None = None,
+    burn_in: int = 0,
 ) -> Predictability:
     """Whether Newton's method over time, `rnnjax.deer()`, can pay: by the sign of λ_1.
 
@@ -53,7 +59,7 @@ def predictability(
     more with each iteration. Measured along the sequential trajectory, one tangent a step.
 
     Args:
-      cell, params, xs, carry, burn_in: as for `rnnjax.flow.lyapunov_spectrum`.
+      cell, params, xs, carry, key, burn_in: as for `rnnjax.flow.lyapunov_spectrum`.
 
     Returns:
       A `Predictability(label, exponent, steps)`; "neutral" where |λ_1| < 1/T, the error of the
@@ -74,7 +80,8 @@ def predictability(
       Gonzalez, Kozachkov, Zoltowski, Clarkson & Linderman (2025), Predictability enables
       parallelization of nonlinear state space models, NeurIPS.
     """
-    exponents: Array = lyapunov_spectrum(cell, params, xs, 1, carry=carry, burn_in=burn_in)
+    given: Any = {"carry": carry, "key": key, "burn_in": burn_in}
+    exponents: Array = lyapunov_spectrum(cell, params, xs, 1, **given)
     instead = ", or use rnnjax.flow.lyapunov_spectrum(cell, params, xs, 1)"
     found = known_values("predictability", exponents, instead)
     steps = jax.tree.leaves(arrays_of(xs))[0].shape[0] - burn_in

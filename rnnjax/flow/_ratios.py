@@ -28,6 +28,7 @@ def pascanu_ratios(
     cost: Callable[[Carry, PyTree], Array],
     *,
     carry: Carry | None = None,
+    key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
 ) -> Array:
@@ -40,7 +41,7 @@ def pascanu_ratios(
     explodes. `pascanu_regularizer` is the sum; here one sees which steps it comes from.
 
     Args:
-      cell, params, xs, cost, carry, lengths, resets: as for `pascanu_regularizer`.
+      cell, params, xs, cost, carry, key, lengths, resets: as for `pascanu_regularizer`.
 
     Returns:
       Ratios `[T, ...]`: `[t - 1]` is that of the step from s_t back to s_{t-1}.
@@ -65,7 +66,7 @@ def pascanu_ratios(
       Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural
       networks, ICML, section 3.3, equation 9.
     """
-    ratios, counts = step_ratios(cell, params, xs, cost, carry, lengths, resets, "full")
+    ratios, counts = step_ratios(cell, params, xs, cost, "full", carry, key, lengths, resets)
     return jnp.where(counts, ratios, jnp.nan)
 
 
@@ -74,14 +75,15 @@ def step_ratios(
     params: Params,
     xs: PyTree,
     cost: Callable[[Carry, PyTree], Array],
-    carry: Carry | None,
-    lengths: Array | None,
-    resets: Array | None,
     derivative: str,
+    *options: Any,
 ) -> tuple[Array, Array]:
-    """The ratios `[T, ...]`, and whether Ω has a term there; their derivative as for Ω."""
+    """The ratios `[T, ...]`, and whether Ω has a term there; their derivative as for Ω.
+
+    `options` are carry, key, lengths and resets.
+    """
     params = check_params(cell, params)
-    sequence, steps, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
+    sequence, steps, batch_shape = validate_cell(cell, params, xs, *options)
     output = _output(cell, sequence.carry)
     moving = params
     if derivative == "immediate":

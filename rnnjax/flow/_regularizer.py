@@ -19,6 +19,7 @@ def pascanu_regularizer(
     cost: Callable[[Carry, PyTree], Array],
     *,
     carry: Carry | None = None,
+    key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
     derivative: Literal["immediate", "full"] = "immediate",
@@ -49,7 +50,7 @@ def pascanu_regularizer(
       params: its weights.
       xs: inputs `[T, ..., D]`.
       cost: `cost(carry, ys) -> C`, as for `record`.
-      carry, lengths, resets: as for `record`.
+      carry, key, lengths, resets: as for `record`.
       derivative: "immediate" or "full".
 
     Returns:
@@ -75,5 +76,6 @@ def pascanu_regularizer(
       networks, ICML, section 3.3, equations 9 and 10.
     """
     check_choice("derivative", derivative, ("immediate", "full"))
-    ratios, counts = step_ratios(cell, params, xs, cost, carry, lengths, resets, derivative)
+    given = carry, key, lengths, resets
+    ratios, counts = step_ratios(cell, params, xs, cost, derivative, *given)
     return jnp.sum(jnp.where(counts, (ratios - 1) ** 2, 0), axis=0)

@@ -22,6 +22,7 @@ def sensitivity(
     xs: Array,
     *,
     carry: Carry | None = None,
+    key: Array | None = None,
     lengths: Array | None = None,
 ) -> Array:
     """How strongly every output depends on every input: norms of input-output Jacobians.
@@ -38,6 +39,8 @@ def sensitivity(
       params: its weights.
       xs: inputs `[T, ..., *features]`, one real or complex array.
       carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None.
+      key: as for `rnnjax.unroll`, of a cell with training-time randomness. What a step draws is
+        what it would draw in float64, not what it draws in float32.
       lengths: `[...]` integers in 0..T for right-padded sequences. Rows and columns in the
         padding are zero.
 
@@ -71,7 +74,7 @@ def sensitivity(
             f"xs has dtype {xs.dtype}: outputs have derivatives with respect to floating-point "
             "features alone. For token ids, pass their embeddings"
         )
-    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, None, lengths)
+    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, key, lengths)
     return _run(cell, len(batch_shape), params, sequence)
 
 
