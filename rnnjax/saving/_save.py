@@ -34,7 +34,7 @@ def save(path: Path | str, cell: Cell | Layer, params: Params) -> None:
     `load` has to be given the cell.
 
     Args:
-      path: of the file; `.safetensors` is the usual ending.
+      path: of the file; `.safetensors` is the usual ending. Missing folders are made.
       cell: any `Cell`, or a `Layer` made by `recurrent`, `bidirectional` or `serial`.
       params: its weights, of any real or complex dtype; complex ones are written as pairs of real
         numbers.
@@ -66,6 +66,7 @@ def save(path: Path | str, cell: Cell | Layer, params: Params) -> None:
         "rnnjax.params": json.dumps(description),
     }
     metadata["rnnjax.crc32"] = _checksum(arrays, metadata)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     write(Path(path), File(arrays, metadata))
 
 

@@ -4,6 +4,8 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from rnnjax._checks import (
     check_array,
@@ -53,7 +55,7 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
 
     Args:
       logits: `[..., K]`.
-      labels: `[...]` integers in 0..K-1; the cost of any other is NaN.
+      labels: `[...]` integers in 0..K-1; inside `jit` the cost of any other is NaN.
       valid: `[...]` booleans; entries that are not valid have no influence, whatever they hold.
         None: all are valid.
 
@@ -62,7 +64,7 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
 
     Raises:
       TypeError: complex logits, labels that are not integers, or a mask that is not boolean.
-      ValueError: shapes that do not fit, or no classes.
+      ValueError: shapes that do not fit, no classes, or labels that are none of them.
 
     Example:
       >>> import jax.numpy as jnp
@@ -81,7 +83,23 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
             f"{logits.shape} without the classes"
         )
     valid = None if valid is None else _checked_mask(valid, labels.shape)
+    _check_values(labels, valid, logits.shape[-1], None)
     return _cross_entropy(logits, labels, valid)
+
+
+def _check_values(labels: Array, valid: Array | None, classes: int, blank: int | None) -> None:
+    """Raise ValueError for labels that are none of the classes, where they are known."""
+    if isinstance(labels, Tracer) or isinstance(valid, Tracer):
+        return
+    read = np.asarray(labels) if valid is None else np.asarray(labels)[np.asarray(valid)]
+    if read.size and (read.min() < 0 or read.max() >= classes):
+        leave_out = "valid=, such as valid=labels >= 0" if blank is None else "label_lengths"
+        raise ValueError(
+            f"labels must lie in 0..{classes - 1}, got values from {read.min()} to {read.max()}: "
+            f"entries to leave out are said by {leave_out}"
+        )
+    if blank is not None and np.any(read == blank):
+        raise ValueError(f"labels must not be the blank, {blank}: it stands between them by itself")
 
 
 @jax.jit
@@ -164,7 +182,8 @@ def ctc(
     Args:
       logits: `[T, B, K]`, with the blank among the K classes.
       lengths: `[B]` the steps of each sequence.
-      labels: `[L, B]` integers in 0..K-1 without the blank; the cost of any other is NaN.
+      labels: `[L, B]` integers in 0..K-1 without the blank; inside `jit` the cost of any other is
+        NaN.
       label_lengths: `[B]` the labels of each sequence. Labels that need more steps than there
         are (one each, and one more between two that are equal), or a class whose logit is -inf,
         have probability zero: their cost is infinite, their gradient zero.
@@ -176,7 +195,7 @@ def ctc(
 
     Raises:
       TypeError: complex logits; labels, lengths or a blank that are not integers.
-      ValueError: shapes that do not fit, or lengths outside 0..T and 0..L.
+      ValueError: shapes that do not fit, lengths outside 0..T and 0..L, or labels that are none.
 
     Example:
       >>> import jax.numpy as jnp
@@ -198,6 +217,7 @@ def ctc(
     check_flag("zero_infinity", zero_infinity)
     lengths = check_lengths(lengths, len(logits), labels.shape[1:])
     label_lengths = check_lengths(label_lengths, len(labels), labels.shape[1:])
+    _check_values(labels, within(label_lengths, len(labels)), logits.shape[-1], blank)
     return _ctc(logits, lengths, labels, label_lengths, blank, zero_infinity)
 
 

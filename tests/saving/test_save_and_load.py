@@ -186,6 +186,12 @@ def test_headers_that_lie(path):
         rnnjax.load(path.with_name("none"))
 
 
+def test_folders_that_are_missing_are_made(tmp_path):
+    path = tmp_path / "a" / "b" / "model.safetensors"
+    rnnjax.save(path, CELL, drawn(CELL, 1))
+    assert rnnjax.load(path)[0] == CELL
+
+
 class OwnParams(NamedTuple):
     w: Any
 

@@ -71,7 +71,7 @@ def test_losses_are_float32_at_least():
     exact = scenarios.cross_entropy(logits.astype(jnp.float64), labels)
     assert_close(scenarios.cross_entropy(logits, labels), exact, rtol=1e-6)
     lengths, counts = jnp.array([T, 2, 3]), jnp.array([2, 1, 0])
-    assert scenarios.ctc(logits, lengths, labels[:2], counts).dtype == jnp.float32
+    assert scenarios.ctc(logits, lengths, jnp.maximum(labels[:2], 1), counts).dtype == jnp.float32
 
 
 def collapsed(path, blank):
@@ -178,15 +178,27 @@ def test_squared_error_of_complex_numbers_is_that_of_both_parts():
 
 def test_labels_are_not_as_narrow_as_their_dtype():
     """In int8, 200 classes are -56, which would count from the end."""
-    assert np.isnan(scenarios.cross_entropy(noisy(1, (1, 200)), jnp.array([-1], jnp.int8)))
+    label, logits = jnp.array([-1], jnp.int8), noisy(1, (1, 200))
+    assert np.isnan(jax.jit(scenarios.cross_entropy)(logits, label))
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.199, got values from -1 to -1"):
+        scenarios.cross_entropy(logits, label)
 
 
-def test_labels_that_are_no_classes_cost_nan():
+def test_labels_that_are_no_classes_are_refused_and_cost_nan_where_they_are_not_known():
     logits = noisy(1, (1, 1, CLASSES))
     one = jnp.ones(1, int)
+    cross_entropy = jax.jit(scenarios.cross_entropy)
+    ctc = jax.jit(scenarios.ctc, static_argnames="blank")
     for label in (-1, -CLASSES, CLASSES):
         label = jnp.full((1, 1), label)
-        assert np.isnan(scenarios.cross_entropy(logits, label))
-        assert np.isnan(scenarios.ctc(logits, one, label, one))
+        assert np.isnan(cross_entropy(logits, label))
+        assert np.isnan(ctc(logits, one, label, one))
         assert np.isfinite(scenarios.ctc(logits, one, label, 0 * one))
-    assert np.isnan(scenarios.ctc(logits, one, jnp.full((1, 1), 2), one, blank=2))
+        assert scenarios.cross_entropy(logits, label, label == 0) == 0
+        with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2.*said by valid="):
+            scenarios.cross_entropy(logits, label)
+        with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2.*said by label_lengths"):
+            scenarios.ctc(logits, one, label, one)
+    assert np.isnan(ctc(logits, one, jnp.full((1, 1), 2), one, blank=2))
+    with pytest.raises(ValueError, match="labels must not be the blank, 2"):
+        scenarios.ctc(logits, one, jnp.full((1, 1), 2), one, blank=2)
