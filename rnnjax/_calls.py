@@ -107,8 +107,10 @@ def _plain(parameter: inspect.Parameter, value: Any) -> Any:
     """One of the forms in which the same argument may come."""
     if isinstance(value, dict):  # **keywords
         return tuple(value.items())
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "biufc":
+        value = value.tolist()
+    if isinstance(value, list) and all(isinstance(x, int | float | complex) for x in value):
+        value = tuple(value)
     if parameter.name == "dtype" and value is not None:
         return np.dtype(value)
     if isinstance(parameter.default, float) and type(value) is int:

@@ -121,3 +121,11 @@ def test_the_registry_knows_every_cell_and_refuses_a_second_of_the_same_name():
         @factory
         def lstm(hidden):
             return rnnjax.gru(hidden)
+
+
+@pytest.mark.parametrize("tau", [[1.0, 2.0, 3.0], np.array([1.0, 2.0, 3.0]), np.arange(1.0, 4)])
+def test_numbers_in_lists_and_arrays_are_those_in_a_tuple(tau):
+    cell = rnnjax.ctrnn(3, tau=tau)
+    assert cell == rnnjax.ctrnn(3, tau=(1.0, 2.0, 3.0))
+    assert str(cell) == "ctrnn(3, tau=(1.0, 2.0, 3.0))"
+    assert rnnjax.ctrnn(3, tau=np.array(2.0)) == rnnjax.ctrnn(3, tau=2.0)
