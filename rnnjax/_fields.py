@@ -9,11 +9,11 @@ from rnnjax._types import PyTree
 
 
 def fields_of(tree: PyTree) -> tuple[str, ...]:
-    """The names of its parts, in the order of its leaves; none of an array, tuple or list."""
+    """The names of its parts; none of an array, a tuple or a list."""
     if hasattr(tree, "_fields"):
         return tuple(tree._fields)
     if isinstance(tree, dict):
-        return tuple(sorted(tree))
+        return tuple(key for key in tree if isinstance(key, str))
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return tuple(field.name for field in dataclasses.fields(tree))
     return ()
