@@ -36,7 +36,7 @@ def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
         drawn, baselines = _metric_of(folders[0], plans[0])
         labels = _labels(folders, plans)
         runs = [
-            RunCurve(label, read_metrics(folder))
+            RunCurve(label, [entry for entry in read_metrics(folder) if entry["step"]])
             for label, folder in zip(labels, folders, strict=True)
         ]
         if not any(run.history for run in runs):

@@ -142,7 +142,7 @@ def _fit(plan: Plan, task: Task, settings: Settings, out: Path, run: RunOptions)
         task,
         settings,
         out,
-        [flow_callback(every)] if every else [],
+        [flow_callback(every, at_start=True)] if every else [],
         run.resume,
         config={"task": plan.task, "options": full_options(plan), "run": plan.run},
         quiet=run.quiet,

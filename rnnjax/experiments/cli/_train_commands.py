@@ -52,9 +52,9 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
             typer.Option(
                 metavar="N",
                 parser=whole(0),
-                help="Steps between measurements of the gradient flow: norms by lag, Lyapunov "
-                "exponent, saturation, spectra of W_h, by layer. They are logged, and rnnjax flow "
-                "draws them; 0: off.",
+                help="Steps between measurements of the gradient flow, the first before training: "
+                "norms by lag, Lyapunov exponent, saturation, spectra of W_h, by layer. They are "
+                "logged, and rnnjax flow draws them; 0: off.",
                 rich_help_panel=_RUN,
             ),
         ],

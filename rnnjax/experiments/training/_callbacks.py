@@ -18,6 +18,9 @@ class Callback(Protocol):
     The state is the one after the step, and the batch the one of the step (of the first seed and
     the first accumulated batch, if there are several). The buffers of the state are donated to the
     next step, so copy what you keep.
+
+    One with a true attribute `at_start` is also called once before the first step, as step 0, with
+    the first batch. Its entry has no cost: null.
     """
 
     @property
@@ -35,8 +38,10 @@ class Callback(Protocol):
 class _FlowCallback:
     """`flow.watch` of the task's recurrent cell, on the first batch of its data."""
 
-    def __init__(self, every: int, leaf: str | None, eigenvalues: bool | None) -> None:
-        self.every = every
+    def __init__(
+        self, every: int, leaf: str | None, eigenvalues: bool | None, at_start: bool
+    ) -> None:
+        self.every, self.at_start = every, at_start
         self._leaf, self._eigenvalues = leaf, eigenvalues
         self._task: Task | None = None
         self._watch: Any = None
@@ -63,7 +68,11 @@ class _FlowCallback:
 
 @checked_arguments
 def flow_callback(
-    every: int = 500, *, leaf: str | None = None, eigenvalues: bool | None = None
+    every: int = 500,
+    *,
+    leaf: str | None = None,
+    eigenvalues: bool | None = None,
+    at_start: bool = False,
 ) -> Callback:
     """Log the gradient flow through the task's recurrent cell, every `every` steps.
 
@@ -78,6 +87,7 @@ def flow_callback(
       every: steps between two measurements.
       leaf: the field of the carry whose gradient norms are taken, such as "h"; None for all fields.
       eigenvalues: whether those of W_h are logged; None: of up to 64 units.
+      at_start: whether to measure before the first step too, as step 0.
 
     Returns:
       A `Callback` for `fit(..., callbacks=[flow_callback(200)])`.
@@ -96,4 +106,4 @@ def flow_callback(
     """
     if eigenvalues is not None:
         check_flag("eigenvalues", eigenvalues)
-    return _FlowCallback(check_positive_int("every", every), leaf, eigenvalues)
+    return _FlowCallback(check_positive_int("every", every), leaf, eigenvalues, at_start)

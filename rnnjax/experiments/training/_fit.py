@@ -80,7 +80,7 @@ def fit(
       task: what to train.
       settings: how; where a field is None, the task's recipe decides.
       folder: where to write; None keeps everything in memory.
-      callbacks: called during training, each at its own interval.
+      callbacks: called during training, each at its own interval, or also before it (`Callback`).
       resume: continue the run in the folder from its last checkpoint. A folder without a
         checkpoint starts from step 0, with other settings too, so that one command serves for
         both; a line on standard error says which. A run, finished or not, may be given more steps,

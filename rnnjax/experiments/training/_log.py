@@ -77,7 +77,7 @@ class Log:
         self._file = path.open("a", encoding="utf-8")
         self._board = None
         if tensorboard:
-            begin = kept[-1]["step"] + 1 if kept else 1
+            begin = kept[-1]["step"] + 1 if kept else 0
             writer = optional("tensorboardX").SummaryWriter
             self._board = writer(str(folder / TENSORBOARD), purge_step=begin)
 
@@ -89,7 +89,7 @@ class Log:
         except OSError as error:
             raise OSError(error.errno, error.strerror, self._file.name) from None
         if self._board is not None:
-            for name, value in _scalars(entry):
+            for name, value in _scalars(entry if entry["step"] else {**entry, "cost": {}}):
                 self._board.add_scalar(name, value, entry["step"])
 
     def close(self) -> None:

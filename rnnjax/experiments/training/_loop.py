@@ -54,6 +54,8 @@ def train(
     first = next(batches)
     dispatch = make_dispatch(task, settings, state, first)
     batches = chain([first], batches)
+    if step == 0 and not record.history and not interrupted():
+        _add_start(task, settings, state, first, record, callbacks)
     totals = record.restored_totals(dispatch.no_steps)
     while step < settings.steps and not interrupted():
         stop = _next_stop(step, settings, callbacks)
@@ -74,6 +76,23 @@ def train(
         show(logged)
         totals = dispatch.no_steps
     return state, totals if step > record.last_step else None
+
+
+def _add_start(
+    task: Task,
+    settings: ResolvedSettings,
+    state: TrainState,
+    batch: Batch,
+    record: Record,
+    callbacks: Sequence[Callback],
+) -> None:
+    """Add an entry of what is measured before the first step, if anything is."""
+    called = [each for each in callbacks if getattr(each, "at_start", False)]
+    if called:
+        returned: dict[str, Any] = {}
+        for callback in called:
+            returned.update(callback(0, *_first(state, batch, settings), task))
+        record.add({"step": 0, "cost": None, "callbacks": returned})
 
 
 def steps_taken(state: TrainState) -> int:
@@ -111,7 +130,7 @@ def _observations(
     due = [callback for callback in callbacks if step % callback.every == 0]
     returned: dict[str, Any] = {}
     for callback in due:
-        returned.update(callback(step, *_first(taken, settings), task))
+        returned.update(callback(step, *_first(taken.state, taken.batch, settings), task))
     if returned:
         found["callbacks"] = returned
     return found
@@ -124,9 +143,8 @@ def _evaluate(task: Task, params: Params, seeds: int) -> dict[str, Any]:
     return {name: [float(found[name]) for found in each] for name in each[0]}
 
 
-def _first(taken: Taken, settings: ResolvedSettings) -> tuple[TrainState, Batch]:
+def _first(state: TrainState, batch: Batch, settings: ResolvedSettings) -> tuple[TrainState, Batch]:
     """The state and batch of the first seed, and of its first accumulated batch."""
-    state, batch = taken.state, taken.batch
     if settings.seeds > 1:
         state, batch = jax.tree.map(lambda x: x[0], (state, batch))
     if settings.accumulate > 1:

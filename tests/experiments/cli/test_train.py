@@ -233,7 +233,9 @@ def test_flow_and_tensorboard_options_are_recorded_in_the_config(tmp_path):
     config = tomllib.loads((first / "config.toml").read_text("utf-8"))
     assert config["run"] == {"flow_every": 5, "tensorboard": True}
     assert run("train", "--config", first, "--quiet", "--out", second)[0] == 0
-    assert [line["step"] for line in read_metrics(second) if "callbacks" in line] == [5, 10, 15, 20]
+    assert [line["step"] for line in read_metrics(second) if "callbacks" in line] == [
+        *(0, 5, 10, 15, 20)
+    ]
     assert (second / "tensorboard").is_dir()
     (second / "checkpoints" / "20.npz").unlink()
     (second / "results.json").unlink()

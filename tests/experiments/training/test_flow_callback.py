@@ -1,3 +1,5 @@
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,16 @@ import pytest
 from tiny_task import T, tiny_task
 
 from rnnjax import flow
-from rnnjax.experiments.training import Settings, fit, flow_callback, start_training
+from rnnjax.experiments.training import (
+    Interrupted,
+    Settings,
+    fit,
+    flow_callback,
+    read_metrics,
+    resolve,
+    start_training,
+)
+from rnnjax.experiments.training._setup import initial_state
 
 LAGS = [0, 1, 2, 3, 4]
 
@@ -38,6 +49,53 @@ def test_it_is_logged_during_training_and_read_back(tmp_path):
     norms = watched.log10_norms[""]
     assert norms[0, 4] != norms[1, 4]
     assert result.history[1]["callbacks"]["log10_gradient_norm_lag_4"] == norms[1, 4]
+
+
+def test_it_measures_before_the_first_step_once(tmp_path):
+    """Also in a run that is interrupted before that, during it and after it, and resumed."""
+    good = tiny_task()
+    task = good._replace(digest=lambda: "tiny")
+    settings = Settings(steps=6, log_every=2, dispatch=1)
+    callbacks = [flow_callback(2, at_start=True)]
+    drawn = [jax.tree.map(jnp.asarray, good.batches(0)[step]) for step in range(6)]
+
+    class Batches:
+        stop = 0
+
+        def __getitem__(self, step):
+            if step == self.stop:
+                signal.raise_signal(signal.SIGINT)
+            return drawn[step]
+
+    class LaterBatches(Batches):
+        stop = 2
+
+    def measured(params, batch):
+        signal.raise_signal(signal.SIGINT)
+        return good.recurrence(params, batch)
+
+    for change, steps in [
+        ({"batches": lambda seed: Batches()}, []),
+        ({"recurrence": measured}, [0]),
+        ({"batches": lambda seed: LaterBatches()}, [0, 2]),
+    ]:
+        stopped = task._replace(**change)
+        with pytest.raises(Interrupted):
+            fit(stopped, settings, tmp_path, callbacks, resume=True, quiet=True)
+        assert [entry["step"] for entry in read_metrics(tmp_path)] == steps
+    result = fit(task, settings, tmp_path, callbacks, resume=True, quiet=True, tensorboard=True)
+    assert [entry["step"] for entry in result.history] == [0, 2, 4, 6]
+    assert result.history == read_metrics(tmp_path)
+    watched = flow.read_watch(tmp_path)
+    assert watched.steps.tolist() == [0, 2, 4, 6]
+    state = initial_state(good, resolve(settings, good.recipe))
+    expected = flow_callback(1)(0, state, None, good)
+    first = result.history[0]
+    assert first["cost"] is None
+    assert first["callbacks"].keys() == expected.keys()
+    for name in ("lyapunov", *(f"log10_gradient_norm_lag_{lag}" for lag in LAGS)):
+        np.testing.assert_allclose(first["callbacks"][name], expected[name], rtol=1e-6)
+    assert first["callbacks"] != result.history[1]["callbacks"]
 
 
 def test_wrong_use_is_refused():
