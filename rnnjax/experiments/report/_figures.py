@@ -20,6 +20,13 @@ from rnnjax.experiments.report._lines import (
     sign_keys,
 )
 from rnnjax.experiments.report._paths import error_paths
+from rnnjax.experiments.report._spectra import (
+    LOWEST,
+    double_axis,
+    draw_spectrum,
+    fit_spectra,
+    spectrum_keys,
+)
 from rnnjax.experiments.report._style import COLUMN, LOOKS, PAGE, new_figure, save_figure, style
 from rnnjax.experiments.report._words import is_fraction
 from rnnjax.experiments.training import CellResult, FlowMeasures
@@ -27,7 +34,6 @@ from rnnjax.experiments.training import CellResult, FlowMeasures
 Results = Mapping[str, CellResult]
 
 WHEN = (("before", "Before training"), ("after", "After training"))
-_LOWEST = -20.0  # log10 of the smallest singular values that are drawn
 
 
 def write_figures(results: Results, folder: Path) -> None:
@@ -105,51 +111,28 @@ def _relative_norms(measures: FlowMeasures) -> np.ndarray:
 def singular_values(results: Results) -> Any:
     """Draw the singular values of ∂s_T/∂s_{T-lag}: one column per cell, before and after."""
     figure, axes = _grid(len(results), 3.2)
-    limits = [0.0, 0.0]
-    longest, has_any, has_gaps = 1, False, False
+    every, longest = [], 1
     for column, (name, result) in enumerate(results.items()):
         axes[0, column].set_title(LOOKS[name].label)
         for row, (when, _) in enumerate(WHEN):
             measures = getattr(result, when)
             logs = np.asarray(measures.log_singular_values, np.float64) / np.log(10)
-            logs = np.where(np.isfinite(logs), logs, np.nan)  # exactly zero: a gap
             draw_spectrum(axes[row, column], measures.lags, logs, LOOKS[name].color)
-            drawn = logs[np.isfinite(logs)]
-            limits = [min([*limits, *drawn]), max([*limits, *drawn])]
+            every.append(logs)
             longest = max([longest, *measures.lags])
-            has_any = has_any or len(drawn) > 0
-            has_gaps = has_gaps or 0 < len(drawn) < logs.size
-    low, high = max(limits[0], _LOWEST), limits[1]
-    room = max(0.05 * (high - low), 0.5 * (1 - (high - low)))
-    axes[0, 0].set_ylim(low - room, high + room)
-    if not has_any:
+    is_cut = fit_spectra(axes[0, 0], every)
+    if not any(np.isfinite(logs).any() for logs in every):
         axes[0, 0].set_yticks([])
     double_axis(axes[0, 0], int(longest))
     for row, (_, title) in enumerate(WHEN):
         axes[row, 0].set_ylabel(f"{title}\nlog$_{{10}}$ σ$_i$")
     said = "Lag T − t (steps)\nσ$_i$: of ∂s$_T$/∂s$_t$, s the whole state; thick: the largest"
-    figure.supxlabel(said + ("\n(where lines end: exactly zero)" if has_gaps else ""), fontsize=7.5)
+    if is_cut:
+        said += f"\nthe axis ends at {LOWEST:.0f}: lines go on below it".replace("-", "−")
+    if spectrum_keys(every):
+        said += "\n▽: from this lag on, more σ$_i$ are exactly zero"
+    figure.supxlabel(said, fontsize=7.5)  # where a legend would be
     return figure
-
-
-def draw_spectrum(axis: Any, lags: np.ndarray, logs: np.ndarray, color: str) -> None:
-    if not np.isfinite(logs).any():
-        say(axis, "exactly\nzero" if logs.size else "no lags")
-        return
-    alone = {"marker": "o"} if len(lags) == 1 else {}
-    axis.axhline(0, color="black", lw=0.6, zorder=1)
-    axis.plot(lags, logs[:, 1:], color=color, lw=0.4, alpha=0.5, markersize=1.5, **alone)
-    axis.plot(lags, logs[:, 0], color=color, lw=1.6, markersize=4, **alone)
-
-
-def double_axis(axis: Any, longest: int) -> None:
-    """A horizontal axis from 1 to the longest lag, logarithmic, with powers of two as ticks."""
-    powers = [1 << k for k in range(longest.bit_length())]
-    axis.set_xscale("log", base=2)
-    axis.set_xlim(0.9, 1.1 * max(longest, 2))
-    axis.set_xticks(powers[:: -(-len(powers) // 4)], minor=False)
-    axis.xaxis.set_major_formatter(optional("matplotlib.ticker").FuncFormatter("{:.0f}".format))
-    axis.xaxis.set_minor_locator(optional("matplotlib.ticker").NullLocator())
 
 
 def sensitivity(results: Results) -> Any:

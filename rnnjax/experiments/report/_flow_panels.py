@@ -8,13 +8,7 @@ import numpy as np
 
 from rnnjax._extras import optional
 from rnnjax._types import Array
-from rnnjax.experiments.report._figures import (
-    LEAST,
-    MAP,
-    double_axis,
-    draw_map,
-    draw_spectrum,
-)
+from rnnjax.experiments.report._figures import LEAST, MAP, draw_map
 from rnnjax.experiments.report._flow_lines import by_name
 from rnnjax.experiments.report._lines import (
     add_legend,
@@ -25,11 +19,15 @@ from rnnjax.experiments.report._lines import (
     sign_keys,
 )
 from rnnjax.experiments.report._paths import lines_by_path
+from rnnjax.experiments.report._spectra import (
+    double_axis,
+    draw_spectrum,
+    fit_spectra,
+    spectrum_keys,
+)
 from rnnjax.experiments.report._style import COLUMN, PAGE, looks_of, new_figure, write_figure
 from rnnjax.experiments.report._words import plain_text
 from rnnjax.flow import Paths, SingularValues, gradient_norms
-
-_LOWEST = -20.0  # log10 of the smallest singular values that are drawn
 
 
 def write_singular_values(
@@ -37,8 +35,10 @@ def write_singular_values(
 ) -> Path:
     """Draw all singular values of products of Jacobians by lag: what each direction keeps.
 
-    On logarithmic axes, the largest thick; at zero (σ = 1) an error keeps its size. Of a batch, the
-    median over the examples that have the lag. Singular values of exactly zero are gaps.
+    On logarithmic axes, the largest thick; at zero (σ = 1) an error keeps its size. The axis ends
+    at 1e-20 at the latest, and lines that leave it there go on below. Triangles on the lower edge
+    stand where more singular values than before are exactly zero. Of a batch, the median over the
+    examples that have the lag.
 
     Args:
       found: what `flow.log_singular_values` returns; or several by name, a panel each.
@@ -59,15 +59,12 @@ def write_singular_values(
             lags = np.asarray(each.lags)
             logs = np.asarray(each.logs, np.float64) / np.log(10)
             logs = _median(logs.reshape(len(lags), -1, logs.shape[-1]))
-            logs = np.where(np.isfinite(logs), logs, np.nan)
             draw_spectrum(axis, lags, logs, look.color)
             double_axis(axis, int(lags.max(initial=1)))
             axis.set_xlabel("Lag T − t (steps)")
-            every.append(logs[np.isfinite(logs)])
-        drawn = np.concatenate([*every, [0.0]])
-        low, high = max(drawn.min(), _LOWEST), drawn.max()
-        room = max(0.05 * (high - low), 0.1)
-        axes[0].set_ylim(low - room, high + room)
+            every.append(logs)
+        fit_spectra(axes[0], every)
+        add_legend(figure, spectrum_keys(every))
         axes[0].set_ylabel("log$_{10}$ σ$_i$ of ∂s$_T$/∂s$_t$")
         return figure
 

@@ -78,7 +78,7 @@ def draw_line(axis: Any, line: Line, number: int = 0, count: int = 1) -> None:
 
 
 _CROSS = {"marker": "x", "markersize": 6, "markeredgewidth": 1.4, "ls": "None", "zorder": 4}
-_ZERO = {"marker": "v", "markersize": 4, "markerfacecolor": "white", "ls": "None", "zorder": 4}
+ZERO = {"marker": "v", "markersize": 4, "markerfacecolor": "white", "ls": "None", "zorder": 4}
 
 
 def _marked(mean: np.ndarray, place: float) -> list[int]:
@@ -189,7 +189,7 @@ def _draw_zeros(axis: Any, lines: Sequence[Line]) -> None:
         at = _zeros(line)
         if len(at):
             edge = {"transform": axis.get_xaxis_transform(), "clip_on": False}
-            axis.plot(line.x[at], np.zeros(len(at)), color=line.look.color, **_ZERO, **edge)
+            axis.plot(line.x[at], np.zeros(len(at)), color=line.look.color, **ZERO, **edge)
 
 
 def _zeros(line: Line) -> np.ndarray:
@@ -218,8 +218,13 @@ def sign_keys(panels: Sequence[tuple[Any, Sequence[Line]]], over: str = "seeds")
         keys.append(Key(_handle(color=_GRAY, **_CROSS), "then not finite"))
     logs = [line for axis, drawn in panels if axis.get_yscale() == "log" for line in drawn]
     if any(len(_zeros(line)) for line in logs):
-        keys.append(Key(_handle(color=_GRAY, **_ZERO), "then exactly zero"))
+        keys.append(zero_key())
     return keys
+
+
+def zero_key() -> Key:
+    """The legend entry of triangles on the lower edge."""
+    return Key(_handle(color=_GRAY, **ZERO), "then exactly zero")
 
 
 def _handle(**drawn: Any) -> Any:

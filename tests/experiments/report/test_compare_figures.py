@@ -154,15 +154,27 @@ def test_singular_values_share_limits_that_fit_them():
         figure = figures.singular_values(MIXED)
     low, high = figure.axes[0].get_ylim()
     assert high == pytest.approx(8 * 9 / np.log(10), abs=3)
-    assert low == pytest.approx(-20, abs=3)
+    assert low == -20
+    assert figure.get_supxlabel().endswith("\nthe axis ends at −20: lines go on below it")
     assert [text.get_text() for axis in figure.axes for text in axis.texts] == ["exactly\nzero"] * 2
     assert [label.get_text() for label in figure.axes[-1].get_xticklabels()] == ["1", "2", "4", "8"]
-    assert "exactly zero" not in figure.get_supxlabel()
-    gone = flow()
-    gone.log_singular_values[-1, -1] = -np.inf
+    gone, lost = flow(), flow()
+    gone.log_singular_values[2:, -1] = -np.inf
+    lost.log_singular_values[2:] = np.nan
     with style():
-        gaps = figures.singular_values({"gru": result(gone, gone)})
-    assert gaps.get_supxlabel().endswith("thick: the largest\n(where lines end: exactly zero)")
+        gaps, breaks = (figures.singular_values({"gru": result(x, x)}) for x in (gone, lost))
+    said = "thick: the largest\n▽: from this lag on, more σ$_i$ are exactly zero"
+    assert gaps.get_supxlabel().endswith(said)
+    assert not faults(gaps)
+    for axis in gaps.axes:  # a triangle on the edge at lag 4, where the smallest becomes zero
+        (mark,) = [line for line in axis.lines if line.get_marker() == "v"]
+        assert mark.get_xydata().tolist() == [[4, 0]]
+    assert breaks.get_supxlabel().endswith("thick: the largest")  # not finite is not zero
+    assert "v" not in {line.get_marker() for axis in breaks.axes for line in axis.lines}
+    lost.log_singular_values[:] = np.nan
+    with style():
+        nothing = figures.singular_values({"gru": result(lost, lost)})
+    assert [axis.texts[0].get_text() for axis in nothing.axes] == ["not finite"] * 2
     none = flow()._replace(lags=np.zeros(0), log_singular_values=np.zeros((0, 3)))
     with style():
         empty = figures.singular_values({"gru": result(none, none)})

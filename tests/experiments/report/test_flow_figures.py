@@ -139,13 +139,19 @@ def test_panels_of_singular_values_sensitivity_and_paths(drawn):
     lags = np.array([1, 2, 4, 8])
     logs = -lags[:, None, None] * np.array([0.1, 1.0, np.inf]) * np.array([[1.0], [3.0]])
     figure = drawn(report.write_singular_values, {"x": SingularValues(lags, logs), "y_2": _one()})
-    largest = figure.axes[0].lines[-1].get_ydata()
-    np.testing.assert_allclose(largest, -0.2 * lags / np.log(10))  # the median of rates 0.1, 0.3
+    largest, mark = (line.get_xydata() for line in figure.axes[0].lines[-2:])
+    np.testing.assert_allclose(largest[:, 1], -0.2 * lags / np.log(10))  # of rates 0.1, 0.3
+    assert mark.tolist() == [[1, 0]]  # the third is exactly zero from the first lag on
+    assert legend_of(figure) == {"then exactly zero": "v"}
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["x", "y_2"]
     logs[2:, 1], logs[3] = np.nan, np.nan  # lengths of 4 and 2 steps
     figure = drawn(report.write_singular_values, SingularValues(lags, logs))
-    largest = figure.axes[0].lines[-1].get_ydata()
+    largest = figure.axes[0].lines[-2].get_ydata()
     np.testing.assert_allclose(largest, [-0.2, -0.4, -0.4, np.nan] / np.log(10))
+    steep = np.array([[0.0, -1.0], [-1.0, -99.0]])
+    figure = drawn(report.write_singular_values, SingularValues(np.array([1, 9]), steep))
+    assert figure.axes[0].get_ylim()[0] == -20
+    assert legend_of(figure) == {}
     maps = np.tril(np.exp(-np.abs(np.subtract.outer(LAGS, LAGS)) / 3.0))
     figure = drawn(report.write_sensitivity, np.stack([maps, maps, 0 * maps], axis=2))
     image = figure.axes[0].images[0].get_array()
