@@ -1,6 +1,6 @@
 """A plan: a task, its options and settings, from flags, a TOML file, or a run's folder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -9,9 +9,9 @@ from rnnjax._checks import check_choice
 from rnnjax.experiments._fields import Field, checked, fields_of
 from rnnjax.experiments._parsing import read_toml_file
 from rnnjax.experiments.tasks import TASKS, Task
-from rnnjax.experiments.training import CONFIG, Settings
+from rnnjax.experiments.training import CONFIG, EXTENDED, Extension, Settings, extensions
 
-_TABLES = ("task", "options", "settings", "run", "versions")
+_TABLES = ("task", "options", "settings", "run", "versions", EXTENDED)
 _RUN_FIELDS = {
     "flow_every": Field("flow_every", int, True, "", None),
     "tensorboard": Field("tensorboard", bool, False, "", False),
@@ -25,6 +25,7 @@ class Plan(NamedTuple):
     options: dict[str, Any]  # of the task's factory
     settings: dict[str, Any]  # fields of Settings
     run: Mapping[str, Any] = MappingProxyType({})  # flow_every and tensorboard
+    extended: Sequence[Extension] = ()  # of a run that was given more steps
 
 
 def read_plan(path: Path) -> Plan:
@@ -56,7 +57,15 @@ def read_plan(path: Path) -> Plan:
         checked(tables["options"], fields_of(TASKS[task].make), f"{path}, [options]"),
         checked(tables["settings"], fields_of(Settings), f"{path}, [settings]"),
         checked(tables["run"], _RUN_FIELDS, f"{path}, [run]"),
+        _extended(content, path),
     )
+
+
+def _extended(content: Mapping[str, Any], path: Path) -> Sequence[Extension]:
+    try:
+        return extensions(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:

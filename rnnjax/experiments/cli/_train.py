@@ -2,7 +2,8 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from rnnjax.experiments.cli._streams import waiting
 from rnnjax.experiments.tasks import TASKS, Task
 from rnnjax.experiments.training import (
     CONFIG,
+    Extension,
     Interrupted,
     ResolvedSettings,
     Result,
@@ -117,7 +119,19 @@ def _plan(name: str, out: Path, run: RunOptions) -> Plan:
     plan = read_plan(source)
     if plan.task != name:
         raise ValueError(f"{source} is of the task {plan.task!r}, not of {name!r}")
+    if plan.extended and not (held and run.resume):
+        warnings.warn(_not_repeated(source, plan.extended), stacklevel=2)
     return plan
+
+
+def _not_repeated(source: Path, extended: Sequence[Extension]) -> str:
+    """Why a run from the config of one that was given more steps is not the same."""
+    each = [f"up to {after:,} at those of a run of {steps:,} steps" for after, steps in extended]
+    return (
+        f"{source} is of a run that was given more steps, whose learning rates were "
+        f"{', '.join(each)}; this run takes those of its own length throughout, and does not repeat "
+        "it bit for bit"
+    )
 
 
 def _run_flags(run: RunOptions) -> dict[str, Any]:

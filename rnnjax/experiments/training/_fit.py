@@ -21,11 +21,15 @@ from rnnjax.experiments.training._batches import batch_source, prefetched
 from rnnjax.experiments.training._callbacks import Callback
 from rnnjax.experiments.training._checkpoints import Checkpoints, Saved
 from rnnjax.experiments.training._config import (
+    EXTENDED,
     RESULTS,
     VERSIONS,
+    Extension,
     check_same_run,
     check_unused,
+    extensions,
     identity,
+    read_config,
     store,
 )
 from rnnjax.experiments.training._lock import locked
@@ -33,7 +37,7 @@ from rnnjax.experiments.training._log import Log, read_metrics
 from rnnjax.experiments.training._loop import steps_taken, train
 from rnnjax.experiments.training._record import Record, Result
 from rnnjax.experiments.training._settings import ResolvedSettings, Settings, resolve
-from rnnjax.experiments.training._setup import initial_state
+from rnnjax.experiments.training._setup import initial_state, same_rates
 from rnnjax.experiments.training._step import TrainState
 from rnnjax.experiments.training._terminal import announce, deferred_interrupt, progress
 
@@ -85,7 +89,8 @@ def fit(
         checkpoint starts from step 0, with other settings too, so that one command serves for
         both; a line on standard error says which. A run, finished or not, may be given more steps,
         from then on with the learning rate of a run of the new length: under the cosine schedule
-        higher than where it was.
+        higher than where it was. `config.toml` then says so, in `[[extended]]`, since a run from it
+        does not repeat this one bit for bit.
       config: what else is needed to repeat the run, such as the task's options: written to
         `config.toml` beside the settings and package versions, and compared, as the settings are,
         when the run is resumed. Only `skip_nonfinite`, `log_every`, `checkpoint_every`, a table
@@ -139,6 +144,7 @@ def fit(
             if saved is not None:
                 check_same_run(folder, saved.about, about, task.data)
                 state = checkpoints.resume(saved.step, state)
+                full_config |= _extended(folder, saved, full)
             store(folder, full_config, task.data, resumed=saved is not None)
             announce(_beginning(folder, full, saved), quiet or not resume)
             history = [] if saved is None else read_metrics(folder, saved.step)
@@ -149,6 +155,18 @@ def fit(
                 result = _train(task, full, state, record, callbacks, folder, quiet)
         write_json(folder / RESULTS, _results(task, full, result))
     return result
+
+
+def _extended(folder: Path, saved: Saved, settings: ResolvedSettings) -> dict[str, Any]:
+    """The entry of a config for the steps that were taken at the learning rates of other lengths.
+
+    It is made anew from a checkpoint, since a run may be killed before the next one.
+    """
+    before = saved.about["config"]["settings.steps"]
+    found = [each for each in extensions(read_config(folder)) if each.after < saved.step]
+    if saved.step and not same_rates(settings, before):
+        found.append(Extension(saved.step, before))
+    return {EXTENDED: [each._asdict() for each in found]} if found else {}
 
 
 def _beginning(folder: Path, settings: ResolvedSettings, saved: Saved | None) -> str:

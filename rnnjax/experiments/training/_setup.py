@@ -45,6 +45,12 @@ def learning_rates(settings: ResolvedSettings) -> optax.Schedule:
     return rate
 
 
+def same_rates(settings: ResolvedSettings, steps: int) -> bool:
+    """Whether a run of so many steps begins with the learning rates that these settings give."""
+    rises = {round(settings.warmup * each) for each in (steps, settings.steps)}
+    return steps == settings.steps or (settings.schedule == "constant" and len(rises) == 1)
+
+
 def make_optimizer(settings: ResolvedSettings) -> optax.GradientTransformation:
     """The optimizer: clip by value, clip by global norm, then the named optimizer of optax."""
     parts: list[optax.GradientTransformation] = []

@@ -110,6 +110,26 @@ def test_a_run_is_repeated_from_its_config(trained, tmp_path):
     assert costs(tmp_path / "again") == costs(first)
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_config_of_a_run_with_more_steps_says_that_it_does_not_repeat_it(tmp_path):
+    arguments = ("train", "delayed_xor", *XOR, "--quiet", "--out")
+    assert run(*arguments, tmp_path / "run", "--steps", 2)[0] == 0
+    longer = run(*arguments, tmp_path / "run", "--steps", 4, "--resume")
+    assert (longer.returncode, longer.stderr) == (0, "")
+    config = tmp_path / "run" / "config.toml"
+    again = ("train", "--config", config, "--quiet", "--out", tmp_path / "again")
+    done = run(*again)
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"rnnjax train delayed_xor: warning: {config} is of a run that was given more steps, whose "
+        "learning rates were up to 2 at those of a run of 2 steps; this run takes those of its own "
+        "length throughout, and does not repeat it bit for bit\n"
+    )
+    assert costs(tmp_path / "again") != costs(tmp_path / "run")
+    assert "extended" not in tomllib.loads((tmp_path / "again" / "config.toml").read_text("utf-8"))
+    assert run(*again, "--resume").stderr == ""
+
+
 def test_resuming_a_finished_run_prints_its_result_again(trained):
     done, out = trained
     code, printed, _ = run("train", "--out", out, "--resume", "--quiet")
@@ -314,6 +334,8 @@ def test_wrong_use(arguments, message, tmp_path):
         ('task = "parity"\n[options]\nhidden = "3"', "hidden must be of type int, got '3'"),
         ('task = "parity"\n[options]\nhidden = true', "hidden must be of type int, got True"),
         ('task = "parity"\n[run]\nflow_evry = 3', "did you mean 'flow_every'"),
+        ('task = "parity"\nextended = 3', "[[extended]] must have two whole numbers, after and"),
+        ('task = "parity"\n[[extended]]\nafter = "x"\nsteps = 3', "must have two whole numbers"),
         ('task = "parity"\n[run]\ntensorboard = 1', "tensorboard must be of type bool, got 1"),
         ('task = "parity"\n[settings]\nsteps = 3.5', "steps must be of type int, got 3.5"),
         ('task = "parity"\n[settings]\nskip_nonfinite = 1', "must be of type bool, got 1"),

@@ -108,6 +108,32 @@ def test_an_interrupted_run_may_be_given_more_steps(tmp_path):
         run(tmp_path / "two", constant._replace(steps=10), task=signalled(None), resume=True)
 
 
+def test_more_steps_at_other_rates_are_recorded_in_the_config(tmp_path):
+    def extended(steps, **changes):
+        run(tmp_path, SETTINGS._replace(steps=steps, **changes), resume=True)
+        return read_config(tmp_path).get("extended")
+
+    assert extended(4) is None
+    assert extended(6) == [{"after": 4, "steps": 4}]
+    text = (tmp_path / "config.toml").read_text("utf-8")
+    assert text.startswith("# This run was given more steps than it began with: up to the step `a")
+    assert extended(6) == [{"after": 4, "steps": 4}]
+    (tmp_path / "checkpoints" / "6.npz").unlink()  # as if killed before it
+    (tmp_path / "results.json").unlink()
+    assert extended(6) == [{"after": 4, "steps": 4}]
+    assert extended(8) == [{"after": 4, "steps": 4}, {"after": 6, "steps": 6}]
+    load(tmp_path, tiny_task())
+
+
+def test_more_steps_at_the_same_rates_are_not_recorded(tmp_path):
+    constant = SETTINGS._replace(schedule="constant", warmup=0.0)
+    for steps in (4, 6):
+        run(tmp_path / "flat", constant._replace(steps=steps), resume=True)
+        run(tmp_path / "rising", constant._replace(steps=steps, warmup=0.5), resume=True)
+    assert "extended" not in read_config(tmp_path / "flat")
+    assert read_config(tmp_path / "rising")["extended"] == [{"after": 4, "steps": 4}]
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("learning_rate = 0.02", "learning_rate = 0.05"), ("seed = 0", "seed = 3")]
 )
