@@ -266,12 +266,46 @@ def test_the_figure_can_be_read():
     with style():
         drawn_figure = figure._draw(measured(("layer_1/", "layer_2/")))
     assert not faults(drawn_figure)
-    assert len(drawn_figure.axes) == 4 * 2 + 1
+    assert len(drawn_figure.axes) == 5 * 2 + 1
     assert {"forget gate f", "input gate i", "output gate o"} <= legend_of(drawn_figure).keys()
     top = drawn_figure.axes[0]
     image = top.collections[0].get_array()
     np.testing.assert_allclose(image[-1], 15 * (np.arange(0, 120, 10) - 60) / 100)
     assert [text.get_text() for text in top.get_yticklabels()][-1] == "15"
+
+
+def test_gates_that_are_open_closed_and_saturated_have_a_panel_each():
+    """A tanh candidate is no gate: 60 % of it saturated are not open. Tiny shares say nothing."""
+    entries = [
+        {
+            "step": step,
+            "log10_gradient_norm_lag_0": 0.0,
+            "log10_gradient_norm_lag_1": -1.0,
+            "lyapunov": -0.1,
+            "open_f": 0.3,
+            "closed_f": 0.2,
+            "open_i": 0.0,
+            "closed_i": 0.4,
+            "saturated_g": 0.3 * step,
+            "inactive": 0.009,
+        }
+        for step in (0, 1, 2)
+    ]
+    with style():
+        drawn_figure = figure._draw(flow.read_watch(entries))
+    assert not faults(drawn_figure)
+    panels = {
+        axis.get_ylabel(): [[*line.get_ydata()] for line in axis.lines]
+        for axis in drawn_figure.axes
+    }
+    shares = {label: lines for label, lines in panels.items() if "%" in label}
+    assert shares == {
+        "Open gates\n(% above 0.9)": [[30.0] * 3, [0.0] * 3],
+        "Closed gates\n(% below 0.1)": [[20.0] * 3, [40.0] * 3],
+        "Saturated\n(% |tanh| > 0.8)": [[0.0, 30.0, 60.0]],
+    }
+    words = {"units or whole layer", "forget gate f", "input gate i", "candidate (LSTM: g, GRU: n)"}
+    assert legend_of(drawn_figure).keys() == words
 
 
 def test_the_figure_of_eigenvalues_can_be_read():

@@ -1,8 +1,10 @@
 """A figure of gradient flow over training: what `flow.watch` measured."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +27,7 @@ from rnnjax.flow import Watched, read_watch
 _WHOLE = Look("units or whole layer", "#000000", "solid", "o")
 _STRONGEST = 6.0  # powers of ten at which the colors of the map end
 _TICKS = 5
-_LEAST = 1.0  # percent: a share that never is as large is not drawn
-_NEARLY_ZERO = 1e-9
+_HEIGHT, _HEIGHT_OF_SHARES = 1.15, 0.95  # inches
 
 
 def write_watch(
@@ -35,9 +36,10 @@ def write_watch(
     """Draw gradient flow over training, one column a layer.
 
     From above: a map of ‖∂C/∂s_{T-k}‖ by lag k, relative to lag 0 (blue: vanishes, white: constant,
-    red: explodes); the largest Lyapunov exponent; spectral radii of W_h; and the shares of gates
-    that are open or of units that are saturated above zero, of gates that are closed below, without
-    those that stay under 1 %. Gray in the map: nothing arrives, or no example has the lag.
+    red: explodes); the largest Lyapunov exponent; spectral radii of W_h; and, a panel each, the
+    shares of gate activations above 0.9 and below 0.1, of tanh units (an LSTM's g, a GRU's n) above
+    0.8 in size, and of inactive ReLU units. A panel whose shares all stay under 1 % is left out.
+    Gray in the map: nothing arrives, or no example has the lag.
 
     Args:
       found: what `flow.read_watch` returns, or what it reads.
@@ -55,34 +57,34 @@ def write_watch(
 
 def _draw(watched: Watched) -> Any:
     layers = [*watched.log10_norms]
-    rows = [rows for rows in _ROWS if any(_lines(watched, layer, rows[1]) for layer in layers)]
+    panels = [(row, [_lines(watched, layer, row) for layer in layers]) for row in _ROWS]
+    panels = [(row, by_layer) for row, by_layer in panels if _is_shown(row, by_layer)]
+    heights = [_HEIGHT_OF_SHARES if row.is_share else _HEIGHT for row, _ in panels]
     figure, axes = new_figure(
-        1 + len(rows),
+        1 + len(panels),
         len(layers),
-        (COLUMN if len(layers) == 1 else PAGE, 1.7 + 1.15 * len(rows)),
+        (COLUMN if len(layers) == 1 else PAGE, 1.7 + sum(heights)),
         sharex=True,
         sharey="row",
-        height_ratios=[1.5, *(1 for _ in rows)],
+        height_ratios=[1.5 * _HEIGHT, *heights],
     )
     scale = _scale(watched)
-    used: list[Look] = []
     for column, layer in enumerate(layers):
         title = layer.replace("_", " ").capitalize()
         axes[0, column].set_title(title, loc="left")
         _draw_map(axes[0, column], watched, watched.log10_norms[layer], scale)
-        for row, (_, prefixes, level) in enumerate(rows, 1):
-            lines = _lines(watched, layer, prefixes)
-            for k, line in enumerate(lines):
-                draw_line(axes[row, column], line, k, len(lines))
-            if not all(line.is_empty for line in lines):
-                draw_levels(axes[row, column], {"": level})
-            used += [line.look for line in lines if line.look not in used]
         fit_steps(axes[-1, column], float(watched.steps[0]), float(watched.steps[-1]))
         axes[-1, column].set_xlabel("Training step")
-    for row, (label, prefixes, level) in enumerate(rows, 1):
-        every = [line for layer in layers for line in _lines(watched, layer, prefixes)]
-        fit_values(axes[row, 0], every, [level], log=False)
-        axes[row, 0].set_ylabel(label or _of_shares(watched))
+    used: list[Look] = []
+    for (row, by_layer), beside in zip(panels, axes[1:], strict=True):
+        for axis, lines in zip(beside, by_layer, strict=True):
+            for k, line in enumerate(lines):
+                draw_line(axis, line, k, len(lines))
+            if not row.is_share and not all(line.is_empty for line in lines):
+                draw_levels(axis, {"": row.level})
+            used += [line.look for line in lines if line.look not in used]
+        fit_values(beside[0], [*chain(*by_layer)], [row.level], log=False)
+        beside[0].set_ylabel(row.label)
     mappable = optional("matplotlib.cm").ScalarMappable(scale["norm"], scale["cmap"])
     bar = figure.colorbar(mappable, ax=axes[0, :], extend="both", aspect=12, pad=0.02)
     bar.set_label("log$_{10}$ ‖∂C/∂s$_{T-k}$‖\n/ ‖∂C/∂s$_T$‖", fontsize=7)
@@ -92,41 +94,46 @@ def _draw(watched: Watched) -> Any:
     return figure
 
 
-_SHARES = {"open": 100.0, "saturated": 100.0, "inactive": 100.0, "closed": -100.0}
-# The label of a row, the names of what it shows with their factors, and where its baseline is.
-_ROWS: tuple[tuple[str, dict[str, float], float], ...] = (
-    ("λ$_1$\n(nats a step)", {"lyapunov": 1.0}, 0.0),
-    ("ρ(W$_h$)", {"spectral_radius": 1.0}, 1.0),
-    (
-        "",  # see _of_shares
-        _SHARES,
-        0.0,
-    ),
+class _Row(NamedTuple):
+    """Panels of one kind of values, side by side."""
+
+    label: str
+    word: str  # with which the names of the values begin
+    level: float  # of the baseline, or the lower end of a share
+    factor: float = 1.0
+    least: float = 0.0  # a row whose values are all smaller is not drawn
+
+    @property
+    def is_share(self) -> bool:
+        return self.least > 0
+
+
+_share = partial(_Row, level=0.0, factor=100.0, least=1.0)  # percent
+_ROWS = (
+    _Row("λ$_1$\n(nats a step)", "lyapunov", 0.0),
+    _Row("ρ(W$_h$)", "spectral_radius", 1.0),
+    _share("Open gates\n(% above 0.9)", "open"),
+    _share("Closed gates\n(% below 0.1)", "closed"),
+    _share("Saturated\n(% |tanh| > 0.8)", "saturated"),
+    _share("Inactive units\n(%)", "inactive"),
 )
 
 
-def _of_shares(watched: Watched) -> str:
-    """The label of the row of shares."""
-    words = {name.rpartition("/")[2].partition("_")[0] for name in watched.values}
-    if words & {"open", "closed"}:
-        return "← closed, open →\n(%)"
-    return "Inactive units\n(%)" if "inactive" in words else "Saturated units\n(%)"
+def _is_shown(row: _Row, by_layer: Sequence[Sequence[Line]]) -> bool:
+    """Whether a row has lines and one of them ever reaches its least value."""
+    most = (np.nanmax(np.abs(line.mean), initial=0.0) for line in chain(*by_layer))
+    return any(each >= row.least for each in most)
 
 
-def _lines(watched: Watched, layer: str, factors: Mapping[str, float]) -> list[Line]:
-    """The lines of one panel, one for each gate and word."""
+def _lines(watched: Watched, layer: str, row: _Row) -> list[Line]:
+    """The lines of one panel, one for each gate."""
     lines = []
     for name, column in watched.values.items():
         of, _, last = name.rpartition("/")
-        word = next((word for word in factors if last == word or last.startswith(f"{word}_")), None)
-        if of == layer and word is not None:
-            gate = last.removeprefix(word).removeprefix("_")
-            values = factors[word] * column
-            if word in _SHARES and np.nanmax(np.abs(values), initial=0.0) < _LEAST:
-                continue
-            # Not exactly zero: that has a marker of its own on a logarithmic axis.
-            values = np.where(values == 0, _NEARLY_ZERO, values)
-            lines.append(line_of(GATE_LOOKS.get(gate, _WHOLE), watched.steps, values[None]))
+        if of == layer and (last == row.word or last.startswith(f"{row.word}_")):
+            gate = last.removeprefix(row.word).removeprefix("_")
+            look = GATE_LOOKS.get(gate, _WHOLE)
+            lines.append(line_of(look, watched.steps, row.factor * column[None]))
     return lines
 
 
