@@ -6,10 +6,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rnnjax._checks import check_choice
+from rnnjax.experiments._extended import EXTENDED, Extension, extensions
 from rnnjax.experiments._fields import Field, checked, fields_of
 from rnnjax.experiments._parsing import read_toml_file
 from rnnjax.experiments.tasks import TASKS, Task
-from rnnjax.experiments.training import CONFIG, EXTENDED, Extension, Settings, extensions
+from rnnjax.experiments.training import CONFIG, Settings
 
 _TABLES = ("task", "options", "settings", "run", "versions", EXTENDED)
 _RUN_FIELDS = {

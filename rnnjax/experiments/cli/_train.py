@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from rnnjax._checks import check_choice
+from rnnjax.experiments._extended import Extension
 from rnnjax.experiments.cli._output import complain, errors_of, show_results
 from rnnjax.experiments.cli._plan import Plan, full_options, make_task, read_plan, with_flags
 from rnnjax.experiments.cli._printing import say
@@ -19,7 +20,6 @@ from rnnjax.experiments.cli._streams import waiting
 from rnnjax.experiments.tasks import TASKS, Task
 from rnnjax.experiments.training import (
     CONFIG,
-    Extension,
     Interrupted,
     ResolvedSettings,
     Result,
@@ -129,8 +129,8 @@ def _not_repeated(source: Path, extended: Sequence[Extension]) -> str:
     each = [f"up to {after:,} at those of a run of {steps:,} steps" for after, steps in extended]
     return (
         f"{source} is of a run that was given more steps, whose learning rates were "
-        f"{', '.join(each)}; this run takes those of its own length throughout, and does not repeat "
-        "it bit for bit"
+        f"{', '.join(each)}; this run takes those of its own length throughout, and does not "
+        "repeat it bit for bit"
     )
 
 

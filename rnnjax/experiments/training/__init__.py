@@ -15,15 +15,7 @@ from rnnjax.experiments.training._comparison import (
     peak_learning_rate,
     train_and_measure,
 )
-from rnnjax.experiments.training._config import (
-    CONFIG,
-    EXTENDED,
-    RESULTS,
-    Extension,
-    extensions,
-    is_unused,
-    read_config,
-)
+from rnnjax.experiments.training._config import CONFIG, RESULTS, is_unused, read_config
 from rnnjax.experiments.training._fit import Interrupted, fit
 from rnnjax.experiments.training._flow import FlowMeasures, measure_flow
 from rnnjax.experiments.training._load import TrainedModel, load, load_model
@@ -50,7 +42,6 @@ from rnnjax.experiments.training._terminal import deferred_interrupt
 __all__ = [
     "CONFIG",
     "CONTENDERS",
-    "EXTENDED",
     "GRADIENTS",
     "OPTIMIZERS",
     "RESULTS",
@@ -60,7 +51,6 @@ __all__ = [
     "CellResult",
     "ComparisonSettings",
     "Contender",
-    "Extension",
     "FlowMeasures",
     "Interrupted",
     "Metrics",
@@ -76,7 +66,6 @@ __all__ = [
     "check_writable",
     "comparison_task",
     "deferred_interrupt",
-    "extensions",
     "fit",
     "flow_callback",
     "global_norm",

@@ -4,16 +4,17 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from rnnjax._arguments import checked_arguments
-from rnnjax._checks import is_inexact, is_int
+from rnnjax._checks import is_inexact
 from rnnjax._extras import optional
 from rnnjax._files import plain, replace_file, write_json
 from rnnjax._names import option
+from rnnjax.experiments._extended import EXTENDED
 from rnnjax.experiments._parsing import read_toml_file
 from rnnjax.experiments.data import digest_arrays
 from rnnjax.experiments.tasks import Batch, Task
@@ -26,8 +27,6 @@ RESULTS = "results.json"
 """The file of a run that holds what it reached."""
 # Tables that may differ when a run is resumed: package versions, and what is logged.
 VERSIONS, RUN = "versions", "run"
-EXTENDED = "extended"
-"""The array of a config that says how far a run went at the learning rates of a shorter one."""
 _NOT_COMPARED = (VERSIONS, RUN, EXTENDED)
 _FREE = tuple(f"settings.{name}" for name in ("skip_nonfinite", "log_every", "checkpoint_every"))
 _STEPS = "settings.steps"  # a run may be given more
@@ -35,7 +34,7 @@ _BATCHES = 4  # that identify the data of a task without a digest of its own
 _SHORT = 30  # characters of a value that an error repeats
 _NOTE = f"""\
 # This run was given more steps than it began with: up to the step `after`, the learning rates were
-# those of a run of so many `steps` ([[{EXTENDED}]] below). A run from this file takes those of the
+# those of a run of so many `steps` (`{EXTENDED}` below). A run from this file takes those of the
 # whole length from the start, and so does not repeat this one bit for bit.
 
 """
@@ -47,32 +46,6 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     if EXTENDED in config:
         text = _NOTE + text
     replace_file(folder / CONFIG, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-class Extension(NamedTuple):
-    """Where a run was given more steps, with which its learning rates changed."""
-
-    after: int  # steps, up to which the rates were those of a run of
-    steps: int
-
-
-@checked_arguments
-def extensions(config: Mapping[str, Any]) -> list[Extension]:
-    """What the content of a config.toml says of the steps that a run was given later, in order.
-
-    Raises:
-      ValueError: it says something else.
-    """
-    found = config.get(EXTENDED, [])
-    try:
-        each = [Extension(**entry) for entry in found]
-    except TypeError:
-        each = None
-    if each is None or not all(is_int(number) for entry in each for number in entry):
-        raise ValueError(
-            f"[[{EXTENDED}]] must have two whole numbers, after and steps, got {found!r}"
-        )
-    return each
 
 
 @checked_arguments

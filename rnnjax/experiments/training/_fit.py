@@ -16,18 +16,16 @@ from rnnjax._checks import check_flag, check_positive_int, described
 from rnnjax._extras import optional
 from rnnjax._files import write_json
 from rnnjax._version import __version__
+from rnnjax.experiments._extended import EXTENDED, Extension, extensions
 from rnnjax.experiments.tasks import Task
 from rnnjax.experiments.training._batches import batch_source, prefetched
 from rnnjax.experiments.training._callbacks import Callback
 from rnnjax.experiments.training._checkpoints import Checkpoints, Saved
 from rnnjax.experiments.training._config import (
-    EXTENDED,
     RESULTS,
     VERSIONS,
-    Extension,
     check_same_run,
     check_unused,
-    extensions,
     identity,
     read_config,
     store,
@@ -89,7 +87,7 @@ def fit(
         checkpoint starts from step 0, with other settings too, so that one command serves for
         both; a line on standard error says which. A run, finished or not, may be given more steps,
         from then on with the learning rate of a run of the new length: under the cosine schedule
-        higher than where it was. `config.toml` then says so, in `[[extended]]`, since a run from it
+        higher than where it was. `config.toml` then says so, under `extended`, since a run from it
         does not repeat this one bit for bit.
       config: what else is needed to repeat the run, such as the task's options: written to
         `config.toml` beside the settings and package versions, and compared, as the settings are,
