@@ -30,9 +30,6 @@ class _Opened(NamedTuple):
     memory: str  # the field of the carry that the identity path runs along
 
 
-@partial(
-    jax.tree_util.register_dataclass, data_fields=("recording", "parts"), meta_fields=("memory",)
-)
 @dataclass(frozen=True)
 class Paths:
     """The gradient by the carry at every step, in parts that sum to it; made by `paths`."""
@@ -40,6 +37,18 @@ class Paths:
     recording: Recording  # of the whole
     parts: dict[str, Recording]  # by the path that the error took; the identity path first
     memory: str  # the field that the identity path runs along: c of an LSTM, h of a GRU
+
+
+def _flatten(found: Paths) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    return (found.recording, *found.parts.values()), (*found.parts, found.memory)
+
+
+def _unflatten(names: tuple[Any, ...], found: Any) -> Paths:
+    whole, *parts = found
+    return Paths(whole, dict(zip(names[:-1], parts, strict=True)), names[-1])
+
+
+jax.tree_util.register_pytree_node(Paths, _flatten, _unflatten)  # parts stay in their order
 
 
 def gates(cell: Cell) -> tuple[str, ...]:

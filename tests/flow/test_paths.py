@@ -8,7 +8,7 @@ from by_numpy import evaluated
 from flow_problems import drawn, normal
 
 import rnnjax
-from rnnjax.flow import paths, record
+from rnnjax.flow import gates, paths, record
 
 pytestmark = pytest.mark.usefixtures("eager")
 
@@ -114,3 +114,17 @@ def test_other_cells_are_refused():
     cell = rnnjax.vanilla(2)
     with pytest.raises(ValueError, match=r"paths knows the gates of rnnjax.lstm and rnnjax.gru"):
         paths(cell, drawn(cell, 1), jnp.ones((3, 1)), cost)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_parts_keep_their_order_in_programs_and_without_x64(name):
+    cell = CELLS[name]
+    params, xs = drawn(cell, D), normal(1, 2, D)
+    found = paths(cell, params, xs, cost)
+    assert [*found.parts] == [*gates(cell)]
+    moved = jax.tree.map(lambda leaf: leaf + 1, found)
+    assert ([*moved.parts], moved.memory) == ([*gates(cell)], found.memory)
+    for gate, part in found.parts.items():
+        np.testing.assert_allclose(moved.parts[gate].carry_ct.h, part.carry_ct.h + 1)
+    with jax.enable_x64(False):
+        assert [*paths(cell, params, xs, cost).parts] == [*gates(cell)]
