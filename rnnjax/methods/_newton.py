@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Params
+from rnnjax.methods._kept import kept
 from rnnjax.methods._levenberg_marquardt import damped
 from rnnjax.methods._recurrence import Problem, Recurrence, Steps, affine_scan
 from rnnjax.methods._unconverged import Otherwise, report
@@ -70,9 +71,12 @@ class _Iterate(NamedTuple):
     best_error: Array  # [...]
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def states(net: Newton, params: Params, problem: Problem) -> tuple[Array, Certificate]:
     """The states [T, ..., S] and their certificate."""
+    return kept(partial(_solve, net), partial(_tangents, net), params, problem)
+
+
+def _solve(net: Newton, params: Params, problem: Problem) -> tuple[Array, Certificate]:
     found = _iterate(net, params, problem)
     converged = _converged(net, found)
     numbers = (found.best_residual, found.iterations, converged)
@@ -189,30 +193,27 @@ def _by_loop(net: Newton, params: Params, problem: Problem, s: Array) -> Array:
     return jax.lax.scan(body, carry, problem.xs, reverse=recurrence.reverse)[1]
 
 
-@states.defjvp
-def _states_jvp(net: Newton, primals: Any, tangents: Any) -> Any:
+def _tangents(net: Newton, out: tuple[Array, Certificate], primals: Any, tangents: Any) -> Any:
     with in_full_precision():  # it is traced when it is asked for, outside of what it is of
-        return _tangents(net, primals, tangents)
+        ds = _push(net, out[0], primals, tangents)
+    return ds, jax.tree.map(jnp.zeros_like, out[1])
 
 
-def _tangents(net: Newton, primals: Any, tangents: Any) -> Any:
+def _push(net: Newton, s: Array, primals: Any, tangents: Any) -> Array:
     params, problem = primals
     recurrence = net.recurrence
-    s, certificate = states(net, params, problem)
 
     def at(params: Params, problem: Problem) -> Array:
         return recurrence.steps(params, problem, s).s
 
     along = jax.jvp(at, primals, tangents)[1]
-    if net.adjoint == "scan":
-        blocks = recurrence.exact_blocks()
-        J = recurrence.jacobian(blocks, params, problem, s)
-        along = recurrence.in_blocks(blocks, along)
-        ds = affine_scan(J, along, problem.begins, recurrence.reverse)
-        ds = recurrence.from_blocks(blocks, ds)
-    else:
-        ds = _push_by_loop(recurrence, params, problem, s, along)
-    return (s, certificate), (ds, jax.tree.map(jnp.zeros_like, certificate))
+    if net.adjoint == "loop":
+        return _push_by_loop(recurrence, params, problem, s, along)
+    blocks = recurrence.exact_blocks()
+    J = recurrence.jacobian(blocks, params, problem, s)
+    along = recurrence.in_blocks(blocks, along)
+    ds = affine_scan(J, along, problem.begins, recurrence.reverse)
+    return recurrence.from_blocks(blocks, ds)
 
 
 def _push_by_loop(

@@ -11,7 +11,7 @@ import pytest
 from op_by_op import op_by_op
 
 import rnnjax
-from rnnjax import autodiff, bptt, deer, sequential, unroll
+from rnnjax import autodiff, bptt, checkpointed, deer, sequential, truncated, unroll
 from rnnjax.methods import _levenberg_marquardt as lm, _newton, solve
 from rnnjax.methods._deer import _recurrence
 from rnnjax.methods._newton import Newton
@@ -182,6 +182,41 @@ def test_forward_mode_and_second_derivatives(eager):
     want = twice(sequential(), autodiff())
     assert_same(twice(deer(), None), want, 1e-10)
     assert_same(twice(deer(quasi=True), None), want, 1e-10)
+
+
+@pytest.mark.parametrize("gradient", [checkpointed(2), truncated(4)], ids=str)
+def test_second_derivatives_through_a_loop_over_segments(eager, gradient):
+    """JAX evaluates a scan in parts there, and forgets the rule of a custom_jvp within."""
+    cell = rnnjax.vanilla(H)
+    params, xs, carry = drawn(cell)
+
+    def slope(method):
+        def cost(params):
+            ys = unroll(cell, params, xs, carry=carry, method=method, gradient=gradient)[1]
+            return jnp.sum(ys**3)
+
+        return jax.grad(lambda params: sum(map(jnp.sum, jax.grad(cost)(params))))(params)
+
+    assert_same(slope(deer()), slope(sequential()), 1e-10)
+
+
+def test_a_cell_may_read_the_program_around_it_but_not_be_differentiated_in_it(eager):
+    params, xs, _ = drawn(rnnjax.vanilla(H))
+
+    def run(method, gain):
+        def step(params, carry, x_t):
+            carry, y_t = rnnjax.vanilla(H).step(params, carry, gain * x_t)
+            return carry, y_t
+
+        cell = rnnjax.Cell(*rnnjax.vanilla(H)[:2], step)
+        return jnp.sum(unroll(cell, params, xs, method=method)[1])
+
+    found, want = (jax.jit(functools.partial(run, m))(2.0) for m in (deer(), sequential()))
+    np.testing.assert_allclose(found, want, rtol=1e-12)
+    batch = jax.vmap(functools.partial(run, deer()))(jnp.array([2.0, 2.0]))
+    np.testing.assert_allclose(batch, [want, want], rtol=1e-12)
+    with pytest.raises(ValueError, match="an array that is differentiated: pass it as part of par"):
+        jax.grad(functools.partial(run, deer()))(2.0)
 
 
 class TestWithoutConvergence:
