@@ -216,7 +216,9 @@ def test_zoneout_fields():
     with pytest.raises(ValueError, match=r"zoneout\(lstm\(8\), h=0\.1\)"):
         rnnjax.zoneout(CELL)
     cell = rnnjax.zoneout(rnnjax.gru(H), c=0.1)
-    with pytest.raises(ValueError, match=r"rates for c, but the fields of GRUCarry are h"):
+    with pytest.raises(
+        ValueError, match=r"rates for c, but the fields of the carry, a GRUCarry, are h"
+    ):
         unroll(cell, cell.init(KEY, D), XS)
     with pytest.raises(ValueError, match=r"inside stack\(\).*apply zoneout to the single cells"):
         rnnjax.zoneout(rnnjax.stack(CELL), h=0.1)
