@@ -28,8 +28,6 @@ def check_params(cell: Cell, params: Params) -> Params:
 
 def checked_params(cell: Cell, shapes: Any, params: Params) -> Params:
     """`check_params`, for the shapes that `known(cell).params` are."""
-    if shapes is None:
-        return jax.tree.map(_as_held, params)
     if _fit(shapes, params):  # nearly always, and fast: op-by-op steps ask every time
         return params
     return _diagnosed(cell, shapes, params, "params")
@@ -37,7 +35,7 @@ def checked_params(cell: Cell, shapes: Any, params: Params) -> Params:
 
 def _fit(shapes: Any, params: Any) -> bool:
     if shapes is None:
-        return True
+        return all(_as_held(leaf) is leaf for leaf in jax.tree.leaves(params))
     if not hasattr(shapes, "_fields"):
         return (
             type(params) is tuple
@@ -103,7 +101,7 @@ def _weights_of(leaves: Any) -> list[Any]:
 def _diagnosed(cell: Cell, shapes: Any, params: Any, name: str) -> Any:
     """Params that do not fit as they are, in the form that fits; or the error that says why not."""
     if shapes is None:
-        return params
+        return jax.tree.map(_as_held, params)
     if not hasattr(shapes, "_fields"):
         return _diagnosed_layers(cell, shapes, params, name)
     if isinstance(params, Mapping) and set(params) == set(shapes._fields):

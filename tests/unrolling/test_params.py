@@ -96,9 +96,12 @@ def test_float64_of_numpy_is_read_as_jax_keeps_it():
             for got in (unroll(LSTM, params, XS)[0], LSTM.step(params, carry, np.ones((B, D)))[0]):
                 assert got.h.dtype == np.float32
             np.testing.assert_array_equal(unroll(LSTM, params, XS)[1], unroll(LSTM, want, XS)[1])
-        got, want = (unroll(plain, params, XS)[1] for params in (wide, want))
-    assert got.dtype == np.float32
-    np.testing.assert_array_equal(got, want)
+        upper = jax.tree.map(jnp.float32, LSTM.init(KEY, H))
+        deep = rnnjax.stack(plain, LSTM)
+        for cell, forms in ((plain, (wide, want)), (deep, ((wide, upper), (want, upper)))):
+            got, expected = (unroll(cell, params, XS)[1] for params in forms)
+            assert got.dtype == np.float32
+            np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("gradient", [autodiff(), bptt()])
