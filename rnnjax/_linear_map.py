@@ -225,16 +225,9 @@ def _mapped(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
     ]
 
     def mapped(function: Callable[..., Any], linear: int) -> Callable[..., Any]:
-        return jax.vmap(
-            function,
-            in_axes=(*dims[:count], *[0] * linear),
-            axis_name=axis.name,
-            axis_size=axis.size,
-            spmd_axis_name=axis.spmd_name,
-        )
+        return vmapped(axis, function, (*dims[:count], *[0] * linear))
 
-    spread = jax.make_jaxpr(lambda *xs: [jnp.broadcast_to(x, (axis.size, *x.shape)) for x in xs])
-    outs = tuple(spread(*params["outs"]).out_avals)
+    outs = stacked_types(axis, params["outs"])
     made = _linear_map.bind(
         *operands[:count],
         *moved,
@@ -246,6 +239,23 @@ def _mapped(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
         axes=None,
     )
     return made, [0] * len(made)
+
+
+def vmapped(axis: Any, function: Callable[..., Any], in_axes: Any) -> Callable[..., Any]:
+    """`function` under the `vmap` that the batching rule of a primitive is called for."""
+    return jax.vmap(
+        function,
+        in_axes=in_axes,
+        axis_name=axis.name,
+        axis_size=axis.size,
+        spmd_axis_name=axis.spmd_name,
+    )
+
+
+def stacked_types(axis: Any, avals: Sequence[Any]) -> tuple[Any, ...]:
+    """The types of arrays of these types, stacked along the axis of that `vmap`."""
+    stack = jax.make_jaxpr(lambda *xs: [jnp.broadcast_to(x, (axis.size, *x.shape)) for x in xs])
+    return tuple(stack(*avals).out_avals)
 
 
 def _is_zero(tangent: Any) -> bool:

@@ -6,14 +6,13 @@ a loop that runs to convergence, and that asks the host, is neither exact nor po
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
+from rnnjax._linear_map import stacked_types, vmapped
 from rnnjax._types import PyTree
 
 
@@ -80,19 +79,12 @@ def _jvp(operands: Any, tangents: Any, **params: Any) -> Any:
 def _batch(
     axis: Any, operands: Any, dims: Any, *, run: Any, rule: Any, outs: Any, count: int
 ) -> Any:
-    mapped = partial(
-        jax.vmap,
-        axis_name=axis.name,
-        axis_size=axis.size,
-        spmd_axis_name=axis.spmd_name,
-    )
-    each = (*dims[len(dims) - count :],) * 2
-    spread = jax.make_jaxpr(lambda *xs: [jnp.broadcast_to(x, (axis.size, *x.shape)) for x in xs])
+    each = dims[len(dims) - count :]
     made = _kept.bind(
         *operands,
-        run=mapped(run, in_axes=(*dims,)),
-        rule=mapped(rule, in_axes=((0,) * len(outs) + each)),
-        outs=tuple(spread(*outs).out_avals),
+        run=vmapped(axis, run, (*dims,)),
+        rule=vmapped(axis, rule, (*[0] * len(outs), *each, *each)),
+        outs=stacked_types(axis, outs),
         count=count,
     )
     return made, [0] * len(made)
