@@ -7,6 +7,7 @@ from rnnjax._arrays import register_value, take_arrays
 from rnnjax._calls import Value
 from rnnjax._checks import check_positive_int
 from rnnjax._execution import BaseGradient, Gradient, OnlineGradient, Run, check_gradient
+from rnnjax._random import is_key
 from rnnjax.gradients._segments import in_segments
 from rnnjax.gradients._truncated import Truncation
 
@@ -74,13 +75,14 @@ def checkpointed(
     Args:
       k: steps in a segment, the smallest with more levels; T^(1 / (levels + 1)), rounded, if None.
       base: how each segment is differentiated: `autodiff()`, `bptt()`, or another wrapping
-        gradient but a truncation, which goes around it, as in `truncated(20, checkpointed(5))`;
-        None for the default of the method that runs it.
+        gradient; None for the default of the method that runs it. Not a truncation, which goes
+        around it, as in `truncated(20, checkpointed(5))`, nor one that draws random numbers, whose
+        memory does not grow with T anyway.
       levels: how many times the sequence is cut.
 
     Raises:
       TypeError, ValueError: k or levels is not a positive int; base is no gradient, or one that
-        truncates.
+        truncates or draws random numbers, such as `rnnjax.online.uoro(key)`.
 
     Example:
       >>> import jax, rnnjax
@@ -103,5 +105,10 @@ def checkpointed(
         raise ValueError(
             f"checkpointed(base={inner}) would cut the gradient within segments and pass it on "
             "from one to the next: put the truncation outside, as in truncated(20, checkpointed(5))"
+        )
+    if inner and any(array is not None and is_key(array) for array in take_arrays(inner)[1]):
+        raise ValueError(
+            f"checkpointed(base={inner.name}(key)) would draw the same signs in every segment, and "
+            "be biased by that: use the base by itself, whose memory does not grow with T"
         )
     return Checkpointed(k, inner, levels=check_positive_int("levels", levels))

@@ -107,6 +107,14 @@ def test_a_truncation_goes_around_it():
             checkpointed(4, base)
 
 
+@pytest.mark.parametrize("algorithm", [rnnjax.online.uoro, rnnjax.online.kf_rtrl])
+def test_what_draws_signs_is_not_cut_into_segments_that_would_share_them(algorithm):
+    noisy = algorithm(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"same signs in every segment.*by itself"):
+        checkpointed(4, noisy)
+    assert rnnjax.truncated(4, noisy).base is noisy
+
+
 @pytest.mark.parametrize(("levels", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_levels_are_a_positive_int(levels, error):
     with pytest.raises(error, match="levels"):
