@@ -36,7 +36,7 @@ def parse_json(text: str | bytes, where: object = None) -> Any:
 
 
 def read_toml_file(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
+    """Read a TOML file, with or without a byte order mark.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -47,7 +47,7 @@ def read_toml_file(path: Path) -> dict[str, Any]:
     try:
         if len(raw) > _LARGEST_TOML:
             raise ValueError(f"it has more than {_LARGEST_TOML} bytes")
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
         if _MANY_DOTS.search(text):
             raise ValueError(_TOO_DEEP)
         return tomllib.loads(text)

@@ -8,7 +8,6 @@ What is large is read once: a series into a cache, texts into a copy with random
 """
 
 import bz2
-import codecs
 import csv
 import gzip
 import io
@@ -24,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple, TextIO, TypeVar, cast
 from rnnjax._arguments import check_choice, checked_arguments, nearest
 from rnnjax._names import option
 from rnnjax.experiments._parsing import parse_json
-from rnnjax.experiments.data._text_files import check_encoding, decode
+from rnnjax.experiments.data._text_files import decode, without_mark
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
@@ -129,7 +128,7 @@ def _format(
     header: bool = True,
 ) -> _Format:
     check_choice("compression", compression, COMPRESSIONS)
-    check_encoding(encoding)
+    encoding = without_mark(encoding)
     for name, mark in (("delimiter", delimiter), ("decimal", decimal)):
         if mark is not None and (len(mark) != 1 or mark in '"\r\n'):
             raise ValueError(f"{option(name)} must be one character such as ',', got {mark!r}")
@@ -142,8 +141,6 @@ def _format(
         endings = ", ".join(KINDS)
         raise ValueError(f"{path}: expected a name that ends in {endings}; or pass kind=")
     check_choice("kind", kind, ("csv", "tsv", "jsonl"))
-    if codecs.lookup(encoding).name == "utf-8":
-        encoding = "utf-8-sig"  # Python's UTF-16 and UTF-32 skip a byte order mark by themselves
     if kind == "tsv":
         delimiter = "\t"
     return _Format(path, kind, compression, encoding, delimiter, decimal, header)

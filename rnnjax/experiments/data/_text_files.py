@@ -26,7 +26,8 @@ class Lines:
         with open(self.path, "rb") as file:
             file.seek(self._starts[index])
             raw = file.readline()
-        return decode(raw, self.encoding, f"{self.path}, line {self._numbers[index]}").strip()
+        where = f"{self.path}, line {self._numbers[index]}"
+        return decode(raw, self.encoding, where, first=self._starts[index] == 0).strip()
 
 
 @checked_arguments
@@ -34,7 +35,7 @@ def open_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
     """Random access to the lines of a text file; blank ones are skipped.
 
     Only the offset of each line is kept in memory. Every line is decoded once on opening, so that
-    a bad one is found before it is needed.
+    a bad one is found before it is needed. A byte order mark is left out.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -52,7 +53,7 @@ def open_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
     starts, numbers, start = array("q"), array("q"), 0
     with open(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
-            if decode(raw, encoding, f"{path}, line {number}").strip():
+            if decode(raw, encoding, f"{path}, line {number}", first=start == 0).strip():
                 starts.append(start)
                 numbers.append(number)
             start += len(raw)
@@ -75,7 +76,7 @@ def stripped_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
     with open(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
             where = f"{path}, line {number}"
-            if line := decode(raw, encoding, where).strip("\ufeff\r\n "):
+            if line := decode(raw, encoding, where, first=number == 1).strip("\ufeff\r\n "):
                 yield where, line
 
 
@@ -83,12 +84,14 @@ def stripped_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
 def read_blocks(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
     """The text of a file, one block at a time, with every line end as a newline.
 
+    A byte order mark is left out.
+
     Raises:
       FileNotFoundError: there is no such file.
       ValueError: an empty file, or one that is not in the encoding; the error gives the line.
     """
-    check_encoding(encoding)
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), True)
+    unmarked = codecs.getincrementaldecoder(without_mark(encoding))()
+    decoder = io.IncrementalNewlineDecoder(unmarked, True)
     line, empty = 1, True
     with open(path, "rb") as file:
         while True:
@@ -110,13 +113,17 @@ def read_blocks(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
         raise ValueError(f"{path} is empty: expected a text")
 
 
-def decode(raw: bytes, encoding: str, where: object = None) -> str:
-    """`raw` as text; the error begins with the location `where`, if there is one."""
+def decode(raw: bytes, encoding: str, where: object = None, *, first: bool = False) -> str:
+    """`raw` as text; the error begins with the location `where`, if there is one.
+
+    What comes first in its file is without the byte order mark.
+    """
     check_encoding(encoding)
     try:
-        return raw.decode(encoding)
+        return raw.decode(without_mark(encoding) if first else encoding)
     except UnicodeDecodeError as error:
-        message = _not_in(encoding, raw[error.start], f" at position {error.start + 1}")
+        byte = error.object[error.start]
+        message = _not_in(encoding, byte, f" at position {error.start + 1}")
         raise ValueError(message if where is None else f"{where}: {message}") from None
 
 
@@ -128,6 +135,12 @@ def check_encoding(encoding: str) -> None:
         raise ValueError(
             f"{option('encoding', encoding)} is not known: try 'utf-8' or 'latin-1'"
         ) from None
+
+
+def without_mark(encoding: str) -> str:
+    """The encoding that leaves out a byte order mark, as Python's UTF-16 and UTF-32 do."""
+    check_encoding(encoding)
+    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
 def _not_in(encoding: str, byte: int, position: str = "") -> str:

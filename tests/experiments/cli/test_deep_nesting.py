@@ -65,6 +65,11 @@ def test_toml_that_is_too_long_is_not_parsed(tmp_path):
     assert read_toml_file(tmp_path / "a.toml") == {"a": {"b": "one. two. three 1.2.3"}}
 
 
+def test_toml_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.toml").write_bytes(b"\xef\xbb\xbfa = 1\n")
+    assert read_toml_file(tmp_path / "a.toml") == {"a": 1}
+
+
 def test_json_of_every_kind_of_damage_is_a_value_error():
     assert parse_json(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
     for text, message in (

@@ -1,5 +1,6 @@
 """Labelled texts such as reviews: readers of tables, folders and saved datasets."""
 
+import codecs
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -91,7 +92,8 @@ def open_reviews(
       text, label: the columns of a table or a saved dataset.
       header: whether the first line of a CSV or TSV names the columns; if not, they are called "0",
         "1", ….
-      encoding: of the files; None for UTF-8, and for Latin-1 in the pair of files of rt-polarity.
+      encoding: of the files, whose byte order marks are left out; None for UTF-8, and for Latin-1
+        in the pair of files of rt-polarity that have no such mark.
 
     Returns:
       A `ReviewSource`.
@@ -122,7 +124,7 @@ def open_reviews(
     check_no_effect(open_reviews, columns._asdict(), f"without a table, which {path} has not")
     negative, positive = (sorted(path.glob(f"*.{ending}")) for ending in ("neg", "pos"))
     if len(negative) == len(positive) == 1:
-        return ReviewSource(_pair(negative[0], positive[0], encoding or "latin-1"), None)
+        return ReviewSource(_pair(negative[0], positive[0], encoding), None)
     if (path / "train").is_dir():
         test = path / "test"
         return _matched(
@@ -176,8 +178,14 @@ def _table_file(folder: Path, part: str) -> Path | None:
     return found[0] if found else None
 
 
-def _pair(negative: Path, positive: Path, encoding: str) -> Reviews:
-    parts = [open_lines(file, encoding) for file in (negative, positive)]
+def _by_mark(path: Path) -> str:
+    """UTF-8 if a file begins with its byte order mark, else Latin-1."""
+    with path.open("rb") as file:
+        return "utf-8" if file.read(3) == codecs.BOM_UTF8 else "latin-1"
+
+
+def _pair(negative: Path, positive: Path, encoding: str | None) -> Reviews:
+    parts = [open_lines(file, encoding or _by_mark(file)) for file in (negative, positive)]
     split = len(parts[0])
 
     def read(index: int) -> str:
@@ -245,9 +253,10 @@ def _class_folders(folder: Path, encoding: str | None) -> Reviews:
 
     def read(index: int) -> str:
         raw = paths[index].read_bytes()
-        if not raw.strip():
+        text = decode(raw, encoding or "utf-8", paths[index], first=True)
+        if not text.strip():
             raise ValueError(f"{paths[index]} is empty: expected a text")
-        return decode(raw, encoding or "utf-8", paths[index])
+        return text
 
     return Reviews(LazyTexts(len(paths), read), labels, tuple(child.name for child in found))
 

@@ -164,3 +164,19 @@ def test_a_prompt_is_encoded_as_the_corpus_is(text_file):
     corpus = open_corpus(text_file, units="words")
     ids = encode_text("the sea.\nagain", corpus.vocabulary)
     assert corpus.vocabulary.decode(ids) == "the sea . <eos> again"
+
+
+def test_a_byte_order_mark_is_no_letter(text_file):
+    expected = open_corpus(text_file, units="spaces", held_out=0.25)
+    text_file.write_bytes(b"\xef\xbb\xbf" + text_file.read_bytes())
+    for encoding in ("utf-8", "UTF8", "utf-8-sig"):
+        corpus = open_corpus(text_file, units="spaces", held_out=0.25, encoding=encoding)
+        assert corpus.vocabulary.entries == expected.vocabulary.entries
+        assert decoded(corpus) == decoded(expected)
+    assert "\ufeff" not in open_corpus(text_file).vocabulary.entries
+    text_file.write_bytes(b"\xef\xbb\xbfab\ncaf\xe9")
+    with pytest.raises(ValueError, match=r"line 2: not utf-8: byte 0xe9"):
+        list(read_blocks(text_file))
+    text_file.write_bytes(b"\xef\xbb\xbf")
+    with pytest.raises(ValueError, match="is empty"):
+        list(read_blocks(text_file))

@@ -295,6 +295,27 @@ def test_lines_are_read_by_their_number(tmp_path):
         open_lines(path, "latin-11")
 
 
+def test_byte_order_marks_are_no_text(tmp_path):
+    mark = b"\xef\xbb\xbf"
+    path = tmp_path / "lines.txt"
+    path.write_bytes(mark + "\n\ufeff\nété\n".encode())
+    assert [*open_lines(path)] == ["\ufeff", "été"]  # it is one where the file begins
+    path.write_bytes(mark + "été\n".encode())
+    assert [*open_lines(path)] == ["été"]
+    path.write_bytes(mark + b"caf\xe9\n")
+    with pytest.raises(ValueError, match="line 1: not utf-8: byte 0xe9 at position 4"):
+        open_lines(path)
+    write_folders(tmp_path / "folders", pos=["\ufeffgood"], neg=["\ufeffbad", "\ufeff \n"])
+    texts = open_reviews(tmp_path / "folders").train.texts
+    assert (texts[0], texts[2]) == ("bad", "good")
+    with pytest.raises(ValueError, match=r"neg/1\.txt is empty"):
+        texts[1]
+    for file in write_pair(tmp_path, "utf-8").glob("rt.*"):
+        file.write_bytes(mark + file.read_bytes())
+    expected = [("dull .", "neg"), ("naïve .", "neg"), ("fun .", "pos"), ("a delight .", "pos")]
+    assert contents(open_reviews(tmp_path).train) == expected
+
+
 def test_unknown_names_on_the_hub_suggest_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'imdb'"):
         download_reviews("imbd")
