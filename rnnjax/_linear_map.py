@@ -58,21 +58,22 @@ def linear_map(
     moving = [i for i, x in enumerate(given) if not isinstance(x, SymbolicZero)]
     still = {i: x for i, x in enumerate(given) if isinstance(x, SymbolicZero)}
     kept = [i for i, x in enumerate(outs) if is_inexact(x)]
+    count = len(held)  # no array of the trace that is open here gets into the two functions below
     none = {
         i: zero_from_primal(x, symbolic_zeros=True) for i, x in enumerate(outs) if i not in kept
     }
 
     def flat_apply(*operands: Any) -> list[Any]:
-        read = jax.tree.unflatten(held_tree, operands[: len(held)])
-        moved = _filled(given_tree, _zeros(still), moving, operands[len(held) :])
+        read = jax.tree.unflatten(held_tree, operands[:count])
+        moved = _filled(given_tree, _zeros(still), moving, operands[count:])
         made = jax.tree.leaves(apply(read, moved))
         return [made[i] for i in kept]
 
     def flat_transpose(*operands: Any) -> list[Any]:
-        read = jax.tree.unflatten(held_tree, operands[: len(held)])
-        cts = _filled(out_tree, dict.fromkeys(none), kept, operands[len(held) :])
+        read = jax.tree.unflatten(held_tree, operands[:count])
+        cts = _filled(out_tree, dict.fromkeys(none), kept, operands[count:])
         made = _leaves_with_none(given_tree, transpose(read, cts))
-        return [jnp.zeros_like(given[i]) if made[i] is None else made[i] for i in moving]
+        return [made[i] for i in moving]
 
     spread = None
     if axes is not None:
@@ -84,7 +85,7 @@ def linear_map(
         *(given[i] for i in moving),
         apply=flat_apply,
         transpose=flat_transpose,
-        count=len(held),
+        count=count,
         outs=tuple(jax.typeof(outs[i]) for i in kept),
         symbolic_zeros=symbolic_zeros,
         axes=spread,
@@ -178,11 +179,20 @@ def _transpose(
         None if symbolic_zeros and _is_zero(ct) else ad.instantiate_zeros(ct) for ct in cotangents
     ]
     made = transpose(*operands[:count], *cts)
-    asked = map(ad.is_undefined_primal, operands[count:])
-    return [*[None] * count, *(x if a else None for x, a in zip(made, asked, strict=True))]
+    return [*[None] * count, *map(_asked_ct, operands[count:], made)]
+
+
+def _asked_ct(operand: Any, ct: Any) -> Any:
+    """The cotangent of an operand that is asked for; None, from a `transpose`, stands for zero."""
+    if not ad.is_undefined_primal(operand):
+        return None
+    return ad.Zero(operand.aval) if ct is None else ct
 
 
 def _batch(axis: Any, operands: Any, dims: Any, **params: Any) -> Any:
+    if all(d is None for d in dims):  # JAX asks all the same, as in `jacfwd`
+        made = _linear_map.bind(*operands, **params)
+        return made, [None] * len(made)
     axes = params["axes"]
     named = isinstance(axis.name, str | tuple) or axis.spmd_name is not None
     if axes is None or named or axis.explicit_mesh_axis is not None or axis.size == 0:

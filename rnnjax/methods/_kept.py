@@ -79,6 +79,9 @@ def _jvp(operands: Any, tangents: Any, **params: Any) -> Any:
 def _batch(
     axis: Any, operands: Any, dims: Any, *, run: Any, rule: Any, outs: Any, count: int
 ) -> Any:
+    if all(d is None for d in dims):  # JAX asks all the same, as in `jacfwd`
+        made = _kept.bind(*operands, run=run, rule=rule, outs=outs, count=count)
+        return made, [None] * len(made)
     each = dims[len(dims) - count :]
     made = _kept.bind(
         *operands,

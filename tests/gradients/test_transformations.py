@@ -104,6 +104,7 @@ TRANSFORMS = {
         1.0
     ),
     "jacrev of jacfwd": lambda f: jax.jacrev(jax.jacfwd(of_bias(f)))(PARAMS.b),
+    "jacfwd of jacfwd": lambda f: jax.jacfwd(jax.jacfwd(of_bias(f)))(PARAMS.b),
     "hessian": lambda f: jax.hessian(of_bias(f))(PARAMS.b),
     "grad of grad": lambda f: jax.grad(squared_gradient(f))(PARAMS),
     "jvp of grad": lambda f: along(jax.grad(f))(PARAMS),
@@ -132,6 +133,18 @@ def test_every_transformation(transform):
         found = jax.tree.leaves(evaluated(lambda: TRANSFORMS[transform](value))())
         for a, b in zip(found, exact, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12, err_msg=run)
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [bptt(), checkpointed(2), truncated(2), rnnjax.truncated_window(2), rnnjax.online.snap(1)],
+    ids=str,
+)
+def test_no_array_of_a_trace_is_kept(gradient):
+    with jax.checking_leaks():
+        found = jax.jit(jax.grad(lambda params: cost(params, gradient)))(PARAMS)
+    for a, b in zip(found, jax.grad(lambda params: cost(params, gradient))(PARAMS), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
 def test_a_clip_has_no_forward_mode():

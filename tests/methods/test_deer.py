@@ -184,6 +184,24 @@ def test_forward_mode_and_second_derivatives(eager):
     assert_same(twice(deer(quasi=True), None), want, 1e-10)
 
 
+@pytest.mark.parametrize("method", [deer(), deer(quasi=True)], ids=str)
+def test_whole_jacobians_and_hessians(eager, method):
+    """Of params alone: the primals are not mapped there, and JAX asks for their batches all the same."""
+    cell = rnnjax.vanilla(H)
+    params, xs, carry = drawn(cell)
+
+    def cost(b, method):
+        ys = unroll(cell, params._replace(b=b), xs, carry=carry, method=method)[1]
+        return jnp.sum(ys**3)
+
+    for derivative in (jax.jacfwd, lambda f: jax.jacfwd(jax.jacrev(f))):
+        found, want = (
+            derivative(functools.partial(cost, method=each))(params.b)
+            for each in (method, sequential())
+        )
+        assert_same(found, want, 1e-10)
+
+
 @pytest.mark.parametrize("gradient", [checkpointed(2), truncated(4)], ids=str)
 def test_second_derivatives_through_a_loop_over_segments(gradient):
     """JAX evaluates a scan in parts there, and forgets the rule of a custom_jvp within."""
