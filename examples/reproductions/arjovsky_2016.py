@@ -69,9 +69,8 @@ def with_state(params: Any, key: Any) -> Any:
     if not hasattr(params.layer, "carry"):
         return params
     (h,) = params.layer.carry
-    most = jnp.sqrt(3 / (2 * h.size))
-    real, imaginary = jax.random.uniform(key, (2, h.size), minval=-most, maxval=most)
-    carry = type(params.layer.carry)(jax.lax.complex(real, imaginary))
+    most = jnp.sqrt(3 / h.size)  # h holds real and imaginary parts
+    carry = type(params.layer.carry)(jax.random.uniform(key, h.shape, minval=-most, maxval=most))
     return params._replace(layer=params.layer._replace(carry=carry))
 
 

@@ -26,7 +26,7 @@ from rnnjax.combinators._stack import stack
 
 class LearnedCarryParams(NamedTuple):
     cell: Params
-    carry: Carry  # of one example; None in the place of what has no gradient
+    carry: Carry  # of one example, in real numbers; None in the place of what has no gradient
 
 
 @combinator
@@ -35,8 +35,12 @@ def learned_carry(cell: Cell) -> Cell:
 
         carry_0 = params.carry;   carry_t, y_t = step(params.cell, carry_{t-1}, x_t)
 
-    params.carry begins as the cell's own initial carry, zero in most. `unroll(..., carry=...)`
-    still says where a run begins; episodes that begin within it, by `resets`, take the learned one.
+    params.carry begins as the cell's own initial carry, zero in most. Where the state is complex it
+    holds real and imaginary parts on a first axis of two, as optimizers descend along real weights
+    alone: JAX's gradient of a complex number is the conjugate of its steepest ascent.
+    `unroll(..., carry=...)` still says where a run begins; episodes that begin within it, by
+    `resets`, take the learned one.
+
     `unroll` runs the cell itself, so that every method and gradient that can run it still does;
     of those forwards in time, only the exact `rtrl()` gives params.carry a gradient in `unroll`.
 
@@ -79,7 +83,7 @@ def learned_carry(cell: Cell) -> Cell:
         def begin(leaf: Any) -> Any:
             if not is_inexact(leaf):
                 return leaf  # randomness, and no state
-            return jnp.broadcast_to(next(learned), jnp.shape(leaf))
+            return jnp.broadcast_to(_state(next(learned), leaf.dtype), jnp.shape(leaf))
 
         return jax.tree.map(begin, carry)
 
@@ -97,8 +101,23 @@ def learned_carry(cell: Cell) -> Cell:
 
 
 def _states(carry: Carry) -> Carry:
-    """What is differentiable in a carry."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf) if is_inexact(leaf) else None, carry)
+    """What is differentiable in a carry, as real numbers."""
+
+    def learned(leaf: Any) -> Array | None:
+        if not is_inexact(leaf):
+            return None
+        state = jnp.asarray(leaf)
+        return jnp.stack([state.real, state.imag]) if jnp.iscomplexobj(state) else state
+
+    return jax.tree.map(learned, carry)
+
+
+def _state(learned: Array, dtype: Any) -> Array:
+    """The part of a carry that these weights are."""
+    if not jnp.issubdtype(dtype, jnp.complexfloating):
+        return learned
+    real, imaginary = jnp.asarray(learned)
+    return jax.lax.complex(real, imaginary)
 
 
 def _check_params(cell: Cell, params: Any) -> None:

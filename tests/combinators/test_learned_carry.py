@@ -71,6 +71,30 @@ def test_states_are_learned_and_randomness_is_not(eager):
     )
 
 
+@pytest.mark.parametrize("cell", [rnnjax.urnn(3), rnnjax.lru(3)], ids=str)
+def test_complex_states_are_learned_downhill(cell):
+    """By what every optimizer does, a step against the gradient."""
+    cell = rnnjax.learned_carry(cell)
+    params = cell.init(jax.random.key(0), 2)
+    xs = jax.random.normal(jax.random.key(1), (4, 2))
+    away = jax.tree.map(lambda w: w + jnp.array([[0.3], [0.7]]), params.carry)
+    goal = rnnjax.unroll(cell, params._replace(carry=away), xs)[1]
+
+    def cost(learned):
+        ys = rnnjax.unroll(cell, params._replace(carry=learned), xs)[1]
+        return jnp.mean((ys - goal) ** 2)
+
+    slope = jax.grad(cost)(params.carry)
+    assert not any(map(jnp.iscomplexobj, jax.tree.leaves(slope)))
+    squared = sum(jnp.sum(g**2) for g in jax.tree.leaves(slope))
+    rate = 1e-6
+    after = cost(jax.tree.map(lambda w, g: w - rate * g, params.carry, slope))
+    np.testing.assert_allclose(cost(params.carry) - after, rate * squared, rtol=1e-4)
+    begun = cell.initial_carry(params._replace(carry=away), (5,))
+    for leaf, own in zip(jax.tree.leaves(begun), jax.tree.leaves(away), strict=True):
+        np.testing.assert_array_equal(leaf, np.broadcast_to(own[0] + 1j * own[1], leaf.shape))
+
+
 def test_wrong_params_say_what_they_are():
     for params, error, message in (
         (PARAMS.cell, TypeError, r"LearnedCarryParams\(cell, carry\) for learned_carry\(lstm\(2\)"),
