@@ -6,7 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+import jax
 import numpy as np
+from jax.core import Tracer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,15 +108,24 @@ def _canonical(signature: inspect.Signature, arguments: dict[str, Any]) -> _Argu
 def _plain(parameter: inspect.Parameter, value: Any) -> Any:
     """One of the forms in which the same argument may come."""
     if isinstance(value, dict):  # **keywords
-        return tuple(value.items())
-    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "biufc":
-        value = value.tolist()
+        return tuple((name, _by_python(x)) for name, x in value.items())
+    value = _by_python(value)
     if isinstance(value, list) and all(isinstance(x, int | float | complex) for x in value):
         value = tuple(value)
     if parameter.name == "dtype" and value is not None:
         return np.dtype(value)
     if isinstance(parameter.default, float) and type(value) is int:
         return float(value)
+    return value
+
+
+def _by_python(value: Any) -> Any:
+    """Numbers of NumPy or JAX as Python's, but for what is traced and for PRNG keys."""
+    known = isinstance(value, jax.Array) and not isinstance(value, Tracer)
+    if known and value.dtype.kind in ("fc" if value.ndim else "biufc"):
+        value = np.asarray(value)
+    if isinstance(value, np.generic | np.ndarray) and value.dtype.kind in "biufc":
+        return value.tolist()
     return value
 
 

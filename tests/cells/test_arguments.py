@@ -57,6 +57,10 @@ def test_numbers_may_be_traced_and_of_numpy():
     shapes = jax.eval_shape(lambda bias: rnnjax.lstm(3, forget_bias=bias).init(KEY, 2), 1.0)
     assert shapes.b.shape == (12,)
     assert rnnjax.lstm(3, forget_bias=np.float32(2)) == rnnjax.lstm(3, forget_bias=2.0)
+    assert rnnjax.lstm(3, forget_bias=jnp.float32(2)) is rnnjax.lstm(3, forget_bias=2.0)
+    zoneout = rnnjax.zoneout(rnnjax.gru(3), h=0.25)
+    assert rnnjax.zoneout(rnnjax.gru(3), h=np.float32(0.25)) is zoneout
+    assert rnnjax.zoneout(rnnjax.gru(3), h=jnp.float32(0.25)) is zoneout
 
 
 @pytest.mark.parametrize("dtype", ["no such", int, 3, "complex64", len])
