@@ -38,7 +38,7 @@ def embedding():
     return nn.Embed(4, 2, param_dtype=float)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru_before", "lru", "delta_net", "ctrnn_rate", "nested"])
+@pytest.mark.parametrize("name", ROWS)
 def test_cells(name):
     cell, inputs = ROWS[name].cell, ROWS[name].inputs
 

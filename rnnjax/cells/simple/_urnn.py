@@ -149,7 +149,8 @@ def urnn(
     def forward(params: URNNParams, carry: URNNCarry, u_t: Array):
         z = evolve(params, carry.h).whole + u_t
         size, phase = _polar(z)
-        h = jax.nn.relu(size + _along(params.b.astype(size.dtype), size)) * phase
+        longer = jax.nn.relu(size + _along(params.b.astype(size.dtype), size))
+        h = longer.astype(phase.dtype) * phase
         y = jnp.concatenate([h.real, h.imag], axis=-1).astype(params.b.dtype)
         return (URNNCarry(h), y), URNNTape(z, carry.h)
 
@@ -241,7 +242,7 @@ def _along(vector: Array, like: Array) -> Array:
 def _reflected(a: Array, v: Array) -> Array:
     """R a = a - 2 v (v* a) / ‖v‖²: [..., N]."""
     inner = jnp.sum(_along(v.conj(), a) * a, axis=-1, keepdims=True)
-    return a - (2 / _squared(v)) * inner * _along(v, a)
+    return a - (2 / _squared(v)).astype(a.dtype) * inner * _along(v, a)
 
 
 def _reflection_ct(v: Array, a: Array, out_ct: Array) -> Array:
@@ -253,7 +254,8 @@ def _reflection_ct(v: Array, a: Array, out_ct: Array) -> Array:
     alpha = jnp.sum(_along(v.conj(), a) * a, axis=-1, keepdims=True)
     beta = jnp.sum(_along(v, a) * out_ct, axis=-1, keepdims=True)
     direct = _total(alpha * out_ct + (beta * a).conj())
-    return (-2 / n) * direct + (4 / n**2) * jnp.sum((alpha * beta).real) * v.conj()
+    along = 4 / n**2 * jnp.sum((alpha * beta).real)
+    return (-2 / n).astype(v.dtype) * direct + along.astype(v.dtype) * v.conj()
 
 
 def _polar(z: Array) -> tuple[Array, Array]:
@@ -264,7 +266,7 @@ def _polar(z: Array) -> tuple[Array, Array]:
     squared = scaled.real**2 + scaled.imag**2
     some = squared != 0
     size = jnp.sqrt(jnp.where(some, squared, 1))
-    return jnp.where(some, scale * size, 0), jnp.where(some, scaled / size, 0)
+    return jnp.where(some, scale * size, 0), jnp.where(some, scaled / size.astype(z.dtype), 0)
 
 
 def _total(x: Array) -> Array:
