@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from rnnjax._calls import Call
 from rnnjax._checks import array_of, batch_shape_of, check_carry, described, is_array
@@ -85,12 +86,13 @@ def keeps_type(clip: Clip) -> Clip:
 def check_batch_shape(batch_shape: Any) -> tuple[int, ...]:
     """`batch_shape`, if it is a tuple of sizes."""
     if not isinstance(batch_shape, tuple | list) or not all(
-        isinstance(size, int | np.integer) and not isinstance(size, bool) for size in batch_shape
+        is_symbolic_dim(size) or (isinstance(size, int | np.integer) and not isinstance(size, bool))
+        for size in batch_shape
     ):
         raise TypeError(
             f"batch_shape must be a tuple of ints, such as (2,) or (), got {described(batch_shape)}"
         )
-    if any(size < 0 for size in batch_shape):
+    if any(not is_symbolic_dim(size) and size < 0 for size in batch_shape):
         raise ValueError(f"batch_shape must have no negative size, got {tuple(batch_shape)}")
     return tuple(batch_shape)
 

@@ -1,6 +1,7 @@
 """Under jit and vmap, traced once, in every dtype, and over nothing at all."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -180,6 +181,19 @@ def test_an_initial_carry_can_be_donated(name):
     cell, params, *_ = problem(name)
     leaves = [leaf for leaf in jax.tree.leaves(cell.initial_carry(params, (B,))) if leaf.size]
     assert len({leaf.unsafe_buffer_pointer() for leaf in leaves}) == len(leaves)
+
+
+@pytest.mark.parametrize("name", ["lstm", "lru"])
+def test_exported_for_sequences_and_batches_of_any_size(name):
+    cell, params, xs, *_ = problem(name)
+    steps, batch = jax.export.symbolic_shape("t, b")
+
+    def run(xs):
+        return unroll(cell, params, xs, method=sequential())[1]
+
+    like = jax.ShapeDtypeStruct((steps, batch, *xs.shape[2:]), xs.dtype)
+    exported = jax.export.export(quick_jit(run))(like)
+    assert_close(exported.call(xs), run(xs), 1e-12)
 
 
 @pytest.mark.parametrize("name", ["lstm", "lru", "users_own"])
