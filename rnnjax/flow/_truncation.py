@@ -17,13 +17,13 @@ from rnnjax._checks import (
     known_values,
 )
 from rnnjax._execution import Gradient, Sequence
-from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.flow._cell import check_some, validate_cell
 from rnnjax.flow._fit import half_life
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._norms import features_norm
 from rnnjax.gradients import truncated_window
-from rnnjax.running import accumulation_dtype, final_carry, prepare
+from rnnjax.running import RestartCarry, accumulation_dtype, final_carry, prepare
 
 
 class Truncation(NamedTuple):
@@ -152,7 +152,8 @@ def truncation_length(
     last, ys, before = _forward(cell, params, sequence)
     value, back = jax.vjp(lambda last, ys: check_cost(cost(last, ys)), last, ys)
     last_ct, ys_ct = map(_inexact, back(jnp.ones_like(value)))
-    measured = _by_lag(cell, lags, params, sequence, before, last_ct, ys_ct)
+    shape = (lags, batch_shape, carry is not None)
+    measured = _by_lag(cell, shape, params, sequence, key, before, last_ct, ys_ct)
     norms, rests = (known_values("truncation_length", x).astype(np.float64) for x in measured)
     if not np.isfinite(rests).all() or not rests[0] > 0:
         raise ValueError(
@@ -203,9 +204,10 @@ def _forward(cell: Cell, params: Params, sequence: Sequence) -> tuple[Carry, PyT
 @partial(jax.jit, static_argnums=(0, 1))
 def _by_lag(
     cell: Cell,
-    lags: int,
+    shape: tuple[int, tuple[int, ...], bool],
     params: Params,
     sequence: Sequence,
+    key: Array | None,
     before: Carry,
     last_ct: list[Array],
     ys_ct: list[Array],
@@ -213,7 +215,9 @@ def _by_lag(
     """‖a_k‖ for k = 0 … lags - 1, and ‖Σ_{j=k}^{lags-1} a_j‖ for k = 0 … lags.
 
     All steps go back by one step at once: what has arrived before step t goes on from step t - 1.
+    A carry that is made of params, the first or that of an episode, is part of the step after it.
     """
+    lags, batch_shape, given_carry = shape
     ready, _, inputs = prepare(cell, params, sequence)
     leaves, tree = jax.tree.flatten(before)
     moving = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
@@ -221,6 +225,8 @@ def _by_lag(
     def all_steps(params: Params, floats: list[Array]) -> tuple[list[Array], list[Array]]:
         given = dict(zip(moving, floats, strict=True))
         carries = jax.tree.unflatten(tree, [given.get(i, leaf) for i, leaf in enumerate(leaves)])
+        fresh = initial_carry(cell, params, batch_shape, key)
+        carries = _begun(carries, fresh, given_carry)
         new, ys = jax.vmap(partial(ready.step, params))(carries, inputs)
         return _inexact(new), _inexact(ys)
 
@@ -254,15 +260,31 @@ def _by_lag(
     return norms, rests.at[-1].set(0.0)
 
 
+def _begun(before: Carry, fresh: Carry, given: bool) -> Carry:
+    """The carries before every step, the first and those of episodes as `fresh` is made."""
+
+    def everywhere(leaf: Any, own: Any) -> Any:
+        return jnp.broadcast_to(own, leaf.shape) if is_inexact(leaf) else leaf
+
+    def at_first(leaf: Any, own: Any) -> Any:
+        return leaf.at[0].set(own) if is_inexact(leaf) else leaf
+
+    current = final_carry(before)
+    current = current if given else jax.tree.map(at_first, current, fresh)
+    if not isinstance(before, RestartCarry):
+        return current
+    return RestartCarry(current, jax.tree.map(everywhere, before.initial, fresh))
+
+
 def _at_ends(last_ct: list[Array], sequence: Sequence, floats: list[Array]) -> list[Array]:
-    """∂C/∂carry_t by the last carry alone: at each sequence's own last step."""
+    """∂C/∂carry_t by the last carry alone: at each sequence's own last step, the first if none."""
 
     def place(ct: Array, like: Array) -> Array:
         end = jnp.full((1,) * ct.ndim, like.shape[0])
         if sequence.lengths is not None:
             end = sequence.lengths.reshape(sequence.lengths.shape + (1,) * (ct.ndim - end_ndim))
         t = jnp.arange(like.shape[0], dtype=end.dtype).reshape((-1,) + (1,) * ct.ndim)
-        return jnp.where(t == end[None] - 1, ct[None], jnp.zeros_like(like))
+        return jnp.where(t == jnp.maximum(end[None] - 1, 0), ct[None], jnp.zeros_like(like))
 
     end_ndim = 0 if sequence.lengths is None else sequence.lengths.ndim
     given = [place(ct, like) for ct, like in zip(last_ct, floats, strict=False)]

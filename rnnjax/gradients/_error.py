@@ -11,13 +11,14 @@ import numpy as np
 
 from rnnjax._arrays import Static, put_arrays, take_arrays
 from rnnjax._checks import check_callable, check_cost, check_positive_int, described, is_inexact
-from rnnjax._execution import Gradient, Sequence, check_gradient
+from rnnjax._execution import Gradient, check_gradient
 from rnnjax._extras import optional
 from rnnjax._params import check_params
 from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax.combinators import without_learned_carries
 from rnnjax.gradients._run import exact, run_of
-from rnnjax.running import Scan, validate_shaped
+from rnnjax.running import Scan, validate, validate_shaped
 
 
 class ErrorRow(NamedTuple):
@@ -132,14 +133,22 @@ def error(
     sequence, steps, _ = validate_shaped(cell, params, xs, carry, key, lengths, resets)
     check_callable("cost", cost, "(carry, ys) -> scalar")
     params, gradient = check_params(cell, params), check_gradient("gradient", gradient)
-    reason = gradient.base and gradient.base.refusal(cell)
+    inner, _ = without_learned_carries(cell, params)
+    reason = gradient.base and gradient.base.refusal(inner)
     if reason:
         raise ValueError(reason)
+    given = _Given(
+        sequence.xs,
+        None if carry is None else sequence.carry,
+        key,
+        sequence.lengths,
+        sequence.resets,
+    )
     drawn = _drawn(gradient, check_positive_int("seeds", seeds))
     rows: list[ErrorRow] = []
     for window in _checked_windows(windows, steps):
-        cut = _cut(sequence, window)
-        want = _gradient(cell, cost, *take_arrays(exact(cell)), params, cut)
+        cut = _cut(given, window)
+        want = _gradient(cell, cost, *take_arrays(exact(inner)), params, cut)
         many = [_gradient(cell, cost, *take_arrays(value), params, cut) for value in drawn]
         rows += _rows(window, many, want)
     return ErrorReport(gradient.name, len(drawn), tuple(rows))
@@ -171,15 +180,22 @@ def _checked_windows(windows: Iterable[int] | None, steps: int) -> list[int]:
     return checked
 
 
-def _cut(sequence: Sequence, window: int) -> Sequence:
+class _Given(NamedTuple):
+    """A sequence whose carries are made of params, unless one is given."""
+
+    xs: PyTree
+    carry: Carry | None
+    key: Array | None
+    lengths: Array | None
+    resets: Array | None
+
+
+def _cut(given: _Given, window: int) -> _Given:
     """The first steps of a sequence."""
-    xs, carry, fresh, lengths, resets = sequence
-    return Sequence(
-        jax.tree.map(lambda x: x[:window], xs),
-        carry,
-        fresh,
-        None if lengths is None else jnp.minimum(lengths, window),
-        None if resets is None else resets[:window],
+    return given._replace(
+        xs=jax.tree.map(lambda x: x[:window], given.xs),
+        lengths=None if given.lengths is None else jnp.minimum(given.lengths, window),
+        resets=None if given.resets is None else given.resets[:window],
     )
 
 
@@ -190,13 +206,15 @@ def _gradient(
     static: Static,
     arrays: tuple[Array | None, ...],
     params: Params,
-    sequence: Sequence,
+    given: _Given,
 ) -> Params:
     gradient: Gradient = put_arrays(static, arrays)
-    run = gradient.wrap(run_of(cell, gradient.base, Scan()), False)
 
     def value(params: Params) -> Array:
-        return check_cost(cost(*run(params, sequence)))
+        sequence = validate(cell, params, *given)
+        inner, own = without_learned_carries(cell, params)
+        run = gradient.wrap(run_of(inner, gradient.base, Scan()), False)
+        return check_cost(cost(*run(own, sequence)))
 
     return jax.grad(value, allow_int=True)(params)
 

@@ -10,8 +10,15 @@ import jax.numpy as jnp
 from rnnjax._checks import check_callable, check_cost
 from rnnjax._execution import Sequence
 from rnnjax._params import check_params
-from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import final_carry, prepare, validate, vary_along, varying_axes
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
+from rnnjax.running import (
+    RestartCarry,
+    final_carry,
+    prepare,
+    validate_shaped,
+    vary_along,
+    varying_axes,
+)
 
 
 class Unfolded(NamedTuple):
@@ -44,7 +51,8 @@ def unfolded(
         C(W_1, …, W_T) = cost of  carry_t, y_t = step(W_t, carry_{t-1}, x_t)   at W_1 = … = W_T = W
 
     Where the copies' gradients come from in time is what BPTT's one sum hides. They need T times
-    the memory of the weights.
+    the memory of the weights. A first carry that is made of weights is made of W_1, and that of an
+    episode of the copy of its first step.
 
     Args:
       cell: any `Cell`.
@@ -67,24 +75,42 @@ def unfolded(
       >>> each.copies.w_h.shape, each.sum().w_h.shape
       ((5, 3, 12), (3, 12))
     """
-    sequence = validate(cell, params, xs, carry, key, lengths, resets)
+    sequence, _, batch_shape = validate_shaped(cell, params, xs, carry, key, lengths, resets)
     check_callable("cost", cost, "(carry, ys) -> scalar")
-    return _unfolded(cell, cost, check_params(cell, params), sequence)
+    params, given = check_params(cell, params), carry is not None
+    return _unfolded(cell, cost, batch_shape, given, params, sequence, key)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _unfolded(
-    cell: Cell, cost: Callable[[Carry, PyTree], Array], params: Params, sequence: Sequence
+    cell: Cell,
+    cost: Callable[[Carry, PyTree], Array],
+    batch_shape: tuple[int, ...],
+    given: bool,
+    params: Params,
+    sequence: Sequence,
+    key: Array | None,
 ) -> Unfolded:
-    params, sequence = vary_along(varying_axes((params, sequence)), (params, sequence))
-    cell, carry, inputs = prepare(cell, params, sequence)
+    axes = varying_axes((params, sequence))
+    params, sequence = vary_along(axes, (params, sequence))
+    ready, carry, inputs = prepare(cell, params, sequence)
     steps = jax.tree.leaves(inputs)[0].shape[0]
 
+    def start(copy: Params) -> Carry:
+        return vary_along(axes, initial_carry(cell, copy, batch_shape, key))
+
     def body(carry: Carry, copy_and_input: Any) -> tuple[Carry, PyTree]:
-        return cell.step(copy_and_input[0], carry, copy_and_input[1])
+        copy, x_t = copy_and_input
+        if isinstance(carry, RestartCarry):
+            carry = carry._replace(initial=start(copy))
+        return ready.step(copy, carry, x_t)
 
     def total(copies: Params) -> Array:
-        last, ys = jax.lax.scan(body, carry, (copies, inputs))
+        first = carry
+        if not given:
+            own = start(jax.tree.map(lambda w: w[0], copies) if steps else params)
+            first = carry._replace(current=own) if isinstance(carry, RestartCarry) else own
+        last, ys = jax.lax.scan(body, first, (copies, inputs))
         return check_cost(cost(final_carry(last), ys))
 
     copies = jax.tree.map(lambda w: jnp.broadcast_to(w, (steps, *w.shape)), params)

@@ -38,6 +38,25 @@ def test_with_all_lags_the_bounds_are_the_biases():
     assert found.norms.shape == found.bounds.shape == (T,)
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_a_learned_carry_is_part_of_the_step_after_it(given):
+    cell = rnnjax.learned_carry(CELL)
+    params = jax.tree.map(lambda leaf: leaf + 0.3, cell.init(jax.random.key(0), 2))
+    options = dict(FLAGS, carry=cell.initial_carry(params, (3,))) if given else FLAGS
+
+    def grad(gradient):
+        def value(params):
+            return cost(*rnnjax.unroll(cell, params, XS, gradient=gradient, **options))
+
+        leaves = jax.tree.leaves(jax.grad(value)(params))
+        return np.concatenate([np.ravel(leaf) for leaf in leaves])
+
+    found, exact = truncation_length(cell, params, XS, cost, **options), grad(None)
+    for k in (1, 4):
+        bias = np.linalg.norm(grad(rnnjax.truncated_window(k)) - exact) / np.linalg.norm(exact)
+        assert found.bounds[k - 1] == pytest.approx(bias, rel=1e-8)
+
+
 def test_with_fewer_lags_the_bias_is_under_the_bound():
     found = truncation_length(CELL, PARAMS, XS, cost, bias=0.2, lags=8)
     real = real_bias(found.length)

@@ -66,6 +66,25 @@ def test_a_leaf_without_a_gradient_is_not_compared():
     assert lines[3].split() == ["1", "w_h", "-", "-", "1", "-", "-", "-"]
 
 
+def test_a_learned_carry_is_among_the_params():
+    cell = rnnjax.learned_carry(CELL)
+    params = jax.tree.map(lambda leaf: leaf + 0.3, cell.init(jax.random.key(0), 2))
+    options = {"resets": jnp.zeros((5, 2), bool).at[2, 1].set(True)}
+
+    def by_unroll(gradient):
+        def cost(params):
+            return last_output(*rnnjax.unroll(cell, params, XS, gradient=gradient, **options))
+
+        return jax.grad(cost)(params).carry.h
+
+    row = error(cell, params, XS, last_output, rnnjax.truncated(4), **options).rows[-2]
+    assert row.leaf == "carry.h"
+    g, e = by_unroll(rnnjax.truncated(4)), by_unroll(rnnjax.autodiff())
+    assert row.relative == pytest.approx(np.linalg.norm(g - e) / np.linalg.norm(e))
+    assert row.relative > 0.1
+    assert error(cell, params, XS, last_output, online.rtrl(), **options).rows[-1].relative < 1e-12
+
+
 def test_the_figure_has_a_line_for_each_leaf():
     pytest.importorskip("matplotlib")
     figure = of(rnnjax.truncated(2), windows=(1, 5)).figure()

@@ -46,6 +46,22 @@ def test_sum_of_the_copies_is_the_gradient(cell, options):
         np.testing.assert_allclose(mean * T, exact, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_carries_that_are_made_of_weights_are_those_of_the_copies_they_begin(given):
+    cell = rnnjax.learned_carry(rnnjax.lstm(H))
+    params, xs = problem(cell)
+    params = jax.tree.map(lambda leaf: leaf + 0.3, params)
+    options = {**OPTIONS["lengths"], "resets": jnp.zeros((T, B), bool).at[2, 0].set(True)}
+    if given:
+        options["carry"] = cell.initial_carry(params, (B,))
+    each = unfolded(cell, params, xs, cost, **options)
+    total = jax.grad(lambda params: cost(*rnnjax.unroll(cell, params, xs, **options)))(params)
+    for summed, exact in zip(*map(jax.tree.leaves, (each.sum(), total)), strict=True):
+        np.testing.assert_allclose(summed, exact, rtol=1e-12, atol=1e-13)
+    part = jnp.abs(each.copies.carry.c).sum(-1)
+    assert np.flatnonzero(part).tolist() == [*([] if given else [0]), 2]  # where the reset is
+
+
 def test_each_copy_is_its_own_steps_gradient():
     cell = CELLS["lstm"]
     params, xs = problem(cell)
