@@ -257,6 +257,8 @@ def curves(
 ) -> None:
     """Draw the learning curves of runs of one task: training cost and held-out metric.
 
+    Baselines that all the runs share are drawn beside them.
+
     rnnjax curves runs/adding_lstm runs/adding_vanilla --out adding.png
     """
     from rnnjax.experiments.cli._curves import draw_curves

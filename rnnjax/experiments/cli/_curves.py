@@ -13,7 +13,7 @@ from rnnjax.experiments.cli._plan import Plan, make_task, read_plan
 from rnnjax.experiments.cli._printing import say
 from rnnjax.experiments.report import LOOKS, RunCurve, cell_label, write_curves
 from rnnjax.experiments.tasks import Metric
-from rnnjax.experiments.training import RESULTS, read_metrics
+from rnnjax.experiments.training import RESULTS, logged_mean, read_metrics
 
 
 def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
@@ -47,9 +47,17 @@ def draw_curves(folders: Sequence[Path], out: Path, metric: str | None) -> None:
                 raise ValueError(f"--metric {metric}: nothing has been evaluated yet")
             check_choice("--metric", metric, sorted(names, key=natural))
             drawn, baselines = Metric(metric, "max"), {}
+        apart = _apart(drawn, baselines, folders[1:], plans[1:])
+        baselines = {name: value for name, value in baselines.items() if name not in apart}
         out.parent.mkdir(parents=True, exist_ok=True)
         title = f"Learning curves: {plans[0].task}"
         written = write_curves(runs, drawn, out, baselines, title)
+    if apart:
+        say(
+            f"the runs do not have the same baselines: left out: {', '.join(apart)}; draw a run "
+            "by itself to see its own",
+            err=True,
+        )
     say(f"the curves are in {written}")
 
 
@@ -65,12 +73,39 @@ def _metric_of(folder: Path, plan: Plan) -> tuple[Metric, Mapping[str, float]]:
         return task.metric, task.baselines
     try:
         content = parse_json(path.read_bytes())
-        return Metric(**content["metric"]), content["baselines"]
-    except (ValueError, KeyError, TypeError) as error:
+        baselines = {name: logged_mean(each) for name, each in content["baselines"].items()}
+        return Metric(**content["metric"]), baselines
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: expected the metric and the baselines of a run as rnnjax train writes them, "
             f"got {type(error).__name__}: {error}; move the file away to make them from the task"
         ) from None
+
+
+def _apart(
+    metric: Metric,
+    baselines: Mapping[str, float],
+    folders: Sequence[Path],
+    plans: Sequence[Plan],
+) -> list[str]:
+    """The baselines of a run that other runs with its metric do not share, or not as is known."""
+    apart: list[str] = []
+    for folder, plan in zip(folders, plans, strict=True):
+        known = (name for name, value in baselines.items() if math.isfinite(value))
+        left = {name: baselines[name] for name in known if name not in apart}
+        if not left:
+            break
+        try:
+            other, found = _metric_of(folder, plan)
+        except (ValueError, OSError, ImportError):  # such as data that have been moved
+            other, found = metric, {}
+        if other.name == metric.name:
+            apart += [name for name in left if not _near(found.get(name), left[name])]
+    return apart
+
+
+def _near(value: float | None, other: float) -> bool:
+    return value is not None and math.isclose(value, other, rel_tol=1e-6)
 
 
 def _labels(folders: Sequence[Path], plans: Sequence[Plan]) -> list[str]:

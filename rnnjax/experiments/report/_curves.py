@@ -20,7 +20,13 @@ from rnnjax.experiments.report._lines import (
     sign_keys,
 )
 from rnnjax.experiments.report._style import COLUMN, LOOKS, Look, looks_of, new_figure, write_figure
-from rnnjax.experiments.report._words import axis_label, is_fraction, metric_label, run_label
+from rnnjax.experiments.report._words import (
+    axis_label,
+    is_fraction,
+    metric_label,
+    metric_words,
+    run_label,
+)
 from rnnjax.experiments.tasks import Metric
 from rnnjax.experiments.training import logged_values
 
@@ -40,6 +46,7 @@ class Curve(NamedTuple):
     look: Look
     cost: Line
     scores: Line
+    lacks: str = ""  # the metric, if the run was evaluated without it
 
 
 def write_curves(
@@ -97,7 +104,9 @@ def curves_figure(runs: Sequence[RunCurve], metric: Metric, baselines: Mapping[s
         ]
         steps, scores = _series(evaluations, metric.name)
         look = look._replace(label=label)
-        curves.append(Curve(look, line_of(look, *cost), line_of(look, steps, scale * scores)))
+        lacks = metric_words(metric.name) if evaluations and not len(steps) else ""
+        scored = line_of(look, steps, scale * scores)
+        curves.append(Curve(look, line_of(look, *cost), scored, lacks))
     return learning_figure(curves, metric, baselines)
 
 
@@ -147,6 +156,8 @@ def _note(curve: Curve, evaluated: bool) -> str:
         return "no finite values" if any(len(line.x) for line in lines) else "nothing logged yet"
     if len(curve.cost.x) and curve.cost.is_empty:
         return "cost not finite"
+    if curve.lacks:
+        return f"has no {curve.lacks}"
     if evaluated and not len(curve.scores.x):
         return "not evaluated"
     if len(curve.scores.x) and curve.scores.is_empty:

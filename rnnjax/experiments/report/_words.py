@@ -36,12 +36,13 @@ def is_fraction(metric: Metric) -> bool:
 
 def metric_label(metric: Metric) -> str:
     """The name of a metric with its unit, for an axis: "accuracy at length 1,000 (%)"."""
-    words = _metric_words(metric.name)
+    words = metric_words(metric.name)
     unit = "%" if is_fraction(metric) else plain_text(metric.unit)
     return f"{words} ({unit})" if unit and unit.split()[0] not in words.split() else words
 
 
-def _metric_words(name: str) -> str:
+def metric_words(name: str) -> str:
+    """The name of a metric as a reader expects it: "MSE" for "mse"."""
     if name in _KNOWN:
         return _KNOWN[name]
     if found := re.fullmatch(r"accuracy_(\d+)", name):

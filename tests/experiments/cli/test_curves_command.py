@@ -1,6 +1,7 @@
 """`rnnjax curves`: which runs it draws, with which labels."""
 
 import json
+import math
 import shutil
 from typing import Any
 
@@ -25,7 +26,7 @@ def runs(tmp_path):
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     results = {
         "metric": {"name": "mse", "goal": "min", "unit": ""},
-        "baselines": {"mean": 0.2},
+        "baselines": {"mean": 1 / 6},  # of the task
     }
     (tmp_path / "a" / "results.json").write_text(json.dumps(results))
     return tmp_path
@@ -51,7 +52,12 @@ def test_runs_are_labelled_by_what_distinguishes_them(runs, drawn):
     assert title == "Learning curves: adding"
     assert [curve.label for curve in curves] == ["lstm", "gru"]
     assert [entry["cost"] for entry in curves[1].history] == [1, 0.5]
-    assert (metric.name, metric.goal, baselines) == ("mse", "min", {"mean": 0.2})
+    assert (metric.name, metric.goal, baselines) == (
+        "mse",
+        "min",
+        {"mean": pytest.approx(1 / 6)},
+    )
+    assert done.stderr == ""
 
 
 def test_runs_of_one_cell_are_labelled_by_other_options(runs, drawn):
@@ -125,6 +131,34 @@ def test_a_figure_without_a_suffix_is_a_png(runs):
     done = run("curves", runs / "a", "--out", runs / "new" / "fig")
     assert (done.returncode, done.stdout) == (0, f"the curves are in {runs / 'new' / 'fig.png'}\n")
     assert np.asarray(Image.open(runs / "new" / "fig.png")).std() > 10
+
+
+def finish(folder, metric, baselines):
+    results = {"metric": {"name": metric, "goal": "min", "unit": ""}, "baselines": baselines}
+    (folder / "results.json").write_text(json.dumps(results))
+
+
+def test_baselines_on_which_the_runs_do_not_agree_are_left_out(runs, drawn):
+    finish(runs / "a", "mse", {"mean": 0.2, "linear": 0.1, "last": 0.3, "bad": None})
+    finish(runs / "b", "mse", {"mean": 0.2, "linear": 0.15})
+    done = run("curves", runs / "a", runs / "b", "--out", runs / "x.png")
+    assert done.returncode == 0
+    assert drawn[0][3] == {"mean": 0.2, "bad": pytest.approx(math.nan, nan_ok=True)}
+    assert done.stderr == (
+        "the runs do not have the same baselines: left out: linear, last; draw a run by itself to "
+        "see its own\n"
+    )
+    finish(runs / "b", "mae", {"mean": 0.7})  # of another metric, which is not drawn
+    run("curves", runs / "a", runs / "b", "--out", runs / "x.png")
+    assert [*drawn[1][3]] == ["mean", "linear", "last", "bad"]
+
+
+def test_baselines_are_left_out_if_a_task_cannot_be_made(runs, drawn):
+    text = 'task = "adding"\n[options]\ncell = "gru"\nlength = 1\n'
+    (runs / "b" / "config.toml").write_text(text)
+    done = run("curves", runs / "a", runs / "b", "--out", runs / "x.png")
+    assert (done.returncode, drawn[0][3]) == (0, {})
+    assert "left out: mean;" in done.stderr
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"metric": {"nome": 1}, "baselines": {}}'])

@@ -104,6 +104,7 @@ def test_a_run_without_finite_values_is_named_so():
         run_of([1.0, 0.9], [], "short"),
         run_of([], [], "new"),
         run_of([1.0, 0.9], [None], "half"),
+        run_of([1.0, 0.9], [0.5], "other", name="mse"),
     ]
     assert [*legend_of(drawn(*runs))] == [
         "LSTM",
@@ -111,6 +112,7 @@ def test_a_run_without_finite_values_is_named_so():
         "short: not evaluated",
         "new: nothing logged yet",
         "half: metric not finite",
+        "other: has no accuracy",
     ]
     alone = drawn(runs[1])
     assert [axis.texts[0].get_text() for axis in alone.axes] == ["no finite values"] * 2
