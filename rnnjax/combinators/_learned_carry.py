@@ -42,7 +42,8 @@ def learned_carry(cell: Cell) -> Cell:
     `resets`, take the learned one.
 
     `unroll` runs the cell itself, so that every method and gradient that can run it still does;
-    of those forwards in time, only the exact `rtrl()` gives params.carry a gradient in `unroll`.
+    of those forwards in time, `rtrl()` and `uoro(key)` give params.carry a gradient, and the others
+    refuse to: stop it, by `params._replace(carry=jax.lax.stop_gradient(params.carry))`.
 
     Args:
       cell: any cell, stacks included.

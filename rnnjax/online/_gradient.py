@@ -93,6 +93,7 @@ _online = partial(jax.custom_jvp, nondiff_argnums=(0,))(_values)
 def _online_jvp(net: _Net, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
     wanted = tuple(any(map(_moves, jax.tree.leaves(tangent))) for tangent in tangents)
     _, carry, fresh, xs, _, _ = wanted
+    fresh = fresh and primals[4][1] is not None  # without resets no step reads it
     if xs:
         raise ValueError(
             f"gradient={net.name}() is computed forwards in time, and xs is differentiated: "
@@ -103,7 +104,8 @@ def _online_jvp(net: _Net, primals: tuple[Any, ...], tangents: tuple[Any, ...]) 
     if (carry or fresh) and not net.exact_carry:
         raise ValueError(
             f"gradient={net.name}() gives the gradient of params alone, and the initial carry is "
-            "differentiated: pass carry=jax.lax.stop_gradient(carry), or use an exact gradient, "
+            "differentiated: pass carry=jax.lax.stop_gradient(carry), with learned_carry "
+            "params._replace(carry=jax.lax.stop_gradient(params.carry)), or use an exact gradient, "
             "rnnjax.online.rtrl() or rnnjax.bptt()"
         )
     out = _values(net, *primals)

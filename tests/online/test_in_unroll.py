@@ -62,6 +62,30 @@ def test_rtrl_is_checkpointed_as_other_exact_gradients_are():
 
 
 @pytest.mark.usefixtures("eager")
+def test_local_gradients_take_a_learned_carry_that_is_not_differentiated():
+    cell = rnnjax.learned_carry(VANILLA)
+    params = params_of(cell)
+    first = cell.initial_carry(params, (B,))
+
+    def value(params, gradient, stop, **options):
+        params = params._replace(carry=jax.lax.stop_gradient(params.carry)) if stop else params
+        return cost(*rnnjax.unroll(cell, params, XS, gradient=gradient, **options))
+
+    inner = jax.grad(
+        lambda p: cost(*rnnjax.unroll(VANILLA, p, XS, carry=first, gradient=online.snap(1)))
+    )(params.cell)
+    for options in ({"stop": False, "carry": first}, {"stop": True}):
+        found = jax.grad(value)(params, online.snap(1), **options)
+        close(found.cell, inner)
+        assert np.all(found.carry.h == 0)
+    resets = FLAGS["resets"]
+    jax.grad(value)(params, online.snap(1), True, resets=resets)
+    for options in ({}, {"carry": first, "resets": resets}):
+        with pytest.raises(ValueError, match=r"params\._replace\(carry=jax\.lax\.stop_gradient"):
+            jax.grad(value)(params, online.snap(1), False, **options)
+
+
+@pytest.mark.usefixtures("eager")
 def test_a_stack_is_seen_whole():
     cell = rnnjax.stack(rnnjax.vanilla(2), rnnjax.gru(2))
     params = params_of(cell)
