@@ -21,7 +21,7 @@ from rnnjax._arguments import (
     is_int as is_int,
     nearest as nearest,
 )
-from rnnjax._types import Array, Carry, Cell, PyTree
+from rnnjax._types import Array, Carry, Cell, Linear, Params, PyTree
 
 
 def is_inexact(x: Any) -> bool:
@@ -281,3 +281,35 @@ def described(value: Any) -> str:
     if name := getattr(value, "__name__", None):
         return f"the {kind} {name}"
     return f"the {kind} {text}" if len(text) <= 60 and not text.startswith("<") else f"a {kind}"
+
+
+def check_linear(linear: Linear, params: Params, xs: PyTree, carry: Carry) -> None:
+    """Raise ValueError unless the linear form of a step is one of this carry, over all steps."""
+    if linear.product not in ("diagonal", "matrix"):
+        raise ValueError(
+            f"product of a Linear must be 'diagonal' or 'matrix', got {linear.product!r}"
+        )
+    steps = jax.tree.leaves(xs)[0].shape[0]
+    given = jax.eval_shape(linear.coefficients, params, xs)
+    for name, part in zip("ab", given, strict=True):
+        if jax.tree.structure(part) != jax.tree.structure(carry):
+            raise ValueError(
+                f"{name} of linear.coefficients must have the structure of the carry, "
+                f"{jax.tree.structure(carry)}, got {jax.tree.structure(part)}"
+            )
+        for leaf, state in zip(jax.tree.leaves(part), jax.tree.leaves(carry), strict=True):
+            shape = (steps, *state.shape)
+            if linear.product == "matrix" and name == "a":
+                shape = (steps, *state.shape[:-1], *state.shape[-2:-1])
+            if leaf.shape != shape:
+                raise ValueError(
+                    f"{name} of linear.coefficients has shape {leaf.shape}, expected {shape}, "
+                    f"for a carry of shape {state.shape} and product={linear.product!r}: give it "
+                    "for every step and example, with jnp.broadcast_to where they share it"
+                )
+            if jnp.iscomplexobj(leaf) and not jnp.iscomplexobj(state):
+                raise ValueError(
+                    f"{name} of linear.coefficients is {leaf.dtype}, but the carry is "
+                    f"{state.dtype}, which would lose the imaginary part: let initial_carry return "
+                    f"{leaf.dtype}"
+                )

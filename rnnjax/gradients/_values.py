@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rnnjax._checks import check_linear
 from rnnjax._execution import Sequence
 from rnnjax._types import Carry, Cell, Linear, Params, PyTree, Rule, known
 from rnnjax.gradients._rules import checked_rule
@@ -70,6 +71,7 @@ def _by_rule(rule: Rule, params: Params, carry: Carry, xs: PyTree) -> Values:
 
 def _by_linear_form(linear: Linear, params: Params, carry: Carry, xs: PyTree) -> Values:
     """c_t = a_t ∘ c_{t-1} + b_t, everything else for all steps at once."""
+    check_linear(linear, params, xs, carry)
     times = jnp.multiply if linear.product == "diagonal" else jnp.matmul
 
     def body(carry: Carry, affine_t: Any) -> tuple[Carry, Carry]:

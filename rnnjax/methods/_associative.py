@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._calls import Value
-from rnnjax._checks import is_inexact
+from rnnjax._checks import check_linear, is_inexact
 from rnnjax._dtypes import at_least_float32
 from rnnjax._execution import BaseGradient, Method, Run, Sequence
 from rnnjax._types import Array, Carry, Cell, Linear, Params, PyTree, initial_carry, known
@@ -118,6 +118,7 @@ def _run(
     x_t = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), xs)
     y_t = jax.eval_shape(cell.step, params, sequence.carry, x_t)[1]
     params, xs = widened((params, xs))
+    check_linear(known(cell).linear, params, xs, sequence.carry)  # pyright: ignore
     if valid is not None:
         cell, xs = freezing(cell), Flagged(xs, valid)
     linear: Any = known(cell).linear  # there is one, see `refusal`

@@ -238,3 +238,63 @@ def test_exported_code_has_no_kernel():
     run = jax.jit(lambda params, xs: unroll(cell, params, xs, method=associative())[1])
     exported = jax.export.export(run)(params, jax.ShapeDtypeStruct((4, 2, 3), float))
     assert "rnnjax_linear" not in exported.mlir_module()
+
+
+def of_coefficients(a, dtype=float, product="diagonal", shape=(3,)):
+    """A cell h_t = h_{t-1} / 2 + x_t w that says so, or otherwise, with these coefficients."""
+    linear = rnnjax.Linear(
+        lambda params, xs: (a(params, xs), (xs @ params["w"]).reshape(*xs.shape[:-1], *shape)),
+        lambda params, hs, xs: hs.real,
+        product,
+    )
+
+    def step(params, h, x):
+        h = 0.5 * h + linear.coefficients(params, x)[1]
+        return h, h.real
+
+    return rnnjax.Cell(
+        lambda key, size: {"w": jnp.ones((size, np.prod(shape, dtype=int)))},
+        lambda params, batch_shape: jnp.zeros((*batch_shape, *shape), dtype),
+        step,
+        None,
+        rnnjax.Structure(linear=linear),
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (
+            of_coefficients(lambda params, xs: jnp.full(3, 0.5)),
+            r"a of linear\.coefficients has shape \(3,\), expected \(4, 2, 3\).*broadcast_to",
+        ),
+        (
+            of_coefficients(lambda params, xs: jnp.full((*xs.shape[:-1], 3), 0.5 + 0.5j)),
+            "a of linear.coefficients is complex128, but the carry is float64.*initial_carry",
+        ),
+        (
+            of_coefficients(lambda params, xs: jnp.eye(2), product="matrix", shape=(2, 3)),
+            r"shape \(2, 2\), expected \(4, 2, 2, 2\), for a carry of shape \(2, 2, 3\)",
+        ),
+        (
+            of_coefficients(lambda params, xs: jnp.ones((*xs.shape[:-1], 3)), product="diag"),
+            "product of a Linear must be 'diagonal' or 'matrix', got 'diag'",
+        ),
+        (
+            of_coefficients(lambda params, xs: {"h": jnp.ones((*xs.shape[:-1], 3))}),
+            "a of linear.coefficients must have the structure of the carry",
+        ),
+    ],
+)
+def test_coefficients_that_are_not_of_the_carry(cell, message):
+    params, xs = cell.init(jax.random.key(0), 2), jnp.ones((4, 2, 2))
+    with pytest.raises(ValueError, match=message):
+        unroll(cell, params, xs, method=associative())
+
+
+def test_coefficients_that_are_of_the_carry():
+    cell = of_coefficients(lambda params, xs: jnp.full((*xs.shape[:-1], 3), 0.5))
+    params, xs = cell.init(jax.random.key(0), 2), jnp.ones((4, 2, 2))
+    ys = unroll(cell, params, xs, method=associative(), lengths=[4, 2])[1]
+    np.testing.assert_allclose(ys[:, 0, 0], [2, 3, 3.5, 3.75])
+    np.testing.assert_allclose(ys[:, 1, 0], [2, 3, 0, 0])
