@@ -105,8 +105,9 @@ def deer(
     The gradient is that of the solution, exact for every variant, from the whole Jacobian: by one
     affine scan backwards in time, or with `quasi=True` by a loop, which needs no T·B·S² numbers.
     Serves `autodiff()` and `bptt()` alike, and what wraps them. It can be transformed by all that
-    JAX has, in any order. In a `vmap` the sequence that needs most iterations decides. Weights in bfloat16 and float16 are computed with in float32, and products are never rounded to
-    TF32, whatever `jax.default_matmul_precision` says.
+    JAX has, in any order. In a `vmap` the sequence that needs most iterations decides. Weights in
+    bfloat16 and float16 are computed with in float32, and products are never rounded to TF32,
+    whatever `jax.default_matmul_precision` says.
 
     `auto()` does not take it: on a CPU it loses, see docs/performance.md.
 

@@ -186,7 +186,7 @@ def test_forward_mode_and_second_derivatives(eager):
 
 @pytest.mark.parametrize("method", [deer(), deer(quasi=True)], ids=str)
 def test_whole_jacobians_and_hessians(eager, method):
-    """Of params alone: the primals are not mapped there, and JAX asks for their batches all the same."""
+    """Of params alone: the primals are not mapped, and JAX asks for their batches all the same."""
     cell = rnnjax.vanilla(H)
     params, xs, carry = drawn(cell)
 
