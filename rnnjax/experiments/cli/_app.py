@@ -221,7 +221,8 @@ def compare(
     --task compares them on any other task that exposes its recurrent cell, with one unidirectional
     layer, and Adam at the peak rate of the task's recipe (a tenth of it for the IRNN).
 
-    Results are written as each cell finishes; Ctrl-C keeps those written so far.
+    Results are written as each cell finishes, over those of an earlier comparison in the folder;
+    Ctrl-C keeps those written so far.
     """
     from rnnjax.experiments.cli._compare import run_compare
     from rnnjax.experiments.training import ComparisonSettings

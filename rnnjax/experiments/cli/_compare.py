@@ -257,6 +257,7 @@ def _write_metrics(
         "diverged": outcome.diverged,
         "results": {name: _named(result) for name, result in outcome.results.items()},
     }
+    write_figures({}, out)  # those of an earlier comparison go
     write_json(out / "metrics.json", content)
 
 

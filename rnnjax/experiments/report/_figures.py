@@ -37,20 +37,26 @@ WHEN = (("before", "Before training"), ("after", "After training"))
 
 
 def write_figures(results: Results, folder: Path) -> None:
-    """Draw all figures of `results` into `folder`, each as PNG and PDF."""
-    for draw, title in (
-        (gradient_norms, "Norms of the gradient by hidden states"),
-        (singular_values, "Singular values of products of Jacobians"),
-        (sensitivity, "Sensitivity of outputs to inputs"),
-        (learning_curves, "Learning curves"),
-        (error_paths, "Paths of the error through an LSTM and a GRU"),
+    """Draw all figures of `results` into `folder`, each as PNG and PDF.
+
+    Earlier ones that these results have not are removed, so that a folder holds those of one
+    comparison; of no results, all are.
+    """
+    for name, draw, title in (
+        ("gradient_norms", gradient_norms, "Norms of the gradient by hidden states"),
+        ("singular_values", singular_values, "Singular values of products of Jacobians"),
+        ("sensitivity", sensitivity, "Sensitivity of outputs to inputs"),
+        ("learning_curves", learning_curves, "Learning curves"),
+        ("error_paths", error_paths, "Paths of the error through an LSTM and a GRU"),
     ):
+        files = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf")]
         with style():
-            figure = draw(results)
-            if figure is None:
-                continue
-            for suffix in ("png", "pdf"):
-                save_figure(figure, folder / f"{draw.__name__}.{suffix}", title)
+            figure = draw(results) if results else None
+            for file in files:
+                if figure is None:
+                    file.unlink(missing_ok=True)
+                    continue
+                save_figure(figure, file, title)
                 figure.set_layout_engine("none")  # it is laid out, for both
 
 

@@ -126,6 +126,19 @@ def test_compare_on_another_task_continues_after_a_cell_diverges(tmp_path, monke
     assert {path.stem for path in out.glob("*.p*")} == {"gradient_norms"}
 
 
+def test_a_comparison_leaves_no_figures_of_an_earlier_one(tmp_path, monkeypatch):
+    def diverging(*_):
+        raise FloatingPointError("step 3: the cost holds NaN. Lower clip_norm")
+
+    monkeypatch.setattr(_compare, "train_and_measure", diverging)
+    stale = {f"{stem}.{suffix}" for stem in (*STEMS, "error_paths") for suffix in ("png", "pdf")}
+    for name in (*stale, "metrics.json", "own.png"):
+        (tmp_path / name).write_text("{}")
+    assert run("compare", *TINY, "--cells", "gru", "--out", tmp_path).returncode == 1
+    assert list(metrics(tmp_path)["diverged"]) == ["gru"]
+    assert set(os.listdir(tmp_path)) == {"metrics.json", "own.png"}
+
+
 def test_an_error_during_training_is_one_line(tmp_path, monkeypatch):
     def refusing(*_):
         raise ValueError("no such thing")

@@ -221,7 +221,9 @@ def test_every_figure_is_written_as_png_and_pdf(tmp_path, monkeypatch):
         saved.append((figure, *given))
 
     monkeypatch.setattr(figures, "save_figure", save)
+    (tmp_path / "error_paths.pdf").write_text("of an earlier comparison")
     write_figures({"gru": SHORT}, tmp_path)
+    assert not list(tmp_path.iterdir())
     names = ("gradient_norms", "singular_values", "sensitivity", "learning_curves")
     files = [path for _, path, _ in saved]
     assert files == [tmp_path / f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")]
