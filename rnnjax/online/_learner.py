@@ -94,7 +94,9 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
     summed and applied at the end of an episode have none.
 
     Works in `lax.scan`, under `jit` and `vmap`, and with batches of any rank, whose examples may
-    start anew one by one.
+    start anew one by one. `uoro(key)` and `kf_rtrl(key)` draw other signs for each example of a
+    batch; under `vmap` over environments, give each a learner with a key of its own, or all have
+    the same signs.
 
     Args:
       cell: any `Cell` that the algorithm is defined for.
@@ -173,9 +175,14 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
         reset: Array | None = None,
         initial_carry: Carry | None = None,
     ) -> tuple[LearnerState, PyTree]:
+        _check_state("step(params, state, x_t)", state)
         params, x_t = check_params(cell, params), in_dtype_of(params, check_inputs(x_t))
         batch_shape = state.age.shape
         _check_batch("x_t", _batch_shape(cell, params, x_t), batch_shape)
+        if reset is None and initial_carry is not None:
+            raise ValueError(
+                "initial_carry is where episodes begin: pass reset= too, which says where"
+            )
         if reset is not None:
             reset, given = check_reset(reset), initial_carry is not None
             _check_batch("reset", reset.shape, batch_shape)
@@ -193,6 +200,7 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
         return LearnerState(carry, influence, age + 1), y_t
 
     def gradient(state: LearnerState, y_ct: PyTree, carry_ct: Carry | None = None) -> Params:
+        _check_state("gradient(state, y_ct)", state)
         batch_shape = state.age.shape
         features = outputs.get(_features(state.carry, batch_shape))
         y_ct = _output_cotangent(y_ct, batch_shape, features)
@@ -206,6 +214,14 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
         return summed(state.age.shape, each)
 
     return Learner(init, step, gradient)
+
+
+def _check_state(call: str, state: Any) -> None:
+    if not isinstance(state, LearnerState):
+        raise TypeError(
+            f"state must be a LearnerState, as init(params, x_t) and step return it, in {call}, "
+            f"got {described(state)}"
+        )
 
 
 def _batch_shape(cell: Cell, params: Params, x_t: PyTree) -> tuple[int, ...]:

@@ -197,6 +197,21 @@ def test_a_cotangent_of_a_carry_with_keys_is_as_jax_gives_it():
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
+def test_a_state_is_what_init_and_step_return():
+    cell = rnnjax.vanilla(H)
+    params = cell.init(jax.random.key(0), D)
+    learn = online.learner(cell, online.snap(1))
+    state, y_t = learn.step(params, learn.init(params, XS[0]), XS[0])
+    with pytest.raises(
+        TypeError, match=r"state must be a LearnerState.*step\(params, state, x_t\)"
+    ):
+        learn.step(params, state.carry, XS[0])  # pyright: ignore
+    with pytest.raises(TypeError, match=r"gradient\(state, y_ct\), got float64\[2, 3\]"):
+        learn.gradient(y_t, state)  # pyright: ignore
+    with pytest.raises(ValueError, match="initial_carry is where episodes begin: pass reset="):
+        learn.step(params, state, XS[0], initial_carry=state.carry)
+
+
 def test_the_cell_comes_before_the_algorithm():
     with pytest.raises(TypeError, match=r"the cell comes first, as in learner\(cell"):
         online.learner(online.rtrl(), rnnjax.vanilla(H))  # pyright: ignore
