@@ -15,7 +15,7 @@ from rnnjax._checks import (
 )
 from rnnjax._dtypes import promoted
 from rnnjax._params import check_params, in_dtype_of
-from rnnjax._random import example_keys
+from rnnjax._random import check_key, example_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of
 from rnnjax.online._engine import Start, over_batch, summed
 from rnnjax.online._gradient import Online
@@ -44,10 +44,12 @@ class LearnerInit(Protocol):
 
 
 class LearnerStep(Protocol):
-    """`(params, state, x_t, *, reset=None, initial_carry=None) -> (state, y_t)`: one step.
+    """`(params, state, x_t, *, reset=None, initial_carry=None, key=None) -> (state, y_t)`.
 
-    `reset` [...] booleans, true for the examples whose episode begins with this step: carry and
-    influence start again, from `initial_carry` if given, as in `rnnjax.step_with_reset`.
+    One step. `reset` [...] booleans, true for the examples whose episode begins with it: carry and
+    influence start again, from `initial_carry` if given, as in `rnnjax.step_with_reset`. What is
+    given is a constant: a carry that depends on params and holds randomness too, as of
+    `learned_carry(zoneout(...))`, is drawn by `key` instead, a new one for each step.
     """
 
     def __call__(
@@ -58,6 +60,7 @@ class LearnerStep(Protocol):
         *,
         reset: Array | None = None,
         initial_carry: Carry | None = None,
+        key: Array | None = None,
     ) -> tuple[LearnerState, PyTree]: ...
 
 
@@ -174,6 +177,7 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
         *,
         reset: Array | None = None,
         initial_carry: Carry | None = None,
+        key: Array | None = None,
     ) -> tuple[LearnerState, PyTree]:
         _check_state("step(params, state, x_t)", state)
         params, x_t = check_params(cell, params), in_dtype_of(params, check_inputs(x_t))
@@ -183,9 +187,13 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
             raise ValueError(
                 "initial_carry is where episodes begin: pass reset= too, which says where"
             )
+        if key is not None:
+            _check_key_of_step(key, reset, initial_carry)
         if reset is not None:
             reset, given = check_reset(reset), initial_carry is not None
             _check_batch("reset", reset.shape, batch_shape)
+            if key is not None:
+                initial_carry = carry_of(cell, params, batch_shape, key)
             initial_carry = restart_carry(cell, params, state.carry, batch_shape, initial_carry)
             keys = getattr(state.influence, "key", None)
             fresh = start(params, initial_carry, given, x_t, keys, state.age)
@@ -221,6 +229,15 @@ def _check_state(call: str, state: Any) -> None:
         raise TypeError(
             f"state must be a LearnerState, as init(params, x_t) and step return it, in {call}, "
             f"got {described(state)}"
+        )
+
+
+def _check_key_of_step(key: Any, reset: Any, initial_carry: Any) -> None:
+    check_key(key)
+    if reset is None or initial_carry is not None:
+        raise ValueError(
+            "key draws the carry of episodes that begin with this step: pass it with reset= and "
+            "without initial_carry="
         )
 
 

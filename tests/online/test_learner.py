@@ -85,6 +85,33 @@ def test_a_learned_initial_state_is_part_of_params():
 
 
 @pytest.mark.usefixtures("eager")
+def test_a_learned_carry_is_learned_where_the_cell_draws_too():
+    cell = rnnjax.learned_carry(rnnjax.zoneout(rnnjax.vanilla(H), h=0.4))
+    params = jax.tree.map(lambda leaf: leaf + 0.5, cell.init(jax.random.key(0), D))
+    learn, keys = online.learner(cell, online.rtrl()), jax.random.split(KEY, T + 1)
+
+    def by_hand(params):
+        carry, total = cell.initial_carry(params, (B,), keys[T]), 0.0
+        for x_t, reset, key in zip(XS, RESETS, keys[:T], strict=True):
+            carry, y_t = rnnjax.step_with_reset(
+                cell, params, carry, x_t, reset, initial_carry=cell.initial_carry(params, (B,), key)
+            )
+            total += jnp.sum(jnp.sin(y_t))
+        return total
+
+    state, total = learn.init(params, XS[0], key=keys[T]), None
+    for x_t, reset, key in zip(XS, RESETS, keys[:T], strict=True):
+        state, y_t = learn.step(params, state, x_t, reset=reset, key=key)
+        part = learn.gradient(state, jnp.cos(y_t))
+        total = part if total is None else jax.tree.map(jnp.add, total, part)
+    for a, b in zip(*map(jax.tree.leaves, (total, jax.grad(by_hand)(params))), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+    for wrong in ({}, {"reset": RESETS[0], "initial_carry": state.carry}):
+        with pytest.raises(ValueError, match="pass it with reset= and without initial_carry="):
+            learn.step(params, state, XS[0], key=KEY, **wrong)
+
+
+@pytest.mark.usefixtures("eager")
 def test_where_a_state_begins_is_in_the_blocks_of_a_sparse_influence():
     """It is made of weights that the step reads too."""
     inner = rnnjax.vanilla(H)
