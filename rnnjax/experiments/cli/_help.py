@@ -8,6 +8,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any
 
@@ -37,7 +38,16 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments; an error knows which command it is of."""
         with _errors_in(ctx):
-            return super().parse_args(ctx, args)
+            given, *_ = self.make_parser(ctx).parse_args(args=[*args])
+            rest = super().parse_args(ctx, args)
+            for param in self.params:
+                # Path("") is the current folder.
+                if "" in _each(given.get(param.name)) and Path() in _each(
+                    ctx.params.get(param.name)
+                ):
+                    name = param.opts[0] if param.opts[0].startswith("-") else param.metavar
+                    ctx.fail(f"{name} is empty: name a file or folder")
+            return rest
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of the command."""
@@ -72,6 +82,10 @@ class Group(TyperGroup):
             for name in self.list_commands(ctx)
             if (command := self.get_command(ctx, name)) is not None
         ]
+
+
+def _each(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 @contextmanager

@@ -112,6 +112,9 @@ def with_task(arguments: Sequence[str]) -> list[str]:
 def _file_of(arguments: Sequence[str]) -> Path:
     """The file that names the task: that of --config, or of the run to resume."""
     config, out = (_value_of(flag, arguments) for flag in ("--config", "--out"))
+    for flag, path in (("--config", config), ("--out", out)):
+        if path == "":
+            raise ValueError(f"{flag} is empty: name a file or folder")
     if config is not None:
         return Path(config)
     if "--resume" not in arguments or out is None:

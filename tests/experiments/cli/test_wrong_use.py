@@ -68,6 +68,36 @@ def test_wrong_use_speaks_of_flags(arguments, message, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["train", "parity", "--steps", "1", "--out", ""], "--out"),
+        (["train", "parity", "--config="], "--config"),
+        (["train", "--out", "", "--resume"], "--out"),
+        (["train", "--config", "", "--out", "x"], "--config"),
+        (["train", "language", "--text", ""], "--text"),
+        (["compare", "--quick", "--out", ""], "--out"),
+        (["curves", "x", "--out="], "--out"),
+        (["curves", "x", ""], "RUN..."),
+        (["flow", "x", "--out", ""], "--out"),
+        (["illustrate", "--out", ""], "--out"),
+        (["caption", "x", "y.png", "--figure", ""], "--figure"),
+        (["classify", "", "y"], "RUN"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(arguments, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, printed, errors = run(*arguments)
+    assert (code, printed) == (2, "")
+    assert f": {name} is empty: name a file or folder" in errors
+    assert errors.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_text_is_no_path():
+    assert "is empty" not in run("generate", "nowhere", "--prompt", "").stderr
+
+
 def test_the_same_name_in_another_case_is_nearer_than_initials():
     assert nearest_of("LR", ["learning-rate", "lr"]) == "lr"
     assert nearest_of("", ["lr"]) is None
