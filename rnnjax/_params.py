@@ -3,16 +3,24 @@ how many they are."""
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import array_of, check_cell, described, in_brackets, is_array, is_inexact
+from rnnjax._checks import (
+    array_of,
+    check_cell,
+    described,
+    in_brackets,
+    is_array,
+    is_feature_shape,
+    is_inexact,
+)
 from rnnjax._dtypes import promoted
-from rnnjax._types import Cell, Params, PyTree, known
+from rnnjax._types import Cell, Inputs, Params, PyTree, known
 
 
 def check_params(cell: Cell, params: Params) -> Params:
@@ -236,3 +244,31 @@ def num_params(params: Params) -> int:
         return math.prod(jnp.shape(leaf)) * (2 if jnp.issubdtype(dtype, jnp.complexfloating) else 1)
 
     return sum(map(count, jax.tree.leaves(params)))
+
+
+def features_after(
+    outputs: Callable[[Params, PyTree], PyTree], params: Params, inputs: Inputs
+) -> Inputs:
+    """The features of `outputs(params, x_t)` for x_t of the features `inputs`, without a batch.
+
+    A number alone among the inputs may be an index, which is what it is taken for where the
+    function has no use for a real number.
+    """
+    floats = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
+    dtype = promoted(*floats) if floats else jnp.result_type(float)
+    real = jnp.zeros((), dtype).real.dtype
+
+    def like(number: Any) -> PyTree:
+        return jax.tree.map(
+            lambda shape: jnp.zeros(shape, number if shape == () else real),
+            inputs,
+            is_leaf=is_feature_shape,
+        )
+
+    try:
+        y_t = jax.eval_shape(lambda params: outputs(params, like(real)), params)
+    except TypeError:
+        if () not in jax.tree.leaves(inputs, is_leaf=is_feature_shape):
+            raise
+        y_t = jax.eval_shape(lambda params: outputs(params, like(int)), params)
+    return jax.tree.map(lambda y: y.shape[0] if len(y.shape) == 1 else tuple(y.shape), y_t)

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import Any, ParamSpec
 
 import jax
-import jax.numpy as jnp
 
 from rnnjax._calls import cached
-from rnnjax._checks import checked_arguments, is_feature_shape, is_inexact
-from rnnjax._dtypes import promoted
+from rnnjax._checks import checked_arguments
 from rnnjax._guard import check_new, guarded
+from rnnjax._params import features_after
 from rnnjax._random import example_keys, typed_key
 from rnnjax._types import (
     Array,
@@ -74,16 +73,11 @@ def inner_input_ct(rule: Rule, params: Params, x_t: PyTree, tape_t: Tape, delta_
 
 def output_features(cell: Cell, params: Params, inputs: Inputs) -> Inputs:
     """The features of y_t, as `Init` takes them, for inputs with the features `inputs`."""
-
-    def outputs(params: Params) -> PyTree:
-        floats = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
-        dtype = promoted(*floats) if floats else jnp.result_type(float)
-        real = jnp.zeros((), dtype).real.dtype
-        x_t = jax.tree.map(lambda shape: jnp.zeros(shape, real), inputs, is_leaf=is_feature_shape)
-        return cell.step(params, cell.initial_carry(params, ()), x_t)[1]
-
-    y_t = jax.eval_shape(outputs, params)
-    return jax.tree.map(lambda y: y.shape[0] if len(y.shape) == 1 else tuple(y.shape), y_t)
+    return features_after(
+        lambda params, x_t: cell.step(params, cell.initial_carry(params, ()), x_t)[1],
+        params,
+        inputs,
+    )
 
 
 def start_random(

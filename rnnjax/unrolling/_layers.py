@@ -1,6 +1,7 @@
 """Whole-sequence layers: one direction, both, and one after the other."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,9 +9,9 @@ import jax.numpy as jnp
 
 from rnnjax._calls import Call, cached
 from rnnjax._checks import check_cell, check_flag, described
-from rnnjax._params import check_params
+from rnnjax._params import check_params, features_after
 from rnnjax._random import check_key
-from rnnjax._types import Array, Carry, Cell, Init, Params
+from rnnjax._types import Array, Carry, Cell, Init, Inputs, Params, PyTree
 from rnnjax.unrolling._unroll import unroll
 
 
@@ -86,9 +87,9 @@ def bidirectional(forward: Cell, backward: Cell) -> Layer:
     """
     directions = (recurrent(forward), recurrent(backward, reverse=True))
 
-    def init(key: Array, input_size: int) -> Params:
+    def init(key: Array, inputs: Inputs) -> Params:
         keys = jax.random.split(key)
-        return tuple(d.init(k, input_size) for d, k in zip(directions, keys, strict=True))
+        return tuple(d.init(k, inputs) for d, k in zip(directions, keys, strict=True))
 
     def apply(
         params: Params,
@@ -132,13 +133,16 @@ def serial(*layers: Layer | Cell) -> Layer:
         raise ValueError("serial() needs at least one layer or cell")
     parts = tuple(part if isinstance(part, Layer) else recurrent(part) for part in layers)
 
-    def init(key: Array, input_size: int) -> Params:
+    def init(key: Array, inputs: Inputs) -> Params:
         params: list[Params] = []
         for part, part_key in zip(parts, jax.random.split(key, len(parts)), strict=True):
-            params.append(part.init(part_key, input_size))
-            xs = jax.ShapeDtypeStruct((1, input_size), jnp.result_type(float))
-            input_size = jax.eval_shape(part.apply, params[-1], xs)[1].shape[-1]
+            params.append(part.init(part_key, inputs))
+            inputs = features_after(partial(one_step, part), params[-1], inputs)
         return tuple(params)
+
+    def one_step(part: Layer, params: Params, x_t: PyTree) -> PyTree:
+        ys = part.apply(params, jax.tree.map(lambda x: x[None], x_t))[1]
+        return jax.tree.map(lambda y: y[0], ys)
 
     def apply(
         params: Params,

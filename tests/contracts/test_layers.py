@@ -115,3 +115,33 @@ def test_keys_of_layers_are_those_of_the_stack():
     params = layer.init(jax.random.key(0), 2)
     xs, key = jnp.ones((T, B, 2)), jax.random.key(4)
     assert_close(layer.apply(params, xs, key=key)[1], unroll(stack, params, xs, key=key)[1])
+
+
+def own_cell_of_numbers_and_an_index():
+    return rnnjax.Cell(
+        lambda key, inputs: {
+            "rows": jax.random.normal(key, (3, 2)),
+            "w": jnp.ones((inputs["seen"], 2)),
+        },
+        lambda params, batch_shape: jnp.zeros((*batch_shape, 2)),
+        lambda params, h, x: (h + params["rows"][x["action"]] + x["seen"] @ params["w"],) * 2,
+        None,
+        rnnjax.Structure(feature_axes={"seen": 1, "action": 0}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "inputs"),
+    [
+        ((rnnjax.conv_lstm(2, (4, 4)),) * 2, (4, 4, 1)),
+        ((rnnjax.ctrnn(2), rnnjax.lstm(2)), (3, ())),
+        ((own_cell_of_numbers_and_an_index(), rnnjax.gru(2)), {"seen": 3, "action": ()}),
+    ],
+    ids=["images", "a pair", "an index"],
+)
+def test_serial_begins_with_the_params_of_the_stack_for_all_inputs(cells, inputs):
+    made = [
+        model(*cells).init(jax.random.key(0), inputs) for model in (rnnjax.serial, rnnjax.stack)
+    ]
+    assert_close(made[0], made[1], 0.0)
+    assert len(made[0]) == 2
