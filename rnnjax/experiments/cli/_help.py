@@ -41,10 +41,8 @@ class Command(TyperCommand):
             given, *_ = self.make_parser(ctx).parse_args(args=[*args])
             rest = super().parse_args(ctx, args)
             for param in self.params:
-                # Path("") is the current folder.
-                if "" in _each(given.get(param.name)) and Path() in _each(
-                    ctx.params.get(param.name)
-                ):
+                text, value = given.get(param.name), ctx.params.get(param.name)
+                if "" in _each(text) and Path() in _each(value):  # Path("") is the current folder
                     name = param.opts[0] if param.opts[0].startswith("-") else param.metavar
                     ctx.fail(f"{name} is empty: name a file or folder")
             return rest
