@@ -18,6 +18,7 @@ from rnnjax.experiments.cli._output import errors_of, show_rows
 from rnnjax.experiments.cli._plan import read_plan
 from rnnjax.experiments.cli._printing import say, say_text
 from rnnjax.experiments.data import Column, read_column
+from rnnjax.experiments.data._text_files import likely_encoding
 from rnnjax.experiments.data.series import READING, format_values
 from rnnjax.experiments.training import CONFIG, TrainedModel, load_model
 
@@ -222,7 +223,7 @@ def _lines(path: Path, encoding: str) -> list[str]:
         raise ValueError(
             f"{'standard input' if piped else path}: expected text in {encoding.upper()}, got the "
             f"byte 0x{raw[error.start]:02x} in line {line}: give its encoding, such as "
-            f"{option('encoding')} latin-1"
+            f"{option('encoding', likely_encoding(raw))}"
         ) from None
     lines = re.split(r"\r\n|\r|\n", text)
     return lines if lines[-1] else lines[:-1]

@@ -180,7 +180,7 @@ def _undecodable(form: _Format, error: UnicodeError) -> ValueError:
         if "\n".encode(encoding) == b"\n":
             try:
                 for line, raw in enumerate(file, start=1):
-                    decode(raw, encoding, f"{form.path}, line {line}")
+                    decode(raw, encoding, f"{form.path}, line {line}", first=line == 1)
             except ValueError as found:
                 return found
     return ValueError(f"{form.path}: not {encoding}: {getattr(error, 'reason', error)}")

@@ -10,6 +10,12 @@ from rnnjax._arguments import checked_arguments
 from rnnjax._names import option
 
 _BLOCK = 1 << 18  # bytes read at once
+_MARKS = {  # byte order marks; that of UTF-32 begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 class Lines:
@@ -51,12 +57,11 @@ def open_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
     """
     path = Path(path)
     starts, numbers, start = array("q"), array("q"), 0
-    with open(path, "rb") as file:
-        for number, raw in enumerate(file, start=1):
-            if decode(raw, encoding, f"{path}, line {number}", first=start == 0).strip():
-                starts.append(start)
-                numbers.append(number)
-            start += len(raw)
+    for number, raw in _numbered(path):
+        if decode(raw, encoding, f"{path}, line {number}", first=start == 0).strip():
+            starts.append(start)
+            numbers.append(number)
+        start += len(raw)
     if not starts:
         raise ValueError(f"{path} is empty: expected a text on each line")
     return Lines(path, encoding, starts, numbers)
@@ -73,11 +78,19 @@ def stripped_lines(path: Path, encoding: str) -> Iterator[tuple[str, str]]:
       FileNotFoundError: there is no such file.
       ValueError: a line that is not in the encoding.
     """
+    for number, raw in _numbered(path):
+        where = f"{path}, line {number}"
+        if line := decode(raw, encoding, where, first=number == 1).strip("\ufeff\r\n "):
+            yield where, line
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their numbers, in an encoding in which a line end is one byte."""
     with open(path, "rb") as file:
         for number, raw in enumerate(file, start=1):
-            where = f"{path}, line {number}"
-            if line := decode(raw, encoding, where, first=number == 1).strip("\ufeff\r\n "):
-                yield where, line
+            if number == 1 and (wide := likely_encoding(raw)) in _MARKS.values():
+                raise ValueError(f"{path} is {wide}, which is not read by lines: save it as utf-8")
+            yield number, raw
 
 
 @checked_arguments
@@ -100,9 +113,8 @@ def read_blocks(path: str | Path, encoding: str = "utf-8") -> Iterator[str]:
                 text = decoder.decode(raw, final=not raw)
             except UnicodeDecodeError as error:
                 line += error.object[: error.start].count(b"\n")
-                raise ValueError(
-                    f"{path}, line {line}: {_not_in(encoding, error.object[error.start])}"
-                ) from None
+                message = _not_in(encoding, error, first=empty)
+                raise ValueError(f"{path}, line {line}: {message}") from None
             if text:
                 empty = False
                 line += text.count("\n")
@@ -122,8 +134,7 @@ def decode(raw: bytes, encoding: str, where: object = None, *, first: bool = Fal
     try:
         return raw.decode(without_mark(encoding) if first else encoding)
     except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        message = _not_in(encoding, byte, f" at position {error.start + 1}")
+        message = _not_in(encoding, error, f" at position {error.start + 1}", first)
         raise ValueError(message if where is None else f"{where}: {message}") from None
 
 
@@ -143,8 +154,16 @@ def without_mark(encoding: str) -> str:
     return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
-def _not_in(encoding: str, byte: int, position: str = "") -> str:
-    return (
-        f"not {encoding}: byte {byte:#04x}{position}. Give the file's encoding, for example "
-        f"{option('encoding', 'latin-1')}"
-    )
+def likely_encoding(begin: bytes) -> str:
+    """The encoding whose byte order mark comes first in a file that is not UTF-8, or Latin-1."""
+    return next((name for mark, name in _MARKS.items() if begin.startswith(mark)), "latin-1")
+
+
+def _not_in(
+    encoding: str, error: UnicodeDecodeError, position: str = "", first: bool = False
+) -> str:
+    found = f"not {encoding}: byte {error.object[error.start]:#04x}{position}"
+    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):  # it may be damaged
+        return f"{found}. Give the file's encoding"
+    likely = likely_encoding(error.object if first else b"")
+    return f"{found}. Give the file's encoding, for example {option('encoding', likely)}"

@@ -304,6 +304,11 @@ def runs(of_series, of_digits, of_language, of_sentiment):
             "such as --encoding latin-1",
         ),
         (
+            ("classify", "REVIEWS", "--file", "utf16.txt"),
+            "utf16.txt: expected text in UTF-8, got the byte 0xff in line 1: give its encoding, "
+            "such as --encoding utf-16",
+        ),
+        (
             ("classify", "REVIEWS", "--file", "latin1.txt", "--encoding", "latin-0"),
             "--encoding latin-0 is not known",
         ),
@@ -316,6 +321,7 @@ def test_wrong_use(arguments, message, runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("short.csv").write_text("x\n1\n2\n", "utf-8")
     Path("latin1.txt").write_bytes("good\nun café".encode("latin-1"))
+    Path("utf16.txt").write_bytes("good\nun café".encode("utf-16"))
     code, printed, errors = run(*(runs.get(it, it) for it in arguments))
     assert code == 2
     assert message in errors

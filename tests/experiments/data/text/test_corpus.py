@@ -136,6 +136,15 @@ def test_vocabularies_with_no_room(text_file, units, size, error, message):
     [
         (b"", {}, "is empty: expected a text"),
         (b"one\ntwo\ncaf\xe9\n", {}, "line 3: not utf-8: byte 0xe9.*latin-1"),
+        ("é".encode("utf-16"), {}, "line 1: not utf-8: byte 0xff.*encoding='utf-16'"),
+        (b"\xfe\xff\0a", {}, "line 1: not utf-8: byte 0xfe.*encoding='utf-16'"),
+        ("é".encode("utf-32"), {"encoding": "ascii"}, "not ascii: byte 0xff.*encoding='utf-32'"),
+        (
+            b"\xff\xfea\0b",
+            {"encoding": "UTF-16"},
+            "line 1: not UTF-16: byte 0x62. Give the file's encoding$",
+        ),
+        (b"one\n\xff\xfe", {}, "line 2: not utf-8: byte 0xff.*encoding='latin-1'"),
         (b"one\ntwo\ncaf\xc3", {}, "line 3: not utf-8"),  # cut off in the middle of a letter
         (b"a", {}, "1 characters: too few to hold out 0.1 of them"),
         (b"ab" * 50, {"held_out": 1.0}, r"share of the text, in \(0, 1\), got 1.0"),

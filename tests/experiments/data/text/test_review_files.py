@@ -316,6 +316,22 @@ def test_byte_order_marks_are_no_text(tmp_path):
     assert contents(open_reviews(tmp_path).train) == expected
 
 
+def test_utf_16_is_known_by_its_mark(tmp_path):
+    write_pair(tmp_path, "utf-16")
+    for encoding in (None, "utf-8", "utf-16"):
+        with pytest.raises(ValueError, match=r"rt\.neg is utf-16, .* by lines: save it as utf-8"):
+            open_reviews(tmp_path, encoding=encoding)
+    write_folders(tmp_path / "folders", pos=["good"], neg=[""])
+    path = tmp_path / "folders" / "neg" / "0.txt"
+    path.write_bytes("bad".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"not utf-8: byte 0xff at .*encoding='utf-16'"):
+        open_reviews(tmp_path / "folders").train.texts[0]
+    path.with_name("0.csv").write_bytes("text,label\na,b\nc,d\n".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"line 1: not utf-8: byte 0xff .*encoding='utf-16'"):
+        open_reviews(path.with_name("0.csv"))
+    assert open_reviews(path.with_name("0.csv"), encoding="utf-16").train.texts[0] == "a"
+
+
 def test_unknown_names_on_the_hub_suggest_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'imdb'"):
         download_reviews("imbd")
