@@ -1,13 +1,17 @@
 """The command line: `rnnjax train`, `rnnjax compare`, and the rest that `rnnjax --help` lists."""
 
+import _thread
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rnnjax.experiments.cli._streams import ended, open_streams, silenced, waiting
 
 _INTERRUPTED = 130
+_AGAIN = 0.02  # seconds after which an interrupt that was lost is raised again
 _SOON = 0.2  # seconds after the start of Python and JAX, so that the first line takes below one
 _LIGHT = ("-h", "--help", "--version", "tasks", "doctor")  # what is soon done
 
@@ -28,25 +32,41 @@ def _with_output(arguments: Sequence[str]) -> int:
 def _interruptible(command: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     """Run a command; Ctrl-C ends it with 130, a second one without any cleaning up.
 
-    The first raises a KeyboardInterrupt, which some imports turn into other errors. Training
-    replaces the handler by its own.
+    The first raises a KeyboardInterrupt, which some imports turn into other errors, and which is
+    lost during a garbage collection, where JAX has a callback: it is raised again a little later.
+    Training replaces the handler by its own.
     """
-    pressed = False
+    pressed, timer, hook = False, None, sys.unraisablehook
 
     def on_interrupt(*_: object) -> None:
         nonlocal pressed
+        if pressed:
+            os._exit(_INTERRUPTED)
         pressed = True
-        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
         raise KeyboardInterrupt
+
+    def on_lost(lost: Any) -> None:
+        nonlocal pressed, timer
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            hook(lost)
+            return
+        pressed, timer = False, threading.Timer(_AGAIN, _thread.interrupt_main)
+        timer.daemon = True
+        timer.start()
 
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, on_interrupt)
+    sys.unraisablehook = on_lost
     try:
         code = command(arguments)
     except BaseException:
         if not pressed:
             raise
         return _INTERRUPTED
+    finally:
+        sys.unraisablehook = hook
+        if timer is not None:
+            timer.cancel()
     return _INTERRUPTED if pressed and code else code
 
 

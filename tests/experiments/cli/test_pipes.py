@@ -1,11 +1,14 @@
 """Closed, full and silenced streams, and what is said while a user waits."""
 
 import errno
+import gc
 import io
 import logging
 import os
+import signal
 import sys
 import threading
+import time
 import warnings
 from contextlib import nullcontext
 
@@ -13,7 +16,7 @@ import pytest
 import typer
 from command_line import run
 
-from rnnjax.experiments.cli import _printing, _streams
+from rnnjax.experiments.cli import _interruptible, _printing, _streams
 from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._printing import say, say_text
 from rnnjax.experiments.cli._streams import ended, open_streams, silenced, waiting
@@ -59,6 +62,48 @@ def test_the_file_of_another_error_is_not_standard_output():
 def test_a_closed_standard_error_ends_nothing(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Refusing(errno.EPIPE))
     say("text", err=True)
+
+
+def test_ctrl_c_during_a_garbage_collection_is_not_lost(capfd):
+    """Python drops errors of callbacks there, of which JAX has one; here twice in a row."""
+    left = [2]
+
+    def pressed(phase, info):
+        if left[0]:
+            left[0] -= 1
+            signal.raise_signal(signal.SIGINT)
+
+    def command(arguments):
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            gc.collect()
+        return 0
+
+    handler, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    gc.callbacks.append(pressed)
+    try:
+        assert _interruptible(command, []) == 130
+    finally:
+        gc.callbacks.remove(pressed)
+        signal.signal(signal.SIGINT, handler)
+    assert left == [0]
+    assert sys.unraisablehook is hook
+    assert capfd.readouterr().err == ""
+
+
+def test_other_errors_that_python_drops_are_still_said(monkeypatch):
+    class Refusing:
+        def __del__(self):
+            raise ValueError("no")
+
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: said.append(lost.exc_value.args))
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert _interruptible(lambda arguments: bool(Refusing()) - 1, []) == 0
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert said == [("no",)]
 
 
 def test_closed_streams_are_opened(monkeypatch):
