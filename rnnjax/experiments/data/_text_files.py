@@ -148,6 +148,27 @@ def check_encoding(encoding: str) -> None:
         ) from None
 
 
+def check_unicode(text: str, what: str) -> None:
+    """Raise ValueError if half a surrogate pair is in a text, as in arguments that are not UTF-8.
+
+    Example:
+      >>> check_unicode("caf\\udce9", "the prompt")
+      Traceback (most recent call last):
+      ValueError: the prompt has half a surrogate pair, '\\udce9', which stands for the byte 0xe9 \
+where text is not UTF-8: expected text in UTF-8
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        letter = text[error.start]
+        byte = ord(letter) - 0xDC00
+        escaped = f", which stands for the byte {byte:#04x} where text is not UTF-8"
+        raise ValueError(
+            f"{what} has half a surrogate pair, {letter!r}{escaped if 0x80 <= byte <= 0xFF else ''}"
+            ": expected text in UTF-8"
+        ) from None
+
+
 def without_mark(encoding: str) -> str:
     """The encoding that leaves out a byte order mark, as Python's UTF-16 and UTF-32 do."""
     check_encoding(encoding)

@@ -1,6 +1,7 @@
 """Inference commands: from the folder of a run to text, classes and forecasts."""
 
 import io
+import os
 import re
 import shutil
 import sys
@@ -295,6 +296,20 @@ def runs(of_series, of_digits, of_language, of_sentiment):
             "--temperature must be above 0, got 0.0: --top-k 1 always takes the most likely symbol",
         ),
         (("generate", "LANGUAGE", "--top-p", 2), "--top-p is a probability"),
+        (
+            ("generate", "LANGUAGE", "--prompt", os.fsdecode(b"caf\xe9")),
+            r"--prompt has half a surrogate pair, '\udce9', which stands for the byte 0xe9 where "
+            "text is not UTF-8: expected text in UTF-8",
+        ),
+        (
+            ("classify", "REVIEWS", "good", os.fsdecode(b"caf\xe9")),
+            r"the text 'caf\udce9' has half a surrogate pair, '\udce9', which stands for the byte "
+            "0xe9 where text is not UTF-8: expected text in UTF-8",
+        ),
+        (
+            ("classify", "REVIEWS", "\ud800"),
+            r"has half a surrogate pair, '\ud800': expected text in UTF-8",
+        ),
         (("classify", "REVIEWS"), "expected texts to classify, got none"),
         (("classify", "REVIEWS", "a", "--invert"), "a run of this task has no --invert"),
         (("classify", "REVIEWS", "--file", "nowhere.txt"), "nowhere.txt"),

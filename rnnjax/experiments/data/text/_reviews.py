@@ -14,7 +14,7 @@ from rnnjax._extras import optional
 from rnnjax._names import option
 from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments.data._tables import COMPRESSED, KINDS, kind_of, read_rows
-from rnnjax.experiments.data._text_files import decode, open_lines
+from rnnjax.experiments.data._text_files import check_unicode, decode, open_lines
 from rnnjax.experiments.data.text._labels import check_classes, encode_labels
 from rnnjax.experiments.data.text._stored_texts import store_texts
 
@@ -225,13 +225,7 @@ def _filled(value: Any, column: str, where: str) -> str:
     text = "" if value is None else str(value)
     if not text.strip():
         raise ValueError(f"{where}: expected a {column}, got nothing")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{where}: the {column} has half a surrogate pair, {text[error.start]!r}: expected "
-            "Unicode text"
-        ) from None
+    check_unicode(text, f"{where}: the {column}")
     return text
 
 

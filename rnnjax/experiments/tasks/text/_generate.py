@@ -12,6 +12,7 @@ import numpy as np
 from rnnjax._checks import check_positive_int
 from rnnjax._names import option
 from rnnjax._types import Array, Carry, Params
+from rnnjax.experiments.data._text_files import check_unicode
 from rnnjax.experiments.data.text import END, Vocabulary, encode_text
 from rnnjax.experiments.tasks._notes import shortened
 from rnnjax.experiments.tasks.text._language_model import LanguageModel, initial_carry
@@ -52,6 +53,7 @@ def generation(model: LanguageModel, vocabulary: Vocabulary) -> Callable[..., st
             )
         if top_p is not None and not 0 < top_p <= 1:
             raise ValueError(f"{option('top_p')} is a probability in (0, 1], got {top_p}")
+        check_unicode(prompt, option("prompt"))
         ids = _encode_prompt(vocabulary, prompt)
         if unknown := _unknown(vocabulary, prompt):
             warnings.warn(unknown, stacklevel=2)

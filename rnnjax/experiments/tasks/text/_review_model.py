@@ -1,5 +1,6 @@
 """The text classifier: word features with subwords, loss, evaluation and inference."""
 
+import reprlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import numpy as np
 import optax
 
 from rnnjax._types import Array, Carry, Cell, Params
+from rnnjax.experiments.data._text_files import check_unicode
 from rnnjax.experiments.data.text import ReviewBatch, ReviewData, ReviewReader, Words
 from rnnjax.experiments.tasks._sequences import hits
 from rnnjax.experiments.tasks._task import Loss, Recurrence
@@ -159,6 +161,8 @@ def _classification(
         """The most probable class of each text, with its probability."""
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"texts must be a list of strings, got {texts!r}")
+        for text in texts:
+            check_unicode(text, f"the text {reprlib.repr(text)}")
         found: list[tuple[str, float]] = []
         for at in range(0, len(texts), _AT_ONCE):
             words, lengths = reader.of_texts(texts[at : at + _AT_ONCE])
