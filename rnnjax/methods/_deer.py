@@ -93,8 +93,9 @@ def deer(
     (negative Lyapunov exponents, see `rnnjax.flow.predictability`) the number hardly grows with T.
     Where they diverge no damping helps, and `sequential()` is faster.
 
-    A run is solved when ‖r_t‖₂ ≤ tolerance · max(1, ‖s_t‖₂) at every step, which is tested on the
-    states that are returned. `rnnjax.methods.solve` gives these residuals and the iterations. NaN
+    A run is solved when ‖r_t‖₂ ≤ tolerance · max(‖s_t‖₂, min(1, max_t ‖s_t‖₂)) at every step, so
+    relative to its own states however small they all are, which is tested on the states that are
+    returned. `rnnjax.methods.solve` gives these residuals and the iterations. NaN
     and Inf in the states solve nothing.
 
     The whole Jacobian takes T·B·S² numbers and T·B·S³ operations an iteration. Cells whose units do

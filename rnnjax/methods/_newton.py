@@ -62,7 +62,7 @@ class _Iterate(NamedTuple):
     s: Array  # [T, ..., S]
     to: Array  # [T, ..., S] f(s_{t-1}, x_t)
     residual: Array  # [...] max_t ‖r_t‖₂
-    error: Array  # [...] max_t ‖r_t‖₂ / max(1, ‖s_t‖₂)
+    error: Array  # [...] max_t ‖r_t‖₂ / max(‖s_t‖₂, min(1, max_t ‖s_t‖₂))
     rounds: Array  # int32: how many iterations ran
     iterations: Array  # [...] int32: those that the sequence needed so far
     moves: Array  # [...] bool: whether the last iteration changed anything
@@ -152,7 +152,9 @@ def _measured(steps: Steps, s: Array) -> _Iterate:
     """An iterate with its residual."""
     norms = jnp.where(steps.keys_hold, jnp.linalg.norm(steps.s - s, axis=-1), jnp.nan)
     # Step by step: beside a state that has blown up, any residual is small.
-    error = jnp.max(norms / jnp.maximum(1, jnp.linalg.norm(s, axis=-1)), axis=0)
+    sizes = jnp.linalg.norm(s, axis=-1)
+    scale = jnp.clip(jnp.max(sizes, axis=0, keepdims=True), jnp.finfo(s.dtype).tiny, 1)
+    error = jnp.max(norms / jnp.maximum(scale, sizes), axis=0)
     residual = jnp.max(norms, axis=0)
     none, moves = jnp.zeros(residual.shape, jnp.int32), jnp.ones(residual.shape, bool)
     return _Iterate(s, steps.s, residual, error, jnp.int32(0), none, moves, s, residual, error)

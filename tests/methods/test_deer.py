@@ -310,6 +310,19 @@ def test_the_certificate_is_that_of_the_states(eager):
     assert np.all(moved > 1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-2, 1e-12])
+def test_small_states_are_solved_to_as_many_digits(eager, scale):
+    cell = rnnjax.gru(H)
+    params, xs, _ = drawn(cell)
+    want = unroll(cell, params, scale * xs, method=sequential())[1]
+    got = solve(cell, params, scale * xs, deer(quasi=True))
+    assert np.all(got.converged)
+    np.testing.assert_allclose(got.ys, want, rtol=0, atol=1e-11 * np.max(np.abs(want)))
+    nothing = solve(cell, params, 0 * xs, deer(quasi=True))
+    assert np.all(nothing.converged)
+    assert not np.any(nothing.ys)
+
+
 def test_each_sequence_stops_when_it_is_solved(eager):
     cell = rnnjax.gru(H)
     params, xs, _ = drawn(cell)
