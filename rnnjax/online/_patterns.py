@@ -12,7 +12,9 @@ from jax.random import key_impl
 from rnnjax._dtypes import at_least_float32
 from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.online._rows import inexact, linearised
+from rnnjax.online._either_way import either_way
+from rnnjax.online._rows import inexact, replaced, rows, trainable
+from rnnjax.running import pack
 
 _FILLED = 3  # numbers held for one that is needed: fewer take more, smaller blocks to compile
 _PROBES = 16  # a ReLU that is off at all of them would be taken for one that never is on
@@ -71,7 +73,7 @@ def layout(of: Asked) -> Layout:
     """Of params that reach rows of (s_t, y_t) within n steps.
 
     A property of the step and not of the weights' values: what is zero at all of some random
-    params, carries and inputs is taken for zero everywhere.
+    params, carries and inputs, whichever way the step's choices go, is taken for zero everywhere.
     """
     jacobian, derivatives, other = _probed(of)
     count, size = jacobian.shape
@@ -204,6 +206,19 @@ def _other_part(carries: Carry, count: int) -> np.ndarray:
 
 
 def _derivatives(cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> tuple[Array, Any]:
-    step = linearised(cell, params, carry, x_t)
-    direct, jacobian = jax.vmap(step.pull_back)(jnp.eye(step.rows.shape[0], dtype=step.rows.dtype))
+    def whole(params: Params, carry: Carry, x_t: PyTree) -> Array:
+        return rows(cell, *cell.step(params, carry, x_t))
+
+    mixed = either_way(whole, params, carry, x_t)
+
+    def step(weights: PyTree, before: list[Array]) -> Array:
+        return mixed(replaced(params, weights), replaced(carry, before), x_t)
+
+    out, pull = jax.vjp(step, trainable(params), inexact(carry))
+
+    def one(ct: Array) -> tuple[PyTree, Array]:
+        params_ct, before_ct = pull(ct)
+        return params_ct, pack(before_ct, 0)
+
+    direct, jacobian = jax.vmap(one)(jnp.eye(out.shape[0], dtype=out.dtype))
     return jacobian, direct
