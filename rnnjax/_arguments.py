@@ -77,6 +77,19 @@ def check_number(name: str, value: Any) -> Any:
     return value
 
 
+def check_known_number(name: str, value: Any) -> Any:
+    """`value`, if it is a real number that is no traced one, as part of what a cell is."""
+    check_number(name, value)
+    try:
+        math.isnan(value)
+    except TypeError:
+        raise TypeError(
+            f"{option(name)} is part of what the cell is, and is traced here, by jit, grad or "
+            "vmap: make a cell for each of its values, outside"
+        ) from None
+    return value
+
+
 def check_callable(name: str, value: Any, form: str) -> Any:
     """`value`, if it is a function of as many arguments as `form` has: "(key, shape) -> array"."""
     count = form.partition(")")[0].count(",") + 1
@@ -212,7 +225,7 @@ _CHECKS: dict[frozenset[Any], Callable[[str, Any], Any]] = {
 
 def check_rate(name: str, rate: float) -> float:
     """`rate`, if it is a probability in [0, 1)."""
-    if not 0.0 <= check_number(name, rate) < 1.0:
+    if not 0.0 <= check_known_number(name, rate) < 1.0:
         raise ValueError(f"{option(name)} is a probability in [0, 1), got {rate}")
     return float(rate)
 

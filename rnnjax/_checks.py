@@ -13,6 +13,7 @@ from rnnjax._arguments import (
     check_flag as check_flag,
     check_index as check_index,
     check_int as check_int,
+    check_known_number as check_known_number,
     check_nonnegative_int as check_nonnegative_int,
     check_number as check_number,
     check_positive_int as check_positive_int,

@@ -228,8 +228,9 @@ def num_params(params: Params) -> int:
     """The number of trainable real numbers in params: a complex one counts as two.
 
     Args:
-      params: any pytree of arrays, or of their shapes as `jax.eval_shape(cell.init, ...)` gives
-        them. Integers, booleans and PRNG keys are not counted.
+      params: any pytree of arrays, or of their shapes as
+        `jax.eval_shape(lambda key: cell.init(key, 3), key)` gives them. Integers, booleans and
+        PRNG keys are not counted.
 
     Example:
       >>> import jax, rnnjax

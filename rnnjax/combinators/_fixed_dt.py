@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from rnnjax._checks import check_cell, described, is_array
+from rnnjax._checks import check_cell, check_known_number, described, is_array
 from rnnjax._types import (
     Array,
     Carry,
@@ -55,7 +55,7 @@ def fixed_dt(cell: Cell, dt: float) -> Cell:
             f"fixed_dt() is for cells that read pairs (x_t, Δt), such as ctrnn(8), and {cell} does "
             "not: its Structure(feature_axes=...) is not (1, 0)"
         )
-    if not (dt > 0 and math.isfinite(dt)):
+    if not (check_known_number("dt", dt) > 0 and math.isfinite(dt)):
         raise ValueError(f"dt is the time between two steps, a positive number, got {dt}")
 
     def timed(xs: Array) -> tuple[Array, Array]:

@@ -63,6 +63,24 @@ def test_numbers_may_be_traced_and_of_numpy():
     assert rnnjax.zoneout(rnnjax.gru(3), h=jnp.float32(0.25)) is zoneout
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: rnnjax.zoneout(rnnjax.lstm(3), h=x),
+        lambda x: rnnjax.input_dropout(rnnjax.lstm(3), x),
+        lambda x: rnnjax.recurrent_dropout(rnnjax.lstm(3), x),
+        lambda x: rnnjax.fixed_dt(rnnjax.ctrnn(3), x),
+        lambda x: rnnjax.unicornn(3, dt=x),
+        lambda x: rnnjax.unicornn(3, alpha=x),
+        lambda x: rnnjax.ctrnn(3, tau=x),
+    ],
+)
+def test_what_a_cell_is_cannot_be_traced(make):
+    assert "0.5" in str(make(0.5))
+    with pytest.raises(TypeError, match=r"is traced here.*make a cell for each of its values"):
+        jax.eval_shape(lambda x: make(x).init(KEY, 2), 0.5)
+
+
 @pytest.mark.parametrize("dtype", ["no such", int, 3, "complex64", len])
 def test_dtypes_are_floating_point(dtype):
     with pytest.raises(TypeError, match=r"dtype must be floating point, such as jnp\.float32"):

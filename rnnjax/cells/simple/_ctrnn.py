@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax._checks import (
     array_of,
     check_choice,
-    check_number,
+    check_known_number,
     check_positive_int,
     described,
     is_array,
@@ -325,7 +325,7 @@ def _input_size(inputs: Inputs) -> int:
 def _check_tau(tau: Any, hidden: int) -> tuple[float, ...]:
     """τ as a tuple of one number, or of one a unit."""
     each = tau if isinstance(tau, tuple | list) else (tau,)
-    taus = tuple(float(check_number("tau", t)) for t in each)
+    taus = tuple(float(check_known_number("tau", t)) for t in each)
     if len(taus) not in (1, hidden):
         raise ValueError(
             f"tau is one time constant or one for each of the {hidden} units, got {len(taus)}"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_number, check_positive_int
+from rnnjax._checks import check_known_number, check_positive_int
 from rnnjax._types import Array, Cell, Clip, Inputs, Rule, Structure
 from rnnjax.cells._build import DType, draw, factory, float_dtype
 from rnnjax.cells.initializers import Initializer
@@ -96,9 +96,9 @@ def unicornn(
       ICML; the authors' code is github.com/tk-rusch/unicornn.
     """
     check_positive_int("hidden", hidden)
-    if not 0 < check_number("dt", dt) < math.inf:
+    if not 0 < check_known_number("dt", dt) < math.inf:
         raise ValueError(f"dt must be positive, got {dt}")
-    if not 0 <= check_number("alpha", alpha) < math.inf:
+    if not 0 <= check_known_number("alpha", alpha) < math.inf:
         raise ValueError(f"alpha must be at least 0, got {alpha}")
     w_x_init = w_x_init or _kaiming
 

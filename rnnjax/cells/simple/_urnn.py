@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import check_number, check_positive_int
+from rnnjax._checks import check_known_number, check_positive_int
 from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array, Cell, Clip, Inputs, Rule, Structure
 from rnnjax.cells._build import DType, draw, factory, float_dtype
@@ -100,7 +100,7 @@ def urnn(
       Arjovsky, Shah & Bengio (2016), Unitary evolution recurrent neural networks, ICML.
     """
     check_positive_int("hidden", hidden)
-    if check_number("permutation", permutation) < 0 or permutation != int(permutation):
+    if check_known_number("permutation", permutation) < 0 or permutation != int(permutation):
         raise ValueError(f"permutation is the seed of Π, an integer from 0 on, got {permutation}")
     order = np.random.default_rng(int(permutation)).permutation(hidden).astype(np.int32)
     inverse, v_init = np.argsort(order).astype(np.int32), v_init or glorot()
