@@ -14,9 +14,10 @@ from rnnjax._checks import (
     in_brackets,
 )
 from rnnjax._dtypes import promoted
+from rnnjax._fields import output_leaf
 from rnnjax._params import check_params, in_dtype_of
 from rnnjax._random import check_key, example_keys
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of, known
 from rnnjax.online._engine import Start, over_batch, summed
 from rnnjax.online._gradient import Online
 from rnnjax.online._rows import Theta, replaced, rows_ct, state as state_of, trainable
@@ -210,7 +211,8 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
     def gradient(state: LearnerState, y_ct: PyTree, carry_ct: Carry | None = None) -> Params:
         _check_state("gradient(state, y_ct)", state)
         batch_shape = state.age.shape
-        features = outputs.get(_features(state.carry, batch_shape))
+        features = _output_features(cell, state.carry, batch_shape)
+        features = features or outputs.get(_features(state.carry, batch_shape))
         y_ct = _output_cotangent(y_ct, batch_shape, features)
         if carry_ct is not None:
             carry_ct = _carry_cotangent(state.carry, carry_ct)
@@ -249,6 +251,14 @@ def _features(tree: PyTree, batch_shape: tuple[int, ...]) -> tuple[Any, tuple[An
     """The structure of arrays [..., *features] and their features."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple(jnp.shape(leaf)[len(batch_shape) :] for leaf in leaves)
+
+
+def _output_features(cell: Cell, carry: Carry, batch_shape: tuple[int, ...]) -> Any:
+    """The `_features` of y_t where it is a part of the carry; None where that is not known."""
+    output = known(cell).output
+    if output is None:
+        return None
+    return _features(jax.tree.leaves(carry)[output_leaf(carry, output)], batch_shape)
 
 
 def _output_cotangent(y_ct: PyTree, batch_shape: tuple[int, ...], features: Any) -> PyTree:

@@ -317,3 +317,13 @@ def test_the_readout_sends_its_error_back_by_the_feedback(adaptive):
     np.testing.assert_allclose(b_ct, w_ct if adaptive else np.zeros_like(b))
     with pytest.raises(ValueError, match=r"feedback has shape \(2, 3\) and w_out \(3, 2\)"):
         online.readout_with_feedback(ys, w, b.T)
+
+
+def test_a_cotangent_is_looked_at_before_the_first_step_too():
+    cell = rnnjax.lstm(3)
+    params = cell.init(jax.random.key(0), 2)
+    state = rnnjax.online.learner(cell, rnnjax.online.rtrl()).init(params, jnp.ones((4, 2)))
+    again = rnnjax.online.learner(cell, rnnjax.online.rtrl())
+    with pytest.raises(ValueError, match=r"expected the cotangent .*\[4, 3\]"):
+        again.gradient(state, jnp.ones(4))
+    assert not np.any(again.gradient(state, jnp.ones((4, 3))).w_h)
