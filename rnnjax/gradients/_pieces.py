@@ -50,4 +50,4 @@ def piece_of(
 
 def remaining(lengths: Array, start: Array | int, size: int) -> Array:
     """The lengths within steps start … start + size - 1."""
-    return jnp.clip(lengths - start, 0, size).astype(lengths.dtype)
+    return jnp.clip(lengths - jnp.asarray(start, lengths.dtype), 0, size)

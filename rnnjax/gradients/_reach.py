@@ -105,7 +105,8 @@ def _values(
         rest = _slice(sequence, carry, whole, _steps(sequence) - whole)
         carry, more = run(params, rest)
         ys = _concatenated(ys, more)
-    return carry, ys, first + h_prime * np.arange(blocks), _at(carries, slice(0, blocks))
+    starts = first + h_prime * np.arange(blocks, dtype=np.int32)
+    return carry, ys, starts, _at(carries, slice(0, blocks))
 
 
 def _side_by_side(

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._execution import Run, Sequence
-from rnnjax._types import Array, Carry, Params, PyTree
-from rnnjax.running import select, within, zeros_like
+from rnnjax._types import Carry, Params, PyTree
+from rnnjax.running import flip_steps, select, within, zeros_like
 
 
 def in_run_order(run: Run, cut: Callable[[Run], Run], reverse: bool) -> Run:
@@ -24,11 +24,11 @@ def in_run_order(run: Run, cut: Callable[[Run], Run], reverse: bool) -> Run:
         if begins is not None:  # there is no step before the first that `run` could restart after
             carry = select(begins[0], sequence.fresh, carry)
         last, ys = run(params, _mirror(sequence._replace(carry=carry)))
-        return last, _flip(ys, sequence.lengths)
+        return last, flip_steps(ys, sequence.lengths)
 
     def backward(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
         last, ys = cut(forward)(params, _mirror(sequence))
-        ys = fill_padding_of_outputs(run, params, sequence, _flip(ys, sequence.lengths))
+        ys = fill_padding_of_outputs(run, params, sequence, flip_steps(ys, sequence.lengths))
         return last, ys
 
     return backward
@@ -54,22 +54,8 @@ def _mirror(sequence: Sequence) -> Sequence:
     """The valid steps in the opposite order. What flags the first step is dropped."""
     xs, carry, fresh, lengths, resets = sequence
     if resets is not None:  # what is before a step here is after it there
-        flipped = _flip(resets, lengths)
+        flipped = flip_steps(resets, lengths)
         resets = jnp.concatenate([zeros_like(flipped[:1]), flipped[:-1]])
         if lengths is not None:
             resets &= within(lengths, resets.shape[0])
-    return Sequence(_flip(xs, lengths), carry, fresh, lengths, resets)
-
-
-def _flip(tree: PyTree, lengths: Array | None) -> PyTree:
-    """Leaves `[T, ...]` with each example's steps in the opposite order, padding in its place."""
-    if lengths is None:
-        return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), tree)
-
-    def flip(leaf: Array) -> Array:
-        t = jnp.arange(leaf.shape[0]).reshape((-1,) + (1,) * lengths.ndim)
-        source = jnp.where(t < lengths[None], lengths[None] - 1 - t, t)
-        source = source.reshape(source.shape + (1,) * (leaf.ndim - source.ndim))
-        return jnp.take_along_axis(leaf, source, axis=0, mode="promise_in_bounds")
-
-    return jax.tree.map(flip, tree)
+    return Sequence(flip_steps(xs, lengths), carry, fresh, lengths, resets)

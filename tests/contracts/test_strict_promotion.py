@@ -150,3 +150,20 @@ def test_training_steps(compute_dtype):
         state, (new, metrics) = jax.eval_shape(run)
         assert dtypes(new) == dtypes(state)
         assert metrics.gradient_norm.dtype == float
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    "gradient",
+    [rnnjax.truncated(2), rnnjax.truncated_window(2), rnnjax.truncated_williams_peng(3, 2)],
+    ids=str,
+)
+def test_truncated_gradients_of_lengths_in_32_bits(gradient, reverse):
+    params, xs = LSTM.init(KEY, D), draw(1, D, T, B)
+    lengths = jnp.asarray(RAGGED, jnp.int32)
+
+    def cost(params):
+        options = {"gradient": gradient, "lengths": lengths, "reverse": reverse}
+        return jnp.sum(rnnjax.unroll(LSTM, params, xs, **options)[1] ** 2)
+
+    assert set(dtypes(jax.eval_shape(jax.grad(cost), params))) == {jnp.dtype("float64")}
