@@ -1,9 +1,11 @@
 """Named parts of params and carries: of a NamedTuple, a dict or a dataclass alike."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from rnnjax._types import PyTree
 
@@ -34,6 +36,16 @@ def with_fields(tree: PyTree, parts: dict[str, Any]) -> Any:
         named: Any = tree
         return named._replace(**parts)
     return dataclasses.replace(tree, **parts)
+
+
+def within_units(params: PyTree, names: Iterable[str]) -> Any:
+    """Params whose weight matrices of these names, [H, G], join no two units."""
+
+    def cut(w: Any) -> Any:
+        units = w.shape[0]
+        return w * jnp.tile(jnp.eye(units, dtype=w.dtype), (1, w.shape[1] // units))
+
+    return with_fields(params, {name: cut(field(params, name)) for name in names})
 
 
 def output_leaf(carry: PyTree, name: str) -> int:

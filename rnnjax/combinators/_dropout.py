@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_cell, check_rate, is_inexact
+from rnnjax._fields import field, with_fields
 from rnnjax._random import keep_mask, next_keys
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Structure, known
 from rnnjax.combinators._inner import combinator, inner_forward, start_random
@@ -170,12 +171,15 @@ def recurrent_dropout(cell: Cell, rate: float) -> Cell:
         carry, keys = start_random(cell, params, batch_shape, key)
         if keys is None:
             return RecurrentDropoutCarry(carry, None)
-        return RecurrentDropoutCarry(carry, keep_mask(keys, rate, carry.h.shape[keys.ndim :]))
+        return RecurrentDropoutCarry(
+            carry, keep_mask(keys, rate, field(carry, "h").shape[keys.ndim :])
+        )
 
     def masked(carry: Carry, kept: Array | None) -> Carry:
         if kept is None:
             return carry
-        return carry._replace(h=_scaled(kept, rate, carry.h.dtype) * carry.h)
+        h = field(carry, "h")
+        return with_fields(carry, {"h": _scaled(kept, rate, h.dtype) * h})
 
     def step(params: Params, carry: RecurrentDropoutCarry, x_t: PyTree):
         new, y_t = cell.step(params, masked(carry.cell, carry.kept), x_t)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._checks import is_inexact
-from rnnjax._fields import field, fields_of, with_fields
+from rnnjax._fields import field, fields_of, within_units
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.gradients._values import quick_jit
 
@@ -92,10 +92,7 @@ def _reached(
         pairs = zip(jax.tree.leaves(cts), filter(is_inexact, out), strict=True)
         return sum((jnp.sum(jnp.real(ct * leaf)) for ct, leaf in pairs), start=jnp.zeros(()))
 
-    def cut(w: Array) -> Array:
-        return w * jnp.tile(jnp.eye(units, dtype=w.dtype), (1, w.shape[1] // units))
-
-    alone = with_fields(params, {name: cut(field(params, name)) for name in mixing})
+    alone = within_units(params, mixing)
     params_ct = jax.grad(cost, allow_int=True)(params, carry)
     carry_ct = jax.grad(cost, 1, allow_int=True)(alone, carry)
     found = {"params": params_ct, "carry": carry_ct}

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import is_inexact
+from rnnjax._fields import within_units
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.methods._linear_scan import linear_scan
 from rnnjax.running import RestartCarry, final_carry, pack, unpack, vary_along, varying_axes
@@ -200,7 +201,7 @@ class Recurrence:
     def _units_by_rule(self, params: Params, problem: Problem, before: Carry) -> Array:
         """By one backward step from each leaf, with weights that join no two units."""
         rule: Any = self.cell.rule  # there is one, see `quasi_blocks`
-        own = params._replace(**{name: _own(getattr(params, name)) for name in self.mixing or ()})
+        own = within_units(params, self.mixing or ())
         restarts = isinstance(problem.carry, RestartCarry)
         size = jax.eval_shape(lambda: self.first(problem)).shape[-1]
 
@@ -248,11 +249,6 @@ def shifted(xs: Array, x: Array, reverse: bool) -> Array:
     """x and then all of xs but its last, in the order of the loop."""
     parts = (xs[1:], x[None]) if reverse else (x[None], xs[:-1])
     return jnp.concatenate(parts)
-
-
-def _own(w: Array) -> Array:
-    """A weight matrix [H, G] that joins no two units."""
-    return w * jnp.tile(jnp.eye(w.shape[0], dtype=w.dtype), (1, w.shape[1] // w.shape[0]))
 
 
 def _plain(x: Array) -> Array:

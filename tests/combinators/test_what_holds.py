@@ -115,3 +115,27 @@ def test_what_is_not_a_cell_is_refused(make):
         make(rnnjax.recurrent(rnnjax.lstm(2)))
     with pytest.raises(TypeError, match="got list"):
         make([rnnjax.lstm(2)])
+
+
+def test_carries_and_params_in_dicts_are_read_as_those_with_names():
+    inner = rnnjax.vanilla(2)
+
+    def step(weights, carry, x_t):
+        new, y_t = inner.step(type(params)(**weights), type(start)(**carry), x_t)
+        return new._asdict(), y_t
+
+    params = inner.init(KEY, 3)
+    start = inner.initial_carry(params, (2,))
+    cell = rnnjax.Cell(
+        lambda key, inputs: inner.init(key, inputs)._asdict(),
+        lambda weights, batch_shape: inner.initial_carry(params, batch_shape)._asdict(),
+        step,
+        None,
+        rnnjax.Structure(through_weights=("h",)),
+    )
+    xs = jax.random.normal(KEY, (4, 2, 3))
+    found, want = (
+        rnnjax.unroll(rnnjax.recurrent_dropout(each, 0.5), weights, xs, key=KEY)[1]
+        for each, weights in ((cell, params._asdict()), (inner, params))
+    )
+    np.testing.assert_array_equal(found, want)
