@@ -22,8 +22,9 @@ def guarded(cell: Cell, call: Call) -> Cell:
     It looks at params and carries where its structure states the shapes of its params. That costs
     some microseconds at a step that runs op by op, and nothing in compiled code.
     """
+    is_guarded = cell.structure.call is not None  # made by another factory
     cell, shapes = stamped(cell, call), known(cell).params
-    if shapes is None or hasattr(cell.step, "__wrapped__"):
+    if shapes is None or is_guarded:
         return cell
     carries = _Carries(cell)
 
