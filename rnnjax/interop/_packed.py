@@ -233,7 +233,8 @@ def _integers(name: str, value: Any) -> Any:
     array = value if isinstance(value, Tracer) else np.asarray(_plain(value))
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got {described(value)}")
-    return array
+    is_unsigned = not isinstance(array, Tracer) and array.dtype.kind == "u"
+    return array.astype(np.int64) if is_unsigned else array  # differences may be negative
 
 
 def _plain(value: Any) -> Any:

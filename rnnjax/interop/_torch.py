@@ -178,7 +178,7 @@ def to_torch(cell: Cell | Layer, params: Params, *, state_dict: bool = False) ->
     network = to_network("to_torch", cell, params)
     check_holds("to_torch", "PyTorch", network)
     check_one_size("to_torch", "PyTorch", network)
-    if len(network[0]) == 1 and network[0][0].reverse:
+    if any(len(layer) == 1 and layer[0].reverse for layer in network):
         raise ValueError(
             "to_torch: PyTorch has no module that runs backwards alone: the direction would be "
             "lost. Convert the cell by itself, and reverse the sequence in PyTorch"

@@ -103,3 +103,11 @@ def test_pytorch_agrees():
     ours = rnn.PackedSequence(*(torch.as_tensor(np.asarray(part)) for part in PACKED))
     assert_same(rnn.pad_packed_sequence(ours), (XS, LENGTHS))
     assert jnp.asarray(from_packed(theirs)[1]).dtype == jnp.int32
+
+
+def test_sizes_may_be_unsigned():
+    unsigned = PACKED._replace(batch_sizes=PACKED.batch_sizes.astype(np.uint8))
+    assert_same(from_packed(unsigned), from_packed(PACKED))
+    assert_same(from_cu_seqlens(FLAT, ENDS.astype(np.uint32)), from_cu_seqlens(FLAT, ENDS))
+    with pytest.raises(ValueError, match="must grow from 0 to 7"):
+        from_cu_seqlens(FLAT, np.array([0, 6, 2, 7], np.uint32))

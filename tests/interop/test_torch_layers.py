@@ -237,6 +237,10 @@ def zeros(model):
         (rnnjax.residual(rnnjax.lstm(4)), r"cannot convert residual\(lstm\(4\)\)"),
         (rnnjax.lstm(4)._replace(rule=None), "cannot convert <Cell made from lstm"),
         (rnnjax.recurrent(rnnjax.lstm(4), reverse=True), "the direction would be lost"),
+        (
+            rnnjax.serial(rnnjax.lstm(4), rnnjax.recurrent(rnnjax.lstm(4), reverse=True)),
+            "the direction would be lost",
+        ),
     ],
 )
 @pytest.mark.usefixtures("eager")
