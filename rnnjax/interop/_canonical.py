@@ -8,13 +8,14 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import cells
 from rnnjax._checks import described
 from rnnjax._params import check_params
-from rnnjax._types import Array, Cell, Params, known
+from rnnjax._types import Array, Cell, Params, initial_carry, known
 from rnnjax.combinators import stack
 from rnnjax.interop._arrays import to_numpy
 from rnnjax.interop._clipped import clipped
@@ -228,6 +229,10 @@ def to_gates(name: str, cell: Cell, params: Params) -> Gates:
         )
     order = GATES[structure.form]
     fields = {field: to_numpy(field, w) for field, w in params._asdict().items() if w is not None}
+    if name != "to_onnx" and any(map(np.any, jax.tree.leaves(initial_carry(cell, params, (1,))))):
+        raise ValueError(
+            f"{name} cannot convert {cell!r}: its initial carry is not zero and would be lost"
+        )
     blocks = {
         field: split(fields.pop(field), order) for field in ("w_x", "w_h", "b") if field in fields
     }

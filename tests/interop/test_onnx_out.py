@@ -312,3 +312,18 @@ def test_the_page_runs():
     page = Path(__file__).parents[2] / "docs" / "onnx.md"
     blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     exec("\n".join(blocks), {"__name__": "page"})
+
+
+@pytest.mark.parametrize("function", [jnp.expm1, jnp.log1p])
+def test_small_numbers_keep_their_digits(function):
+    cell = rnnjax.Cell(
+        lambda key, size: {"w": jnp.ones(1, F32)},
+        lambda params, batch_shape: jnp.zeros((*batch_shape, D), F32),
+        lambda params, h, x: (h, function(x)),
+    )
+    xs = np.zeros((T, B, D), F32)
+    xs.flat[:] = 0.9 ** np.arange(xs.size) * np.resize([1e-7, 1e-3, 0.5, 3.0, -1e-5, -0.7], xs.size)
+    exported = to_onnx(cell, {"w": jnp.ones(1, F32)}, xs)
+    ys, *_ = by_runtime(exported, {exported.graph.input[0].name: xs}).values()
+    want = {jnp.expm1: np.expm1, jnp.log1p: np.log1p}[function](xs.astype(np.float64))
+    np.testing.assert_allclose(ys, want, rtol=1e-6)

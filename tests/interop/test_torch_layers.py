@@ -238,6 +238,14 @@ def zeros(model):
         (rnnjax.lstm(4)._replace(rule=None), "cannot convert <Cell made from lstm"),
         (rnnjax.recurrent(rnnjax.lstm(4), reverse=True), "the direction would be lost"),
         (
+            rnnjax.gru(4)._replace(
+                initial_carry=lambda params, batch_shape: rnnjax.GRUCarry(
+                    np.ones((*batch_shape, 4))
+                )
+            ),
+            "its initial carry is not zero and would be lost",
+        ),
+        (
             rnnjax.serial(rnnjax.lstm(4), rnnjax.recurrent(rnnjax.lstm(4), reverse=True)),
             "the direction would be lost",
         ),

@@ -73,6 +73,25 @@ def _one(site: Site, value: float = 1.0) -> str:
     return site.graph.constant(np.asarray(value, site.operands[0].dtype))
 
 
+def _log1p(site: Site, x: str) -> str:
+    """log u · x / (u - 1) with u = 1 + x, which keeps the digits of a small x."""
+    op, one = site.graph.op, _one(site)
+    u = op("Add", x, one)
+    rest = op("Sub", u, one)
+    is_none = op("Equal", rest, _one(site, 0.0))
+    ratio = op("Div", x, op("Where", is_none, one, rest))
+    small = op("Where", is_none, x, op("Mul", op("Log", u), ratio))
+    return op("Where", op("Greater", x, one), op("Log", u), small)
+
+
+def _expm1(site: Site, x: str) -> str:
+    """tanh(x / 2) (e^x + 1), which keeps the digits of a small x, and e^x - 1 for |x| > 1."""
+    op, one = site.graph.op, _one(site)
+    power = op("Exp", x)
+    small = op("Mul", op("Tanh", op("Mul", x, _one(site, 0.5))), op("Add", power, one))
+    return op("Where", op("Greater", op("Abs", x), one), op("Sub", power, one), small)
+
+
 def _integer_pow(site: Site, x: str) -> str:
     power = site.params["y"]
     return site.graph.op("Mul", x, x) if power == 2 else site.graph.op("Pow", x, _one(site, power))
@@ -270,8 +289,8 @@ PRIMITIVES: dict[str, Callable[..., str | list[str]]] = {
     "rsqrt": _chain("Sqrt", "Reciprocal"),
     "square": lambda site, x: site.graph.op("Mul", x, x),
     "exp2": lambda site, x: site.graph.op("Pow", _one(site, 2.0), x),
-    "log1p": lambda site, x: site.graph.op("Log", site.graph.op("Add", x, _one(site))),
-    "expm1": lambda site, x: site.graph.op("Sub", site.graph.op("Exp", x), _one(site)),
+    "log1p": _log1p,
+    "expm1": _expm1,
     "rem": lambda site, x, y: site.graph.op("Mod", x, y, fmod=1),
     "clamp": lambda site, low, x, high: site.graph.op("Min", site.graph.op("Max", x, low), high),
     "integer_pow": _integer_pow,
