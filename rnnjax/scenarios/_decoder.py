@@ -9,6 +9,7 @@ from jax.core import Tracer
 
 from rnnjax._checks import check_number, check_real, described
 from rnnjax._dtypes import promoted
+from rnnjax._params import in_dtype_of
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Params
 from rnnjax.running import blank, fill_padding, in_float32
@@ -26,13 +27,13 @@ from rnnjax.scenarios._modules import (
     Module,
     apply_at_each,
     apply_module,
-    check_params,
+    check_fields,
     check_tokens,
     drop,
     embedded,
     split_key,
 )
-from rnnjax.scenarios._reading import in_dtype_of, one_step, read, without_padding
+from rnnjax.scenarios._reading import one_step, read, without_padding
 from rnnjax.unrolling import recurrent, unroll
 
 
@@ -113,7 +114,7 @@ def decoder(
     def step(
         params: DecoderParams, state: DecoderState, token: Array
     ) -> tuple[DecoderState, Array]:
-        check_params(params, DecoderParams)
+        check_fields(params, DecoderParams)
         token = check_tokens("token", token, 1)
         if not isinstance(state, DecoderState):
             raise TypeError(
@@ -194,7 +195,7 @@ def _check_memory(memory: Any) -> int:
 def _begin(
     parts: _Parts, params: DecoderParams, source: Any, lengths: Array | None, key: Array | None
 ) -> DecoderState:
-    check_params(params, DecoderParams)
+    check_fields(params, DecoderParams)
     keys = split_key(key, 2)
     encoded = parts.encoder.apply(params.encoder, source, lengths, keys[0])
     summary = in_dtype_of(params.cell, encoded.summary)

@@ -15,7 +15,7 @@ from rnnjax.scenarios._modules import Module, apply_module, check_features, chec
 from rnnjax.scenarios._reading import (
     Reader,
     as_reader,
-    check_cell,
+    check_reads_vectors,
     init_reading,
     read,
     without_padding,
@@ -100,7 +100,7 @@ def encoder_decoder(
       Luong, Pham & Manning (2015), Effective approaches to attention-based neural machine
       translation, EMNLP (dot, with the context fed to the next step).
     """
-    check_cell("cell", cell)
+    check_reads_vectors("cell", cell)
     for name, module in (("head", head), ("embed", embed)):
         check_module(name, module)
     if source_embed is not None:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import check_array, check_callable, check_positive_int, check_real
+from rnnjax._params import in_dtype_of
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Params, initial_carry
 from rnnjax.running import blank, fill_padding, in_float32
@@ -15,12 +16,12 @@ from rnnjax.scenarios._modules import (
     apply_at_each,
     apply_module,
     check_module,
-    check_params,
+    check_fields,
     check_readable,
     embedded,
     split_key,
 )
-from rnnjax.scenarios._reading import as_reader, in_dtype_of, init_reading, read, run_cell
+from rnnjax.scenarios._reading import as_reader, init_reading, read, run_cell
 from rnnjax.unrolling import Layer
 
 
@@ -98,7 +99,7 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
         key: Array | None = None,
         **options: Any,
     ) -> tuple[Carry, Array]:
-        check_params(params, ManyToManyParams)
+        check_fields(params, ManyToManyParams)
         keys = split_key(key, 3)
         features = read(embed, params.embed, xs, lengths, keys[0])
         options["lengths"] = features.lengths
@@ -117,11 +118,11 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
     def model_carry(
         params: ManyToManyParams, batch_shape: tuple[int, ...], key: Array | None = None
     ) -> Carry:
-        check_params(params, ManyToManyParams)
+        check_fields(params, ManyToManyParams)
         return initial_carry(cell, params.layer, batch_shape, key)
 
     def step(params: ManyToManyParams, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
-        check_params(params, ManyToManyParams)
+        check_fields(params, ManyToManyParams)
         if carry is None:
             raise TypeError("carry is None: begin with model.initial_carry(params, batch_shape)")
         x_t = check_readable("x_t", x_t, embed)

@@ -8,7 +8,7 @@ import jax
 from rnnjax._checks import check_array
 from rnnjax._random import check_key
 from rnnjax._types import Array, Cell, Params
-from rnnjax.scenarios._modules import Module, apply_module, check_module, check_params, split_key
+from rnnjax.scenarios._modules import Module, apply_module, check_module, check_fields, split_key
 from rnnjax.scenarios._pooling import pooled
 from rnnjax.scenarios._reading import as_reader, init_reading, read
 from rnnjax.unrolling import Layer
@@ -97,7 +97,7 @@ def many_to_one(
         return ManyToOneParams(embed_params, params, pool.init(key_pool, y), head.init(key_head, y))
 
     def outputs_of(params: ManyToOneParams, xs: Array, lengths, keys, options):
-        check_params(params, ManyToOneParams)
+        check_fields(params, ManyToOneParams)
         if "reverse" in options:
             raise ValueError(
                 "reverse= belongs to the layer: pass rnnjax.recurrent(cell, reverse=True) to "

@@ -132,7 +132,7 @@ def split_key(key: Array | None, count: int) -> list[Array | None]:
     return [None] * count if key is None else list(jax.random.split(check_key(key), count))
 
 
-def check_params(params: Any, kind: Any) -> None:
+def check_fields(params: Any, kind: Any) -> None:
     """Raise TypeError unless `params` has the fields of the NamedTuple that `init` returns."""
     if not all(hasattr(params, field) for field in kind._fields):
         raise TypeError(

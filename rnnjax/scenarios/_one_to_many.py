@@ -6,7 +6,7 @@ from rnnjax._checks import check_rate
 from rnnjax._types import Array, Cell, Params
 from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
 from rnnjax.scenarios._modules import Module, apply_module, check_features, check_module
-from rnnjax.scenarios._reading import check_cell
+from rnnjax.scenarios._reading import check_reads_vectors
 
 
 def one_to_many(
@@ -67,7 +67,7 @@ def one_to_many(
       Bengio, Vinyals, Jaitly & Shazeer (2015), Scheduled sampling for sequence prediction with
       recurrent neural networks, NeurIPS.
     """
-    check_cell("cell", cell)
+    check_reads_vectors("cell", cell)
     for name, module in (("head", head), ("embed", embed)):
         check_module(name, module)
     if context is not None:

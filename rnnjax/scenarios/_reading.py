@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_array, check_lengths, described
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import fill_padding, input_dtypes, within
+from rnnjax.running import fill_padding, within
 from rnnjax.scenarios._carries import drawn, state_of
 from rnnjax.scenarios._modules import Module, check_readable, embedded
 from rnnjax.unrolling import Layer, recurrent, unroll
@@ -45,7 +45,7 @@ def as_reader(name: str, layer: Layer | Cell) -> Reader:
     return Reader(recurrent(layer), axes)
 
 
-def check_cell(name: str, cell: Any) -> None:
+def check_reads_vectors(name: str, cell: Any) -> None:
     """Raise unless `cell` is a Cell, to be run step by step on the features of words."""
     if not isinstance(cell, Cell):
         raise TypeError(
@@ -148,8 +148,3 @@ def run_cell(
         carry = drawn(cell, params, carry, batch_shape, key)
         carry, ys = unroll(cell, params, xs, carry=carry, **options)
     return state_of(cell, params, carry, batch_shape), ys
-
-
-def in_dtype_of(params: Params, x: Array) -> Array:
-    """`x` in the precision of the params; unchanged where there are none."""
-    return jnp.asarray(x, input_dtypes(params, x))
