@@ -246,7 +246,9 @@ def _forced(
 ) -> tuple[Array, Any]:
     """Logits under teacher forcing, and the cell's outputs that they were computed from."""
     keys = split_key(key, 4)
-    xs, lengths, valid = read(parts.embed, params.embed, tokens, lengths, keys[0], what="tokens")
+    mask = options.get("mask")
+    features = read(parts.embed, params.embed, tokens, lengths, keys[0], what="tokens", mask=mask)
+    xs, lengths, valid = features
     xs = in_dtype_of(params.cell, drop(xs, parts.dropout, keys[1]))
     core = _core_params(parts, params, state.memory)
     _, out = unroll(parts.core, core, xs, carry=state.carry, lengths=lengths, **options)
@@ -301,6 +303,7 @@ def _check_options(options: dict[str, Any]) -> None:
     reasons = {
         "carry": "the initial carry of a decoder is computed from the source",
         "reverse": "each word is predicted from the words before it, so they are read in order",
+        "return_carries": "it returns logits alone, and step returns the state after each word",
     }
     for name in reasons.keys() & options.keys():
         raise ValueError(f"{name} cannot be given to a decoder: {reasons[name]}. Leave it out")

@@ -15,8 +15,8 @@ from rnnjax.scenarios._modules import (
     Module,
     apply_at_each,
     apply_module,
-    check_module,
     check_fields,
+    check_module,
     check_readable,
     embedded,
     split_key,
@@ -101,7 +101,7 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
     ) -> tuple[Carry, Array]:
         check_fields(params, ManyToManyParams)
         keys = split_key(key, 3)
-        features = read(embed, params.embed, xs, lengths, keys[0])
+        features = read(embed, params.embed, xs, lengths, keys[0], mask=options.get("mask"))
         options["lengths"] = features.lengths
         if isinstance(layer, Cell):
             carry, ys = run_cell(layer, params.layer, features.xs, carry, keys[1], **options)

@@ -8,7 +8,8 @@ import jax
 from rnnjax._checks import check_array
 from rnnjax._random import check_key
 from rnnjax._types import Array, Cell, Params
-from rnnjax.scenarios._modules import Module, apply_module, check_module, check_fields, split_key
+from rnnjax.scenarios._ending import ending
+from rnnjax.scenarios._modules import Module, apply_module, check_fields, check_module, split_key
 from rnnjax.scenarios._pooling import pooled
 from rnnjax.scenarios._reading import as_reader, init_reading, read
 from rnnjax.unrolling import Layer
@@ -44,11 +45,13 @@ def many_to_one(
         max:        max_t y_t                         feature by feature, over valid t
         attention:  Σ_t a_t y_t,   a = softmax_t(vᵀ tanh(W y_t + b))
 
-    A sequence of length zero pools to zeros. With a bidirectional layer, do not use `last`: at the
-    last step its backward half has read one input only.
+    `last` is the output of a layer that has read everything: y_1 of one that runs backwards, and
+    [y_n forward, y_1 backward] of a bidirectional one. The steps that a `mask` skips are not valid.
+    A sequence without valid steps pools to zeros.
 
     Args:
-      layer: a cell, or a layer made by `bidirectional` or `serial`.
+      layer: a cell, or a layer made by `recurrent`, `bidirectional` or `serial`. One of your own is
+        taken to read forwards.
       head: a module from the pooled `[B, H]` to the output, such as `flax.linen.Dense(10)`. After
         a cell with several feature axes it reads all of them, as `[B, height, width, C]`.
       embed: a module from inputs to features, such as `flax.linen.Embed` for token ids.
@@ -58,13 +61,13 @@ def many_to_one(
       A `ManyToOne` of
       `init(key, xs) -> params`, with xs `[T, B, D]`, or `[T, B]` ids;
       `apply(params, xs, *, lengths=None, key=None, **options) -> outputs [B, K]`, where a key
-      turns on all dropout, and the options are `gradient`, `method`, `resets` and, without a key,
-      `carry` of `unroll`, but not `reverse`;
+      turns on all dropout, and the options are `gradient`, `method`, `resets`, `mask` and, without
+      a key, `carry` of `unroll`, but neither `reverse` nor `return_carries`;
       `weights(params, xs, *, lengths=None, **options) -> a [T, B]`, for attention, else None.
 
     Raises:
       TypeError: integer xs without an embedding; a head without init and apply.
-      ValueError: an unknown pooling, `reverse` given, and as `unroll`.
+      ValueError: an unknown pooling, `reverse` or `return_carries` given, and as `unroll`.
 
     Example:
       >>> import flax.linen as nn, jax, rnnjax
@@ -96,18 +99,15 @@ def many_to_one(
         embed_params, params, y = init_reading(embed, reader, key_read, xs)
         return ManyToOneParams(embed_params, params, pool.init(key_pool, y), head.init(key_head, y))
 
-    def outputs_of(params: ManyToOneParams, xs: Array, lengths, keys, options):
+    def read_by_layer(params: ManyToOneParams, xs: Array, lengths, keys, options):
         check_fields(params, ManyToOneParams)
-        if "reverse" in options:
-            raise ValueError(
-                "reverse= belongs to the layer: pass rnnjax.recurrent(cell, reverse=True) to "
-                "many_to_one to read from the end"
-            )
-        features = read(embed, params.embed, xs, lengths, keys[0])
+        _check_options(options)
+        mask = options.get("mask")
+        features = read(embed, params.embed, xs, lengths, keys[0], mask=mask)
         _, ys = reader.layer.apply(
             params.layer, features.xs, lengths=features.lengths, key=keys[1], **options
         )
-        return ys, features
+        return features.xs, ys, features.lengths, mask
 
     def apply(
         params: ManyToOneParams,
@@ -118,17 +118,33 @@ def many_to_one(
         **options: Any,
     ) -> Array:
         keys = split_key(key, 3)
-        ys, features = outputs_of(params, xs, lengths, keys, options)
-        summary = pool.apply(params.pooling, ys, features.lengths)
+        xs, ys, lengths, mask = read_by_layer(params, xs, lengths, keys, options)
+        if pooling == "last":
+            summary = ending(layer, params.layer, xs, ys, lengths, mask)
+        else:
+            summary = pool.apply(params.pooling, ys, lengths, mask=mask)
         return apply_module(head, params.head, summary, keys[2])
 
     def weights(
         params: ManyToOneParams, xs: Array, *, lengths: Array | None = None, **options: Any
     ) -> Array:
-        ys, features = outputs_of(params, xs, lengths, split_key(None, 3), options)
-        return pool.weights(params.pooling, ys, features.lengths)
+        _, ys, lengths, mask = read_by_layer(params, xs, lengths, split_key(None, 3), options)
+        return pool.weights(params.pooling, ys, lengths, mask=mask)
 
     return ManyToOne(init, apply, weights if pooling == "attention" else None)
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    if "reverse" in options:
+        raise ValueError(
+            "reverse= belongs to the layer: pass rnnjax.recurrent(cell, reverse=True) to "
+            "many_to_one to read from the end"
+        )
+    if "return_carries" in options:
+        raise ValueError(
+            "return_carries= has no place in many_to_one, which returns one output for a sequence: "
+            "rnnjax.unroll(cell, params.layer, xs, return_carries=True) returns the carries"
+        )
 
 
 def one_to_one(head: Module) -> OneToOne:

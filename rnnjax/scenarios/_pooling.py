@@ -6,15 +6,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_array, check_choice, check_lengths, check_real
+from rnnjax._checks import check_array, check_choice, check_real
 from rnnjax._types import Array, Params
-from rnnjax.running import select, within, zeros_like
+from rnnjax.running import blank, select, zeros_like
 from rnnjax.scenarios._modules import apply_at_each, dense
+from rnnjax.scenarios._steps import steps_read
 
 
 class Pooling(NamedTuple):
     init: Callable[[Array, Array], Params]  # (key, y [..., H]) -> params
-    apply: Callable[..., Array]  # (params, ys [T, ..., H], lengths [...] or None) -> [..., H]
+    apply: Callable[..., Array]  # (params, ys [T, ..., H], lengths, *, mask=None) -> [..., H]
     weights: Callable[..., Array]  # the same -> [T, ...]; attention only
 
 
@@ -22,17 +23,20 @@ def pooled(name: str) -> Pooling:
     """Pooling over time by name: from outputs `[T, ..., H]` to one summary `[..., H]` a sequence.
 
     Args:
-      name: "last", "mean", "sum", "max" or "attention", as in `many_to_one`.
+      name: "last", "mean", "sum", "max" or "attention", as in `many_to_one`. "last" is that in
+        time, since what ran backwards cannot be seen from its outputs.
 
     Returns:
       A `Pooling` of `init(key, y) -> params` for one output y `[..., H]`, None but for attention;
-      `apply(params, ys, lengths) -> [..., H]` over the valid steps alone; and, for attention,
-      `weights(params, ys, lengths) -> [T, ...]`. lengths are `[...]` or None; ys are zero in the
+      `apply(params, ys, lengths, *, mask=None) -> [..., H]` over the valid steps alone; and, for
+      attention, `weights(params, ys, lengths, *, mask=None) -> [T, ...]`. lengths are `[...]` or
+      None, the mask is `[T, ...]` booleans, false at steps that were skipped; ys are zero in the
       padding, as `rnnjax.unroll` returns them.
 
     Raises:
       TypeError: complex ys for "max" and "attention", which compare them.
-      ValueError: an unknown name, or lengths that are not one for each sequence.
+      ValueError: an unknown name, lengths that are not one for each sequence, or a mask that is
+        not one flag for each of their steps.
 
     Example:
       >>> import jax.numpy as jnp
@@ -43,64 +47,78 @@ def pooled(name: str) -> Pooling:
     """
     check_choice("pooling", name, (*_PLAIN, "attention"))
     if name == "attention":
-        return Pooling(_init_attention, _on_checked(_attend), _on_checked(_weights))
-    pool = _PLAIN[name]
+        return Pooling(_init_attention, _on_valid(_attend), _on_valid(_weights))
+    pool = _plain(_PLAIN[name])
+    return Pooling(lambda key, y: None, pool, pool)
 
-    def apply(params: Params, ys: Array, lengths: Array | None) -> Array:
+
+def _plain(pool: Callable[..., Array]) -> Callable[..., Array]:
+    """`pool(ys, valid)`, without params, as `Pooling.apply`."""
+
+    def apply(params: Params, ys: Array, valid: Array | None) -> Array:
         del params
-        if ys.shape[0] == 0:
-            return jnp.zeros(ys.shape[1:], ys.dtype)
-        return pool(ys, lengths)
+        return pool(ys, valid) if len(ys) else jnp.zeros(ys.shape[1:], ys.dtype)
 
-    return Pooling(lambda key, y: None, _on_checked(apply), _on_checked(apply))
+    return _on_valid(apply)
 
 
-def _on_checked(pool: Callable[..., Array]) -> Callable[..., Array]:
-    def apply(params: Params, ys: Array, lengths: Array | None) -> Array:
+def _on_valid(pool: Callable[..., Array]) -> Callable[..., Array]:
+    """`pool(params, ys, valid)` as `Pooling.apply`."""
+
+    def apply(
+        params: Params, ys: Array, lengths: Array | None, *, mask: Array | None = None
+    ) -> Array:
         ys = check_array("ys", ys, "[T, ..., H]")
         if ys.ndim < 2:
             raise ValueError(f"ys has shape {ys.shape}: expected [T, ..., H], time first")
-        if lengths is not None:
-            lengths = check_array("lengths", lengths, "[...] of integers, one for each sequence")
-            lengths = check_lengths(lengths, ys.shape[0], ys.shape[1 : 1 + lengths.ndim])
-        return pool(params, ys, lengths)
+        valid = steps_read(ys, lengths, mask)
+        return pool(params, ys if mask is None else blank(valid, ys), valid)
 
     return apply
 
 
-def _last(ys: Array, lengths: Array | None) -> Array:
-    if lengths is None:
+def _last(ys: Array, valid: Array | None) -> Array:
+    if valid is None:
         return ys[-1]
-    last = jnp.maximum(lengths - 1, 0)  # without steps: the first output, which is zero
-    return jnp.take_along_axis(ys, _beside_features(last, ys[0])[None], axis=0)[0]
+    return _at(len(valid) - 1 - jnp.argmax(valid[::-1], axis=0), ys)
 
 
-def _sum(ys: Array, lengths: Array | None) -> Array:
-    del lengths  # outputs are zero in the padding
+def _first(ys: Array, valid: Array | None) -> Array:
+    return ys[0] if valid is None else _at(jnp.argmax(valid, axis=0), ys)
+
+
+def _at(step: Array, ys: Array) -> Array:
+    """The output at one step [...] of each sequence, which is zero where none is valid."""
+    return jnp.take_along_axis(ys, _beside_features(step, ys[0])[None], axis=0)[0]
+
+
+def _sum(ys: Array, valid: Array | None) -> Array:
+    del valid  # outputs are zero where it is False
     return jnp.sum(ys, axis=0)
 
 
-def _mean(ys: Array, lengths: Array | None) -> Array:
-    if lengths is None:
+def _mean(ys: Array, valid: Array | None) -> Array:
+    if valid is None:
         return jnp.mean(ys, axis=0)
-    return jnp.sum(ys, axis=0) / _beside_features(jnp.maximum(lengths, 1), ys[0]).astype(ys.dtype)
+    count = jnp.maximum(jnp.sum(valid, axis=0), 1)
+    return jnp.sum(ys, axis=0) / _beside_features(count, ys[0]).astype(ys.dtype)
 
 
-def _beside_features(lengths: Array, y: Array) -> Array:
-    """`lengths [...]` with an axis of size 1 for each feature axis of one output y [..., *H]."""
-    return lengths.reshape(lengths.shape + (1,) * (y.ndim - lengths.ndim))
+def _beside_features(counts: Array, y: Array) -> Array:
+    """`counts [...]` with an axis of size 1 for each feature axis of one output y [..., *H]."""
+    return counts.reshape(counts.shape + (1,) * (y.ndim - counts.ndim))
 
 
-def _max(ys: Array, lengths: Array | None) -> Array:
+def _max(ys: Array, valid: Array | None) -> Array:
     check_real("ys", ys)
-    if lengths is None:
+    if valid is None:
         return jnp.max(ys, axis=0)
-    valid = within(lengths, ys.shape[0])
     highest = jnp.max(select(valid, ys, jnp.full_like(ys, -jnp.inf)), axis=0)
-    return select(lengths > 0, highest, zeros_like(highest))
+    return select(jnp.any(valid, axis=0), highest, zeros_like(highest))
 
 
 _PLAIN = {"last": _last, "mean": _mean, "sum": _sum, "max": _max}
+at_the_last, at_the_first = _plain(_last), _plain(_first)
 
 
 class AttentionPooling(NamedTuple):
@@ -115,16 +133,15 @@ def _init_attention(key: Array, y: Array) -> AttentionPooling:
     return AttentionPooling(hidden, dense(1, y, bias=False).init(key_score, y))
 
 
-def _weights(params: AttentionPooling, ys: Array, lengths: Array | None) -> Array:
+def _weights(params: AttentionPooling, ys: Array, valid: Array | None) -> Array:
     check_real("ys", ys)
     z = jnp.tanh(apply_at_each(dense(ys.shape[-1], ys), params.hidden, ys))
     scores = dense(1, ys, bias=False).apply(params.score, z)[..., 0]
-    valid = None if lengths is None else within(lengths, ys.shape[0])
     return masked_softmax(scores, valid, axis=0)
 
 
-def _attend(params: AttentionPooling, ys: Array, lengths: Array | None) -> Array:
-    weights = _weights(params, ys, lengths).astype(ys.dtype)
+def _attend(params: AttentionPooling, ys: Array, valid: Array | None) -> Array:
+    weights = _weights(params, ys, valid).astype(ys.dtype)
     return jnp.sum(weights[..., None] * ys, axis=0)
 
 

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_array, check_lengths, described
+from rnnjax._checks import described, is_inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import fill_padding, within
+from rnnjax.running import fill_padding, select, within
 from rnnjax.scenarios._carries import drawn, state_of
 from rnnjax.scenarios._modules import Module, check_readable, embedded
+from rnnjax.scenarios._steps import lengths_of, steps_read
 from rnnjax.unrolling import Layer, recurrent, unroll
 
 
@@ -69,10 +70,20 @@ def without_padding(xs: Array, lengths: Array | None) -> Features:
     """Inputs with a valid one as padding, so that nothing in it reaches a value or a gradient."""
     if lengths is None:
         return Features(xs, None, None)
-    lengths = check_array("lengths", lengths, "[...] of integers, one length for each sequence")
-    lengths = check_lengths(lengths, xs.shape[0], xs.shape[1 : 1 + lengths.ndim])
+    lengths = lengths_of(xs, lengths)
     valid = within(lengths, xs.shape[0])
     return Features(fill_padding(xs, lengths, valid), lengths, valid)
+
+
+def _without_skipped(xs: Array, lengths: Array | None, mask: Array) -> Array:
+    """Inputs with one that is read in place of all that are not, be it padding or a mask's."""
+    is_read = steps_read(xs, lengths, mask)
+    if is_read is None or is_read.size == 0:
+        return xs
+    one = xs.reshape(is_read.size, *xs.shape[is_read.ndim :])[jnp.argmax(is_read.reshape(-1))]
+    other = jnp.ones_like(one) if is_inexact(one) else jnp.zeros_like(one)
+    one = jnp.where(jnp.any(is_read), one, other)
+    return select(is_read, xs, jax.lax.stop_gradient(jnp.broadcast_to(one, xs.shape)))
 
 
 def read(
@@ -83,12 +94,15 @@ def read(
     key: Array | None,
     name: str = "embed",
     what: str = "xs",
+    mask: Array | None = None,
 ) -> Features:
     """The features that the layer reads, embedded by the module `name`; `what` names `xs`."""
     xs = check_readable(what, xs, embed, name)
     inputs = without_padding(xs, lengths)
     if embed is None:
         return inputs
+    if mask is not None:
+        inputs = inputs._replace(xs=_without_skipped(xs, lengths, mask))
     return inputs._replace(xs=embedded(what, embed, params, inputs.xs, key))
 
 

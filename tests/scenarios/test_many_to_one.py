@@ -65,6 +65,56 @@ def test_is_the_loop(name, pooling):
             assert_close(got, dense(params.head, pooled(pooling, params.pooling, ys)))
 
 
+@pytest.mark.parametrize("below", [(), (CELLS["own"],)])
+def test_the_last_output_of_a_layer_has_read_everything(below):
+    """Backwards it is the first in time; a bidirectional layer ends at both, half by half."""
+    backwards = rnnjax.recurrent(rnnjax.gru(H), reverse=True)
+    both = rnnjax.bidirectional(CELLS["own"], rnnjax.gru(3))
+    xs, mask = noisy(1, (T, B, D)), jnp.array([[0, 1, 0]] + [[1, 1, 1]] * 3 + [[0, 0, 1]], bool)
+    for top, forwards in ((backwards, 0), (both, H)):
+        layer = rnnjax.serial(*below, top) if below else top
+        model = scenarios.many_to_one(layer, head())
+        params = params_of(model.init, xs)
+        for lengths, skip in ((None, None), (RAGGED, None), (RAGGED, mask), (None, mask)):
+            ys = layer.apply(params.layer, xs, lengths=lengths, mask=skip)[1]
+            n = [T] * B if lengths is None else lengths
+            read = np.arange(T)[:, None] < np.array(n)
+            read = read if skip is None else read & np.asarray(skip)
+            for b in range(B):
+                t = np.flatnonzero(read[:, b])
+                y = np.concatenate([ys[t[-1], b, :forwards], ys[t[0], b, forwards:]])
+                got = model.apply(params, xs, lengths=lengths, mask=skip)[b]
+                assert_close(got, dense(params.head, y))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_mask_leaves_steps_out_of_every_pooling(pooling):
+    model = scenarios.many_to_one(CELLS["own"], head(), embed=head(D), pooling=pooling)
+    xs = noisy(1, (T, B, D))
+    params = params_of(model.init, xs)
+    mask = jnp.array([[0, 1, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]], bool)
+    lengths = np.array([T, 3, T])
+
+    def outputs(params, xs, **options):
+        return model.apply(params, xs, **options)
+
+    def sums(params, xs):
+        return jnp.sum(outputs(params, xs, mask=mask, lengths=lengths))
+
+    got = outputs(params, xs, mask=mask, lengths=lengths)
+    for b in range(2):
+        t = np.flatnonzero(mask[: lengths[b], b])
+        assert_close(got[b], outputs(params, xs[t, b : b + 1])[0])
+        if pooling == "attention":
+            weights = model.weights(params, xs, mask=mask, lengths=lengths)[:, b]
+            assert_close(weights[t], model.weights(params, xs[t, b : b + 1])[:, 0])
+            assert_close(weights.sum(), 1.0)
+    assert_close(got[2], params.head["params"]["bias"])
+    unseen = jnp.where(mask[..., None], xs, jnp.nan)
+    grads = jax.grad(sums)(params, unseen)
+    assert_close(grads, jax.grad(sums)(params, xs))
+
+
 def test_attention_weights_are_those_of_the_pooling():
     model = scenarios.many_to_one(CELLS["lstm"], head(), pooling="attention")
     xs = noisy(1, (T, B, D))

@@ -270,6 +270,25 @@ def test_reverse_belongs_to_the_layer(layer):
             attempt(params, XS, reverse=True)
 
 
+def test_carries_that_a_scenario_does_not_return():
+    model = scenarios.many_to_one(CELL, head(), pooling="attention")
+    params = params_of(model.init, XS)
+    for attempt in (model.apply, model.weights):
+        with pytest.raises(ValueError, match=r"return_carries= has no place .* rnnjax.unroll"):
+            attempt(params, XS, return_carries=True)
+    decoder, params, source = translator()
+    with pytest.raises(ValueError, match="return_carries cannot be given to a decoder"):
+        decoder.apply(params, source, IDS, return_carries=True)
+
+
+def test_masks_that_do_not_fit():
+    pooling = scenarios.pooled("mean")
+    with pytest.raises(TypeError, match="mask has dtype"):
+        pooling.apply(None, XS, None, mask=jnp.ones((T, B)))
+    with pytest.raises(ValueError, match=r"mask has shape \(4, 3\): expected \(5, 3\)"):
+        pooling.apply(None, XS, [1, 1, 1], mask=jnp.ones((T - 1, B), bool))
+
+
 def test_gradients_that_attention_does_not_have():
     model, params, source = translator("dot")
     with pytest.raises(ValueError, match="autodiff"):
