@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax._checks import check_choice
+from rnnjax.experiments._metrics import check_metric
 from rnnjax.experiments._order import natural
 from rnnjax.experiments._parsing import parse_json
 from rnnjax.experiments.cli._output import errors_of
@@ -74,7 +75,7 @@ def _metric_of(folder: Path, plan: Plan) -> tuple[Metric, Mapping[str, float]]:
     try:
         content = parse_json(path.read_bytes())
         baselines = {name: logged_mean(each) for name, each in content["baselines"].items()}
-        return Metric(**content["metric"]), baselines
+        return check_metric("the metric", Metric(**content["metric"])), baselines
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: expected the metric and the baselines of a run as rnnjax train writes them, "

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnnjax.experiments._metrics import check_metric
 from rnnjax.experiments.report._lines import (
     Key,
     Line,
@@ -77,10 +78,13 @@ def write_curves(
 
     Raises:
       ImportError: matplotlib is not installed.
-      ValueError: no runs, two with the same label, or none that has logged anything.
+      TypeError: a metric that is no `Metric`.
+      ValueError: no runs, two with the same label, or none that has logged anything; a metric whose
+        goal is neither "max" nor "min".
     """
     if not runs:
         raise ValueError("write_curves needs at least one run")
+    check_metric("metric", metric)
     labels = [run.label for run in runs]
     if not any(run.history for run in runs):
         raise ValueError(f"run {labels[0]!r} has not logged anything yet")

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from importlib.metadata import version
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import jax
@@ -37,6 +36,7 @@ from rnnjax.experiments.training._record import Record, Result
 from rnnjax.experiments.training._settings import ResolvedSettings, Settings, resolve
 from rnnjax.experiments.training._setup import initial_state, same_rates
 from rnnjax.experiments.training._step import TrainState
+from rnnjax.experiments.training._task_checks import check_task
 from rnnjax.experiments.training._terminal import announce, deferred_interrupt, progress
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -103,7 +103,8 @@ def fit(
     Raises:
       TypeError: an argument of another kind, such as a task that is a factory, or a flag that is
         no bool.
-      ValueError: settings out of range; a folder that holds another run, or a run on other data;
+      ValueError: settings out of range; a metric whose goal is neither "max" nor "min"; a folder
+        that holds another run, or a run on other data;
         a config.toml that was edited after the last checkpoint.
       FloatingPointError: NaN or Inf in the cost or its gradient; the message names the step, the
         first such leaf, and the last checkpoint.
@@ -185,9 +186,7 @@ def _checked(
     task: Any, callbacks: Sequence[Callback], config: Mapping[str, Any] | None
 ) -> tuple[Callback, ...]:
     """The callbacks, if all of these arguments of `fit` are of the right kind."""
-    if not isinstance(task, Task):
-        call = f": call it, as in {task.__name__}()" if isinstance(task, FunctionType) else ""
-        raise TypeError(f"task must be a Task such as tasks.parity(), got {described(task)}{call}")
+    check_task(task)
     callbacks = (callbacks,) if isinstance(callbacks, Callback) else tuple(callbacks)
     for each in callbacks:
         if not isinstance(each, Callback):

@@ -161,7 +161,16 @@ def test_baselines_are_left_out_if_a_task_cannot_be_made(runs, drawn):
     assert "left out: mean;" in done.stderr
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"metric": {"nome": 1}, "baselines": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"metric": {"nome": 1}, "baselines": {}}',
+        '{"metric": {"name": "mse", "goal": "low"}, "baselines": {}}',
+    ],
+)
 def test_results_that_cannot_be_read_are_named(runs, content):
     path = runs / "a" / "results.json"
     path.write_text(content)

@@ -260,6 +260,10 @@ def test_what_is_refused(tmp_path):
         write_curves([RunCurve("a", [])], ACCURACY, tmp_path / "y.png")
     with pytest.raises(ValueError, match="several runs have the label 'a'"):
         write_curves([one, one], ACCURACY, tmp_path / "y.png")
+    with pytest.raises(ValueError, match=r"metric\.goal must be one of 'max', 'min', got 'low'"):
+        write_curves([one], Metric("mse", "low"), tmp_path / "y.png")
+    with pytest.raises(TypeError, match=r"metric must be a tasks\.Metric"):
+        write_curves([one], "mse", tmp_path / "y.png")
     with pytest.raises(ValueError, match=r"y.docx: a figure in the format .docx is not supported"):
         write_curves([one], ACCURACY, tmp_path / "y.docx")
     with pytest.raises(FileNotFoundError) as refused:
