@@ -1,5 +1,7 @@
 """A cell's carry: its state alone, with the randomness of training, or made from a summary."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -77,12 +79,11 @@ def bridge(
     leaves = leaves_by_path(carry)
     for path, weights in maps.items():
         leaf = leaves[path]
-        size = _real_size(leaf) // max(leaf.shape[0], 1)
-        state = jnp.tanh(dense(size, summary).apply(weights, summary))
+        state = jnp.tanh(dense(_real_size(leaf), summary).apply(weights, summary))
         (leaves[path],) = unpack(state, [leaf])
     return filled(carry, leaves)
 
 
 def _real_size(leaf: Array) -> int:
-    """How many real numbers are in the leaf; a complex number counts as two."""
-    return leaf.size * (2 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else 1)
+    """How many real numbers one example has in a leaf [B, ...]; a complex number counts as two."""
+    return math.prod(leaf.shape[1:]) * (2 if jnp.issubdtype(leaf.dtype, jnp.complexfloating) else 1)

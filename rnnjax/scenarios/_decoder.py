@@ -141,6 +141,8 @@ def decoder(
         state = _begin(parts, params, source, source_lengths, keys[0])
         _check_batch("tokens", tokens, state)
         if not isinstance(sampling, Tracer) and check_number("sampling", sampling) == 0.0:
+            if options.get("resets") is not None:
+                options["key"] = _carry_key(keys[0])
             return _forced(parts, params, state, tokens, lengths, keys[1], options)[0]
         _check_sampling(sampling, options)
         if keys[1] is None:
@@ -196,10 +198,9 @@ def _begin(
     parts: _Parts, params: DecoderParams, source: Any, lengths: Array | None, key: Array | None
 ) -> DecoderState:
     check_fields(params, DecoderParams)
-    keys = split_key(key, 2)
-    encoded = parts.encoder.apply(params.encoder, source, lengths, keys[0])
+    encoded = parts.encoder.apply(params.encoder, source, lengths, split_key(key, 2)[0])
     summary = in_dtype_of(params.cell, encoded.summary)
-    carry = bridge(parts.cell, params.cell, params.bridge, summary, keys[1])
+    carry = bridge(parts.cell, params.cell, params.bridge, summary, _carry_key(key))
     if parts.kind is None or encoded.memory is None or params.attention is None:
         return DecoderState(carry, None, None)
     memory = check_real("what attention reads", encoded.memory)
@@ -209,6 +210,11 @@ def _begin(
     context = jnp.zeros((len(values), values.shape[-1]), values.dtype)
     weights = jnp.zeros(values.shape[:2], values.dtype)
     return DecoderState(AttentiveCarry(carry, context), memory, weights)
+
+
+def _carry_key(key: Array | None) -> Array | None:
+    """The key that `_begin` draws a carry's randomness from, which is that of resets as well."""
+    return split_key(key, 2)[1]
 
 
 def _core_params(parts: _Parts, params: DecoderParams, memory: Memory | None) -> Params:

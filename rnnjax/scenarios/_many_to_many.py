@@ -60,8 +60,9 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
       `initial_carry(params, batch_shape, key=None) -> carry` and
       `step(params, carry, x_t) -> (carry, output_t)` for a cell; None for a layer.
 
-      A key turns on all dropout, drawn anew for this call. With a key, the carries passed in and
-      returned hold the state alone, so that stateful truncated BPTT can pass both.
+      A key turns on all dropout, drawn anew for this call; episodes that begin at `resets` share
+      it. With a key, the carries of a cell passed in and returned hold the state alone, so that
+      stateful truncated BPTT can pass both; a layer takes a carry or a key.
 
     Raises:
       TypeError: integer xs without an embedding; a head without init and apply.

@@ -30,7 +30,7 @@ class ManyToOneParams(NamedTuple):
 class ManyToOne(NamedTuple):
     init: Callable[[Array, Array], ManyToOneParams]  # (key, xs) -> params
     apply: Callable[..., Array]  # (params, xs, *, lengths, key, **options) -> outputs [B, K]
-    weights: Callable[..., Array] | None  # (params, xs, *, lengths, **options) -> [T, B]
+    weights: Callable[..., Array] | None  # the same -> attention [T, B]
 
 
 def many_to_one(
@@ -63,7 +63,7 @@ def many_to_one(
       `apply(params, xs, *, lengths=None, key=None, **options) -> outputs [B, K]`, where a key
       turns on all dropout, and the options are `gradient`, `method`, `resets`, `mask` and, without
       a key, `carry` of `unroll`, but neither `reverse` nor `return_carries`;
-      `weights(params, xs, *, lengths=None, **options) -> a [T, B]`, for attention, else None.
+      `weights`, of the same arguments, `-> a [T, B]`, for attention, else None.
 
     Raises:
       TypeError: integer xs without an embedding; a head without init and apply.
@@ -126,9 +126,14 @@ def many_to_one(
         return apply_module(head, params.head, summary, keys[2])
 
     def weights(
-        params: ManyToOneParams, xs: Array, *, lengths: Array | None = None, **options: Any
+        params: ManyToOneParams,
+        xs: Array,
+        *,
+        lengths: Array | None = None,
+        key: Array | None = None,
+        **options: Any,
     ) -> Array:
-        _, ys, lengths, mask = read_by_layer(params, xs, lengths, split_key(None, 3), options)
+        _, ys, lengths, mask = read_by_layer(params, xs, lengths, split_key(key, 3), options)
         return pool.weights(params.pooling, ys, lengths, mask=mask)
 
     return ManyToOne(init, apply, weights if pooling == "attention" else None)

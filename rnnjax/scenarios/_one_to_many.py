@@ -33,11 +33,11 @@ def one_to_many(
       `init(key, source, tokens) -> params`;
       `apply(params, source, tokens, *, lengths=None, key=None, sampling=0.0, **options)
       -> logits [T, B, V]`: tokens `[T, B]` are the previous words, so that logits_t predicts the
-      word after tokens_t; zero in the padding; the options are `gradient`, `method` and `resets` of
-      `unroll`, where a reset restores the cell's own initial carry, not the one computed from the
-      source. With `sampling` each word after the first is, at this rate, drawn from the model's
-      own prediction instead: scheduled sampling if the rate grows during training, free running
-      at 1;
+      word after tokens_t; zero in the padding; the options are `gradient`, `method`, `mask` and
+      `resets` of `unroll`, where a reset restores the cell's own initial carry, not the one
+      computed from the source. With `sampling` each word after the first is, at this rate, drawn
+      from the model's own prediction instead: scheduled sampling if the rate grows during training,
+      free running at 1;
       `begin(params, source, *, key=None) -> state` and `step(params, state, token [B]) ->
       (state, logits [B, V])`, for `greedy`, `sample` and `beam_search`;
       `attention`: None.
@@ -45,8 +45,8 @@ def one_to_many(
 
     Raises:
       TypeError: tokens that are not integers; arguments that are not a cell or a module.
-      ValueError: shapes that do not fit, sampling without a key, `carry` or `reverse` given, and
-        as `unroll`.
+      ValueError: shapes that do not fit, sampling without a key, `carry`, `reverse` or
+        `return_carries` given, and as `unroll`.
 
     Example:
       >>> import flax.linen as nn, jax, rnnjax

@@ -156,9 +156,9 @@ def run_cell(
     if key is None:
         return unroll(cell, params, xs, carry=carry, **options)
     batch_shape = xs.shape[1 : xs.ndim - cell.structure.feature_axes]
-    if carry is None:
-        carry, ys = unroll(cell, params, xs, key=key, **options)
-    else:
+    if carry is not None:
         carry = drawn(cell, params, carry, batch_shape, key)
-        carry, ys = unroll(cell, params, xs, carry=carry, **options)
+    if carry is None or options.get("resets") is not None:
+        options["key"] = key
+    carry, ys = unroll(cell, params, xs, carry=carry, **options)
     return state_of(cell, params, carry, batch_shape), ys

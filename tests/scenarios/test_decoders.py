@@ -170,6 +170,47 @@ def test_a_reset_means_the_cells_own_initial_carry():
     assert_close(got[:, ::2], whole[:, ::2])
 
 
+@pytest.mark.parametrize("attention", [None, "dot"])
+def test_a_reset_keeps_the_randomness_of_the_key(attention):
+    model, params, source, ids = translate(attention, "random")
+    resets = jnp.zeros((T, B), bool).at[2].set(True)
+    key, cell = jax.random.key(1), CELLS["random"]
+    got = model.apply(params, source, ids, key=key, resets=resets)
+    whole = model.apply(params, source, ids, key=key)
+    assert_close(got[:2], whole[:2])
+    begin = jax.random.split(key)[0]
+    state = model.begin(params, source, key=begin)
+    fresh = cell.initial_carry(params.cell, (B,), jax.random.split(begin)[1])
+    if attention is None:
+        state = state._replace(carry=fresh)
+    else:
+        context = jnp.zeros_like(state.carry.context)
+        state = state._replace(carry=type(state.carry)(fresh, context))
+    for t in range(2, T):
+        state, logits = model.step(params, state, ids[t])
+        assert_close(got[t], logits)
+
+
+@pytest.mark.parametrize("attention", [None, "additive"])
+@pytest.mark.parametrize("kind", ["encoder", "memory", "feature"])
+def test_an_empty_batch_decodes_to_nothing(kind, attention):
+    if kind == "feature":
+        model, params, source, ids = caption("deep")
+    else:
+        encoder = CELLS["own"] if kind == "encoder" else None
+        model = scenarios.encoder_decoder(
+            encoder, CELLS["deep"], head(V), embed=embedding(), attention=attention
+        )
+        source, ids = noisy(1, (S, B, D)), words(2, (T, B))
+        params = params_of(model.init, source, ids)
+    source, ids = source[..., :0, :], ids[:, :0]
+    assert model.apply(params, source, ids).shape == (T, 0, V)
+    step, state = partial(model.step, params), model.begin(params, source)
+    assert scenarios.greedy(step, state, ids[0], 3, end=0).tokens.shape == (3, 0)
+    sampled = model.apply(params, source, ids, sampling=0.5, key=jax.random.key(0))
+    assert sampled.shape == (T, 0, V)
+
+
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_steps_are_the_whole_sequence(attention):
     model, params, source, ids = translate(attention, "deep")

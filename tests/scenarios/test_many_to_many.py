@@ -167,6 +167,24 @@ def test_key_beside_a_carry_draws_new_randomness_for_an_old_state():
         assert distance.min() < 1e-12
 
 
+def test_episodes_that_begin_in_a_batch_share_its_randomness():
+    """With a key, a carry and resets, the masks of the batch are those of its episodes too."""
+    cell = CELLS["random"]
+    model = scenarios.many_to_many(cell, head())
+    xs, key = noisy(1, (T, B, D)), jax.random.key(3)
+    params = params_of(model.init, xs)
+    state, _ = model.apply(params, xs)
+    resets = jnp.zeros((T, B), bool).at[2].set(True)
+    end, outputs = model.apply(params, xs, carry=state, key=key, resets=resets)
+    _, before = model.apply(params, xs[:2], carry=state, key=key)
+    assert_close(outputs[:2], before)
+    # Keys inside a carry count steps: a new episode begins with those of a new carry.
+    fresh = cell.initial_carry(params.layer, (B,), jax.random.split(key, 3)[1])
+    _, ys = rnnjax.unroll(cell, params.layer, xs[2:], carry=fresh)
+    assert_close(outputs[2:], dense(params.head, ys))
+    assert jax.tree.structure(end) == jax.tree.structure(state)
+
+
 def test_state_of_a_training_carry_continues_in_evaluation():
     model = scenarios.many_to_many(CELLS["random"], head())
     xs = noisy(1, (T, B, D))
