@@ -23,6 +23,7 @@ from rnnjax._params import (
     num_params as num_params,
 )
 from rnnjax._types import (
+    Around as Around,
     Cell as Cell,
     Linear as Linear,
     Rule as Rule,

@@ -140,6 +140,37 @@ class Linear(NamedTuple):
     product: Literal["diagonal", "matrix"] = "diagonal"
 
 
+def _itself(x: PyTree) -> PyTree:
+    return x
+
+
+def _and_nothing(x: PyTree) -> tuple[PyTree, None]:
+    return x, None
+
+
+class Around(NamedTuple):
+    """A step that runs another cell's, and changes its input and output alone.
+
+        c_{t-1}, s_{t-1} = split(carry_{t-1});   s_t, drawn_t = draw(s_{t-1})
+        x'_t = before(params, drawn_t, x_t)
+        c_t, y'_t = cell.step(own(params), c_{t-1}, x'_t)
+        y_t = after(params, x_t, y'_t);   carry_t = join(c_t, s_t)
+
+    What changes them is known without c, so `cell` can run the whole sequence by any method, such
+    as its compiled kernel. `before` and `after` act on the features alone, so they take all steps
+    `[T, ..., D]` at once as well as one. s is noise, which has no gradient (PRNG keys, for
+    example), or None.
+    """
+
+    cell: "Cell"
+    own: Callable[[Params], Params] = _itself
+    split: Callable[[Carry], tuple[Carry, PyTree]] = _and_nothing
+    join: Callable[[Carry, PyTree], Carry] = lambda carry, _: carry
+    draw: Callable[[PyTree], tuple[PyTree, PyTree]] = _and_nothing
+    before: Callable[[Params, PyTree, PyTree], PyTree] = lambda _, __, xs: xs
+    after: Callable[[Params, PyTree, PyTree], PyTree] = lambda _, __, ys: ys
+
+
 class Inverse(Protocol):
     """`(params, carry_t, x_t) -> carry_{t-1}`: the step run backwards in time."""
 
@@ -150,8 +181,8 @@ class Structure(NamedTuple):
     """What is known of a step besides what it computes. The default claims nothing.
 
     It never changes an answer, only how it is obtained, which combinators fit and what is refused.
-    `rnnjax.gradients.check` compares the step with its linear form, its layers and its inverse, and
-    y_t with `output`, and holds it to `mixing`.
+    `rnnjax.gradients.check` compares the step with its linear form, its layers, the cell that it is
+    around and its inverse, and y_t with `output`, and holds it to `mixing`.
 
     `mixing` says that the step acts unit by unit: every differentiable leaf of the carry is
     [..., H], the last axis of every array of params is one or several blocks of H entries, one a
@@ -166,6 +197,7 @@ class Structure(NamedTuple):
 
     form: Hashable = None  # the textbook function it computes: "lstm", ("vanilla", "tanh")
     layers: tuple["Cell", ...] = ()  # the cells that it runs one above the other
+    around: Around | None = None  # the cell that it runs, between changes of its input and output
     linear: Linear | None = None  # the same step as an affine map of its carry
     inverse: Inverse | None = None  # the carry before the step, from the one after it
     feature_axes: Any = 1  # trailing axes of an input that are features; an int, or one a leaf
@@ -270,9 +302,8 @@ def known(cell: Cell) -> Structure:
         return structure
     if structure.made_for[0] != cell.step:
         return Structure(feature_axes=structure.feature_axes)
-    return structure._replace(
-        form=None, layers=(), linear=None, mixing=None, skips=None, inside=None, call=None
-    )
+    dropped = ("around", "linear", "mixing", "skips", "inside", "call")
+    return structure._replace(form=None, layers=(), **dict.fromkeys(dropped))
 
 
 def initial_carry(

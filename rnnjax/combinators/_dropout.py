@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax._checks import check_cell, check_rate, is_inexact
 from rnnjax._fields import field, with_fields
 from rnnjax._random import keep_mask, next_keys
-from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree, Rule, Structure, known
+from rnnjax._types import Around, Array, Carry, Cell, Clip, Params, PyTree, Rule, Structure, known
 from rnnjax.combinators._inner import combinator, inner_forward, start_random
 
 
@@ -67,45 +67,58 @@ def input_dropout(cell: Cell, rate: float, *, same_mask: bool = False) -> Cell:
     ) -> InputDropoutCarry:
         return InputDropoutCarry(*start_random(cell, params, batch_shape, key))
 
-    def masks(carry: InputDropoutCarry, x_t: PyTree) -> tuple[Array | None, PyTree]:
-        """The keys to carry on and the mask of this step, for every real leaf of x_t."""
-        if carry.keys is None:
-            return None, None
-        later, now = (carry.keys, carry.keys) if same_mask else next_keys(carry.keys)
-        batch_ndim, drawn = carry.keys.ndim, []
-        leaves, tree = jax.tree.flatten(x_t)
-        for index, x in enumerate(leaves):
-            if not is_inexact(x):
-                drawn.append(jnp.ones((), x.dtype))
-                continue
-            keys = now
-            if index:  # the first leaf, often the only one, takes the key as it is
-                keys = jax.vmap(lambda k, i=index: jax.random.fold_in(k, i))(now.reshape(-1))
-                keys = keys.reshape(now.shape)
-            drawn.append(_scaled(keep_mask(keys, rate, x.shape[batch_ndim:]), rate, x.dtype))
-        return later, jax.tree.unflatten(tree, drawn)
+    def draw(keys: Array | None) -> tuple[Array | None, Array | None]:
+        """The keys to carry on, and those of this step's mask."""
+        return (keys, keys) if keys is None or same_mask else next_keys(keys)
+
+    def masked(params: Params, now: Array | None, x: PyTree) -> PyTree:
+        del params
+        return _times(_input_masks(now, rate, x), x)
 
     def step(params: Params, carry: InputDropoutCarry, x_t: PyTree):
-        keys, m = masks(carry, x_t)
-        new, y_t = cell.step(params, carry.cell, _times(m, x_t))
+        keys, now = draw(carry.keys)
+        new, y_t = cell.step(params, carry.cell, masked(params, now, x_t))
         return InputDropoutCarry(new, keys), y_t
 
-    rule = None if cell.rule is None else _input_dropout_rule(cell.rule, masks)
-    structure = Structure(feature_axes=inner.feature_axes, params=inner.params)
+    rule = None if cell.rule is None else _input_dropout_rule(cell.rule, draw, rate)
+    structure = Structure(
+        around=Around(cell, split=tuple, join=InputDropoutCarry, draw=draw, before=masked),
+        feature_axes=inner.feature_axes,
+        params=inner.params,
+    )
     return Cell(cell.init, initial_carry, step, rule, structure)
+
+
+def _input_masks(keys: Array | None, rate: float, x: PyTree) -> PyTree:
+    """The mask of every real leaf [..., *features] of x, from keys [...]; None without keys."""
+    if keys is None:
+        return None
+    drawn: list[Array] = []
+    leaves, tree = jax.tree.flatten(x)
+    for index, leaf in enumerate(leaves):
+        if not is_inexact(leaf):
+            drawn.append(jnp.ones((), leaf.dtype))
+            continue
+        own = keys
+        if index:  # the first leaf, often the only one, takes the key as it is
+            own = jax.vmap(lambda k, i=index: jax.random.fold_in(k, i))(keys.reshape(-1))
+            own = own.reshape(keys.shape)
+        drawn.append(_scaled(keep_mask(own, rate, leaf.shape[keys.ndim :]), rate, leaf.dtype))
+    return jax.tree.unflatten(tree, drawn)
 
 
 def _times(m: PyTree, x_t: PyTree) -> PyTree:
     return x_t if m is None else jax.tree.map(lambda a, x: a * x, m, x_t)
 
 
-def _input_dropout_rule(inner: Rule, masks) -> Rule:
+def _input_dropout_rule(inner: Rule, draw, rate: float) -> Rule:
     def project(params: Params, xs: PyTree) -> PyTree:
         del params
         return xs  # the mask comes from the carry, so the product with W_x waits for it
 
     def forward(params: Params, carry: InputDropoutCarry, x_t: PyTree):
-        keys, m = masks(carry, x_t)
+        keys, now = draw(carry.keys)
+        m = _input_masks(now, rate, x_t)
         seen = _times(m, x_t)
         (new, y_t), tape = inner_forward(inner, params, carry.cell, seen)
         return (InputDropoutCarry(new, keys), y_t), (tape, m, seen)

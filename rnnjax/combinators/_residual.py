@@ -4,6 +4,7 @@ from typing import Any
 
 from rnnjax._checks import check_cell
 from rnnjax._types import (
+    Around,
     Array,
     Carry,
     Cell,
@@ -51,6 +52,7 @@ def residual(cell: Cell) -> Cell:
 
     inner = known(check_cell(cell))
     structure = Structure(
+        around=Around(cell, after=lambda _, xs, ys: _add(xs, ys)),
         linear=None if inner.linear is None else _residual_linear(inner.linear),
         inverse=inner.inverse,
         feature_axes=inner.feature_axes,

@@ -57,7 +57,7 @@ class CheckRow(NamedTuple):
 class ValueRow(NamedTuple):
     """Another way to compute the step, compared with the step."""
 
-    way: str  # "rule", "linear form", "layers", "inverse" or "output"
+    way: str  # "rule", "linear form", "layers", "inner cell", "inverse" or "output"
     leaf: str
     difference: float  # max |other - step| / max |step|
     passed: bool
@@ -105,9 +105,10 @@ def check(
 ) -> CheckReport:
     """Compare a cell's rule, autodiff and central differences, leaf by leaf, in float64.
 
-    Values first: outputs and last carry by the rule's forward half, by the linear form and by the
-    layers, where the cell has them, against the step; the first carry by the inverse step, run
-    back from the last one; and the field of the carry that is y_t (`Structure.output`). Then
+    Values first: outputs and last carry by the rule's forward half, by the linear form, by the
+    layers and by the cell that it is around, where it has them, against the step; the first carry
+    by the inverse step, run back from the last one; and the field of the carry that is y_t
+    (`Structure.output`). Then
     gradients: the cost is a random linear function of all outputs and of the last carry. Its
     gradients with respect to every leaf of params, xs and the initial carry are compared: rule
     against autodiff entry by entry, and both against central differences along eight random

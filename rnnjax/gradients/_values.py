@@ -1,4 +1,4 @@
-"""A cell's step, and the same by its rule, its linear form and its layers."""
+"""A cell's step, and the same by its rule, its linear form, its layers and the cell inside it."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,7 +11,7 @@ from rnnjax._checks import check_linear
 from rnnjax._execution import Sequence
 from rnnjax._types import Carry, Cell, Linear, Params, PyTree, Rule, known
 from rnnjax.gradients._rules import checked_rule
-from rnnjax.running import final_carry, one_after_another, prepare
+from rnnjax.running import around, final_carry, one_after_another, prepare
 
 Values = tuple[Carry, PyTree]  # the last carry, and ys
 
@@ -42,6 +42,10 @@ def other_ways(
     if known(cell).layers:
         runs = [partial(by_step, layer) for layer in known(cell).layers]
         yield "layers", partial(one_after_another(runs), params, sequence)
+    how = known(cell).around
+    if how is not None:
+        run = around(how, partial(by_step, how.cell), False)
+        yield "inner cell", partial(run, params, sequence)
 
 
 def by_inverse(cell: Cell, params: Params, sequence: Sequence) -> Callable[[], tuple[Carry]] | None:

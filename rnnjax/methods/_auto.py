@@ -23,7 +23,7 @@ from rnnjax.combinators import without_learned_carries
 from rnnjax.methods._associative import associative
 from rnnjax.methods._native import native
 from rnnjax.methods._sequential import sequential
-from rnnjax.running import one_after_another, validate
+from rnnjax.running import around, one_after_another, validate
 
 _UNROLLED = 8  # steps of a loop, each a few launches, that a GPU is given in a row
 
@@ -48,6 +48,7 @@ class Explanation(NamedTuple):
     plan: "Plan"
     considered: tuple[Considered, ...]
     layers: "tuple[Explanation, ...]" = ()
+    around: bool = False  # whether there is one layer, the cell that this one is around
 
     @property
     def method(self) -> Method | None:
@@ -62,12 +63,13 @@ class Explanation(NamedTuple):
             for method, refusal in self.considered
         ]
         for index, layer in enumerate(self.layers):
-            lines += [f"layer {index + 1}:", *(f"  {line}" for line in str(layer).splitlines())]
+            heading = "the cell that it is around" if self.around else f"layer {index + 1}"
+            lines += [f"{heading}:", *(f"  {line}" for line in str(layer).splitlines())]
         return "\n".join(lines)
 
 
 Plan = Method | tuple[Any, ...]
-"""The method of a cell, or a tuple with the plan of each of its layers."""
+"""The method of a cell, or a tuple with the plan of each of its layers, or of the cell inside."""
 
 
 def auto() -> Auto:
@@ -77,8 +79,9 @@ def auto() -> Auto:
     (another cell, dtype or gradient) by `sequential()`. On a GPU `associative()` for cells that are
     linear in their carry entry by entry, and for all others `sequential(unroll=8)`, which takes
     about twice as long to compile as `sequential()` and half as long to run; `cudnn()` was never
-    faster. The layers of a `stack` are run one after the other, each by its own best method. The
-    choice never changes a result by more than rounding; `rnnjax.methods.explain` shows it.
+    faster. The layers of a `stack` are run one after the other, each by its own best method, and
+    the cell inside `residual` and `input_dropout` by its own. The choice never changes a result by
+    more than rounding; `rnnjax.methods.explain` shows it.
 
     A batch that is divided among devices stays so: each runs the kernels of `native()` on its part.
 
@@ -138,11 +141,20 @@ def _choose(
         if reason is None:
             return Explanation(method, tuple(considered))
     layers = tuple(_choose(*each) for each in _layers(cell, base, params, sequence))
-    if layers:
-        return Explanation(tuple(layer.plan for layer in layers), tuple(considered), layers)
+    is_around = not known(cell).layers
+    if layers and not (is_around and _is_a_loop(layers[0].plan)):
+        plan = tuple(layer.plan for layer in layers)
+        return Explanation(plan, tuple(considered), layers, is_around)
     runs_anything = sequential(unroll=_UNROLLED if jax.default_backend() == "gpu" else 1)
     considered.append(Considered(runs_anything, None))
     return Explanation(runs_anything, tuple(considered))
+
+
+def _is_a_loop(plan: Plan) -> bool:
+    """Whether all of it is run step by step, as a cell around it can be in the same loop."""
+    if isinstance(plan, tuple):
+        return all(map(_is_a_loop, plan))
+    return plan.name == "sequential"
 
 
 def _slow_by_scan(cell: Cell) -> str | None:
@@ -158,9 +170,16 @@ def _slow_by_scan(cell: Cell) -> str | None:
 def _layers(
     cell: Cell, base: BaseGradient | None, params: Params, sequence: Sequence
 ) -> list[tuple[Cell, BaseGradient | None, Params, Sequence]]:
-    """What `_choose` and `_plan` take, for each layer of the cell; empty without layers."""
-    cells = known(cell).layers
-    if not cells or isinstance(base, OnlineGradient):  # which sees all that params reach
+    """What `_choose` and `_plan` take, for each layer of the cell, or the one that it is around;
+    empty for other cells."""
+    cells, how = known(cell).layers, known(cell).around
+    if isinstance(base, OnlineGradient):  # which sees all that params reach
+        return []
+    if how is not None:
+        carry, fresh = (how.split(each)[0] for each in (sequence.carry, sequence.fresh))
+        own = sequence._replace(carry=carry, fresh=fresh)
+        return [(how.cell, base, how.own(params), own)]
+    if not cells:
         return []
     return [
         (layer, base, own, sequence._replace(carry=carry, fresh=fresh))
@@ -231,9 +250,14 @@ def with_carries(method: Method | Auto) -> Method:
 
 
 def bind(plan: Plan, cell: Cell, base: BaseGradient | None, reverse: bool) -> Run:
-    """The run of a plan: by its method, or by that of each layer over what the one below gives."""
+    """The run of a plan: by its method, or by that of each layer over what the one below gives, or
+    by that of the cell that it is around."""
     if not isinstance(plan, tuple):
         return plan.bind(cell, base, reverse)
+    how = known(cell).around
+    if how is not None:
+        inner = bind(plan[0], how.cell, base, reverse)
+        return around(how, inner, reverse, _keeps_carries(plan))
     layers = zip(plan, known(cell).layers, strict=True)
     runs = [bind(own, layer, base, reverse) for own, layer in layers]
     return one_after_another(runs, _keeps_carries(plan))

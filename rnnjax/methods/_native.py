@@ -64,7 +64,8 @@ def native() -> Method:
     """Run the whole sequence in fused compiled kernels on the CPU, forward and backward.
 
     For `lstm`, `lstm_1997`, `peephole_lstm`, `gru` with the reset after the product, `vanilla` with
-    tanh or relu, and stacks of these, in float32 and float64. The weights are packed once per call,
+    tanh or relu, stacks of these, and `residual` or `input_dropout` around any of them, in float32
+    and float64. The weights are packed once per call,
     the gates are computed while the matrix product is still in cache, and the batch or the hidden
     units are divided among XLA's threads. Outputs and gradients are those of `sequential()` up to
     rounding.
@@ -102,8 +103,8 @@ def _unfit(cell: Cell, params: Params) -> str | None:
     if _kernel(cell) not in compiled_cells():
         return (
             "there is no kernel for this cell: there is one for each of "
-            f"{', '.join(compiled_cells())}, and for stacks of these (gru only with "
-            "reset='after', lstm_1997 only with truncate=False)"
+            f"{', '.join(compiled_cells())}, and for stacks of these, residual and input_dropout "
+            "(gru only with reset='after', lstm_1997 only with truncate=False)"
         )
     return None
 

@@ -1,6 +1,7 @@
 """From a user's arguments to a loop: validation, masks, freezing and restarting, the state."""
 
 from rnnjax._params import input_dtypes
+from rnnjax.running._around import around
 from rnnjax.running._flagged import (
     Flagged,
     RestartCarry,
@@ -42,6 +43,7 @@ __all__ = [
     "RestartCarry",
     "Scan",
     "accumulation_dtype",
+    "around",
     "blank",
     "check_automatic",
     "chosen_leaves",

@@ -88,7 +88,7 @@ def test_my_cell(skeleton, capsys):
 def test_my_combinator(skeleton, capsys):
     module = skeleton("my_combinator")
     assert page_after(module, "new_combinator")["ys"].shape == (4, 2, 8)
-    assert capsys.readouterr().out.count("  ok") == 8
+    assert capsys.readouterr().out.count("  ok") == 9
     with_gain = module.with_gain
     cell = with_gain(GRU)
     assert repr(cell) == "with_gain(gru(3))"

@@ -198,7 +198,7 @@ class TestRefusals:
         [
             ("lstm cells", {"cell": rnnjax.gru(H)}),
             ("lstm cells", {"cell": stack(lstm(H), rnnjax.gru(H))}),
-            ("lstm cells", {"cell": stack(lstm(H), rnnjax.residual(lstm(H)))}),
+            ("lstm cells", {"cell": stack(lstm(H), rnnjax.residual(rnnjax.gru(H)))}),
             ("lstm cells", {"cell": rnnjax.zoneout(lstm(H), h=0.1)}),
             ("float32 params, these have float64", {"dtype": jnp.float64}),
             ("float32 params, these have bfloat16", {"dtype": jnp.bfloat16}),

@@ -33,7 +33,6 @@ def test_what_it_refuses():
         rnnjax.identity_rnn(3),
         rnnjax.vanilla(3, "sigmoid"),
         rnnjax.lstm_1997(3, truncate=True),
-        rnnjax.residual(rnnjax.lstm(2)),
     ):
         with pytest.raises(ValueError, match="no kernel for this cell"):
             unroll(other, other.init(jax.random.key(0), 2), xs, method=native())

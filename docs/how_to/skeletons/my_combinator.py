@@ -39,6 +39,9 @@ def with_gain(cell: rnnjax.Cell) -> rnnjax.Cell:
     # TODO: pass on what still holds, and nothing else. What is left out is not claimed: zoneout,
     # for one, will refuse this cell, whose output is no field of its carry.
     structure = rnnjax.Structure(
+        around=rnnjax.Around(  # the inner cell runs the whole sequence, by its kernel if it has one
+            cell, own=lambda params: params.cell, after=lambda params, _, ys: params.gain * ys
+        ),
         feature_axes=inner.feature_axes,
         through_weights=inner.through_weights,
     )
