@@ -8,7 +8,14 @@ import typer
 from rnnjax.experiments.cli._numbers import LARGEST_SEED, real, whole
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run of rnnjax train.")]
-Best = Annotated[bool, typer.Option("--best", help="The best checkpoint instead of the last.")]
+Best = Annotated[
+    bool,
+    typer.Option(
+        "--best",
+        help="The best checkpoint instead of the last: that of a series by its validation part, of "
+        "other tasks by the data that they are evaluated on.",
+    ),
+]
 Member = Annotated[
     int,
     typer.Option(

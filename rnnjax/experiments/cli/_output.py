@@ -73,7 +73,8 @@ def show_results(task: Task, result: Result) -> None:
     metric = task.metric
     rows = [("trained", _value(result.metrics[metric.name]))]
     if result.best:
-        best = f"trained, at its best (step {result.best['step']})"
+        by = f"by {task.select.name}" if task.select else "on the same data"
+        best = f"trained, at its best {by} (step {result.best['step']})"
         rows.append((best, _value(result.best["value"])))
     if np.any(result.state.skipped):
         steps = int(np.max(result.state.step))

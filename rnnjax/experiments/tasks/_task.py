@@ -84,6 +84,9 @@ class Task(NamedTuple):
     # or the words that rows of the params stand for. A run stores them, and is tied to them.
     data: Mapping[str, Any] = {}
     digest: Callable[[], str] | None = None  # of all data; None: of the first batches
+    # By what the best checkpoint is chosen, such as a score on validation data; None: by `metric`,
+    # whose value at the best step then is optimistic: it is the best of several on the same data.
+    select: Metric | None = None
 
 
 class Model(NamedTuple):

@@ -131,7 +131,7 @@ def fit(
         raise ValueError("resume and tensorboard need a folder: pass the one of the run")
     state = initial_state(task, full)
     if folder is None:
-        return _train(task, full, state, Record(task.metric), callbacks, None, quiet)
+        return _train(task, full, state, Record(task), callbacks, None, quiet)
     _check_packages(tensorboard)
     folder = Path(folder)
     with locked(folder):
@@ -148,9 +148,7 @@ def fit(
             announce(_beginning(folder, full, saved), quiet or not resume)
             history = [] if saved is None else read_metrics(folder, saved.step)
             with closing(Log(folder, history, tensorboard)) as log:
-                record = Record(
-                    task.metric, full.checkpoint_every, checkpoints, log, history, saved
-                )
+                record = Record(task, full.checkpoint_every, checkpoints, log, history, saved)
                 result = _train(task, full, state, record, callbacks, folder, quiet)
         write_json(folder / RESULTS, _results(task, full, result))
     return result
@@ -255,6 +253,7 @@ def _results(task: Task, settings: ResolvedSettings, result: Result) -> dict[str
     return {
         "task": task.name,
         "metric": task.metric,
+        "select": task.select or task.metric,
         "final": result.metrics,
         "best": result.best,
         "baselines": task.baselines,

@@ -14,7 +14,7 @@ from rnnjax._files import plain
 from rnnjax._names import option
 from rnnjax._types import Array, Params, PyTree
 from rnnjax.experiments._order import natural
-from rnnjax.experiments.tasks import Metric
+from rnnjax.experiments.tasks import Task
 from rnnjax.experiments.training._checkpoints import Checkpoints, Saved
 from rnnjax.experiments.training._log import Log, logged_mean
 from rnnjax.experiments.training._step import TrainState
@@ -27,7 +27,7 @@ class Result(NamedTuple):
 
     params: Params  # as evaluated: the exponential moving average if one is kept
     metrics: dict[str, Any]  # of the last evaluation: floats, or lists with one for each seed
-    best: dict[str, Any]  # "step" and "value" of the first best evaluation, by the task's metric
+    best: dict[str, Any]  # "step" and "value" of the metric at the best evaluation, see Task.select
     history: list[dict[str, Any]]  # the lines of metrics.jsonl
     state: TrainState
     seconds: float  # of training and evaluation, over all resumptions
@@ -44,7 +44,7 @@ class Record:
 
     def __init__(
         self,
-        metric: Metric,
+        task: Task,
         checkpoint_every: int = 0,
         checkpoints: Checkpoints | None = None,
         log: Log | None = None,
@@ -53,7 +53,7 @@ class Record:
     ) -> None:
         """Continue from the history of the steps already taken."""
         self.history = list(history)
-        self._metric = metric
+        self._metric, self._select = task.metric, task.select or task.metric
         self._checkpoint_every = checkpoint_every
         self._checkpoints = checkpoints
         self._log = log
@@ -147,10 +147,10 @@ class Record:
 
     def _score(self, entry: Mapping[str, Any]) -> float:
         """Higher is better; the mean over seeds; NaN counts as the worst."""
-        value = logged_mean(entry["evaluation"][self._metric.name])
+        value = logged_mean(entry["evaluation"][self._select.name])
         if math.isnan(value):
             return -math.inf
-        return value if self._metric.goal == "max" else -value
+        return value if self._select.goal == "max" else -value
 
     def _is_due(self, step: int, is_evaluated: bool) -> bool:
         if self._checkpoint_every:

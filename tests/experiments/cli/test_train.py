@@ -14,7 +14,8 @@ import pytest
 from command_line import ENVIRONMENT, command, run, run_main
 
 from rnnjax.experiments._fields import fields_of
-from rnnjax.experiments.tasks import TASKS
+from rnnjax.experiments.cli._output import show_results
+from rnnjax.experiments.tasks import TASKS, Metric
 from rnnjax.experiments.training import Result, Settings, TrainState, read_metrics
 
 TINY = ("--hidden", 4, "--max-length", 5, "--test-length", 30, "--test-size", 50)
@@ -71,8 +72,10 @@ def test_a_run_prints_its_result_beside_the_baseline(trained):
     final = json.loads((out / "results.json").read_text("utf-8"))["final"]
     lines = done.stdout.splitlines()
     assert lines[0] == "parity: accuracy_30 (higher is better)"
-    figures = dict(line.rsplit(maxsplit=1) for line in lines[1:6])
+    figures = dict(map(str.strip, line.rsplit(maxsplit=1)) for line in lines[1:6])
     assert figures["trained"] == f"{final['accuracy_30']:.4g}"
+    best = json.loads((out / "results.json").read_text("utf-8"))["best"]
+    assert f"trained, at its best on the same data (step {best['step']})" in figures
     assert figures["baseline: chance"] == "0.5"
     assert figures["loss"] == f"{final['loss']:.4g}"
     assert str(out) in lines[-1]
@@ -82,6 +85,16 @@ def test_a_run_prints_its_result_beside_the_baseline(trained):
         f"parity: {weights} weights, 20 steps at a learning rate of 0.01 (cosine), on "
         f"{jax.devices()[0]}"
     )
+
+
+def test_it_says_on_what_the_best_was_chosen(capsys):
+    task = TASKS["delayed_xor"].make(hidden=2)._replace(select=Metric("valid", "max"))
+    state = TrainState(None, None, 3, 0)
+    show_results(
+        task, Result(None, {"accuracy": 0.5}, {"step": 2, "value": 0.25}, [], state, 1, None)
+    )
+    lines = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert "trained, at its best by valid (step 2)" in lines
 
 
 def test_the_config_records_options_settings_and_versions(trained):

@@ -99,7 +99,8 @@ def caption(
     Metric: `exact`, the share of captions that equal a reference word for word, for synthetic
     pictures; `bleu_4` for others. `evaluate` returns `exact` and BLEU-1 to 4, the same with the
     captions of other pictures (`shuffled_…`), and for synthetic pictures `combinations_…`. The
-    baseline is the best single sentence for all pictures.
+    baseline is the best single sentence for all pictures. The best checkpoint is chosen on the same
+    pictures, which makes its score optimistic: report the last, or choose by `part` dev.
 
     `infer["caption"](params, image, *, beams=3, looked=False)` captions a file or an array; with
     `looked` it returns a `Described`, which `rnnjax.experiments.report.write_captions` draws.

@@ -99,9 +99,10 @@ def series(
     The default series is 6,000 values of the Mackey-Glass equation.
 
     Metric: the mean absolute error over all windows of the test part and all steps ahead, in the
-    original unit; also `rmse`, `mase`, and `valid_mae` for model selection. Parts with more than
-    1,024 windows are evaluated on 1,024, evenly spaced. Baselines: the last value, the last
-    season, and a linear autoregression on the same windows.
+    original unit; also `rmse`, `mase`, and `valid_mae`, that of the validation part, by which the
+    best checkpoint is chosen. Parts with more than 1,024 windows are evaluated on 1,024, evenly
+    spaced. Baselines: the last value, the last season, and a linear autoregression on the same
+    windows.
 
     `infer["forecast"](params, *, steps=horizon, history=None) -> [steps]` continues the series,
     or a history of your own, in the original unit. Beyond the horizon it continues from its own
@@ -266,6 +267,7 @@ def _task(
         batches=lambda seed: _batches(data, window, horizon, batch_size, seed),
         evaluate=evaluate,
         metric=Metric("mae", "min"),
+        select=Metric("valid_mae", "min"),
         recipe=SERIES,
         baselines=baselines,
         recurrence=recurrence,

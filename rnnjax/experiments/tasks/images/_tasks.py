@@ -46,7 +46,8 @@ def sequential_digits(
     The 1,797 images of `rnnjax.experiments.data.digits`, a fifth of them for testing. With
     `read="rows"` there are 8 steps of 8 pixels. `permuted` removes local structure.
 
-    Metric: accuracy; the most frequent class gets 0.1.
+    Metric: accuracy; the most frequent class gets 0.1. The best checkpoint is chosen on the same
+    test images, which makes its score optimistic: report the last.
 
     Args:
       cell: a key of `rnnjax.experiments.tasks.CELLS`, or a function hidden -> `Cell`.
@@ -120,7 +121,8 @@ def sequential_mnist(
     removes local structure, which makes it harder. With `read="rows"` there are 28 steps of 28
     pixels. Any data set in the same format works.
 
-    Metric: accuracy; the most frequent class gets 0.11.
+    Metric: accuracy; the most frequent class gets 0.11. The best checkpoint is chosen on the same
+    test images, which makes its score optimistic: report the last.
 
     Args:
       data: folder with the files; see `rnnjax.experiments.data.mnist`.

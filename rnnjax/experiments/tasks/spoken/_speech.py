@@ -72,7 +72,9 @@ def speech(
 
     Metric: `accuracy`, or in `ctc` mode `label_error_rate`, the edit distance per word; `exact` is
     the share of strings without error. Baselines: the most frequent word of training, and logistic
-    regression on the recording resampled to 16 steps; in `ctc` mode the empty string.
+    regression on the recording resampled to 16 steps; in `ctc` mode the empty string. The best
+    checkpoint is chosen on the same test recordings, which makes its score optimistic: report the
+    last.
 
     `infer["classify"](params, files) -> [(word, probability), …]` or, in `ctc` mode,
     `infer["transcribe"](params, files) -> ["7 3 1", …]`.

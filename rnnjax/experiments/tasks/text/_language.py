@@ -80,7 +80,9 @@ def language(
     Metric: nats per character for characters, perplexity per word for words. `evaluate` returns
     `nats` and `perplexity` per token, and `nats_per_character` and `bits_per_character`, the total
     over the number of characters of the held-out text. The state is carried through the whole of
-    it, in a few streams that each first read the 128 tokens before them.
+    it, in a few streams that each first read the 128 tokens before them. The best checkpoint is
+    chosen on the same text, which makes its score optimistic: report the last, or evaluate it on
+    another part.
 
     The baselines are Witten-Bell n-gram models of the same training text.
     `infer["generate"](params, prompt, length, *, key, temperature=1.0, top_k=None, top_p=None)`

@@ -101,7 +101,9 @@ def sentiment(
     of the training texts instead.
 
     Metric: `accuracy`; also `nats`, the mean cross-entropy. Baselines on the same split: the most
-    frequent class, and multinomial naive Bayes on words, and on words and bigrams.
+    frequent class, and multinomial naive Bayes on words, and on words and bigrams. The best
+    checkpoint is chosen on the texts that are evaluated, the test part without `dev`, which makes
+    its score optimistic: report the last.
 
     `infer["classify"](params, texts) -> [(class, probability), …]`.
 

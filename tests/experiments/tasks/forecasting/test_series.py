@@ -161,6 +161,7 @@ def test_scores_of_the_naive_forecast_by_hand(tmp_path):
     assert scores["mase"] == pytest.approx(np.abs(off).mean() / step, rel=1e-9)
     off = [values[t : t + 4] - values[t - 1] for t in range(210, 237)]
     assert scores["valid_mae"] == pytest.approx(np.abs(off).mean(), rel=1e-9)
+    assert task.select == ("valid_mae", "min", "")
 
 
 def test_linear_baseline_is_exact_on_a_sine(tmp_path):
