@@ -212,7 +212,8 @@ def _accumulated(
         keys = None if key is None else jax.random.split(key, count)
 
         weights = jnp.ones(count) if terms is None else jax.vmap(terms)(batches)
-        weights = weights / jnp.maximum(jnp.sum(weights), 1)
+        total = jnp.sum(weights)
+        weights = weights / jnp.where(total > 0, total, jnp.ones_like(total))
 
         def body(state: tuple, inputs: tuple) -> tuple[tuple, None]:
             carry, sums = state

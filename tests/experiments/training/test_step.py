@@ -149,6 +149,19 @@ def test_fit_weighs_accumulated_batches_by_their_terms():
     np.testing.assert_allclose(result.params["w"], -(1 * 1.0 + 3 * 4.0) / 4)
 
 
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 50.0])
+def test_only_the_ratio_of_terms_counts(unit):
+    """Terms may be weights that sum to less than 1, and a step without any does not move."""
+    step = train_step(squares, optax.sgd(0.1), accumulate=2, terms=lambda batch: unit * batch)
+    new, metrics = step(one_weight(1.0), jnp.array([1.0, 3.0]))
+    mean = (1 * 1 + 3 * 3) / 4
+    np.testing.assert_allclose(metrics.cost, mean)
+    np.testing.assert_allclose(new.params["w"], [1 - 0.1 * 2 * mean])
+    still, _ = step(one_weight(1.0), jnp.zeros(2))
+    np.testing.assert_array_equal(still.params["w"], [1.0])
+
+
 def test_accumulation_passes_the_carry_and_sums_bfloat16_in_float32():
     def counting(params, carry, batch, key):
         return jnp.sum(params * batch), (carry + batch, {"carry": carry})
