@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rnnjax._calls import Value
-from rnnjax._checks import check_cell
+from rnnjax._checks import check_cell, check_flag, check_mask
 from rnnjax._execution import (
     BaseGradient,
     Gradient,
@@ -18,12 +18,12 @@ from rnnjax._execution import (
     check_method,
 )
 from rnnjax._params import check_params
-from rnnjax._types import Cell, Params, PyTree, known
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.combinators import without_learned_carries
 from rnnjax.methods._associative import associative
 from rnnjax.methods._native import native
 from rnnjax.methods._sequential import sequential
-from rnnjax.running import around, one_after_another, validate
+from rnnjax.running import around, one_after_another, validate_shaped
 
 _UNROLLED = 8  # steps of a loop, each a few launches, that a GPU is given in a row
 
@@ -100,14 +100,20 @@ def explain(
     params: Params,
     xs: PyTree,
     *,
+    carry: Carry | None = None,
+    key: Array | None = None,
+    lengths: Array | None = None,
+    resets: Array | None = None,
+    mask: Array | None = None,
+    reverse: bool = False,
     gradient: Gradient | None = None,
-    **options: Any,
+    return_carries: bool = False,
 ) -> Explanation:
     """Which method `auto()` chooses for a call of `unroll`, and why not the others.
 
     Args:
-      cell, params, xs, gradient: as for `rnnjax.unroll`.
-      options: `carry`, `key`, `lengths`, `resets`, as for `rnnjax.unroll`.
+      cell, params, xs: as for `rnnjax.unroll`.
+      carry, key, lengths, resets, mask, reverse, gradient, return_carries: likewise.
 
     Returns:
       An `Explanation`: the method, and every one that was considered with what speaks against it;
@@ -125,8 +131,15 @@ def explain(
     """
     params = check_params(cell, params)
     base = None if gradient is None else check_gradient("gradient", gradient).base
-    sequence = validate(cell, params, xs, **options)
+    sequence, length, batch_shape = validate_shaped(cell, params, xs, carry, key, lengths, resets)
+    if mask is not None:
+        check_mask(mask, length, batch_shape)
+    check_flag("reverse", reverse)
     cell, params = without_learned_carries(cell, params)
+    if check_flag("return_carries", return_carries):
+        lacking = "it does not keep the carry of every step, which return_carries=True asks for"
+        loop = sequential()
+        return Explanation(loop, (Considered(native(), lacking), Considered(loop, None)))
     return _choose(cell, base, params, sequence)
 
 

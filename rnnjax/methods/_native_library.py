@@ -13,6 +13,7 @@ import jax
 
 _MODULE = "rnnjax.methods._kernels"
 _VERSION = 3  # rnnjax_version() of kernels/ffi.cc
+_INSTRUCTION_SETS = ("avx512", "avx2", "portable")  # of ffi.cc, the best first
 _TARGETS = (
     "rnnjax_forward",
     "rnnjax_backward",
@@ -62,6 +63,12 @@ def _load() -> _Library:
     if os.environ.get("RNNJAX_NATIVE") == "0":
         return _Library(
             "the environment variable RNNJAX_NATIVE=0 switches the compiled kernels off"
+        )
+    wanted = os.environ.get("RNNJAX_NATIVE_ISA", "")
+    if wanted not in ("", *_INSTRUCTION_SETS):
+        return _Library(
+            f"the environment variable RNNJAX_NATIVE_ISA={wanted} names no instruction set: set it "
+            f"to one of {', '.join(_INSTRUCTION_SETS)}, or unset it for the best of this CPU"
         )
     try:
         library = _open()

@@ -53,14 +53,15 @@ def leading_shape(
 
 def _leading(x: Any, feature_axes: int) -> tuple[int, ...]:
     """The shape of x without its feature axes, time included."""
-    if jnp.ndim(x) < 1 + feature_axes and feature_axes == 0:
-        raise ValueError(f"a leaf of xs is {described(x)}: expected [T, ...], time first")
     if jnp.ndim(x) < 1 + feature_axes:
+        if feature_axes == 0:
+            raise ValueError(f"a leaf of xs is {described(x)}: expected [T, ...], time first")
         sizes = ["D"] if feature_axes == 1 else [f"D{i + 1}" for i in range(feature_axes)]
-        features = ", ".join(sizes)
+        scalar = feature_axes == jnp.ndim(x) == 1
+        hint = ". A scalar series needs xs[:, None]" if scalar else ""
         raise ValueError(
-            f"xs has shape {jnp.shape(x)}: expected [T, ..., {features}], time first and features "
-            "last. A scalar series needs xs[:, None]"
+            f"xs has shape {jnp.shape(x)}: expected [T, ..., {', '.join(sizes)}], time first and "
+            f"features last{hint}"
         )
     return jnp.shape(x)[: jnp.ndim(x) - feature_axes]
 

@@ -44,6 +44,16 @@ def test_what_it_refuses():
     assert plan == (native(), sequential())
 
 
+def test_an_unknown_instruction_set_is_refused(monkeypatch):
+    monkeypatch.delenv("RNNJAX_NATIVE", raising=False)
+    monkeypatch.setenv("RNNJAX_NATIVE_ISA", "AVX-512")
+    _native_library._load.cache_clear()
+    try:
+        assert "one of avx512, avx2, portable" in str(_native_library._load().missing)
+    finally:
+        _native_library._load.cache_clear()
+
+
 def test_without_the_extension(monkeypatch):
     cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
     monkeypatch.delenv("RNNJAX_NATIVE", raising=False)
@@ -150,6 +160,20 @@ def test_auto_takes_it_by_default():
     np.testing.assert_array_equal(
         unroll(cell, params, xs)[1], unroll(cell, params, xs, method=native())[1]
     )
+
+
+def test_explain_takes_what_unroll_takes():
+    cell = rnnjax.lstm(3)
+    params, xs = cell.init(jax.random.key(0), 2), jnp.ones((4, 2, 2))
+    mask = jnp.ones((4, 2), bool)
+    assert explain(cell, params, xs, mask=mask, reverse=True) == explain(cell, params, xs)
+    kept = explain(cell, params, xs, return_carries=True)
+    assert kept.method == sequential()
+    assert "return_carries=True" in str(kept)
+    with pytest.raises(ValueError, match=r"mask has shape \(2, 4\)"):
+        explain(cell, params, xs, mask=mask.T)
+    with pytest.raises(TypeError, match="reverse"):
+        explain(cell, params, xs, reverse=1)
 
 
 @pytest.mark.parametrize(

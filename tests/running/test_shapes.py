@@ -179,3 +179,11 @@ def test_complex_params_read_real_and_complex_inputs_in_their_precision():
         ys = unroll(cell, params, jnp.ones((T, B, 2), dtype))[1]
         assert ys.dtype == jnp.complex64
         np.testing.assert_allclose(ys[1], 1.5 + 0.1j, rtol=1e-6)
+
+
+def test_the_hint_of_a_scalar_series_is_for_one_axis_alone():
+    cell = rnnjax.conv_lstm(2, (3, 3))
+    with pytest.raises(ValueError, match=r"\[T, ..., D1, D2, D3\], time first and features last$"):
+        unroll(cell, cell.init(jax.random.key(0), (3, 3, 1)), jnp.ones((T, 3, 3)))
+    with pytest.raises(ValueError, match=r"A scalar series needs xs\[:, None\]"):
+        unroll(rnnjax.lstm(2), rnnjax.lstm(2).init(jax.random.key(0), 1), jnp.ones(T))
