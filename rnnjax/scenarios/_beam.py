@@ -8,10 +8,17 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from rnnjax._checks import check_number, check_positive_int
+from rnnjax._checks import check_int, check_number, check_positive_int
 from rnnjax._types import Array, PyTree
 from rnnjax.running import select
-from rnnjax.scenarios._decoding import Decoded, DecodingStep, check_batch_first, checked_dtype
+from rnnjax.scenarios._compiling import compiled_over_steps
+from rnnjax.scenarios._decoding import (
+    Decoded,
+    DecodingStep,
+    check_batch_first,
+    check_start,
+    checked_dtype,
+)
 from rnnjax.scenarios._modules import check_tokens
 
 
@@ -95,7 +102,23 @@ def beam_search(
         raise TypeError(
             "end is None: a beam search compares sequences that end, pass the end token"
         )
+    end = check_int("end", end)
+    check_start(step, first)
     check_batch_first(state, len(first))
+    return _searched(step, state, first, length_penalty, steps=steps, end=end, beams=beams)
+
+
+@compiled_over_steps("steps", "end", "beams")
+def _searched(
+    step: DecodingStep,
+    state: PyTree,
+    first: Array,
+    length_penalty: float | Array,
+    *,
+    steps: int,
+    end: int,
+    beams: int,
+) -> Decoded:
     dtype = checked_dtype(step, state, first, end)
 
     def penalty(length: Any) -> Array:

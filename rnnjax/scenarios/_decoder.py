@@ -1,6 +1,7 @@
 """An autoregressive decoder given a source: what captioning and translation share."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +34,7 @@ from rnnjax.scenarios._modules import (
     embedded,
     split_key,
 )
-from rnnjax.scenarios._reading import one_step, read, without_padding
+from rnnjax.scenarios._reading import Features, one_step, read, without_padding
 from rnnjax.unrolling import recurrent, unroll
 
 
@@ -98,6 +99,7 @@ def decoder(
     """A `Decoder` for any `Encoder` of its source."""
     core = cell if kind is None else attentive(cell, kind)
     parts = _Parts(encoder, cell, core, head, embed, kind, dropout)
+    sampled = jax.jit(partial(_sampled, parts))
 
     def init(key: Array, source: Any, tokens: Array) -> DecoderParams:
         return _init(parts, key, source, check_tokens("tokens", tokens, 2))
@@ -147,7 +149,8 @@ def decoder(
         _check_sampling(sampling, options)
         if keys[1] is None:
             raise ValueError("sampling= draws words from the model's own predictions: pass key=")
-        return _sampled(parts, params, state, tokens, lengths, keys[1], jnp.asarray(sampling))
+        rate = jnp.asarray(sampling)
+        return sampled(params, state, without_padding(tokens, lengths), keys[1], rate)
 
     def attention(
         params: DecoderParams,
@@ -268,14 +271,13 @@ def _sampled(
     parts: _Parts,
     params: DecoderParams,
     state: DecoderState,
-    tokens: Array,
-    lengths: Array | None,
+    tokens: Features,
     key: Array,
     rate: Array,
 ) -> Array:
     """Logits under scheduled sampling: inputs are, at this rate, the model's own predictions."""
     wide, narrow = in_float32((params, state.memory))
-    ids, _, valid = without_padding(tokens, lengths)
+    ids, _, valid = tokens
     ids = ids.astype(promoted(ids, jnp.int32))  # wide enough for any prediction
     steps = ids.shape[0]
     first = jnp.arange(steps) == 0

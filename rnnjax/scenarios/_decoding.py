@@ -1,17 +1,18 @@
 """Decoding with any step function: greedy, or by sampling."""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.tree_util import Partial
 
 from rnnjax._checks import (
     check_callable,
     check_index,
+    check_int,
     check_number,
     check_positive_int,
     check_real,
@@ -21,6 +22,7 @@ from rnnjax._names import option
 from rnnjax._random import check_key
 from rnnjax._types import Array, PyTree
 from rnnjax.running import select
+from rnnjax.scenarios._compiling import compiled_over_steps
 from rnnjax.scenarios._modules import check_tokens
 
 
@@ -46,7 +48,9 @@ def greedy(
 
     Args:
       step: `(state, token [B]) -> (state, logits [B, V])`, such as
-        `functools.partial(model.step, params)` of a `many_to_many` or a `Decoder`.
+        `functools.partial(model.step, params)` of a `many_to_many` or a `Decoder`. A
+        `functools.partial` of a pure function over arrays is compiled on first use for each
+        function and shape; another step is traced and compiled at every call outside `jax.jit`.
       state: the initial state: a carry, or `model.begin(params, source)`. With `end` every leaf
         of it is `[B, ...]`, because sequences that have ended keep their state.
       first: `[B]` the start token, w_0; it is not among the returned tokens.
@@ -70,11 +74,12 @@ def greedy(
       >>> found.tokens.T.tolist(), found.lengths.tolist()
       ([[1, 2, 3, 4], [4, 5, 5, 5]], [4, 2])
     """
+    return _generate(step, state, first, steps, end, Partial(_most_probable))
 
-    def choose(t: Array, logits: Array) -> Array:
-        return jnp.argmax(logits, axis=-1)
 
-    return _generate(step, state, first, steps, end, choose)
+def _most_probable(t: Array, logits: Array) -> Array:
+    del t
+    return jnp.argmax(logits, axis=-1)
 
 
 def sample(
@@ -115,12 +120,25 @@ def sample(
     """
     check_key(key)
     check_sampling(temperature, top_k, top_p)
-
-    def choose(t: Array, logits: Array) -> Array:
-        restricted = _restrict(_tempered(logits, temperature), top_k, top_p)
-        return jax.random.categorical(jax.random.fold_in(key, t), restricted)
-
+    choose = Partial(_Draw(top_k), key, temperature, top_p)
     return _generate(step, state, first, steps, end, choose)
+
+
+class _Draw(NamedTuple):
+    """The choice of the next word in `sample`, as a function of what may be traced."""
+
+    top_k: int | None
+
+    def __call__(
+        self,
+        key: Array,
+        temperature: float | Array,
+        top_p: float | Array | None,
+        t: Array,
+        logits: Array,
+    ) -> Array:
+        restricted = _restrict(_tempered(logits, temperature), self.top_k, top_p)
+        return jax.random.categorical(jax.random.fold_in(key, t), restricted)
 
 
 def check_sampling(
@@ -172,19 +190,22 @@ class _Generation(NamedTuple):
 
 
 def _generate(
-    step: DecodingStep,
-    state: PyTree,
-    first: Array,
-    steps: int,
-    end: int | None,
-    choose: Callable[[Array, Array], Array],
+    step: DecodingStep, state: PyTree, first: Array, steps: int, end: int | None, choose: Partial
 ) -> Decoded:
     first = check_tokens("first", first, 1)
     steps = check_positive_int("steps", steps)
-    batch = first.shape
+    check_start(step, first)
     if end is not None:
+        end = check_int("end", end)
         check_batch_first(state, len(first))
-    dtype = checked_dtype(step, state, first, end)
+    return _generated(step, choose, state, first, steps=steps, end=end)
+
+
+@compiled_over_steps("steps", "end")
+def _generated(
+    step: DecodingStep, choose: Partial, state: PyTree, first: Array, *, steps: int, end: int | None
+) -> Decoded:
+    batch, dtype = first.shape, checked_dtype(step, state, first, end)
 
     def extend(now: _Generation) -> _Generation:
         new, logits = step(now.state, now.token)
@@ -240,14 +261,18 @@ def check_batch_first(state: PyTree, batch: int) -> None:
             )
 
 
-def checked_dtype(step: DecodingStep, state: PyTree, first: Array, end: int | None) -> jnp.dtype:
-    """Validate `first` and `end` against the logits; return the dtype of log-probabilities.
-
-    The dtype of `first` is that of all generated tokens, and must be able to hold V words.
-    """
+def check_start(step: DecodingStep, first: Array) -> None:
+    """Raise unless `step` is a function and `first`, where it is known, holds ids of words."""
     check_callable("step", step, "(state, token [B]) -> (state, logits [B, V])")
     if not isinstance(first, Tracer) and first.size and np.asarray(first).min() < 0:
         raise ValueError(f"first must be ids of words, from 0, got {np.asarray(first).min()}")
+
+
+def checked_dtype(step: DecodingStep, state: PyTree, first: Array, end: int | None) -> jnp.dtype:
+    """Validate `end` and the dtype of `first` against the logits; return that of log-probabilities.
+
+    The dtype of `first` is that of all generated tokens, and must be able to hold V words.
+    """
     found = jax.eval_shape(step, state, first)
     if not isinstance(found, tuple) or len(found) != 2 or not hasattr(found[1], "shape"):
         raise TypeError(

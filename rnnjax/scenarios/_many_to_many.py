@@ -11,6 +11,7 @@ from rnnjax._params import in_dtype_of
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Params, initial_carry
 from rnnjax.running import blank, fill_padding, in_float32
+from rnnjax.scenarios._compiling import compiled_over_steps
 from rnnjax.scenarios._modules import (
     Module,
     apply_at_each,
@@ -145,7 +146,8 @@ def closed_loop(
 
     Args:
       step: `(carry, x [B, D]) -> (carry, output [B, D])`, such as
-        `functools.partial(model.step, params)` of a `many_to_many`.
+        `functools.partial(model.step, params)` of a `many_to_many`. It is compiled as that of
+        `greedy` is.
       carry: the state after everything before `x_0` has been read.
       x_0: `[B, D]` the first input.
       steps: how many outputs.
@@ -169,6 +171,13 @@ def closed_loop(
     steps = check_positive_int("steps", steps)
     x_0 = check_array("x_0", x_0, "[B, D]")
     check_callable("step", step, "(carry, x) -> (carry, output)")
+    return _looped(step, carry, x_0, steps=steps)
+
+
+@compiled_over_steps("steps")
+def _looped(
+    step: Callable[[Carry, Array], tuple[Carry, Array]], carry: Carry, x_0: Array, *, steps: int
+) -> tuple[Carry, Array]:
     output = jax.eval_shape(step, carry, x_0)[1]
     if not jnp.iscomplexobj(output):
         check_real("x_0", x_0)

@@ -1,0 +1,46 @@
+"""A loop over a user's step, compiled once for the function and the shapes of its arrays."""
+
+import functools
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, TypeVar
+
+import jax
+from jax.tree_util import Partial
+
+from rnnjax._checks import is_array
+
+R = TypeVar("R")
+
+
+def compiled_over_steps(*static: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """A decorator for `loop(step, *arrays, **static)`: `jax.jit`, as far as a step allows it.
+
+    A `functools.partial` of a function over arrays is that function, which is known again at the
+    next call, and the arrays, which are passed to the compiled loop. What any other step closes
+    over may have changed since, so that it is traced at every call.
+    """
+
+    def decorate(loop: Callable[..., R]) -> Callable[..., R]:
+        compiled = jax.jit(loop, static_argnames=static)
+
+        @functools.wraps(loop)
+        def run(step: Callable[..., Any], *arrays: Any, **static: Any) -> R:
+            bound = _over_arrays(step)
+            if bound is None:
+                return loop(step, *arrays, **static)
+            return compiled(bound, *arrays, **static)
+
+        return run
+
+    return decorate
+
+
+def _over_arrays(step: Any) -> Partial | None:
+    """A `functools.partial` of a function over arrays as a pytree of these; None for others."""
+    if not isinstance(step, functools.partial):
+        return None
+    if not isinstance(step.func, FunctionType | jax.stages.Wrapped):
+        return None  # such as the method of an object, which may change
+    bound = Partial(step.func, *step.args, **step.keywords)
+    return bound if all(map(is_array, jax.tree.leaves(bound))) else None
