@@ -16,7 +16,7 @@ from rnnjax import cells
 from rnnjax._checks import described
 from rnnjax._params import check_params
 from rnnjax._types import Array, Cell, Params, initial_carry, known
-from rnnjax.combinators import stack
+from rnnjax.combinators import LearnedCarryParams, learned_carry, stack
 from rnnjax.interop._arrays import to_numpy
 from rnnjax.interop._clipped import clipped
 from rnnjax.unrolling import Layer, bidirectional, check_model_params, recurrent, serial
@@ -40,6 +40,7 @@ class Gates(NamedTuple):
     size: tuple[int, int] | None = None  # of the images of a conv_lstm
     reverse: bool = False
     clip: float | None = None  # the bound of what its activations read
+    begin: Block = {}  # noqa: RUF012  field of the carry -> [H], where it does not begin at zero
 
 
 Network = Sequence[Sequence[Gates]]  # layers, each of one direction or (forward, backward)
@@ -142,7 +143,16 @@ def to_cell(gates: Gates) -> tuple[Cell, Params]:
     names = known(cell).params._fields
     values = {name: blocks.get(name, gates.more.get(name)) for name in names}
     params = {name: None if w is None else to_jax(name, w) for name, w in values.items()}
-    return cell, check_params(cell, params)
+    return _begun(cell, check_params(cell, params), gates.begin)
+
+
+def _begun(cell: Cell, params: Params, begin: Block) -> tuple[Cell, Params]:
+    """The cell with its initial carry among its params, where it is not zero."""
+    if not any(map(np.any, begin.values())):
+        return cell, params
+    carry = initial_carry(cell, params, ())
+    states = {field: to_jax(f"initial_{field}", state) for field, state in begin.items()}
+    return learned_carry(cell), LearnedCarryParams(params, carry._replace(**states))
 
 
 def _check_alike(gates: Gates) -> None:

@@ -38,9 +38,11 @@ def from_onnx(
     h_t = o tanh(c_t). It has no rule: no compiled kernel runs it, its gradient is autodiff's, and
     `load` needs it as its `cell`.
 
-    What the node reads from the rest of the graph are arguments of `unroll`: X is xs [T, B, D]
+    What the values of the model's inputs enter are arguments of `unroll`: X is xs [T, B, D]
     (with layout=1 it is [B, T, D]: pass `xs.swapaxes(0, 1)`), sequence_lens is `lengths`, initial_h
     and initial_c [directions, B, H] are the carry's h and c [B, H], one carry for each direction.
+    What the graph computes from constants is evaluated. An initial state that it gives to batches
+    of any size, as PyTorch exports `h0.expand(-1, B, -1)`, comes as a `learned_carry` of the cell.
     onnxruntime returns zeros as the last state of a sequence of length 0, rnnjax the initial carry.
 
     Args:
@@ -59,8 +61,8 @@ def from_onnx(
     Raises:
       TypeError: model is neither.
       ValueError: no recurrent node, or several and no `node`; nodes that are not in a row; weights
-        that the graph computes; or what no cell here has, named: activations without a counterpart,
-        peepholes together with `input_forget`.
+        that inputs enter, states that the inputs' sizes decide; or what no cell here has, named:
+        activations without a counterpart, peepholes together with `input_forget`.
       ImportError: onnx is not installed.
 
     Example:
@@ -114,7 +116,8 @@ def _gates(found: Node, k: int) -> Gates:
             kind = ("gru", "after")  # n = tanh(x W_n + b_n + r ⊙ (h W_hn + b_hn))
             b["n"], more["b_hn"] = b_x["n"], b_h["n"]
     reverse, clip = found.attributes["direction"] == "reverse", found.attributes["clip"]
-    return Gates(kind, w_x, w_h, b, more, reverse=reverse, clip=clip)
+    begin = {role.removeprefix("initial_"): each[k] for role, each in found.begins.items()}
+    return Gates(kind, w_x, w_h, b, more, reverse=reverse, clip=clip, begin=begin)
 
 
 def _directions(found: Node) -> int:

@@ -2,18 +2,20 @@
 
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnnjax._checks import described
 from rnnjax.interop._arrays import peer
+from rnnjax.interop._onnx._constants import FREE, Constants
 
 ORDER = {"RNN": "h", "LSTM": "iofg", "GRU": "zrn"}
 """The operators, and the order of their gates by rnnjax's names."""
 
 _INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+_WEIGHTS = ("W", "R", "B", "P")
 DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 _AXES_ALONE = {"Identity", "Reshape", "Squeeze", "Transpose"}
 _ATTRIBUTES = {  # with their defaults
@@ -32,26 +34,29 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Node(NamedTuple):
-    """A recurrent node: `arrays` are the inputs that are constants of the model."""
+    """A recurrent node, and those of its inputs that are the same in every run."""
 
     op: str
     label: str
     attributes: dict[str, Any]
     arrays: dict[str, np.ndarray]
+    begins: dict[str, np.ndarray]  # initial states [directions, H], the same for any batch
 
 
 def read_nodes(model: Any, names: str | Sequence[str] | None) -> list[Node]:
     """The model's recurrent nodes of these names, each of which reads the output of the one before;
     or its only one."""
-    graph = _graph(model)
+    model = _loaded(model)
+    graph = model.graph
     several = isinstance(names, tuple | list) and len(names) > 0
     nodes = [_pick(graph, name) for name in (names if several else [names])]  # pyright: ignore
     for one, two in itertools.pairwise(nodes):
         _check_in_a_row(graph, one, two)
-    return [_read(graph, node) for node in nodes]
+    constants = Constants(model)
+    return [_read(constants, node) for node in nodes]
 
 
-def _graph(model: Any) -> Any:
+def _loaded(model: Any) -> Any:
     onnx = peer("onnx")
     if isinstance(model, str | os.PathLike):
         with open(model, "rb"):  # says which file is missing
@@ -64,7 +69,7 @@ def _graph(model: Any) -> Any:
         raise TypeError(
             f"model must be an onnx.ModelProto or the path of an .onnx file, got {described(model)}"
         )
-    return model.graph
+    return model
 
 
 def _pick(graph: Any, name: str | None) -> Any:
@@ -101,7 +106,7 @@ def _check_in_a_row(graph: Any, one: Any, two: Any) -> None:
         )
 
 
-def _read(graph: Any, node: Any) -> Node:
+def _read(constants: Constants, node: Any) -> Node:
     onnx = peer("onnx")
     label = f"{node.op_type} node {_name(node)!r}"
     attributes = dict(_ATTRIBUTES)
@@ -116,23 +121,62 @@ def _read(graph: Any, node: Any) -> Node:
     if layout not in (0, 1):
         raise ValueError(f"{label} has layout={layout}: expected 0 or 1")
     attributes["clip"] = _bound(label, attributes["clip"])
-    given = {role: name for role, name in zip(_INPUTS, node.input, strict=False) if name}
-    constants = _constants(graph)
-    arrays = {role: constants(name) for role, name in given.items()}
-    for role in ("W", "R", "B", "P"):
-        if role in given and arrays[role] is None:
-            raise ValueError(
-                f"{label} reads {role} from {given[role]!r}, which the graph computes or takes as "
-                "an input: fold constants before, or give it as an initializer"
-            )
-    found = {role: array for role, array in arrays.items() if array is not None}
-    found.pop("X", None)
-    if attributes["input_forget"] and "P" in found:
+    arrays, begins = _inputs(constants, node, label, layout)
+    if attributes["input_forget"] and "P" in arrays:
         raise ValueError(
             f"{label} has input_forget={attributes['input_forget']} and peepholes P: the cell here "
             "with a forget gate of 1 - i, cifg, has none"
         )
-    return Node(node.op_type, label, attributes, _checked(node.op_type, label, attributes, found))
+    arrays = _checked(node.op_type, label, attributes, arrays)
+    return Node(node.op_type, label, attributes, arrays, begins)
+
+
+def _inputs(
+    constants: Constants, node: Any, label: str, layout: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The inputs that are constants, and the initial states that are alike for any batch.
+
+    Those that the values of the model's inputs enter are left to the caller of `unroll`.
+    """
+    arrays, begins = {}, {}
+    for role, name in zip(_INPUTS, node.input, strict=False):
+        if not name or role == "X":
+            continue
+        try:
+            values = constants.find(name)
+        except ValueError as error:
+            raise ValueError(f"{label} reads {role} from {error}: fold constants before") from error
+        if values is None and role not in _WEIGHTS:
+            continue
+        if values is None or (len(values) > 1 and role in _WEIGHTS):
+            raise ValueError(
+                f"{label} reads {role} from {name!r}, which the graph computes from its inputs or "
+                "takes as one: weights are expected to be constants"
+            )
+        if role == "sequence_lens" and _are_whole(constants, node.input[0], values, layout):
+            continue
+        if len(values) == 1:
+            arrays[role] = values[0]
+        else:
+            begins[role] = _for_any_batch(f"{label} reads {role}", values, 1 - layout)
+    return arrays, begins
+
+
+def _are_whole(constants: Constants, xs: str, lengths: tuple[np.ndarray, ...], axis: int) -> bool:
+    """Whether lengths are that of xs, whatever it is."""
+    pairs = zip(lengths * (3 - len(lengths)), FREE, strict=True)
+    return all(np.all(each == constants.sizes(xs, free)[axis]) for each, free in pairs)
+
+
+def _for_any_batch(what: str, values: tuple[np.ndarray, ...], axis: int) -> np.ndarray:
+    """One example's part of states that are alike for all examples and any batch's size."""
+    one = values[0].take(0, axis) if values[0].ndim == 3 else values[0]
+    if not all(v.ndim == 3 and np.all(v == np.expand_dims(one, axis)) for v in values):
+        raise ValueError(
+            f"{what} from what the graph computes of the sizes of its inputs, unlike for each "
+            "example or size: export the model with a fixed batch size and length"
+        )
+    return one
 
 
 def _bound(label: str, clip: float | None) -> float | None:
@@ -142,26 +186,6 @@ def _bound(label: str, clip: float | None) -> float | None:
     if not clip > 0:
         raise ValueError(f"{label} has clip={clip:g}: expected a positive bound")
     return float(str(np.float32(clip)))  # 0.3 rather than 0.30000001192092896
-
-
-def _constants(graph: Any) -> Callable[[str], np.ndarray | None]:
-    """A function that gives a name's value where it is a constant of the graph."""
-    to_array = peer("onnx").numpy_helper.to_array
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    same: dict[str, str] = {}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            (output,) = node.output
-            tensors.update((output, a.t) for a in node.attribute if a.name == "value")
-        elif node.op_type == "Identity":
-            same[node.output[0]] = node.input[0]
-
-    def value(name: str) -> np.ndarray | None:
-        while name in same:
-            name = same[name]
-        return to_array(tensors[name]) if name in tensors else None
-
-    return value
 
 
 def _checked(
