@@ -12,7 +12,7 @@ from jax.export import is_symbolic_dim
 from rnnjax._calls import Call
 from rnnjax._checks import array_of, batch_shape_of, check_carry, described, is_array
 from rnnjax._params import checked_params, in_dtype_of
-from rnnjax._random import carry_with_keys, check_key
+from rnnjax._random import carry_form, check_key
 from rnnjax._types import Array, Carry, Cell, Clip, Inputs, Params, PyTree, known, stamped
 
 
@@ -140,7 +140,4 @@ class _Carries:
 def _expected(cell: Cell, params: Params, batch_shape: tuple[int, ...], carry: Carry) -> Carry:
     """What a carry looks like, in the form that `carry` has: with PRNG keys in it or without."""
     fresh = jax.eval_shape(lambda params: cell.initial_carry(params, batch_shape), params)
-    if jax.tree.structure(carry) == jax.tree.structure(fresh):
-        return fresh
-    training = carry_with_keys(cell, params, batch_shape, carry)
-    return training if jax.tree.structure(carry) == jax.tree.structure(training) else fresh
+    return carry_form(cell, params, batch_shape, carry, fresh)

@@ -34,6 +34,18 @@ def example_keys(key: Array | None, batch_shape: tuple[int, ...]) -> Array | Non
     return None if key is None else jax.random.split(typed_key(key), batch_shape)
 
 
+def carry_form(
+    cell: Cell, params: Params, batch_shape: tuple[int, ...], carry: Carry, plain: Carry
+) -> Carry:
+    """The form of the cell's carries that `carry` has: that with keys in it, or else `plain`, which
+    `initial_carry` makes without a key."""
+    held = jax.tree.structure(carry)
+    if held == jax.tree.structure(plain):
+        return plain
+    training = carry_with_keys(cell, params, batch_shape, carry)
+    return training if held == jax.tree.structure(training) else plain
+
+
 def carry_with_keys(cell: Cell, params: Params, batch_shape: tuple[int, ...], like: Carry) -> Carry:
     """The form of the carry that a key makes, with keys of the kind that `like` has.
 

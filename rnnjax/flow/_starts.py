@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._checks import arrays_of, check_carry, described, is_array, is_inexact
-from rnnjax._random import carry_with_keys, is_key
+from rnnjax._random import carry_form, is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.flow._probe import sources
 
@@ -33,12 +33,8 @@ def count_of(cell: Cell, params: Params, starts: Carry) -> int:
 
 def check_starts(cell: Cell, params: Params, starts: Carry, count: int) -> None:
     """Raise ValueError unless `starts` are N states of the cell, with or without randomness."""
-    expected = initial_carry(cell, params, (count,))
-    if jax.tree.structure(starts) != jax.tree.structure(expected):
-        training = carry_with_keys(cell, params, (count,), starts)
-        if jax.tree.structure(starts) == jax.tree.structure(training):
-            expected = training
-    check_carry("starts", starts, expected)
+    plain = initial_carry(cell, params, (count,))
+    check_carry("starts", starts, carry_form(cell, params, (count,), starts, plain))
 
 
 def check_still(cell: Cell, params: Params, starts: Carry, x: PyTree) -> None:

@@ -18,7 +18,7 @@ from rnnjax._checks import (
 )
 from rnnjax._execution import Run, Sequence
 from rnnjax._params import check_params
-from rnnjax._random import carry_with_keys, check_key
+from rnnjax._random import carry_form, check_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.running._flagged import (
     Flagged,
@@ -112,41 +112,45 @@ def _expected_carry(
     resets: Array | None,
 ) -> Carry:
     """What `carry` must look like: `fresh`, or that in its training form where `carry` has it."""
-    held = jax.tree.structure(carry)
-    if held == jax.tree.structure(fresh):
-        return fresh
-    training = carry_with_keys(cell, params, batch_shape, carry)
-    if held != jax.tree.structure(training):
-        return fresh
-    if resets is not None:
+    form = carry_form(cell, params, batch_shape, carry, fresh)
+    if form is not fresh and resets is not None:
         raise ValueError(
             "resets= needs the randomness of the episodes that begin there, and carry= holds only "
             "that of the first: pass key= too, from which it is drawn"
         )
-    return training
+    return form
 
 
 def restart_carry(
-    cell: Cell, params: Params, carry: Carry, batch_shape: tuple[int, ...], given: Carry | None
+    cell: Cell,
+    params: Params,
+    carry: Carry,
+    batch_shape: tuple[int, ...],
+    given: Carry | None,
+    key: Array | None = None,
 ) -> Carry:
-    """What episodes restart from beside this `carry`: `given`, or the cell's own initial carry.
+    """What episodes restart from beside this `carry`: `given`, or the cell's own initial carry, with
+    the randomness of `key`.
 
     Raises:
-      ValueError: `given` does not fit, or is needed and is None.
+      ValueError: `given` does not fit, or one of the two is needed and is None.
     """
+    if given is not None and key is not None:
+        raise ValueError(
+            "pass initial_carry= or key=, not both: a key draws the randomness of "
+            "cell.initial_carry(params, batch_shape, key), and a carry holds its own"
+        )
     if given is not None:
         given = _for_every_example(given, carry, batch_shape)
         check_carry("initial_carry", given, carry)
         return given
-    own = initial_carry(cell, params, batch_shape)
-    held = jax.tree.structure(carry)
-    if held != jax.tree.structure(own):
-        training = carry_with_keys(cell, params, batch_shape, carry)
-        if held == jax.tree.structure(training):
-            raise ValueError(
-                "carry holds randomness (dropout, zoneout), which a new episode needs too: pass "
-                "initial_carry=cell.initial_carry(params, batch_shape, key)"
-            )
+    own = initial_carry(cell, params, batch_shape, None if key is None else check_key(key))
+    if key is None and carry_form(cell, params, batch_shape, carry, own) is not own:
+        raise ValueError(
+            "carry holds randomness (dropout, zoneout), which a new episode needs too: pass "
+            "key=, from which it is drawn, or initial_carry=cell.initial_carry(params, "
+            "batch_shape, key)"
+        )
     return own
 
 

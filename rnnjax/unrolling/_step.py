@@ -14,13 +14,13 @@ def step_with_reset(
     reset: Array,
     *,
     initial_carry: Carry | None = None,
+    key: Array | None = None,
 ) -> tuple[Carry, PyTree]:
     """One step of a rollout: `cell.step`, from a fresh carry where an episode begins.
 
     A loop of it over time computes what `unroll(cell, params, xs, carry=carry, resets=resets)`
     does, so a policy that acts step by step is trained on whole sequences by `unroll`. With
-    training-time randomness, that is `unroll(..., carry=carry, resets=resets, key=key)` and here
-    `initial_carry=cell.initial_carry(params, batch_shape, key)`.
+    training-time randomness, both take the same `key=key`.
 
     Args:
       cell: the `Cell`.
@@ -29,8 +29,9 @@ def step_with_reset(
       x_t: one step's inputs `[..., D]`; cast to the precision of the params.
       reset: `[...]` booleans, true for the examples whose episode begins with this step.
       initial_carry: what these start from; `cell.initial_carry(params, batch_shape)` if None. One
-        without batch axes is where every example begins. A cell with training-time randomness
-        (dropout, zoneout) needs the carry that was drawn with its key.
+        without batch axes is where every example begins.
+      key: PRNG key for the carry of these examples instead, for cells with training-time
+        randomness (dropout, zoneout).
 
     Returns:
       `(carry, y_t)`, as `cell.step`.
@@ -57,6 +58,6 @@ def step_with_reset(
             f"reset has shape {reset.shape}, but x_t has the batch shape {batch_shape}: give one "
             "flag for each example"
         )
-    fresh = restart_carry(cell, params, carry, reset.shape, initial_carry)
+    fresh = restart_carry(cell, params, carry, reset.shape, initial_carry, key)
     check_carry("carry", carry, fresh)
     return cell.step(params, select(reset, fresh, carry), in_dtype_of(params, x_t))

@@ -146,10 +146,15 @@ def test_randomness_goes_on_in_a_carry_and_is_drawn_for_new_episodes(gradient):
     carry, ys = unroll(cell, params, XS, **options)[0], []
     kinds = {"key": jax.random.key(7), "resets": RESETS, "gradient": gradient}
     found = unroll(cell, params, XS, carry=carry, **kinds)
-    for x_t, reset in zip(XS, RESETS, strict=True):
-        carry, y_t = step_with_reset(cell, params, carry, x_t, reset, initial_carry=drawn)
+    for t, (x_t, reset) in enumerate(zip(XS, RESETS, strict=True)):
+        fresh = {"initial_carry": drawn} if t % 2 else {"key": jax.random.key(7)}
+        carry, y_t = step_with_reset(cell, params, carry, x_t, reset, **fresh)
         ys.append(y_t)
     assert_close(found, (carry, jnp.stack(ys)))
+    with pytest.raises(ValueError, match="pass initial_carry= or key=, not both"):
+        step_with_reset(
+            cell, params, carry, XS[0], RESETS[0], initial_carry=drawn, key=jax.random.key(7)
+        )
 
 
 def test_episodes_restart_from_one_carry_for_all():
