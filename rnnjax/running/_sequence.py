@@ -129,8 +129,10 @@ def restart_carry(
     given: Carry | None,
     key: Array | None = None,
 ) -> Carry:
-    """What episodes restart from beside this `carry`: `given`, or the cell's own initial carry, with
-    the randomness of `key`.
+    """What episodes restart from beside this `carry`: `given`, or the cell's own initial carry.
+
+    Args:
+      key: what the randomness of the cell's own is drawn by.
 
     Raises:
       ValueError: `given` does not fit, or one of the two is needed and is None.
