@@ -49,12 +49,25 @@ def _stacked(batches: list[Batch]) -> Batch:
     try:
         return jax.tree.map(_stack_padded if may_pad else _stack, *batches)
     except ValueError:
-        shapes = [str(jax.tree.map(np.shape, batch)) for batch in batches]
         raise ValueError(
-            f"{option('accumulate')} and {option('seeds')} above 1 need batches of one shape, got "
-            f"{' and '.join(dict.fromkeys(shapes))}: set both to 1, pad to one length, or "
-            "give the batches a field lengths [B] that the loss respects"
+            f"{option('accumulate')} and {option('seeds')} above 1 need batches of one "
+            f"{_differences(batches, lengths)}; or set both to 1"
         ) from None
+
+
+def _differences(batches: list[Batch], lengths: list[Any]) -> str:
+    """In what batches differ, and what to do: the rest of a sentence."""
+    sizes = dict.fromkeys(np.size(each) for each in lengths if each is not None)
+    if len(sizes) > 1:
+        return (
+            f"size, got {' and '.join(map(str, sizes))} examples: leave out the smaller last batch "
+            "of an epoch, as bucketed_batches(..., drop_remainder=True) does"
+        )
+    shapes = dict.fromkeys(str(jax.tree.map(np.shape, batch)) for batch in batches)
+    return (
+        f"shape, got {' and '.join(shapes)}: pad to one length, or give the batches a field "
+        "lengths [B] that the loss respects"
+    )
 
 
 def _stack_padded(*leaves: Any) -> Any:

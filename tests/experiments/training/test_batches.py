@@ -1,9 +1,12 @@
 """Batches: grouped, prefetched, stacked and padded."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_task import tiny_task
 
 import rnnjax.experiments.training._dispatch as dispatch
 from rnnjax.experiments.data.audio import synthetic_recordings
@@ -11,6 +14,13 @@ from rnnjax.experiments.tasks import sentiment, speech
 from rnnjax.experiments.tasks.spoken import _speech
 from rnnjax.experiments.training import Settings, fit
 from rnnjax.experiments.training._batches import batch_source, prefetched
+from rnnjax.experiments.training._settings import resolve
+
+
+class Ragged(NamedTuple):
+    xs: Any
+    targets: Any
+    lengths: Any
 
 
 def test_batches_of_one_shape_are_grouped_and_others_are_not():
@@ -86,6 +96,32 @@ def test_padding_to_the_longest_of_a_step_does_not_change_the_loss(name, tmp_pat
             )
     assert len(lengths) > 1
     assert jax.tree.leaves(stacked)[0].shape[:3] == (2, 2, max(lengths))
+
+
+def test_batches_of_recordings_are_all_of_one_size():
+    """In every epoch, so that several seeds or accumulated batches can be stacked."""
+    task = speech(hidden=3, batch_size=3)
+    recordings = task.data["training_recordings"]
+    assert recordings % 3
+    sizes = {len(task.batches(seed)[step].labels) for seed in (0, 1) for step in range(recordings)}
+    assert sizes == {3}
+    stacked = batch_source(task, resolve(Settings(seeds=2, accumulate=2), task.recipe))
+    assert {stacked(step).labels.shape for step in range(recordings)} == {(2, 2, 3)}
+    every = speech(hidden=3, batch_size=10 * recordings)
+    assert len(every.batches(0)[0].labels) == recordings
+
+
+def test_batches_of_different_sizes_are_named_as_such():
+    def sized(*sizes):
+        batches = [tiny_task().batches(0)[0]._replace(targets=np.zeros(size)) for size in sizes]
+        return [Ragged(*batch, np.ones(len(batch.targets))) for batch in batches]
+
+    task = tiny_task()._replace(batches=lambda seed: sized(4, 4, 3))
+    draw = batch_source(task, Settings(accumulate=3))
+    with pytest.raises(
+        ValueError, match=r"batches of one size, got 4 and 3 examples: .*drop_remainder=True"
+    ):
+        draw(0)
 
 
 @pytest.mark.usefixtures("eager")

@@ -60,9 +60,10 @@ def speech(
         word:  y_1 … y_T = net(x_1 … x_T);   p = softmax(W pool(y_1 … y_T) + b)
         ctc:   p_t = softmax(W y_t + b) over the words and a blank, summed over all alignments
 
-    Batches contain recordings of similar length. In `ctc` mode an example is a random string of 1
-    to `words` recordings of one speaker, with pauses; decoding is greedy. The default data are the
-    ten digits by 20 synthetic speakers, the last five of whom are for testing.
+    Batches contain recordings of similar length, and an epoch leaves out those that would not fill
+    its last batch. In `ctc` mode an example is a random string of 1 to `words` recordings of one
+    speaker, with pauses; decoding is greedy. The default data are the ten digits by 20 synthetic
+    speakers, the last five of whom are for testing.
 
     A folder has files named like `7_jackson_0.wav`, those numbered 0 to 4 for testing (the Free
     Spoken Digit Dataset), or one folder of files per word (Speech Commands), where the test set is

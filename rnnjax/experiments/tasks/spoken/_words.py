@@ -49,7 +49,8 @@ def word_task(setup: Setup, pooling: str) -> Task:
         return {"accuracy": right / len(test)}
 
     def batches(seed: int) -> Any:
-        order = bucketed_batches(lengths[train], setup.batch_size, seed)
+        size = min(setup.batch_size, len(train))
+        order = bucketed_batches(lengths[train], size, seed, drop_remainder=True)
         return order.map(lambda rows: load(train[rows]))
 
     return Task(

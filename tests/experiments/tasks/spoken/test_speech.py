@@ -57,12 +57,12 @@ def test_names_with_numbers_are_said_in_order(monkeypatch):
     assert "other speakers, speaker9, speaker10, speaker11; " in speech(**FEW).notes[0]
 
 
-def test_batches_hold_every_training_word_once_an_epoch():
+def test_batches_hold_a_training_word_at_most_once_an_epoch():
     task = speech(**FEW)
     batches = task.batches(3)
-    seen = [batches[step] for step in range(8)]  # 30 words
-    assert sum(len(batch.labels) for batch in seen) == 30
-    assert np.bincount(np.concatenate([b.labels for b in seen])).tolist() == [3] * 10
+    seen = [batches[step] for step in range(7)]  # 28 of 30 words
+    assert {len(batch.labels) for batch in seen} == {4}
+    assert np.bincount(np.concatenate([b.labels for b in seen])).max() == 3
     front_end = FrontEnd(RATE, 10, 3)
     words = {front_end(small().samples(k)).tobytes(): k for k in range(30)}
     for batch in seen:
@@ -70,7 +70,7 @@ def test_batches_hold_every_training_word_once_an_epoch():
             number = words.pop(np.ascontiguousarray(batch.xs[:length, b]).tobytes())
             assert small().entries[number].label == str(label)
             assert not batch.xs[length:, b].any()
-    assert words == {}
+    assert len(words) == 2  # left out of this epoch
     np.testing.assert_array_equal(task.batches(3)[100].xs, batches[100].xs)
 
 
