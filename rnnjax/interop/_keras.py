@@ -47,7 +47,7 @@ def from_keras(layer: Any, *, size: tuple[int, int] | None = None) -> tuple[Any,
     Args:
       layer: a built `SimpleRNN`, `LSTM`, `GRU`, `ConvLSTM2D` or one of their cells, a
         `Bidirectional` of these that concatenates; a `Sequential`, `StackedRNNCells` or list of
-        these, layer by layer.
+        these, layer by layer; a functional model of such layers in a row.
       size: (height, width) of the images of a `ConvLSTM2D`.
 
     Returns:
@@ -56,7 +56,7 @@ def from_keras(layer: Any, *, size: tuple[int, int] | None = None) -> tuple[Any,
     Raises:
       TypeError: any other object.
       ValueError: a layer that is not built; what no cell here computes: other activations, another
-        merge_mode, strides.
+        merge_mode, strides; a functional model with branches, a subclassed model.
 
     Example:
       >>> import rnnjax
@@ -67,8 +67,37 @@ def from_keras(layer: Any, *, size: tuple[int, int] | None = None) -> tuple[Any,
     References:
       https://keras.io/api/layers/recurrent_layers/
     """
-    layers = listed(getattr(layer, "layers", layer))  # of a Sequential
+    layers = [each for one in listed(layer) for each in _in_a_row(one)]
     return to_model([each for layer in layers for each in _layers(layer, size)])
+
+
+def _in_a_row(model: Any) -> list[Any]:
+    """The layers of a model, each of which reads the output of the one before, or the layer."""
+    if not hasattr(model, "layers"):
+        return [model]
+    kind = type(model).__name__
+    if kind not in ("Sequential", "Functional"):
+        raise ValueError(
+            f"what a {kind} does with its layers is known to its call alone: pass them as a list, "
+            "in the order in which they run, if each reads the output of the one before"
+        )
+    layers = model.layers if kind == "Sequential" else _functional(model)
+    return [each for layer in layers for each in _in_a_row(layer)]
+
+
+def _functional(model: Any) -> list[Any]:
+    """The layers of a functional model, from its one input to its one output."""
+    tensors, layers = [*model.outputs], []
+    while len(tensors) == 1:
+        layer, number, place = tensors[0]._keras_history
+        if len(model.inputs) == 1 and tensors[0] is model.inputs[0]:
+            return layers[::-1]
+        layers.append(layer)
+        tensors = layer._inbound_nodes[number].input_tensors if place == 0 else []
+    raise ValueError(
+        f"the model {model.name!r} has branches, states or several inputs or outputs: convert each "
+        "layer by itself, or pass as a list those that read each other's outputs"
+    )
 
 
 def _layers(layer: Any, size: Any) -> list[tuple[Gates, ...]]:

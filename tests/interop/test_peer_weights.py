@@ -181,6 +181,37 @@ def test_live_keras_masks_and_stacked_cells():
     np.testing.assert_allclose(ys.swapaxes(0, 1), want, rtol=0, atol=1e-6)
 
 
+def test_live_keras_models_are_chains_or_refused():
+    with live("keras") as keras:
+        options = {"return_sequences": True, "dtype": "float32"}
+        one, two = keras.layers.LSTM(3, **options), keras.layers.GRU(3, **options)
+        xs = keras.Input((None, 3), dtype="float32")
+        chain = keras.Model(xs, keras.Sequential([two])(one(one(xs))))
+        numbers = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
+        want = np.asarray(chain(numbers))
+        cell, params = interop.from_keras(chain)
+        states = keras.layers.LSTM(3, return_state=True, **options)(xs)
+
+        class Sum(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.one, self.two = one, two
+
+        for model, message in (
+            (keras.Model(xs, keras.layers.add([one(xs), two(xs)])), "has branches"),
+            (keras.Model(xs, [one(xs), two(one(xs))]), "several inputs or outputs"),
+            (keras.Model(xs, two(one(xs), initial_state=states[1])), "has branches, states"),
+            (keras.Model(xs, keras.layers.RepeatVector(2)(states[1])), "has branches, states"),
+            (Sum(), "what a Sum does with its layers is known to its call alone: pass them as a"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                interop.from_keras(model)
+    ys = rnnjax.unroll(cell, params, numbers.swapaxes(0, 1))[1]
+    np.testing.assert_allclose(ys.swapaxes(0, 1), want, rtol=0, atol=1e-6)
+    assert [layer.structure.form for layer in cell.structure.layers] == ["lstm", "lstm", (
+        "gru", "after")]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["equinox", "keras", "torch"])
 @pytest.mark.usefixtures("eager")
 def test_a_framework_that_is_missing_is_named(name, monkeypatch):
