@@ -1,10 +1,11 @@
 """Models over any cell: many to one, many to many, encoder-decoder; decoding; masked losses."""
 
 from rnnjax.scenarios._beam import beam_search
+from rnnjax.scenarios._ctc import ctc
 from rnnjax.scenarios._decoder import Decoder, DecoderParams, DecoderState
 from rnnjax.scenarios._decoding import Decoded, greedy, sample
 from rnnjax.scenarios._encoder_decoder import encoder_decoder
-from rnnjax.scenarios._losses import cross_entropy, ctc, squared_error, valid_steps
+from rnnjax.scenarios._losses import cross_entropy, squared_error, valid_steps
 from rnnjax.scenarios._many_to_many import (
     ManyToMany,
     ManyToManyParams,
