@@ -9,7 +9,13 @@ from rnnjax._checks import check_array, check_flag, check_index, check_lengths, 
 from rnnjax._dtypes import standard_promotion
 from rnnjax._types import Array
 from rnnjax.running import select, within, zeros_like
-from rnnjax.scenarios._losses import check_labels, check_values, in_float32_at_least, mean_of
+from rnnjax.scenarios._losses import (
+    check_labels,
+    check_reduction,
+    check_values,
+    in_float32_at_least,
+    reduced,
+)
 
 
 def ctc(
@@ -20,10 +26,11 @@ def ctc(
     *,
     blank: int = 0,
     zero_infinity: bool = False,
+    reduction: str = "mean",
 ) -> Array:
     """Connectionist temporal classification (CTC): a loss for labels without an alignment.
 
-        C = -1/B Σ_b ln Σ_π Π_t softmax(logits_t)[π_t]
+        c_b = -ln Σ_π Π_t softmax(logits_t)[π_t];   C = 1/B Σ_b c_b
 
     summed over all alignments π of each sequence's T_b steps that become its labels when
     repeated symbols are merged and then blanks are dropped.
@@ -38,13 +45,15 @@ def ctc(
         have probability zero: their cost is infinite, their gradient zero.
       blank: which class is the blank.
       zero_infinity: count infinite costs as zero, as PyTorch's option of this name does.
+      reduction: "mean" or "sum" over sequences, or "none".
 
     Returns:
-      A scalar, the mean over sequences.
+      A scalar, or with "none" the cost of each sequence, `[B]`.
 
     Raises:
       TypeError: complex logits; labels, lengths or a blank that are not integers.
-      ValueError: shapes that do not fit, lengths outside 0..T and 0..L, or labels that are none.
+      ValueError: shapes that do not fit, lengths outside 0..T and 0..L, labels that are none, or
+        an unknown reduction.
 
     Example:
       >>> import jax.numpy as jnp
@@ -67,13 +76,14 @@ def ctc(
     lengths = check_lengths(lengths, len(logits), labels.shape[1:])
     label_lengths = check_lengths(label_lengths, len(labels), labels.shape[1:])
     check_values(labels, within(label_lengths, len(labels)), logits.shape[-1], blank)
-    return _ctc(logits, lengths, labels, label_lengths, blank, zero_infinity)
+    check_reduction(reduction)
+    return _ctc(logits, lengths, labels, label_lengths, blank, zero_infinity, reduction)
 
 
 _ZERO = -1e30  # for the logarithm of zero, finite, since 0 · -inf is NaN
 
 
-@partial(jax.jit, static_argnums=(4, 5))
+@partial(jax.jit, static_argnums=(4, 5, 6))
 def _ctc(
     logits: Array,
     lengths: Array,
@@ -81,6 +91,7 @@ def _ctc(
     label_lengths: Array,
     blank: int,
     zero_infinity: bool,
+    reduction: str,
 ) -> Array:
     import optax
 
@@ -106,7 +117,8 @@ def _ctc(
         )
     impossible = costs > -_ZERO / 2
     costs = jnp.where(impossible, 0.0 if zero_infinity else jnp.inf, jnp.maximum(costs, 0))
-    return mean_of(jnp.where(jnp.any(wrong, axis=0), jnp.nan, costs).astype(logits.dtype), None)
+    costs = jnp.where(jnp.any(wrong, axis=0), jnp.nan, costs).astype(logits.dtype)
+    return reduced(costs, None, reduction)
 
 
 def _check_ctc(logits: Array, labels: Array) -> None:

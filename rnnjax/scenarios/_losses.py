@@ -1,5 +1,7 @@
 """Masked losses: optax's, with padding excluded from every value and gradient."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,10 @@ from jax.core import Tracer
 
 from rnnjax._checks import (
     check_array,
+    check_choice,
     check_lengths,
     check_nonnegative_int,
+    check_number,
     check_real,
     is_inexact,
 )
@@ -44,23 +48,34 @@ def valid_steps(lengths: Array, steps: int) -> Array:
     return within(check_lengths(lengths, steps, lengths.shape), steps)
 
 
-def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> Array:
+def cross_entropy(
+    logits: Array,
+    labels: Array,
+    valid: Array | None = None,
+    *,
+    label_smoothing: float | Array = 0.0,
+    reduction: str = "mean",
+) -> Array:
     """The mean cross-entropy, -ln p(label) in nats, over the valid entries.
 
-        C = -1/N Σ ln softmax(logits)[label]
+        c = -(1 - α) ln softmax(logits)[label] - α/K Σ_k ln softmax(logits)[k];   C = 1/N Σ c
 
     Args:
       logits: `[..., K]`.
       labels: `[...]` integers in 0..K-1; inside `jit` the cost of any other is NaN.
       valid: `[...]` booleans; entries that are not valid have no influence, whatever they hold.
         None: all are valid.
+      label_smoothing: α in [0, 1], the share of a label that is spread evenly over the K classes.
+      reduction: "mean", "sum" or "none", which returns the cost of each entry. Those of a sequence
+        `[T, B]` add up to one for each: `cross_entropy(..., reduction="none").sum(axis=0)`.
 
     Returns:
-      A scalar; 0 where nothing is valid.
+      A scalar, 0 where nothing is valid; or costs `[...]`, 0 where an entry is not.
 
     Raises:
       TypeError: complex logits, labels that are not integers, or a mask that is not boolean.
-      ValueError: shapes that do not fit, no classes, or labels that are none of them.
+      ValueError: shapes that do not fit, no classes, labels that are none of them, a
+        label_smoothing outside [0, 1], or an unknown reduction.
 
     Example:
       >>> import jax.numpy as jnp
@@ -80,7 +95,17 @@ def cross_entropy(logits: Array, labels: Array, valid: Array | None = None) -> A
         )
     valid = None if valid is None else _checked_mask(valid, labels.shape)
     check_values(labels, valid, logits.shape[-1], None)
-    return _cross_entropy(logits, labels, valid)
+    check_reduction(reduction)
+    smoothing = None  # for with one, no class may have probability zero
+    if isinstance(label_smoothing, Tracer) or _checked_share(label_smoothing) != 0:
+        smoothing = label_smoothing
+    return _cross_entropy(logits, labels, valid, smoothing, reduction)
+
+
+def _checked_share(label_smoothing: float | Array) -> float | Array:
+    if not 0 <= check_number("label_smoothing", label_smoothing) <= 1:
+        raise ValueError(f"label_smoothing is a share in [0, 1], got {label_smoothing}")
+    return label_smoothing
 
 
 def check_values(labels: Array, valid: Array | None, classes: int, blank: int | None) -> None:
@@ -98,8 +123,14 @@ def check_values(labels: Array, valid: Array | None, classes: int, blank: int | 
         raise ValueError(f"labels must not be the blank, {blank}: it stands between them by itself")
 
 
-@jax.jit
-def _cross_entropy(logits: Array, labels: Array, valid: Array | None) -> Array:
+@partial(jax.jit, static_argnums=4)
+def _cross_entropy(
+    logits: Array,
+    labels: Array,
+    valid: Array | None,
+    smoothing: float | Array | None,
+    reduction: str,
+) -> Array:
     import optax
 
     logits = in_float32_at_least(logits)
@@ -108,25 +139,32 @@ def _cross_entropy(logits: Array, labels: Array, valid: Array | None) -> Array:
         labels = jnp.where(valid, labels, 0)
     labels = labels.astype(promoted(labels, jnp.int32))  # wide enough for K
     labels = jnp.where(labels < 0, logits.shape[-1], labels)  # else they count from the end
-    return mean_of(optax.softmax_cross_entropy_with_integer_labels(logits, labels), valid)
+    costs = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if smoothing is not None:
+        share = jnp.asarray(smoothing, costs.dtype)
+        spread = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
+        costs = (1 - share) * costs + jnp.where(share > 0, share * spread, 0.0)
+    return reduced(costs, valid, reduction)
 
 
-def squared_error(outputs: Array, targets: Array, valid: Array | None = None) -> Array:
+def squared_error(
+    outputs: Array, targets: Array, valid: Array | None = None, *, reduction: str = "mean"
+) -> Array:
     """The mean squared error over the valid entries and over the features.
 
-        C = 1/(N D) Σ |outputs - targets|²
+        c = 1/D Σ_d |outputs - targets|²;   C = 1/N Σ c
 
     Args:
       outputs: `[..., D]`, real or complex.
       targets: of the same shape.
-      valid: `[...]` booleans, as for `cross_entropy`.
+      valid, reduction: as for `cross_entropy`.
 
     Returns:
-      A scalar; 0 where nothing is valid.
+      A scalar, or costs `[...]`, as `cross_entropy`.
 
     Raises:
       TypeError: a mask that is not boolean.
-      ValueError: shapes that do not fit.
+      ValueError: shapes that do not fit, or an unknown reduction.
 
     Example:
       >>> import jax.numpy as jnp
@@ -144,11 +182,12 @@ def squared_error(outputs: Array, targets: Array, valid: Array | None = None) ->
             "target for each output"
         )
     valid = None if valid is None else _checked_mask(valid, outputs.shape[:-1])
-    return _squared_error(outputs, targets, valid)
+    check_reduction(reduction)
+    return _squared_error(outputs, targets, valid, reduction)
 
 
-@jax.jit
-def _squared_error(outputs: Array, targets: Array, valid: Array | None) -> Array:
+@partial(jax.jit, static_argnums=3)
+def _squared_error(outputs: Array, targets: Array, valid: Array | None, reduction: str) -> Array:
     outputs, targets = in_float32_at_least(outputs), in_float32_at_least(targets)
     if valid is not None:
         outputs = select(valid, outputs, zeros_like(outputs))
@@ -156,7 +195,8 @@ def _squared_error(outputs: Array, targets: Array, valid: Array | None) -> Array
     dtype = promoted(outputs, targets)
     errors = outputs.astype(dtype) - targets.astype(dtype)
     squares = errors.real**2 + errors.imag**2 if jnp.iscomplexobj(errors) else errors**2
-    return mean_of(jnp.sum(squares, axis=-1) / max(squares.shape[-1], 1), valid)
+    costs = jnp.sum(squares, axis=-1) / max(squares.shape[-1], 1)
+    return reduced(costs, valid, reduction)
 
 
 def check_labels(labels: Array, form: str) -> Array:
@@ -182,8 +222,18 @@ def _checked_mask(valid: Array, shape: tuple[int, ...]) -> Array:
     return jnp.asarray(valid)
 
 
-def mean_of(costs: Array, valid: Array | None) -> Array:
-    if valid is None:
-        return jnp.sum(costs) / max(costs.size, 1)
-    costs = jnp.where(valid, costs, jax.lax.stop_gradient(jnp.zeros_like(costs)))
-    return jnp.sum(costs) / jnp.maximum(jnp.sum(valid), 1).astype(costs.dtype)
+def check_reduction(reduction: str) -> None:
+    """Raise ValueError unless `reduced` knows it."""
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
+
+
+def reduced(costs: Array, valid: Array | None, reduction: str) -> Array:
+    """The mean or sum of the costs of valid entries; "none": each of them, 0 for the others."""
+    count = max(costs.size, 1)
+    if valid is not None:
+        costs = jnp.where(valid, costs, jax.lax.stop_gradient(jnp.zeros_like(costs)))
+        count = jnp.maximum(jnp.sum(valid), 1).astype(costs.dtype)
+    if reduction == "none":
+        return costs
+    total = jnp.sum(costs)
+    return total if reduction == "sum" else total / count

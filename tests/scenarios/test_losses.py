@@ -1,10 +1,12 @@
 """Losses by hand, CTC against the sum over all alignments, and padding that changes nothing."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scenario_nets import RAGGED, B, T, assert_close, log_softmax, noisy, words
 
@@ -51,6 +53,49 @@ def test_what_is_not_valid_has_no_influence(bad):
     of = jax.jit(jax.value_and_grad(scenarios.squared_error, argnums=(0, 1)))
     dirty = [jnp.where(valid[..., None], a, bad) for a in (outputs, targets)]
     assert_close(of(*dirty, valid), of(outputs, targets, valid))
+
+
+def ctc_problem():
+    lengths, counts = np.array([T, 4, 3]), np.array([2, 1, 3])
+    return noisy(1, (T, B, CLASSES)), lengths, words(2, (3, B), CLASSES - 1) + 1, counts
+
+
+def test_reductions_are_of_the_cost_of_every_entry():
+    logits, labels = noisy(1, (T, B, CLASSES)), words(2, (T, B), CLASSES)
+    valid = np.asarray(scenarios.valid_steps(RAGGED, T))
+    gains = np.take_along_axis(log_softmax(logits), np.asarray(labels)[..., None], -1)[..., 0]
+    squares = ((np.asarray(logits) - np.asarray(logits)[::-1]) ** 2).mean(axis=-1)
+    for loss, other, costs in (
+        (scenarios.cross_entropy, labels, -gains),
+        (scenarios.squared_error, logits[::-1], squares),
+    ):
+        dirty = jnp.where(valid[..., None], logits, jnp.nan)
+        assert_close(loss(dirty, other, valid, reduction="none"), np.where(valid, costs, 0))
+        assert_close(loss(dirty, other, valid, reduction="sum"), costs[valid].sum())
+        assert_close(loss(logits, other, reduction="none"), costs)
+        assert_close(loss(logits, other, reduction="mean"), costs.mean())
+    problem = ctc_problem()
+    costs = scenarios.ctc(*problem, reduction="none")
+    alone = [scenarios.ctc(*(x[..., b : b + 1] if x.ndim < 3 else x[:, b : b + 1] for x in problem))
+             for b in range(B)]  # fmt: skip
+    assert_close(costs, np.array(alone))
+    assert np.isfinite(costs[:2]).all()
+    assert_close(scenarios.ctc(*problem, zero_infinity=True, reduction="sum"),
+                 np.where(np.isfinite(costs), costs, 0).sum())  # fmt: skip
+
+
+def test_label_smoothing_mixes_the_labels_with_all_classes():
+    logits, labels = noisy(1, (T, B, CLASSES)), words(2, (T, B), CLASSES)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, CLASSES), 0.1)
+    want = -(np.asarray(targets) * log_softmax(logits)).sum(axis=-1)
+    smooth = partial(scenarios.cross_entropy, label_smoothing=0.1)
+    assert_close(smooth(logits, labels), want.mean())
+    assert_close(jax.jit(smooth)(logits, labels, label_smoothing=0.1), want.mean())
+    valid = scenarios.valid_steps(RAGGED, T)
+    dirty = jnp.where(valid[..., None], logits, jnp.nan)
+    assert_close(smooth(dirty, labels, valid, reduction="none"), np.where(valid, want, 0))
+    never = logits.at[..., 0].set(-jnp.inf)
+    assert np.isfinite(scenarios.cross_entropy(never, labels * 0 + 1, label_smoothing=0.0))
 
 
 def test_nothing_valid_costs_nothing():

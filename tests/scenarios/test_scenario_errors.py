@@ -463,6 +463,31 @@ COUNTS = jnp.array([1, 1, 1])
             TypeError,
             "zero_infinity must be True or False, got 'no'",
         ),
+        (
+            lambda: scenarios.cross_entropy(LOGITS, LABELS, reduction="batch"),
+            ValueError,
+            "reduction must be one of 'mean', 'sum', 'none', got 'batch'",
+        ),
+        (
+            lambda: scenarios.squared_error(LOGITS, LOGITS, reduction=None),
+            ValueError,
+            "reduction must be one of",
+        ),
+        (
+            lambda: scenarios.ctc(LOGITS, COUNTS, 0 * LABELS + 1, COUNTS, reduction="batchmean"),
+            ValueError,
+            "reduction must be one of",
+        ),
+        (
+            lambda: scenarios.cross_entropy(LOGITS, LABELS, label_smoothing=1.1),
+            ValueError,
+            r"label_smoothing is a share in \[0, 1\], got 1.1",
+        ),
+        (
+            lambda: scenarios.cross_entropy(LOGITS, LABELS, label_smoothing=LABELS > 0),
+            TypeError,
+            "label_smoothing must be a real number",
+        ),
         (lambda: scenarios.cross_entropy(1.0, 1), ValueError, "classes last"),
         (lambda: scenarios.cross_entropy(LOGITS[..., :0], LABELS), ValueError, "classes last"),
         (lambda: scenarios.squared_error(1.0, 1.0), ValueError, "features last"),

@@ -344,10 +344,18 @@ CALLS: dict[str, Call] = {
     "dropout": Call(_made(scenarios.dropout, XS[0]), {"module": HEAD, "rate": 0.1}),
     "pooled": Call(lambda name: scenarios.pooled(name).apply(None, XS, LENGTHS), {"name": "mean"}),
     "cross_entropy": Call(
-        scenarios.cross_entropy, {"logits": LOGITS, "labels": IDS, "valid": VALID}
+        scenarios.cross_entropy,
+        {
+            "logits": LOGITS,
+            "labels": IDS,
+            "valid": VALID,
+            "label_smoothing": 0.1,
+            "reduction": "none",
+        },
     ),
     "squared_error": Call(
-        scenarios.squared_error, {"outputs": XS, "targets": XS + 1, "valid": VALID}
+        scenarios.squared_error,
+        {"outputs": XS, "targets": XS + 1, "valid": VALID, "reduction": "sum"},
     ),
     "ctc": _compiled(
         scenarios.ctc,
@@ -358,6 +366,7 @@ CALLS: dict[str, Call] = {
             "label_lengths": np.array([1, 1]),
             "blank": 0,
             "zero_infinity": True,
+            "reduction": "none",
         },
     ),
     "valid_steps": Call(scenarios.valid_steps, {"lengths": LENGTHS, "steps": T}),
