@@ -21,7 +21,14 @@ from rnnjax.interop._canonical import (
     zeros_like,
 )
 from rnnjax.interop._modules import add_to_gate, check_activations, check_size, check_zero_carry
-from rnnjax.interop._nnx import ACTIVATION_FUNCTIONS, assembled, both, one_direction, simple
+from rnnjax.interop._nnx import (
+    ACTIVATION_FUNCTIONS,
+    assembled,
+    both,
+    cells_of_both,
+    one_direction,
+    simple,
+)
 from rnnjax.interop._table import check_holds
 from rnnjax.unrolling import Layer
 
@@ -80,11 +87,10 @@ def from_linen(
 def _layer(module: Any, params: Any, size: Any) -> tuple[Gates, ...]:
     linen = peer("flax.linen")
     if isinstance(module, linen.Bidirectional):
-        return both(
-            "from_linen",
-            module,
-            *(_layer(getattr(module, n), _sub(params, n), size) for n in _RNNS),
-        )
+        cells = cells_of_both("from_linen", module, linen.RNN)
+        parts = [_sub(_sub(params, name), "cell") for name in _RNNS]
+        read = [_layer(*pair, size) for pair in zip(cells, parts, strict=True)]
+        return both("from_linen", module, *read)
     if isinstance(module, linen.RNN):
         return one_direction("from_linen", module, _layer(module.cell, _sub(params, "cell"), size))
     kind = _kind(module)

@@ -73,8 +73,8 @@ def from_nnx(module: Any) -> tuple[Any, Params]:
 def _nnx_layer(module: Any) -> _Directions:
     nnx = peer("flax.nnx")
     if isinstance(module, nnx.Bidirectional):
-        rnns = (module.forward_rnn, module.backward_rnn)
-        return both("from_nnx", module, *map(_nnx_layer, rnns))
+        cells = cells_of_both("from_nnx", module, nnx.RNN)
+        return both("from_nnx", module, *map(_nnx_layer, cells))
     if isinstance(module, nnx.RNN):
         return one_direction("from_nnx", module, _nnx_layer(module.cell))
     where = type(module).__name__
@@ -130,6 +130,18 @@ def one_direction(name: str, rnn: Any, layer: _Directions) -> _Directions:
             "reverse=True)"
         )
     return tuple(gates._replace(reverse=rnn.reverse) for gates in layer)
+
+
+def cells_of_both(name: str, module: Any, rnn: Any) -> list[Any]:
+    """The cells of a Bidirectional's two RNNs, which it runs forwards and backwards with outputs in
+    their place, whatever reverse and keep_order they have of their own."""
+    rnns = (module.forward_rnn, module.backward_rnn)
+    for part in rnns:
+        if not isinstance(part, rnn):
+            raise TypeError(
+                f"{name}: a Bidirectional of two RNNs is expected, got {described(part)}"
+            )
+    return [part.cell for part in rnns]
 
 
 def both(name: str, module: Any, forwards: _Directions, backwards: _Directions) -> _Directions:

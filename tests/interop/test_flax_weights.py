@@ -194,6 +194,29 @@ def test_directions_that_flax_does_not_concatenate_or_turn():
             from_linen(module, params if "merge" in message else params["params"]["forward_rnn"])
 
 
+@pytest.mark.parametrize("options", [{"reverse": True}, {"reverse": True, "keep_order": True}])
+def test_a_bidirectional_says_itself_which_of_its_parts_runs_backwards(options):
+    """Flax passes reverse and keep_order to both, over what they say of themselves."""
+    layer, params = bidirectional()
+    variables = to_linen(layer, params)[1]
+    inputs = xs(2, 3, 3)
+    for forward in ({}, options):
+        rnns = [nn.RNN(nn.GRUCell(2), **each) for each in (forward, options)]
+        module = nn.Bidirectional(*rnns)
+        again, same = from_linen(module, variables)
+        assert repr(again).count("gru(2, dtype='float64')") == 2
+        jax.tree.map(np.testing.assert_array_equal, same, params)
+        with op_by_op():
+            want = layer.apply(params, inputs.swapaxes(0, 1))[1].swapaxes(0, 1)
+            np.testing.assert_allclose(module.apply(variables, inputs), want, rtol=1e-12)
+    plain = tuple(p._replace(b_hn=jnp.zeros(2)) for p in params)
+    module = to_nnx(layer, plain)
+    module.backward_rnn.reverse, module.backward_rnn.keep_order = True, "keep_order" in options
+    jax.tree.map(np.testing.assert_array_equal, from_nnx(module)[1], plain)
+    with pytest.raises(TypeError, match="a Bidirectional of two RNNs is expected, got"):
+        from_nnx(nnx.Bidirectional(module, module.forward_rnn))
+
+
 def test_a_carry_that_does_not_begin_with_zeros_is_refused():
     cell = rnnjax.vanilla(2)
     shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))
