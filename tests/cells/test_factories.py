@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from registries import registries_kept
 
 import rnnjax
 from rnnjax import initializers
@@ -129,3 +130,28 @@ def test_numbers_in_lists_and_arrays_are_those_in_a_tuple(tau):
     assert cell == rnnjax.ctrnn(3, tau=(1.0, 2.0, 3.0))
     assert str(cell) == "ctrnn(3, tau=(1.0, 2.0, 3.0))"
     assert rnnjax.ctrnn(3, tau=np.array(2.0)) == rnnjax.ctrnn(3, tau=2.0)
+
+
+def test_a_factory_whose_step_is_jitted_refuses_what_is_not_its_own():
+    inner = rnnjax.vanilla(3)
+
+    def step(params, carry, x_t):
+        h = jnp.tanh(x_t @ params.w_x + carry.h @ params.w_h)
+        return type(carry)(h), h
+
+    with registries_kept():
+
+        @factory
+        def jitted_step(hidden: int):
+            structure = rnnjax.Structure(params=rnnjax.vanilla(hidden).structure.params)
+            return rnnjax.Cell(inner.init, inner.initial_carry, jax.jit(step), None, structure)
+
+        cell = jitted_step(3)
+    params, x = cell.init(jax.random.key(0), 2), jnp.ones((4, 2))
+    carry = cell.initial_carry(params, (4,))
+    want = inner.step(params, carry, x)[1]
+    np.testing.assert_allclose(cell.step(params, carry, x)[1], want, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"params\.w_h has shape \(3, 2\)"):
+        cell.step(params._replace(w_h=params.w_h[:, 1:]), carry, x)
+    with pytest.raises(ValueError, match=r"carry\.h is float64\[5, 3\]"):
+        cell.step(params, cell.initial_carry(params, (5,)), x)

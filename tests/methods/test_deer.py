@@ -410,3 +410,45 @@ def test_no_product_is_rounded_to_tf32(options):
 
     text = str(jax.make_jaxpr(jax.grad(cost))(params))
     assert text.count("dot_general[") == text.count("precision=(Precision.HIGHEST") > 0
+
+
+def test_quasi_takes_params_and_carries_in_dicts():
+    inner = rnnjax.vanilla(H)
+    params, xs, carry = drawn(inner, gain=0.8)
+
+    def as_params(fields):
+        return type(params)(**fields)
+
+    def as_carry(fields):
+        return type(carry)(**fields)
+
+    def init(key, inputs):
+        return inner.init(key, inputs)._asdict()
+
+    def initial_carry(weights, batch_shape, key=None):
+        return inner.initial_carry(as_params(weights), batch_shape, key)._asdict()
+
+    def step(weights, carry, x_t):
+        new, y_t = inner.step(as_params(weights), as_carry(carry), x_t)
+        return new._asdict(), y_t
+
+    def forward(weights, carry, z_t):
+        (new, y_t), tape = inner.rule.forward(as_params(weights), as_carry(carry), z_t)
+        return (new._asdict(), y_t), tape
+
+    def backward(weights, tape, carry_ct, y_ct, clip):
+        ct, delta = inner.rule.backward(as_params(weights), tape, as_carry(carry_ct), y_ct, clip)
+        return ct._asdict(), delta
+
+    def gradients(weights, xs, tapes, deltas):
+        params_ct, xs_ct = inner.rule.gradients(as_params(weights), xs, tapes, deltas)
+        return params_ct._asdict(), xs_ct
+
+    rule = rnnjax.Rule(
+        lambda weights, xs: inner.rule.project(as_params(weights), xs), forward, backward, gradients
+    )
+    cell = rnnjax.Cell(init, initial_carry, step, rule, rnnjax.Structure(mixing=("w_h",)))
+    found = solve(cell, params._asdict(), xs, deer(quasi=True), carry=carry._asdict())
+    want = solve(inner, params, xs, deer(quasi=True), carry=carry)
+    assert_same((found.carries["h"], found.ys), (want.carries.h, want.ys))
+    assert found.iterations.tolist() == want.iterations.tolist()
