@@ -1,4 +1,4 @@
-"""A loop over a user's step, compiled once for the function and the shapes of its arrays."""
+"""Loops over a user's step, compiled once for its function and the shapes of its arrays."""
 
 import functools
 from collections.abc import Callable
@@ -44,3 +44,11 @@ def _over_arrays(step: Any) -> Partial | None:
         return None  # such as the method of an object, which may change
     bound = Partial(step.func, *step.args, **step.keywords)
     return bound if all(map(is_array, jax.tree.leaves(bound))) else None
+
+
+def check_step(found: Any, form: str) -> Any:
+    """The output of a step, from the shapes of all that it returns, "(state, output [B, D])"."""
+    if not isinstance(found, tuple) or len(found) != 2 or not hasattr(found[1], "shape"):
+        shapes = jax.tree.map(lambda leaf: leaf.shape, found)
+        raise TypeError(f"step must return {form}, got {shapes}")
+    return found[1]

@@ -22,7 +22,7 @@ from rnnjax._names import option
 from rnnjax._random import check_key
 from rnnjax._types import Array, PyTree
 from rnnjax.running import select
-from rnnjax.scenarios._compiling import compiled_over_steps
+from rnnjax.scenarios._compiling import check_step, compiled_over_steps
 from rnnjax.scenarios._modules import check_tokens
 
 
@@ -273,12 +273,8 @@ def checked_dtype(step: DecodingStep, state: PyTree, first: Array, end: int | No
 
     The dtype of `first` is that of all generated tokens, and must be able to hold V words.
     """
-    found = jax.eval_shape(step, state, first)
-    if not isinstance(found, tuple) or len(found) != 2 or not hasattr(found[1], "shape"):
-        raise TypeError(
-            f"step must return (state, logits [B, V]), got {jax.tree.map(jnp.shape, found)}"
-        )
-    logits = check_real("the logits of step", found[1])
+    found = check_step(jax.eval_shape(step, state, first), "(state, logits [B, V])")
+    logits = check_real("the logits of step", found)
     batch, *rest = logits.shape or (None,)
     if batch != len(first) or len(rest) != 1:
         raise ValueError(

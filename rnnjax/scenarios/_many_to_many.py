@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from rnnjax._checks import check_array, check_callable, check_positive_int, check_real
 from rnnjax._params import in_dtype_of
 from rnnjax._random import check_key
-from rnnjax._types import Array, Carry, Cell, Params, initial_carry
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.running import blank, fill_padding, in_float32
-from rnnjax.scenarios._compiling import compiled_over_steps
+from rnnjax.scenarios._compiling import check_step, compiled_over_steps
 from rnnjax.scenarios._modules import (
     Module,
     apply_at_each,
@@ -136,64 +136,68 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
 
 
 def closed_loop(
-    step: Callable[[Carry, Array], tuple[Carry, Array]], carry: Carry, x_0: Array, steps: int
-) -> tuple[Carry, Array]:
+    step: Callable[[PyTree, Array], tuple[PyTree, Array]], state: PyTree, first: Array, steps: int
+) -> tuple[PyTree, Array]:
     """Run a net on its own outputs: each is fed back as the next input (free running).
 
-        carry_t, x_t = step(carry_{t-1}, x_{t-1})        t = 1 … steps
+        state_t, x_t = step(state_{t-1}, x_{t-1})        t = 1 … steps
 
     Differentiable, so that a net can be trained on its free-running outputs.
 
     Args:
-      step: `(carry, x [B, D]) -> (carry, output [B, D])`, such as
+      step: `(state, x [B, D]) -> (state, output [B, D])`, such as
         `functools.partial(model.step, params)` of a `many_to_many`. It is compiled as that of
         `greedy` is.
-      carry: the state after everything before `x_0` has been read.
-      x_0: `[B, D]` the first input.
+      state: the carry after everything before `first` has been read.
+      first: `[B, D]` the first input, x_0; it is not among the returned outputs.
       steps: how many outputs.
 
     Returns:
-      `(carry, outputs [steps, B, D])`.
+      `(state, outputs [steps, B, D])`.
 
     Raises:
-      TypeError: steps is not an integer.
+      TypeError: steps is not an integer, or a step that does not return a state and an output.
       ValueError: steps < 1, or outputs that do not have the shape of the inputs.
 
     Example:
       >>> import jax.numpy as jnp
       >>> from rnnjax import scenarios
-      >>> def step(carry, x):
-      ...     return carry, 2 * x
-      >>> carry, xs = scenarios.closed_loop(step, None, jnp.ones((1, 1)), 3)
+      >>> def step(state, x):
+      ...     return state, 2 * x
+      >>> state, xs = scenarios.closed_loop(step, None, jnp.ones((1, 1)), 3)
       >>> xs[:, 0, 0].tolist()
       [2.0, 4.0, 8.0]
     """
     steps = check_positive_int("steps", steps)
-    x_0 = check_array("x_0", x_0, "[B, D]")
-    check_callable("step", step, "(carry, x) -> (carry, output)")
-    return _looped(step, carry, x_0, steps=steps)
+    first = check_array("first", first, "[B, D]")
+    check_callable("step", step, "(state, x) -> (state, output)")
+    return _looped(step, state, first, steps=steps)
 
 
 @compiled_over_steps("steps")
 def _looped(
-    step: Callable[[Carry, Array], tuple[Carry, Array]], carry: Carry, x_0: Array, *, steps: int
-) -> tuple[Carry, Array]:
-    output = jax.eval_shape(step, carry, x_0)[1]
+    step: Callable[[PyTree, Array], tuple[PyTree, Array]],
+    state: PyTree,
+    first: Array,
+    *,
+    steps: int,
+) -> tuple[PyTree, Array]:
+    output = check_step(jax.eval_shape(step, state, first), "(state, output [B, D])")
     if not jnp.iscomplexobj(output):
-        check_real("x_0", x_0)
-    if output.shape != x_0.shape:
+        check_real("first", first)
+    if output.shape != first.shape:
         raise ValueError(
-            f"x_0 has shape {x_0.shape} and the outputs {output.shape}: a closed loop feeds "
+            f"first has shape {first.shape} and the outputs {output.shape}: a closed loop feeds "
             "outputs back as inputs, so the head must have as many features as the input"
         )
 
-    first = (carry, x_0.astype(output.dtype))
-    pure, weights = jax.closure_convert(step, *first)
+    begin = (state, first.astype(output.dtype))
+    pure, weights = jax.closure_convert(step, *begin)
     wide, narrow = in_float32(weights)
 
-    def body(state: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
-        carry, x = pure(*state, *narrow(wide))
-        return (carry, x), x
+    def body(now: tuple[PyTree, Array], _: None) -> tuple[tuple[PyTree, Array], Array]:
+        state, x = pure(*now, *narrow(wide))
+        return (state, x), x
 
-    (carry, _), outputs = jax.lax.scan(body, first, None, length=steps)
-    return carry, outputs
+    (state, _), outputs = jax.lax.scan(body, begin, None, length=steps)
+    return state, outputs

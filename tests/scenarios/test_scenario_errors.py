@@ -95,7 +95,6 @@ def test_what_is_no_array(bad):
         "labels": lambda: scenarios.cross_entropy(LOGITS, bad),
         "outputs": lambda: scenarios.squared_error(bad, LOGITS),
         "ys": lambda: scenarios.pooled("max").apply(None, bad, None),
-        "x_0": lambda: scenarios.closed_loop(lambda c, x: (c, x), None, bad, 3),
     }.items():
         with pytest.raises(TypeError, match=f"{name} must be an array"):
             attempt()
@@ -138,7 +137,7 @@ def test_nothing_drops_an_imaginary_part(eager):
         "source": lambda: caption.init(jax.random.key(0), COMPLEX[0], IDS),
         "source has": lambda: memory.apply(weights, COMPLEX, IDS),
         "the logits of step": lambda: scenarios.greedy(complex_logits, None, FIRST, 3),
-        "x_0": lambda: scenarios.closed_loop(lambda c, x: (c, x.real), None, COMPLEX[0], 3),
+        "first": lambda: scenarios.closed_loop(lambda c, x: (c, x.real), None, COMPLEX[0], 3),
     }.items():
         with pytest.raises(TypeError, match=f"{name.split(' ha')[0]}.* dtype complex128: .*imag"):
             attempt()
@@ -432,6 +431,10 @@ def test_closed_loop_needs_outputs_like_inputs():
         scenarios.closed_loop(lambda c, x: (c, x[:, :1]), None, jnp.zeros((3, 2)), 3)
     with pytest.raises(ValueError, match="steps must be at least 1"):
         scenarios.closed_loop(lambda c, x: (c, x), None, jnp.zeros((3, 2)), 0)
+    with pytest.raises(
+        TypeError, match=r"step must return \(state, output \[B, D\]\), got \(3, 2\)"
+    ):
+        scenarios.closed_loop(lambda c, x: x, None, jnp.zeros((3, 2)), 3)
 
 
 LOGITS, LABELS = noisy(1, (T, B, V)), words(2, (T, B))

@@ -156,7 +156,7 @@ _ACCEPTED = {
     "squared_error": ("(outputs|targets): integers",),
     "ctc": ("logits: .*", "labels: .*", "(label_)?lengths: .*"),
     "valid_steps": ("lengths: (number|another axis|an axis less|longer|negative|huge)",),
-    "closed_loop": ("(carry|x_0): (number|integers|complex)",),
+    "closed_loop": ("(state|first): (number|integers|complex)",),
     "greedy": ("state: .*", "first: .*"),
     "sample": ("state: .*", "first: .*"),
     "beam_search": ("state: .*", "first: .*"),
@@ -389,7 +389,7 @@ CALLS: dict[str, Call] = {
     ),
     "closed_loop": Call(
         scenarios.closed_loop,
-        {"step": lambda c, x: (c + x, x * 0.5), "carry": XS[0], "x_0": XS[0], "steps": 3},
+        {"step": lambda c, x: (c + x, x * 0.5), "state": XS[0], "first": XS[0], "steps": 3},
     ),
     "many_to_many.init": Call(lambda key, xs: aligned.init(key, xs), {"key": KEY, "xs": XS}),
     "many_to_many.apply": Call(
