@@ -56,7 +56,9 @@ def measure(name: str, cell: Cell, steps: int) -> str:
             continue
         size = programs[key].memory_analysis().temp_size_in_bytes / 2**20
         cells.append(f"{1e3 * min(times[key][1:]):.3g} ms, {size:.3g} MiB")
-    counts = [int(solve(cell, params, xs, METHODS[k]).iterations.max()) for k in ("deer", "quasi")]
+    counts = [
+        int(solve(cell, params, xs, method=METHODS[k]).iterations.max()) for k in ("deer", "quasi")
+    ]
     exponent = predictability(cell, params, xs).exponent
     cells += ["{} / {}".format(*counts), f"{exponent:+.2f}"]
     return "| " + " | ".join(cells) + " |"

@@ -175,13 +175,13 @@ def solve(
     cell: Cell,
     params: Params,
     xs: PyTree,
-    method: Method | None = None,
     *,
     carry: Carry | None = None,
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
     reverse: bool = False,
+    method: Method | None = None,
 ) -> Solution:
     """Run a sequence by `deer()`, and return how well it is solved: residuals and iterations.
 
@@ -191,8 +191,8 @@ def solve(
 
     Args:
       cell, params, xs: as for `rnnjax.unroll`, T ≥ 1.
-      method: a `deer(...)`; the default one if None.
       carry, key, lengths, resets, reverse: as for `rnnjax.unroll`.
+      method: a `deer(...)`; the default one if None.
 
     Returns:
       A `Solution`: carries and outputs as of `unroll`, and for each sequence of the batch [...] its

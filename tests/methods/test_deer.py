@@ -65,7 +65,7 @@ def assert_same(got, want, tolerance=1e-12):
 def test_every_variant_finds_the_states(eager, cell, variant, reverse):
     params, xs, carry = drawn(cell, gain=0.8)
     options = {"carry": carry, "reverse": reverse, **FLAGS}
-    found = solve(cell, params, xs, VARIANTS[variant], **options)
+    found = solve(cell, params, xs, method=VARIANTS[variant], **options)
     want = unroll(cell, params, xs, method=sequential(), return_carries=True, **options)
     assert_same((found.carries, found.ys), want)
     assert np.all(found.converged)
@@ -274,7 +274,7 @@ class TestWithoutConvergence:
         with pytest.warns(RuntimeWarning, match=self.lines + ".*the nearest iterate"):
             _, ys = self.run(method)
         params, xs, _ = drawn(self.cell, gain=6.0)
-        found = solve(self.cell, params, xs, method)
+        found = solve(self.cell, params, xs, method=method)
         assert_same(ys, found.ys)
         assert not found.converged.any()
         before = np.concatenate([np.zeros((1, B, H)), found.carries.h[:-1]])
@@ -299,7 +299,7 @@ class TestWithoutConvergence:
 def test_the_certificate_is_that_of_the_states(eager):
     cell = rnnjax.gru(H)
     params, xs, carry = drawn(cell)
-    found = solve(cell, params, xs, deer(tolerance=0.02), carry=carry)
+    found = solve(cell, params, xs, method=deer(tolerance=0.02), carry=carry)
     before = jnp.concatenate([carry.h[None], found.carries.h[:-1]])
     again = np.asarray(cell.step(params, rnnjax.cells.GRUCarry(before), xs)[1])
     # The carries are f of the states: where these were wrong by r, f of the carries differs by J r.
@@ -315,10 +315,10 @@ def test_small_states_are_solved_to_as_many_digits(eager, scale):
     cell = rnnjax.gru(H)
     params, xs, _ = drawn(cell)
     want = unroll(cell, params, scale * xs, method=sequential())[1]
-    got = solve(cell, params, scale * xs, deer(quasi=True))
+    got = solve(cell, params, scale * xs, method=deer(quasi=True))
     assert np.all(got.converged)
     np.testing.assert_allclose(got.ys, want, rtol=0, atol=1e-11 * np.max(np.abs(want)))
-    nothing = solve(cell, params, 0 * xs, deer(quasi=True))
+    nothing = solve(cell, params, 0 * xs, method=deer(quasi=True))
     assert np.all(nothing.converged)
     assert not np.any(nothing.ys)
 
@@ -327,7 +327,7 @@ def test_each_sequence_stops_when_it_is_solved(eager):
     cell = rnnjax.gru(H)
     params, xs, _ = drawn(cell)
     xs = xs.at[:, 1].multiply(0.05)
-    together, alone = (solve(cell, params, x, deer(tolerance=1e-3)) for x in (xs, xs[:, 1]))
+    together, alone = (solve(cell, params, x, method=deer(tolerance=1e-3)) for x in (xs, xs[:, 1]))
     assert together.iterations[1] == alone.iterations
     assert together.iterations[1] < together.iterations.max()
     assert_same(together.ys[:, 1], alone.ys, 1e-15)
@@ -395,7 +395,7 @@ def test_options_that_are_none():
     with pytest.raises(ValueError, match="damping must be a finite number of at least 0, got -1"):
         deer(damping=-1)
     with pytest.raises(TypeError, match=r"method must be rnnjax.deer\(...\), got sequential"):
-        solve(rnnjax.gru(2), None, np.ones((3, 1)), sequential())
+        solve(rnnjax.gru(2), None, np.ones((3, 1)), method=sequential())
     assert str(deer(quasi=True, damping=2)) == "deer(quasi=True, damping=2.0)"
 
 
@@ -448,7 +448,7 @@ def test_quasi_takes_params_and_carries_in_dicts():
         lambda weights, xs: inner.rule.project(as_params(weights), xs), forward, backward, gradients
     )
     cell = rnnjax.Cell(init, initial_carry, step, rule, rnnjax.Structure(mixing=("w_h",)))
-    found = solve(cell, params._asdict(), xs, deer(quasi=True), carry=carry._asdict())
-    want = solve(inner, params, xs, deer(quasi=True), carry=carry)
+    found = solve(cell, params._asdict(), xs, method=deer(quasi=True), carry=carry._asdict())
+    want = solve(inner, params, xs, method=deer(quasi=True), carry=carry)
     assert_same((found.carries["h"], found.ys), (want.carries.h, want.ys))
     assert found.iterations.tolist() == want.iterations.tolist()
