@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._types import Array
-from rnnjax.methods._recurrence import affine_scan, shifted
+from rnnjax.methods._linear_scan import shifted
+from rnnjax.methods._recurrence import affine_scan
 
 
 def damped(J: Array, r: Array, damping: Array, begins: Array | None, reverse: bool) -> Array:

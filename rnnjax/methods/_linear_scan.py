@@ -97,10 +97,10 @@ def _pull_by_scan(
     a = a if diagonal else a.swapaxes(-1, -2)
     unit = jnp.ones((), a.dtype) if diagonal else jnp.eye(a.shape[-1], dtype=a.dtype)
     unit = unit.reshape((1,) * (a.ndim - 1 - unit.ndim) + unit.shape)
-    after = _moved(a, jnp.broadcast_to(unit, a.shape[1:]), not reverse)
+    after = shifted(a, jnp.broadcast_to(unit, a.shape[1:]), not reverse)
     begins_after = begins
     if begins.size:
-        begins_after = _moved(begins, jnp.zeros(begins.shape[1:], bool), not reverse)
+        begins_after = shifted(begins, jnp.zeros(begins.shape[1:], bool), not reverse)
     static = {"product": product, "reverse": not reverse}
     g, h_ct = _bind(_scan, after, hs_ct, last_ct, begins_after, **static)
     if a.shape[0]:
@@ -115,7 +115,7 @@ def _pull_by_scan(
     return [a_ct, g, h_ct]
 
 
-def _moved(xs: Array, x: Array, reverse: bool) -> Array:
+def shifted(xs: Array, x: Array, reverse: bool) -> Array:
     """x and then all of xs but its last, in the order of the loop."""
     parts = (xs[1:], x[None]) if reverse else (x[None], xs[:-1])
     return jnp.concatenate(parts)[: xs.shape[0]]
@@ -123,7 +123,7 @@ def _moved(xs: Array, x: Array, reverse: bool) -> Array:
 
 def _before(hs: Array, h: Array, begins: Array, reverse: bool) -> Array:
     """h_{t-1}, as each step of the loop reads it."""
-    return cut(_moved(hs, h, reverse), begins)
+    return cut(shifted(hs, h, reverse), begins)
 
 
 def _bind(primitive: Any, *operands: Array, **static: Static) -> list[Array]:

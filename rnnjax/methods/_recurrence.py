@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from rnnjax._checks import is_inexact
 from rnnjax._fields import within_units
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.methods._linear_scan import linear_scan
+from rnnjax.methods._linear_scan import linear_scan, shifted
 from rnnjax.running import RestartCarry, final_carry, pack, unpack, vary_along, varying_axes
 
 Blocks = Literal["dense", "units", "diagonal"]
@@ -243,12 +243,6 @@ def affine_scan(J: Array, b: Array, begins: Array | None, reverse: bool) -> Arra
         a, b_t, jnp.zeros_like(b_t[0]), begins, product="matrix", reverse=reverse
     )
     return states.reshape(b.shape)
-
-
-def shifted(xs: Array, x: Array, reverse: bool) -> Array:
-    """x and then all of xs but its last, in the order of the loop."""
-    parts = (xs[1:], x[None]) if reverse else (x[None], xs[:-1])
-    return jnp.concatenate(parts)
 
 
 def _plain(x: Array) -> Array:
