@@ -16,6 +16,7 @@ from rnnjax._arguments import checked_arguments
 from rnnjax._names import option
 from rnnjax.experiments.tasks import Batch, Batches, Task
 from rnnjax.experiments.training._settings import ResolvedSettings
+from rnnjax.experiments.training._task_checks import check_batches
 
 _AHEAD = 4  # batches in the queue at most
 _CACHE_BYTES = 2**28
@@ -28,8 +29,11 @@ def batch_source(task: Task, settings: ResolvedSettings) -> Callable[[int], Batc
     another axis before it. The batches of a seed are those of a run with that seed alone, except
     that sequences are zero-padded to the longest of the step, if the batches have lengths.
     """
-    streams = [task.batches(settings.seed + n) for n in range(settings.seeds)]
     count = settings.accumulate
+    streams = [
+        check_batches(task.batches(seed), seed, (settings.steps or 0) * count)
+        for seed in range(settings.seed, settings.seed + settings.seeds)
+    ]
 
     def draw(step: int) -> Batch:
         parts = [

@@ -30,8 +30,11 @@ class Callback(Protocol):
 
     def __call__(
         self, step: int, state: TrainState, batch: Batch, task: Task, /
-    ) -> Mapping[str, Any]:
-        """Numbers by name, for metrics.jsonl and TensorBoard; lists are for metrics.jsonl alone."""
+    ) -> Mapping[str, Any] | None:
+        """Numbers by name, for metrics.jsonl and TensorBoard, or None for nothing.
+
+        Lists of lists and words are for metrics.jsonl alone.
+        """
         ...
 
 

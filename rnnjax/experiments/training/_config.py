@@ -111,7 +111,7 @@ def _digest_of_batches(task: Task, seed: int) -> str:
 
     What JAX draws or computes may differ in the last bits from one device to another.
     """
-    batches = task.batches(seed)
+    batches: Any = task.batches(seed)
 
     def told(leaf: Any) -> Any:
         if isinstance(leaf, jax.Array) and is_inexact(leaf):
@@ -120,7 +120,8 @@ def _digest_of_batches(task: Task, seed: int) -> str:
         return np.asarray(leaf)
 
     leaves: list[Batch] = []
-    for step in range(_BATCHES):
+    count = min(_BATCHES, len(batches)) if type(batches) in (list, tuple) else _BATCHES
+    for step in range(count):
         leaves += map(told, jax.tree.leaves(batches[step]))
     return digest_arrays(*leaves)
 

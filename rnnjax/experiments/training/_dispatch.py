@@ -13,6 +13,7 @@ import numpy as np
 
 from rnnjax._types import Array, PyTree
 from rnnjax.experiments.tasks import Batch, Loss, Task
+from rnnjax.experiments.training._returned import check_carry
 from rnnjax.experiments.training._settings import ResolvedSettings
 from rnnjax.experiments.training._setup import learning_rates, seeds_step
 from rnnjax.experiments.training._step import (
@@ -69,6 +70,7 @@ def make_dispatch(
     """Compile the step for batches like the first one."""
     step, run, rates = _programs(task.loss, task.terms, settings._replace(**_NOT_COMPILED))
     traced = step.trace(state, batch)
+    check_carry(traced.out_info[0].carry, state.carry)
     group = settings.dispatch or (1 if slow_in_loops(traced.jaxpr) else _GROUP)
     return Dispatch(run, rates, zero_totals(traced.out_info[1]), group)
 

@@ -102,10 +102,11 @@ def fit(
 
     Raises:
       TypeError: an argument of another kind, such as a task that is a factory, or a flag that is
-        no bool.
-      ValueError: settings out of range; a metric whose goal is neither "max" nor "min"; a folder
-        that holds another run, or a run on other data;
-        a config.toml that was edited after the last checkpoint.
+        no bool; a function of the task or a callback that returns something else than it must.
+      ValueError: settings out of range; a metric whose goal is neither "max" nor "min", or that the
+        evaluation does not return; a cost that is no scalar, a carry that changes its form; a
+        folder that holds another run, or a run on other data; a config.toml that was edited after
+        the last checkpoint.
       FloatingPointError: NaN or Inf in the cost or its gradient; the message names the step, the
         first such leaf, and the last checkpoint.
       OSError: the folder cannot be written, or the disk is full; another process trains in it

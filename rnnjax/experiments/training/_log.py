@@ -107,5 +107,6 @@ def _scalars(entry: Mapping[str, Any], prefix: str = "") -> list[tuple[str, floa
         if isinstance(value, Mapping):
             found += _scalars(value, f"{prefix}{name}/")
         elif name != "step" and np.ndim(value) < 2:  # not eigenvalues
-            found.append((prefix + name, logged_mean(value)))
+            with suppress(ValueError):  # of words
+                found.append((prefix + name, logged_mean(value)))
     return found

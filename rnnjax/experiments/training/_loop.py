@@ -14,6 +14,7 @@ from rnnjax.experiments.tasks import Batch, Task
 from rnnjax.experiments.training._callbacks import Callback
 from rnnjax.experiments.training._dispatch import Taken, Totals, make_dispatch, means, take_steps
 from rnnjax.experiments.training._record import Record, evaluated_params
+from rnnjax.experiments.training._returned import callback_returned, scores_of
 from rnnjax.experiments.training._settings import ResolvedSettings
 from rnnjax.experiments.training._step import TrainState, leaf_path
 from rnnjax.experiments.training._terminal import Show
@@ -91,7 +92,8 @@ def _add_start(
     if called:
         returned: dict[str, Any] = {}
         for callback in called:
-            returned.update(callback(0, *_first(state, batch, settings), task))
+            found = callback(0, *_first(state, batch, settings), task)
+            returned.update(callback_returned(found))
         record.add({"step": 0, "cost": None, "callbacks": returned})
 
 
@@ -130,7 +132,8 @@ def _observations(
     due = [callback for callback in callbacks if step % callback.every == 0]
     returned: dict[str, Any] = {}
     for callback in due:
-        returned.update(callback(step, *_first(taken.state, taken.batch, settings), task))
+        observed = callback(step, *_first(taken.state, taken.batch, settings), task)
+        returned.update(callback_returned(observed))
     if returned:
         found["callbacks"] = returned
     return found
@@ -138,9 +141,9 @@ def _observations(
 
 def _evaluate(task: Task, params: Params, seeds: int) -> dict[str, Any]:
     if seeds == 1:
-        return {name: float(value) for name, value in task.evaluate(params).items()}
-    each = [task.evaluate(jax.tree.map(lambda x, n=n: x[n], params)) for n in range(seeds)]
-    return {name: [float(found[name]) for found in each] for name in each[0]}
+        return scores_of(task, params)
+    each = [scores_of(task, jax.tree.map(lambda x, n=n: x[n], params)) for n in range(seeds)]
+    return {name: [found[name] for found in each] for name in each[0]}
 
 
 def _first(state: TrainState, batch: Batch, settings: ResolvedSettings) -> tuple[TrainState, Batch]:

@@ -21,6 +21,12 @@ from rnnjax._dtypes import at_least_float32, promoted, standard_promotion
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.experiments.tasks import Batch, Loss
+from rnnjax.experiments.training._returned import (
+    check_carry,
+    check_params,
+    check_terms,
+    loss_returned,
+)
 from rnnjax.flow import features_norm
 
 ALL_FINITE = -1  # Metrics.bad_leaf where nothing is wrong
@@ -71,6 +77,7 @@ def start_training(
     check_flag("average", average)
     if key is not None:
         check_key(key)
+    check_params(params)
     zero = jnp.zeros((), jnp.int32)
     copy = jax.tree.map(jnp.array, params) if average else None
     return TrainState(params, optimizer.init(params), zero, zero + 0, carry, key, copy)
@@ -113,8 +120,9 @@ def train_step(
 
     Raises:
       TypeError: a loss that is no function, an optimizer that is not optax's, a flag that is no
-        bool, or accumulate that is no integer.
-      ValueError: accumulate below 1, or average outside [0, 1).
+        bool, or accumulate that is no integer; when traced, a loss that returns something else.
+      ValueError: accumulate below 1, or average outside [0, 1); when traced, a cost or metric that
+        is no scalar.
     """
     check_callable("loss", loss, "(params, carry, batch, key) -> (cost, (carry, metrics))")
     _check_optimizer(optimizer)
@@ -177,8 +185,13 @@ def leaf_path(params: Params, bad_leaf: int) -> str | None:
 
 
 def _in_dtype(loss: Loss, dtype: Any) -> Loss:
+    def checked(
+        params: Params, carry: Carry, batch: Batch, key: Array | None
+    ) -> tuple[Array, tuple[Carry, dict[str, Array]]]:
+        return loss_returned(loss(params, carry, batch, key))
+
     if dtype is None:
-        return loss
+        return checked
 
     def cast(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x.astype(dtype) if is_inexact(x) else x, tree)
@@ -186,7 +199,8 @@ def _in_dtype(loss: Loss, dtype: Any) -> Loss:
     def cast_loss(
         params: Params, carry: Carry, batch: Batch, key: Array | None
     ) -> tuple[Array, tuple[Carry, dict[str, Array]]]:
-        cost, (new, extra) = loss(cast(params), cast(carry), batch, key)
+        cost, (new, extra) = checked(cast(params), cast(carry), batch, key)
+        check_carry(new, carry, dtypes=False)
         new = jax.tree.map(lambda x, old: x.astype(old.dtype) if is_inexact(x) else x, new, carry)
         return cost, (new, extra)
 
@@ -212,7 +226,7 @@ def _accumulated(
         keys = None if key is None else jax.random.split(key, count)
 
         weights = jnp.ones(count) if terms is None else jax.vmap(terms)(batches)
-        total = jnp.sum(weights)
+        total = jnp.sum(check_terms(weights))
         weights = weights / jnp.where(total > 0, total, jnp.ones_like(total))
 
         def body(state: tuple, inputs: tuple) -> tuple[tuple, None]:
@@ -225,7 +239,8 @@ def _accumulated(
         inputs = (weights, batches, keys)
         first = jax.tree.map(lambda x: x[0], inputs)
         jaxpr, shapes = jax.make_jaxpr(one, return_shape=True)(params, carry, *first[1:])
-        value, extra, _, grads = shapes
+        value, extra, new, grads = shapes
+        check_carry(new, carry)
         zeros = jax.tree.map(
             lambda x: jnp.zeros(x.shape, at_least_float32(x)), (value, extra, grads)
         )

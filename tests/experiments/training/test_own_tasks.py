@@ -1,9 +1,13 @@
 """What `fit` refuses of a user's task, metric and callbacks, and in which words."""
 
 import json
+import math
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from tiny_task import tiny_task
+from tiny_task import B, tiny_task
 
 from rnnjax.experiments.tasks import Metric
 from rnnjax.experiments.training import Settings, fit
@@ -48,3 +52,142 @@ def test_a_task_may_choose_its_best_by_another_metric(tmp_path):
     assert content["select"] == {"name": "valid", "goal": "max", "unit": ""}
     assert content["metric"]["name"] == "mse"
     refused(ValueError, r"task\.select\.goal", task._replace(select=Metric("valid", "high")))
+
+
+def losing(returned):
+    """A task whose loss returns this, made from its cost, errors [B] and carry."""
+
+    def loss(params, carry, batch, key):
+        errors = jnp.sum(params.out) - batch.targets
+        return returned(jnp.mean(errors**2), errors, carry)
+
+    return tiny_task()._replace(loss=loss)
+
+
+PAIRS = r"a loss must return \(cost, \(carry, metrics\)\)"
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        (lambda cost, errors, carry: cost, TypeError, rf"{PAIRS}.*got float32\[\]"),
+        (lambda cost, errors, carry: (cost, {"a": cost}), TypeError, rf"{PAIRS}.*got a tuple"),
+        (
+            lambda cost, errors, carry: (cost, (carry, cost)),
+            TypeError,
+            "got metrics that are float",
+        ),
+        (
+            lambda cost, errors, carry: (errors, (carry, {})),
+            ValueError,
+            r"the cost of a loss must be a scalar, got float32\[4\]: take its mean",
+        ),
+        (
+            lambda cost, errors, carry: (cost, (carry, {"off": errors})),
+            ValueError,
+            r"the metric 'off' of a loss must be a scalar, got float32\[4\]",
+        ),
+        (
+            lambda cost, errors, carry: (jnp.argmax(errors), (carry, {})),
+            TypeError,
+            r"the cost of a loss must be a real float, got int",
+        ),
+        (
+            lambda cost, errors, carry: (cost, (errors, {})),
+            ValueError,
+            r"the form of the one it took, None, got float32\[4\]: give its .*initial_carry",
+        ),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"compute_dtype": "bfloat16"}])
+def test_what_a_loss_must_return(returned, error, message, options):
+    message = message.replace("float32", r"\w*float\d+")
+    with pytest.raises(error, match=message):
+        fit(losing(returned), Settings(steps=2, **options), quiet=True)
+
+
+def test_the_cost_of_a_loss_may_come_with_counts():
+    task = losing(lambda cost, errors, carry: (cost, (carry, {"n": jnp.sum(errors > 0), "one": 1})))
+    training = fit(task, Settings(steps=2), quiet=True).history[-1]["training"]
+    assert training == {"n": pytest.approx(2, abs=2), "one": 1.0}
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(
+    ("scores", "error", "message"),
+    [
+        (
+            0.5,
+            TypeError,
+            r"task\.evaluate must return scores by name, such as {'mse': 0\.5}, got 0",
+        ),
+        (
+            {"acc": 1.0},
+            ValueError,
+            "must return the score 'mse' that task.metric names, got a dict w",
+        ),
+        ({"mse": "low"}, TypeError, "the score 'mse' that task.evaluate returns must be a number"),
+        ({"mse": 0.5, "each": np.ones(3)}, TypeError, r"the score 'each' .* got float64\[3\]"),
+    ],
+)
+def test_what_an_evaluation_must_return(scores, error, message):
+    refused(error, message, scored([scores]))
+
+
+@pytest.mark.usefixtures("eager")
+def test_an_evaluation_must_return_what_selects():
+    task = scored([{"mse": 1.0}])._replace(select=Metric("valid", "min"))
+    refused(ValueError, r"the score 'valid' that task\.select names", task)
+
+
+class Returning(NamedTuple):
+    returned: Any
+    every: int = 1
+
+    def __call__(self, step, state, batch, task):
+        return self.returned
+
+
+@pytest.mark.usefixtures("eager")
+def test_what_a_callback_may_return(tmp_path):
+    logged = {"a": np.ones((1, 2)), "b": jnp.float32(3), "c": "words", "d": {"e": math.nan}}
+    result = fit(
+        tiny_task(),
+        Settings(steps=1),
+        tmp_path,
+        [Returning(None), Returning(logged)],
+        tensorboard=True,
+        quiet=True,
+    )
+    expected = {"a": [[1.0, 1.0]], "b": 3.0, "c": "words", "d": {"e": None}}
+    assert result.history[-1]["callbacks"] == expected
+    for returned, message in (
+        (3.0, r"a callback must return what to log by name, .* or None, got 3\.0"),
+        ({"a": {1, 2}}, "must return numbers, or lists of them, to log, got 'a': the set"),
+    ):
+        refused(TypeError, message, tiny_task(), callbacks=[Returning(returned)])
+
+
+def test_what_a_task_must_be_made_of():
+    task = tiny_task()
+    changed = task._replace(batches=[1])
+    refused(TypeError, r"task\.batches must be a function \(seed\)", changed)
+    refused(TypeError, r"task\.init must be a function \(key\)", task._replace(init=None))
+    refused(TypeError, r"task\.initial_carry must be a func", task._replace(initial_carry=0))
+    refused(TypeError, r"task\.recipe must be a Recipe", task._replace(recipe=Settings()))
+    drawn = task._replace(batches=lambda seed: (batch for batch in ()))
+    refused(TypeError, r"task\.batches\(0\) must be indexed by step.*got the generator", drawn)
+    few = task._replace(batches=lambda seed: [task.batches(0)[0]] * 3)
+    with pytest.raises(ValueError, match=r"task\.batches\(7\) has 3 batches, and the run needs 4"):
+        fit(few, Settings(steps=2, accumulate=2, seed=7), quiet=True)
+    counted = task._replace(init=lambda key: {"w": jnp.zeros(3), "n": jnp.zeros((), int)})
+    refused(TypeError, r"params\['n'\] is int\d+\[\]: params are what is trained, floats", counted)
+    terms = task._replace(terms=lambda batch: jnp.ones(B))
+    with pytest.raises(ValueError, match=r"terms must return one number .*got float\d+\[4\]"):
+        fit(terms, Settings(steps=1, accumulate=2), quiet=True)
+
+
+def test_a_few_batches_are_enough_for_a_short_run(tmp_path):
+    task = tiny_task()._replace(batches=lambda seed: [tiny_task().batches(0)[0]])
+    fit(task, Settings(steps=1), tmp_path, quiet=True)
+    fit(task, Settings(steps=1), tmp_path, resume=True, quiet=True)
