@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import arrays_of, check_cell, check_flag
+from rnnjax._checks import arrays_of, check_cell, check_flag, described
 from rnnjax._execution import Gradient, Method, check_gradient, check_method
-from rnnjax._random import carry_with_keys
+from rnnjax._random import carry_with_keys, is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.methods import Auto
 from rnnjax.running import flip_steps
@@ -43,6 +43,21 @@ def check_module(
         check_gradient("gradient", gradient)
 
 
+def check_holds_no_key(gradient: Gradient | None) -> None:
+    """Raise ValueError for a gradient that draws, which a module would draw alike at every call."""
+    if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(gradient)):
+        raise ValueError(
+            f"gradient is {described(gradient)}, which draws by a key, and a module would use the "
+            "same one at every call: pass it where the module is called, with a new key, as in "
+            "module(xs, gradient=rnnjax.online.uoro(key))"
+        )
+
+
+def _holds_keys(carry: Carry) -> bool:
+    leaves = [leaf for leaf in jax.tree.leaves(carry) if hasattr(leaf, "dtype")]
+    return any(map(is_key, leaves))
+
+
 def run(
     cell: Cell | Layer,
     params: Params,
@@ -67,8 +82,8 @@ def run(
         mask = _flags_time_first("mask", mask, shape)
     given: dict[str, Any] = {"method": method, "gradient": gradient, "lengths": seq_lengths}
     given |= {"carry": initial_carry, "resets": resets, "mask": mask}
-    if initial_carry is None:
-        given["key"] = key
+    if initial_carry is None or (resets is not None and _holds_keys(initial_carry)):
+        given["key"] = key  # with resets: of the episodes that begin there
     if isinstance(cell, Layer):
         if options.reverse:
             raise ValueError(

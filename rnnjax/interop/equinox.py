@@ -7,7 +7,7 @@ from rnnjax._checks import check_flag
 from rnnjax._execution import Gradient, Method
 from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.interop._arrays import peer
-from rnnjax.interop._recurrent import Options, check_module, run
+from rnnjax.interop._recurrent import Options, check_holds_no_key, check_module, run
 from rnnjax.methods import Auto
 from rnnjax.unrolling import Layer, check_model_params
 
@@ -43,7 +43,7 @@ class Recurrent(eqx.Module):
     Raises:
       ImportError: Equinox is not installed.
       TypeError: `cell` is neither a cell nor a layer; neither params nor input_size and key.
-      ValueError: params of another cell.
+      ValueError: params of another cell; a gradient that draws by a key.
 
     Example:
       >>> import jax, rnnjax
@@ -79,6 +79,7 @@ class Recurrent(eqx.Module):
         key: Array | None = None,
     ) -> None:
         check_module(cell, Options(return_carry, time_major, reverse, keep_order), method, gradient)
+        check_holds_no_key(gradient)
         check_flag("inference", inference)
         if params is None:
             if input_size is None or key is None:
@@ -117,6 +118,7 @@ class Recurrent(eqx.Module):
         resets: Array | None = None,
         mask: Array | None = None,
         key: Array | None = None,
+        gradient: Gradient | None = None,
     ) -> Any:
         """Run the cell over sequences.
 
@@ -126,6 +128,8 @@ class Recurrent(eqx.Module):
           seq_lengths: `[...]` integers, for right-padded sequences; outputs beyond are zero.
           resets, mask: booleans `[T, ...]`, as for `rnnjax.unroll`.
           key: turns on what is random in the cell, unless `inference` or an `initial_carry`.
+          gradient: in the place of the module's own. One that draws, such as
+            `rnnjax.online.uoro(key)`, is passed here alone, with a new key each time.
 
         Returns:
           Outputs `[T, ..., H]`; with return_carry `(carry, outputs)`.
@@ -142,5 +146,5 @@ class Recurrent(eqx.Module):
             mask=mask,
             key=None if key is None or self.inference else key,
             method=self.method,
-            gradient=self.gradient,
+            gradient=self.gradient if gradient is None else gradient,
         )

@@ -92,10 +92,12 @@ class Recurrent(nn.Module):
         reverse: bool | None = None,
         keep_order: bool | None = None,
         deterministic: bool | None = None,
+        gradient: Gradient | None = None,
     ) -> Any:
         """Run the cell over sequences; arguments and results as for `rnnjax.interop.nnx`.
 
-        An `init_key` draws what is random in the place of the rng called `dropout`.
+        An `init_key` draws what is random in the place of the rng called `dropout`. A gradient that
+        draws, such as `rnnjax.online.uoro(key)`, is passed here, with a new key each time.
         """
         own = Options(self.return_carry, self.time_major, self.reverse, self.keep_order)
         options = own.but(
@@ -105,7 +107,8 @@ class Recurrent(nn.Module):
             keep_order=keep_order,
         )
         cell: Cell | Layer = self.cell
-        check_module(cell, options, self.method, self.gradient)
+        gradient = self.gradient if gradient is None else gradient
+        check_module(cell, options, self.method, gradient)
         inputs_of_one_step = features(cell, inputs)
         shapes = jax.eval_shape(lambda key: cell.init(key, inputs_of_one_step), jax.random.key(0))
 
@@ -130,7 +133,7 @@ class Recurrent(nn.Module):
             mask=mask,
             key=init_key if draws else None,
             method=self.method,
-            gradient=self.gradient,
+            gradient=gradient,
         )
 
 

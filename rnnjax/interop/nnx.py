@@ -12,6 +12,7 @@ from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.interop._recurrent import (
     Options,
     Sharding,
+    check_holds_no_key,
     check_module,
     check_sharding,
     is_random,
@@ -34,8 +35,8 @@ class Recurrent(nnx.Module):
     of the cell (`LSTMCarry(h, c)`, where Flax has `(c, h)`), and outputs in the padding are zero.
 
     Dropout and zoneout in the cell draw from the stream `dropout` of `rngs`, in training:
-    `model.eval()`, or deterministic=True, turns them off, and so does an `initial_carry`, which
-    says itself what is random.
+    `model.eval()`, `nnx.view(model, deterministic=True)` or deterministic=True turns them off, and
+    so does an `initial_carry`, which says itself what is random.
 
     Args:
       cell: any `Cell`, or a `Layer` such as `bidirectional(...)`.
@@ -55,7 +56,8 @@ class Recurrent(nnx.Module):
 
     Raises:
       TypeError: `cell` is neither a cell nor a layer; neither params nor input_size and rngs.
-      ValueError: params of another cell; a sharding of an array that there is not.
+      ValueError: params of another cell; a sharding of an array that there is not; a gradient that
+        draws by a key.
 
     Example:
       >>> import jax, rnnjax
@@ -86,6 +88,7 @@ class Recurrent(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> None:
         check_module(cell, Options(return_carry, time_major, reverse, keep_order), method, gradient)
+        check_holds_no_key(gradient)
         check_flag("deterministic", deterministic)
         if not isinstance(rngs, nnx.Rngs | None):
             raise TypeError(f"rngs must be an nnx.Rngs, such as nnx.Rngs(0), got {described(rngs)}")
@@ -104,7 +107,7 @@ class Recurrent(nnx.Module):
             return nnx.Param(nnx.with_partitioning(lambda: leaf, names)() if names else leaf)
 
         self.cell = cell
-        self.params = nnx.data(jax.tree_util.tree_map_with_path(param, params))
+        self.weights = nnx.data(jax.tree_util.tree_map_with_path(param, params))
         self.time_major = time_major
         self.return_carry = return_carry
         self.reverse = reverse
@@ -115,12 +118,21 @@ class Recurrent(nnx.Module):
         self.random = is_random(cell, params)
         self.rngs = nnx.data(rngs.dropout.fork() if rngs is not None and self.random else None)
 
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """What `nnx.view(model, deterministic=True)` calls on the view's copy of the module.
+
+        Args:
+          deterministic: whether what is random is off.
+        """
+        if deterministic is not None:
+            self.deterministic = check_flag("deterministic", deterministic)
+
     @property
     def cell_params(self) -> Params:
         """The weights as the cell has them: for `rnnjax.unroll`, `rnnjax.save`, `rnnjax.flow`."""
         return jax.tree.map(
             lambda param: param[...],
-            self.params,
+            self.weights,
             is_leaf=lambda node: isinstance(node, nnx.Variable),
         )
 
@@ -143,6 +155,7 @@ class Recurrent(nnx.Module):
         reverse: bool | None = None,
         keep_order: bool | None = None,
         deterministic: bool | None = None,
+        gradient: Gradient | None = None,
         rngs: Any = None,
     ) -> Any:
         """Run the cell over sequences.
@@ -152,8 +165,9 @@ class Recurrent(nnx.Module):
           initial_carry: the state before the first step, of the cell's own form.
           seq_lengths: `[...]` integers, for right-padded sequences; outputs beyond are zero.
           resets, mask: booleans `[..., T]`, or `[T, ...]` with time_major, as for `rnnjax.unroll`.
-          return_carry, time_major, reverse, keep_order, deterministic: in the place of the
-            module's own.
+          return_carry, time_major, reverse, keep_order, deterministic, gradient: in the place of
+            the module's own. A gradient that draws, such as `rnnjax.online.uoro(key)`, is passed
+            here alone, with a new key each time.
           rngs: an `nnx.Rngs`, a stream or a key for what is random, in the place of the module's.
 
         Returns:
@@ -181,7 +195,7 @@ class Recurrent(nnx.Module):
             mask=mask,
             key=_key(source) if self.random and not off and source is not None else None,
             method=self.method,
-            gradient=self.gradient,
+            gradient=self.gradient if gradient is None else gradient,
         )
 
 

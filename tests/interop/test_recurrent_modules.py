@@ -152,7 +152,7 @@ def test_nnx_trains_to_the_same_params():
     structure, state = nnx.split(model)
     assert_same(nnx.merge(structure, state).cell_params, want)
     pure = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    assert sorted(pure["params"][0]) == ["b", "w_h", "w_x"]
+    assert sorted(pure["weights"][0]) == ["b", "w_h", "w_x"]
     new = Recurrent(CELL, D, rngs=nnx.Rngs(0))
     nnx.update(new, nnx.state(model))
     assert_same(new.cell_params, want)
@@ -232,7 +232,7 @@ def test_axis_names_become_metadata():
     names = {"w_x": (None, "model"), "1.w_h": ("model", None)}
     with jax.set_mesh(jax.make_mesh((1,), ("model",), (jax.sharding.AxisType.Auto,))):
         model = Recurrent(CELL, params=PARAMS, sharding=names)
-        specs = nnx.get_partition_spec(nnx.state(model))["params"]
+        specs = nnx.get_partition_spec(nnx.state(model))["weights"]
         module = linen.Recurrent(CELL, sharding=names)
         shapes = jax.eval_shape(module.init, jax.random.key(0), XS)
     P = jax.sharding.PartitionSpec
