@@ -16,7 +16,7 @@ from rnnjax._types import Array, Params, PyTree
 from rnnjax.experiments._order import natural
 from rnnjax.experiments.tasks import Task
 from rnnjax.experiments.training._checkpoints import Checkpoints, Saved
-from rnnjax.experiments.training._log import Log, logged_mean
+from rnnjax.experiments.training._log import Log, logged_mean, logged_values
 from rnnjax.experiments.training._step import TrainState
 
 _SAVING_SHARE = 0.05  # of the time spent on checkpoints, at most, where no interval is given
@@ -28,7 +28,7 @@ class Result(NamedTuple):
     params: Params  # as evaluated: the exponential moving average if one is kept
     metrics: dict[str, Any]  # of the last evaluation: floats, or lists with one for each seed
     best: dict[str, Any]  # "step" and "value" of the metric at the best evaluation, see Task.select
-    history: list[dict[str, Any]]  # the lines of metrics.jsonl
+    history: list[dict[str, Any]]  # the lines of metrics.jsonl, in which NaN is None
     state: TrainState
     seconds: float  # of training and evaluation, over all resumptions
     folder: Path | None
@@ -137,8 +137,8 @@ class Record:
         name = self._metric.name
         return Result(
             evaluated_params(state),
-            evaluations[-1]["evaluation"] if evaluations else {},
-            {"step": best["step"], "value": best["evaluation"][name]} if best else {},
+            _floats(evaluations[-1]["evaluation"]) if evaluations else {},
+            {"step": best["step"], **_floats({"value": best["evaluation"][name]})} if best else {},
             self.history,
             state,
             self.seconds,
@@ -159,6 +159,14 @@ class Record:
             return False
         wait = self._checkpoints.seconds_spent() / _SAVING_SHARE
         return time.perf_counter() >= self._saved_at + wait
+
+
+def _floats(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Logged scores as floats, or lists of them: null as NaN, "inf" as infinity."""
+    return {
+        name: logged_values(each).tolist() if isinstance(each, list) else logged_mean(each)
+        for name, each in scores.items()
+    }
 
 
 def _ordered(value: Any) -> Any:

@@ -90,7 +90,7 @@ def test_best_follows_the_goal_of_the_metric():
     assert result.history[2]["evaluation"] == {"mse": None}
     values = iter([3.0, 1.0, math.inf, 2.0])
     scripted = scripted._replace(metric=task.metric._replace(goal="max"))
-    assert trained(scripted, steps=4, evaluate_every=1).best == {"step": 3, "value": "inf"}
+    assert trained(scripted, steps=4, evaluate_every=1).best == {"step": 3, "value": math.inf}
 
 
 @pytest.mark.usefixtures("eager")

@@ -10,7 +10,7 @@ import pytest
 from tiny_task import B, tiny_task
 
 from rnnjax.experiments.tasks import Metric
-from rnnjax.experiments.training import Settings, fit
+from rnnjax.experiments.training import Settings, fit, read_metrics
 from rnnjax.experiments.training._checkpoints import Checkpoints
 
 
@@ -138,6 +138,27 @@ def test_what_an_evaluation_must_return(scores, error, message):
 def test_an_evaluation_must_return_what_selects():
     task = scored([{"mse": 1.0}])._replace(select=Metric("valid", "min"))
     refused(ValueError, r"the score 'valid' that task\.select names", task)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_result_holds_floats_where_the_log_has_words(tmp_path):
+    """NaN and infinities, which JSON has not, are null and words in the history alone."""
+    each = [{"mse": math.inf, "other": -math.inf}, {"mse": math.nan, "other": 1.0}]
+    settings = Settings(steps=2, evaluate_every=1)
+    result = fit(scored(each), settings, tmp_path, quiet=True)
+    assert math.isnan(result.metrics.pop("mse"))
+    assert result.metrics == {"other": 1.0}
+    assert result.best == {"step": 1, "value": math.inf}
+    history = [entry["evaluation"] for entry in result.history]
+    assert history == [{"mse": "inf", "other": "-inf"}, {"mse": None, "other": 1.0}]
+    assert read_metrics(tmp_path) == result.history
+    again = fit(scored([]), settings, tmp_path, resume=True, quiet=True)  # read from the log
+    assert math.isnan(again.metrics["mse"])
+    both = [{"mse": math.nan}, {"mse": 2.0}]
+    result = fit(scored(both), Settings(steps=1, seeds=2), quiet=True)
+    assert math.isnan(result.metrics["mse"][0])
+    assert result.metrics["mse"][1] == 2.0
+    assert isinstance(result.metrics["mse"], list)
 
 
 class Returning(NamedTuple):
