@@ -40,6 +40,7 @@ class Gates(NamedTuple):
     size: tuple[int, int] | None = None  # of the images of a conv_lstm
     reverse: bool = False
     clip: float | None = None  # the bound of what its activations read
+    dropout: float = 0.0  # of its inputs in training, anew at every step
     begin: Block = {}  # noqa: RUF012  field of the carry -> [H], where it does not begin at zero
 
 
@@ -203,7 +204,7 @@ def to_network(name: str, model: Any, params: Params) -> Network:
         if layers:
             each = zip(layers, params, strict=True)
             return [layer for c, p in each for layer in to_network(name, c, p)]
-        return [(to_gates(name, model, params),)]
+        return [(_trained_gates(name, model, params),)]
     if not isinstance(model, Layer):
         raise TypeError(
             f"cell must be a Cell such as rnnjax.lstm(128), or a Layer, got {described(model)}"
@@ -226,6 +227,25 @@ def to_network(name: str, model: Any, params: Params) -> Network:
         )
     ((forward,),), ((backward,),) = each
     return [(forward, backward._replace(reverse=True))]
+
+
+def _trained_gates(name: str, cell: Cell, params: Params) -> Gates:
+    """The weights of one cell, with the dropout that a framework may have beside them."""
+    call, learned = known(cell).call, known(cell).inside
+    if learned is not None:
+        raise ValueError(
+            f"{name} cannot convert {cell!r}, whose initial carry would be lost: convert "
+            f"{learned!r} with params.cell, and begin from params.carry there"
+        )
+    if call is None or call.name not in ("input_dropout", "recurrent_dropout", "zoneout"):
+        return to_gates(name, cell, params)
+    inner, *rest = (*call.positional, *dict(call.keywords).values())
+    if call.name != "input_dropout" or len(rest) > 1 or known(inner).form not in GATES:
+        raise ValueError(
+            f"{name} cannot convert {cell!r}, whose randomness in training would be lost: convert "
+            f"the cell inside, {inner!r}, whose params are the same"
+        )
+    return to_gates(name, inner, params)._replace(dropout=rest[0])
 
 
 def to_gates(name: str, cell: Cell, params: Params) -> Gates:

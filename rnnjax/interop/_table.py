@@ -81,6 +81,11 @@ def check_holds(name: str, framework: str, network: Network) -> None:
             raise ValueError(
                 f"{name}: {framework} cannot hold {label(kind)}{where}: {LOST[kind]} would be lost"
             )
+    if framework != "PyTorch" and any(gates.dropout for layer in network for gates in layer):
+        raise ValueError(
+            f"{name}: {framework} has no dropout beside the weights: it would be lost. Convert the "
+            "cells inside of input_dropout, whose params are the same"
+        )
 
 
 def check_one_direction(name: str, framework: str, network: Network) -> list[Gates]:

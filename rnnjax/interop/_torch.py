@@ -39,8 +39,9 @@ def from_torch(
 
         module(xs)       becomes   layer.apply(params, xs)
 
-    It computes what the module does in evaluation; dropout between layers is PyTorch's training
-    alone and is `rnnjax.input_dropout` here. The weights are copied in their own dtype, from any
+    It computes what the module does in evaluation. Dropout between layers is PyTorch's training
+    alone: for it put `rnnjax.input_dropout(cell, p)` around the cells of the stack but the first,
+    with the same params. The weights are copied in their own dtype, from any
     device: transposed from [gates*H, D] to [D, gates*H]; the order of the gates is the same, i, f,
     g, o and r, z, n. Where PyTorch adds two biases, b is their sum; the GRU's b_hn, which the reset
     gate multiplies, is kept apart. Without biases they are zeros.
@@ -155,7 +156,8 @@ def to_torch(cell: Cell | Layer, params: Params, *, state_dict: bool = False) ->
 
     Args:
       cell: a `vanilla` (tanh or relu), `lstm`, `lstm_projected` or `gru(reset="after")` cell, a
-        `stack` of equal ones, or a `bidirectional` or `serial` of these.
+        `stack` of equal ones, or a `bidirectional` or `serial` of these. `input_dropout` around all
+        cells of a stack but the first becomes the module's `dropout`.
       params: its params.
       state_dict: return a dict of NumPy arrays by PyTorch's names, for which torch is not needed.
 
@@ -183,10 +185,24 @@ def to_torch(cell: Cell | Layer, params: Params, *, state_dict: bool = False) ->
             "to_torch: PyTorch has no module that runs backwards alone: the direction would be "
             "lost. Convert the cell by itself, and reverse the sequence in PyTorch"
         )
+    _dropout(network)
     weights = _write(network)
     if state_dict:
         return weights
     return _module(network, weights)
+
+
+def _dropout(network: Network) -> float:
+    """The rate of dropout between layers, which is PyTorch's alone."""
+    first, *others = [[gates.dropout for gates in layer] for layer in network]
+    rates = {rate for layer in others for rate in layer}
+    if any(first) or len(rates) > 1 or (any(rates) and len(network[0]) > 1):
+        raise ValueError(
+            "to_torch: PyTorch drops the outputs of each layer but the last at one rate, alike for "
+            f"both directions, and input_dropout has the rates {[first, *others]}, layer by layer: "
+            "it would be lost. Convert the cells inside, whose params are the same"
+        )
+    return rates.pop() if rates else 0.0
 
 
 def _write(network: Network) -> dict[str, np.ndarray]:
@@ -214,6 +230,7 @@ def _module(network: Network, weights: dict[str, np.ndarray]) -> Any:
     gates = network[0][0]
     name, option = name_and_option(gates.kind)
     options: dict[str, Any] = {"num_layers": len(network), "bidirectional": len(network[0]) == 2}
+    options["dropout"] = _dropout(network)
     if name == "vanilla":
         options["nonlinearity"] = option
     if "w_p" in gates.more:

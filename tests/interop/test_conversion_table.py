@@ -123,6 +123,13 @@ def test_frameworks_of_cells_alone_refuse_a_direction(name):
         getattr(interop, f"to_{name}")(layer, params_of(rnnjax.lstm(H), D))
 
 
+@pytest.mark.parametrize("name", ["linen", "nnx", "keras", "equinox", "haiku", "haste"])
+def test_dropout_is_refused_where_it_would_be_lost(name):
+    cell = rnnjax.stack(rnnjax.lstm(H), rnnjax.input_dropout(rnnjax.lstm(H), 0.2))
+    with pytest.raises(ValueError, match="no dropout beside the weights: it would be lost"):
+        getattr(interop, f"to_{name}")(cell, params_of(cell, D))
+
+
 def test_layers_go_as_lists():
     cell = rnnjax.stack(rnnjax.lstm(H), rnnjax.lstm(2))
     params = params_of(cell, D)

@@ -213,6 +213,28 @@ def test_states_that_say_too_little(state, options, message):
         from_torch(state, **options)
 
 
+def dropped(cell):
+    return rnnjax.input_dropout(cell, 0.2)
+
+
+def test_live_dropout_between_layers():
+    torch, _ = live()
+    cell = rnnjax.stack(rnnjax.gru(4), dropped(rnnjax.gru(4)), dropped(rnnjax.gru(4)))
+    state = {
+        name: w.numpy().astype(float)
+        for name, w in torch.nn.GRU(3, 4, num_layers=3).state_dict().items()
+    }
+    params = from_torch(state)[1]
+    module = to_torch(cell, params)
+    assert (module.dropout, module.num_layers) == (0.2, 3)
+    xs = np.random.default_rng(0).standard_normal((5, 2, 3))
+    with torch.no_grad():
+        training, want = module(torch.tensor(xs))[0], module.eval()(torch.tensor(xs))[0]
+    assert not torch.equal(training, want)
+    np.testing.assert_allclose(rnnjax.unroll(cell, params, xs)[1], want.numpy(), atol=1e-12)
+    assert to_torch(rnnjax.gru(4), params[0]).dropout == 0
+
+
 def zeros(model):
     shapes = jax.eval_shape(lambda key: model.init(key, 4), jax.random.key(0))
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
@@ -249,6 +271,28 @@ def zeros(model):
             rnnjax.serial(rnnjax.lstm(4), rnnjax.recurrent(rnnjax.lstm(4), reverse=True)),
             "the direction would be lost",
         ),
+        (dropped(rnnjax.lstm(4)), r"at one rate, .* has the rates \[\[0\.2\]\], layer by layer"),
+        (
+            rnnjax.stack(*[rnnjax.lstm(4)] * 2, dropped(rnnjax.lstm(4))),
+            r"has the rates \[\[0\.0\], \[0\.0\], \[0\.2\]\]",
+        ),
+        (
+            rnnjax.serial(
+                rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(4)),
+                rnnjax.bidirectional(dropped(rnnjax.gru(4)), dropped(rnnjax.gru(4))),
+            ),
+            "alike for both directions",
+        ),
+        (
+            rnnjax.stack(rnnjax.gru(4), rnnjax.input_dropout(rnnjax.gru(4), 0.2, same_mask=True)),
+            r"convert the cell inside, gru\(4\), whose params are the same",
+        ),
+        (
+            rnnjax.recurrent_dropout(rnnjax.lstm(4), 0.2),
+            r"randomness in training would be lost: convert the cell inside, lstm\(4\)",
+        ),
+        (rnnjax.learned_carry(rnnjax.gru(4)), r"lost: convert gru\(4\) with params\.cell"),
+        (rnnjax.zoneout(rnnjax.lstm(4), h=0.2), r"convert the cell inside, lstm\(4\)"),
     ],
 )
 @pytest.mark.usefixtures("eager")
