@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from rnnjax._types import Array, PyTree
 from rnnjax.experiments.tasks import Batch, Loss, Task
@@ -49,7 +50,7 @@ class Dispatch(NamedTuple):
     """The compiled step of a run, and how many steps are dispatched at once."""
 
     run: GroupedStep
-    rates: Callable[[Any], Array]  # updates made -> learning rate
+    rates: Callable[[Any], Array] | None  # updates made -> learning rate, if that is known
     no_steps: Totals  # totals over zero steps
     group: int
 
@@ -65,13 +66,19 @@ class Taken(NamedTuple):
 
 
 def make_dispatch(
-    task: Task, settings: ResolvedSettings, state: TrainState, batch: Batch
+    task: Task,
+    settings: ResolvedSettings,
+    state: TrainState,
+    batch: Batch,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> Dispatch:
     """Compile the step for batches like the first one."""
-    step, run, rates = _programs(task.loss, task.terms, settings._replace(**_NOT_COMPILED))
+    compiled = settings._replace(**_NOT_COMPILED)
+    step, run, rates = _programs(task.loss, task.terms, compiled, optimizer)
     traced = step.trace(state, batch)
     check_carry(traced.out_info[0].carry, state.carry)
     group = settings.dispatch or (1 if slow_in_loops(traced.jaxpr) else _GROUP)
+    rates = rates if optimizer is None else None
     return Dispatch(run, rates, zero_totals(traced.out_info[1]), group)
 
 
@@ -87,9 +94,12 @@ _NOT_COMPILED = {
 
 @functools.lru_cache(maxsize=4)  # a resumed or repeated run of a task compiles nothing again
 def _programs(
-    loss: Loss, terms: Callable[[Batch], Array] | None, settings: ResolvedSettings
+    loss: Loss,
+    terms: Callable[[Batch], Array] | None,
+    settings: ResolvedSettings,
+    optimizer: optax.GradientTransformation | None,
 ) -> tuple[jax.stages.Wrapped, GroupedStep, Callable[[Any], Array]]:
-    step = jax.jit(seeds_step(loss, terms, settings))
+    step = jax.jit(seeds_step(loss, terms, settings, optimizer))
     run = jax.jit(grouped_step(step, settings.clip_norm), donate_argnums=(0, 1))
     return step, run, jax.jit(learning_rates(settings))
 

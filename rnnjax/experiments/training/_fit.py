@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from rnnjax._checks import check_flag, check_positive_int, described
 from rnnjax._extras import optional
@@ -33,9 +34,15 @@ from rnnjax.experiments.training._lock import locked
 from rnnjax.experiments.training._log import Log, read_metrics
 from rnnjax.experiments.training._loop import steps_taken, train
 from rnnjax.experiments.training._record import Record, Result
-from rnnjax.experiments.training._settings import ResolvedSettings, Settings, resolve
+from rnnjax.experiments.training._settings import (
+    GIVEN,
+    ResolvedSettings,
+    Settings,
+    resolve,
+    with_given_optimizer,
+)
 from rnnjax.experiments.training._setup import initial_state, same_rates
-from rnnjax.experiments.training._step import TrainState
+from rnnjax.experiments.training._step import TrainState, check_optimizer
 from rnnjax.experiments.training._task_checks import check_task
 from rnnjax.experiments.training._terminal import announce, deferred_interrupt, progress
 
@@ -59,6 +66,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
     *,
+    optimizer: optax.GradientTransformation | None = None,
     config: Mapping[str, Any] | None = None,
     quiet: bool = False,
     tensorboard: bool = False,
@@ -89,6 +97,9 @@ def fit(
         from then on with the learning rate of a run of the new length: under the cosine schedule
         higher than where it was. `config.toml` then says so, under `extended`, since a run from it
         does not repeat this one bit for bit.
+      optimizer: any of optax's, in place of the one that the settings name: it clips, and has
+        learning rates of its own, which are not logged. One that takes `value` is passed the cost.
+        `config.toml` says no more than "given": tell what it is by `config`.
       config: what else is needed to repeat the run, such as the task's options: written to
         `config.toml` beside the settings and package versions, and compared, as the settings are,
         when the run is resumed. Only `skip_nonfinite`, `log_every`, `checkpoint_every`, a table
@@ -128,11 +139,14 @@ def fit(
     if folder is not None and not isinstance(folder, str | Path):
         raise TypeError(f"folder must be a path, or None to keep the run in memory, got {folder!r}")
     full = resolve(settings, task.recipe)
+    if optimizer is not None:
+        check_optimizer(optimizer)
+        full = with_given_optimizer(settings, full)
     if folder is None and (resume or tensorboard):
         raise ValueError("resume and tensorboard need a folder: pass the one of the run")
-    state = initial_state(task, full)
+    state = initial_state(task, full, optimizer)
     if folder is None:
-        return _train(task, full, state, Record(task), callbacks, None, quiet)
+        return _train(task, full, state, Record(task), callbacks, None, quiet, optimizer)
     _check_packages(tensorboard)
     folder = Path(folder)
     with locked(folder):
@@ -150,7 +164,7 @@ def fit(
             history = [] if saved is None else read_metrics(folder, saved.step)
             with closing(Log(folder, history, tensorboard)) as log:
                 record = Record(task, full.checkpoint_every, checkpoints, log, history, saved)
-                result = _train(task, full, state, record, callbacks, folder, quiet)
+                result = _train(task, full, state, record, callbacks, folder, quiet, optimizer)
         write_json(folder / RESULTS, _results(task, full, result))
     return result
 
@@ -177,7 +191,9 @@ def _beginning(folder: Path, settings: ResolvedSettings, saved: Saved | None) ->
     before = saved.about["config"]["settings.steps"]
     more = ""
     if steps > before:
-        more = f", {steps - before:,} more than before, at the rates of a run of {steps:,} steps"
+        more = f", {steps - before:,} more than before"
+        if settings.optimizer != GIVEN:
+            more += f", at the rates of a run of {steps:,} steps"
     return f"resuming from step {saved.step:,} of {steps:,}{more}"
 
 
@@ -207,6 +223,7 @@ def _train(
     callbacks: Sequence[Callback],
     folder: Path | None,
     quiet: bool,
+    optimizer: optax.GradientTransformation | None,
 ) -> Result:
     begin, steps = steps_taken(state), settings.steps
     with ExitStack() as stack:
@@ -223,6 +240,7 @@ def _train(
             callbacks=callbacks,
             interrupted=interrupted,
             show=show,
+            optimizer=optimizer,
         )
         taken = steps_taken(state)
         if taken < steps:

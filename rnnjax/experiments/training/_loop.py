@@ -7,12 +7,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from rnnjax._names import option
 from rnnjax._types import Array, Params
 from rnnjax.experiments.tasks import Batch, Task
 from rnnjax.experiments.training._callbacks import Callback
-from rnnjax.experiments.training._dispatch import Taken, Totals, make_dispatch, means, take_steps
+from rnnjax.experiments.training._dispatch import (
+    Dispatch,
+    Taken,
+    Totals,
+    make_dispatch,
+    means,
+    take_steps,
+)
 from rnnjax.experiments.training._record import Record, evaluated_params
 from rnnjax.experiments.training._returned import callback_returned, scores_of
 from rnnjax.experiments.training._settings import ResolvedSettings
@@ -30,6 +38,7 @@ def train(
     callbacks: Sequence[Callback],
     interrupted: Callable[[], int],
     show: Show,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> tuple[TrainState, Totals | None]:
     """Take the remaining steps, or stop early once `interrupted` returns a signal.
 
@@ -42,6 +51,7 @@ def train(
       callbacks: each is called at its own interval.
       interrupted: the number of the signal that was received; 0: none.
       show: called with every log entry.
+      optimizer: in place of the one that the settings name.
 
     Returns:
       The state, and totals over the steps since the last entry; None at an entry.
@@ -53,7 +63,7 @@ def train(
     if step >= settings.steps:
         return state, None
     first = next(batches)
-    dispatch = make_dispatch(task, settings, state, first)
+    dispatch = make_dispatch(task, settings, state, first, optimizer)
     batches = chain([first], batches)
     if step == 0 and not record.history and not interrupted():
         _add_start(task, settings, state, first, record, callbacks)
@@ -68,7 +78,7 @@ def train(
         entry = {
             "step": step,
             **means(totals, step - record.last_step),
-            "learning_rate": dispatch.rates(_updates(step, state, settings) - 1),
+            **_learning_rate(dispatch, step, state, settings),
             "steps_per_second": taken.steps / taken.seconds,
             **_observations(step, taken, task, settings, callbacks),
         }
@@ -109,6 +119,15 @@ def _next_stop(step: int, settings: ResolvedSettings, callbacks: Sequence[Callba
     if settings.checkpoint_every:
         intervals.append(settings.checkpoint_every)
     return min(settings.steps, *((step // every + 1) * every for every in intervals))
+
+
+def _learning_rate(
+    dispatch: Dispatch, step: int, state: TrainState, settings: ResolvedSettings
+) -> dict[str, Any]:
+    """The learning rate of the last step, for a log entry, if it is known."""
+    if dispatch.rates is None:
+        return {}
+    return {"learning_rate": dispatch.rates(_updates(step, state, settings) - 1)}
 
 
 def _updates(step: int, state: TrainState, settings: ResolvedSettings) -> Array | int:

@@ -23,6 +23,8 @@ SCHEDULES = ("cosine", "constant")
 COMPUTE_DTYPES = ("bfloat16", "float16", "float32", "float64")
 # What the fields below are resolved to where neither the user nor the recipe sets them.
 AUTOMATIC = {"compute_dtype": "params", "checkpoint_every": 0, "dispatch": 0}
+GIVEN = "given"  # ResolvedSettings.optimizer where `fit` has been given one
+_OF_NAMED = ("learning_rate", "schedule", "warmup", "weight_decay", "clip_norm", "clip_value")
 
 
 class Settings(NamedTuple):
@@ -76,7 +78,7 @@ class ResolvedSettings(NamedTuple):
     learning_rate: float
     schedule: str
     warmup: float
-    optimizer: str
+    optimizer: str  # GIVEN: not named, and then the fields in _OF_NAMED do not count
     weight_decay: float
     clip_norm: float  # inf: no clipping
     clip_value: float  # inf: no clipping
@@ -92,9 +94,12 @@ class ResolvedSettings(NamedTuple):
     skip_nonfinite: bool
 
     def recorded(self) -> dict[str, Any]:
-        """The fields for config.toml: those that are left automatic are left out."""
+        """The fields for config.toml, without those that are left automatic or do not count."""
+        unused = _OF_NAMED if self.optimizer == GIVEN else ()
         return {
-            name: value for name, value in self._asdict().items() if AUTOMATIC.get(name) != value
+            name: value
+            for name, value in self._asdict().items()
+            if AUTOMATIC.get(name) != value and name not in unused
         }
 
 
@@ -110,6 +115,11 @@ def resolve(settings: Settings, recipe: Recipe) -> ResolvedSettings:
             "settings must be training.Settings, such as Settings(steps=1000), got "
             f"{described(settings)}"
         )
+    if isinstance(settings.optimizer, optax.GradientTransformation) or callable(settings.optimizer):
+        raise TypeError(
+            f"{option('optimizer')} of Settings is a name, such as 'sgd', got "
+            f"{described(settings.optimizer)}: pass it as fit(..., optimizer=...)"
+        )
     fields = fields_of(Settings)
     declared = {
         name: as_declared(name, value, fields[name]) for name, value in settings._asdict().items()
@@ -123,6 +133,23 @@ def resolve(settings: Settings, recipe: Recipe) -> ResolvedSettings:
     clip_norm = math.inf if recipe.clip_norm is None else recipe.clip_norm
     filled = {**AUTOMATIC, **recipe._asdict(), "clip_norm": clip_norm, **given}
     return _validated(ResolvedSettings(**filled))
+
+
+def with_given_optimizer(settings: Settings, full: ResolvedSettings) -> ResolvedSettings:
+    """`full` for a run by an optimizer that is given to `fit`: it clips and has its own rates.
+
+    Raises:
+      ValueError: settings of the named optimizer, which would have no effect.
+    """
+    for name in ("optimizer", *_OF_NAMED):
+        value = getattr(settings, name)
+        if value != Settings._field_defaults[name]:
+            raise ValueError(
+                f"{option(name, value)} has no effect with optimizer=: leave it out of the "
+                "settings, and give the optimizer its rates and clipping, as "
+                "optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)) does"
+            )
+    return full._replace(optimizer=GIVEN, clip_norm=math.inf, clip_value=math.inf)
 
 
 def _validated(full: ResolvedSettings) -> ResolvedSettings:

@@ -12,7 +12,7 @@ import optax
 from rnnjax._dtypes import standard_promotion
 from rnnjax._types import Array, PyTree
 from rnnjax.experiments.tasks import Batch, Loss, Task
-from rnnjax.experiments.training._settings import ResolvedSettings, has_weight_decay
+from rnnjax.experiments.training._settings import GIVEN, ResolvedSettings, has_weight_decay
 from rnnjax.experiments.training._step import (
     TrainState,
     TrainStep,
@@ -46,7 +46,12 @@ def learning_rates(settings: ResolvedSettings) -> optax.Schedule:
 
 
 def same_rates(settings: ResolvedSettings, steps: int) -> bool:
-    """Whether a run of so many steps begins with the learning rates that these settings give."""
+    """Whether a run of so many steps begins with the learning rates that these settings give.
+
+    Those of an optimizer that is given are its own.
+    """
+    if settings.optimizer == GIVEN:
+        return True
     rises = {round(settings.warmup * each) for each in (steps, settings.steps)}
     return steps == settings.steps or (settings.schedule == "constant" and len(rises) == 1)
 
@@ -79,9 +84,13 @@ def _clip_by_global_norm(limit: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def initial_state(task: Task, settings: ResolvedSettings) -> TrainState:
+def initial_state(
+    task: Task,
+    settings: ResolvedSettings,
+    optimizer: optax.GradientTransformation | None = None,
+) -> TrainState:
     """The state before the first step, with a leading axis if there are several seeds."""
-    optimizer = make_optimizer(settings)
+    optimizer = optimizer or make_optimizer(settings)
 
     def start(seed: Array) -> TrainState:
         key = jax.random.key(seed)
@@ -100,13 +109,16 @@ def initial_state(task: Task, settings: ResolvedSettings) -> TrainState:
 
 
 def seeds_step(
-    loss: Loss, terms: Callable[[Batch], Array] | None, settings: ResolvedSettings
+    loss: Loss,
+    terms: Callable[[Batch], Array] | None,
+    settings: ResolvedSettings,
+    optimizer: optax.GradientTransformation | None = None,
 ) -> TrainStep:
     """`train_step` on a task's loss, vmapped over seeds."""
     dtype = settings.compute_dtype
     step = train_step(
         loss,
-        make_optimizer(settings),
+        optimizer or make_optimizer(settings),
         accumulate=settings.accumulate,
         terms=terms,
         compute_dtype=None if dtype == "params" else dtype,

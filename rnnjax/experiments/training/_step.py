@@ -73,7 +73,7 @@ def start_training(
       key: turns dropout on.
       average: whether to keep an exponential moving average of the params.
     """
-    _check_optimizer(optimizer)
+    check_optimizer(optimizer)
     check_flag("average", average)
     if key is not None:
         check_key(key)
@@ -103,7 +103,8 @@ def train_step(
 
     Args:
       loss: `(params, carry, batch, key) -> (cost, (carry, metrics))`, as `Task.loss`.
-      optimizer: any optax transformation, including clipping.
+      optimizer: any optax transformation, including clipping. One that takes `value`, as
+        `optax.contrib.reduce_on_plateau`, is passed the cost.
       accumulate: A, the number of batches whose gradients are averaged, computed one after the
         other. Above 1, every leaf of `batch` has a leading axis of that size.
       terms: `batch -> n`, the number of terms that the cost of a batch is a mean over, such as its
@@ -125,12 +126,13 @@ def train_step(
         is no scalar.
     """
     check_callable("loss", loss, "(params, carry, batch, key) -> (cost, (carry, metrics))")
-    _check_optimizer(optimizer)
+    check_optimizer(optimizer)
     if compute_dtype is not None and not jnp.issubdtype(compute_dtype, jnp.floating):
         raise TypeError(f"compute_dtype must be a floating dtype, got {compute_dtype!r}")
     check_positive_int("accumulate", accumulate)
     check_rate("average", average)
     check_flag("skip_nonfinite", skip_nonfinite)
+    update = optax.with_extra_args_support(optimizer).update
     gradients = _accumulated(_in_dtype(loss, compute_dtype), accumulate, terms)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -138,7 +140,7 @@ def train_step(
         value, extra, carry, grads = gradients(state.params, state.carry, batch, key)
         metrics = Metrics(value, global_norm(grads), _first_bad_leaf(value, grads), extra)
         with standard_promotion():
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            updates, opt_state = update(grads, state.opt_state, state.params, value=value)
         params = optax.apply_updates(state.params, updates)
         new = state._replace(params=params, opt_state=opt_state, carry=carry)
         if average:
@@ -153,11 +155,14 @@ def train_step(
     return step
 
 
-def _check_optimizer(optimizer: Any) -> None:
+def check_optimizer(optimizer: Any) -> None:
+    """Raise TypeError unless it is an optimizer of optax."""
     if not isinstance(optimizer, optax.GradientTransformation):
+        named = isinstance(optimizer, str)
+        hint = f": Settings(optimizer={optimizer!r}) names one for `fit`" if named else ""
         raise TypeError(
             "optimizer must be one of optax's, such as optax.adam(1e-3), got "
-            f"{described(optimizer)}"
+            f"{described(optimizer)}{hint}"
         )
 
 
