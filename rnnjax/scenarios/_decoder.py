@@ -26,12 +26,12 @@ from rnnjax.scenarios._attention import (
 from rnnjax.scenarios._carries import bridge, init_bridge
 from rnnjax.scenarios._modules import (
     Module,
-    apply_at_each,
     apply_module,
     check_fields,
     check_tokens,
     drop,
     embedded,
+    head_at_each,
     split_key,
 )
 from rnnjax.scenarios._reading import Features, one_step, read, without_padding
@@ -116,7 +116,7 @@ def decoder(
     def step(
         params: DecoderParams, state: DecoderState, token: Array
     ) -> tuple[DecoderState, Array]:
-        check_fields(params, DecoderParams)
+        _check_params(parts, params)
         token = check_tokens("token", token, 1)
         if not isinstance(state, DecoderState):
             raise TypeError(
@@ -150,7 +150,7 @@ def decoder(
         if keys[1] is None:
             raise ValueError("sampling= draws words from the model's own predictions: pass key=")
         rate = jnp.asarray(sampling)
-        return sampled(params, state, without_padding(tokens, lengths), keys[1], rate)
+        return sampled(params, state, without_padding(tokens, lengths, "tokens"), keys[1], rate)
 
     def attention(
         params: DecoderParams,
@@ -200,7 +200,7 @@ def _check_memory(memory: Any) -> int:
 def _begin(
     parts: _Parts, params: DecoderParams, source: Any, lengths: Array | None, key: Array | None
 ) -> DecoderState:
-    check_fields(params, DecoderParams)
+    _check_params(parts, params)
     encoded = parts.encoder.apply(params.encoder, source, lengths, split_key(key, 2)[0])
     summary = in_dtype_of(params.cell, encoded.summary)
     carry = bridge(parts.cell, params.cell, params.bridge, summary, _carry_key(key))
@@ -264,7 +264,7 @@ def _forced(
     features = out if parts.kind is None else out.features
     features = drop(features, parts.dropout, keys[2])
     features = fill_padding(features, lengths, valid)
-    return blank(valid, apply_at_each(parts.head, params.head, features, keys[3])), out
+    return blank(valid, head_at_each(parts.head, params.head, features, keys[3])), out
 
 
 def _sampled(
@@ -296,6 +296,15 @@ def _sampled(
     initial = (state.carry, jnp.zeros_like(ids[0]))
     _, logits = jax.lax.scan(body, initial, (ids, first, jax.random.split(key, steps)))
     return blank(valid, logits)
+
+
+def _check_params(parts: _Parts, params: DecoderParams) -> None:
+    check_fields(params, DecoderParams, attention=parts.kind)
+    if parts.kind is not None:
+        scored = "additive" if parts.kind == "additive" else None
+        check_fields(
+            params.attention, AttentionParams, "params.attention", query=scored, score=scored
+        )
 
 
 def _check_batch(name: str, tokens: Array, state: DecoderState) -> None:

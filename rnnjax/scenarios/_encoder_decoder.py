@@ -11,7 +11,14 @@ from rnnjax.running import blank, pack
 from rnnjax.scenarios._attention import KINDS
 from rnnjax.scenarios._carries import differentiable_leaves, leaves_by_path
 from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
-from rnnjax.scenarios._modules import Module, apply_module, check_features, check_module, split_key
+from rnnjax.scenarios._modules import (
+    Module,
+    apply_module,
+    check_features,
+    check_fields,
+    check_module,
+    split_key,
+)
 from rnnjax.scenarios._reading import (
     Reader,
     as_reader,
@@ -69,8 +76,9 @@ def encoder_decoder(
         are dropped in training.
 
     Returns:
-      A `Decoder`, as `one_to_many` describes it. `apply`, `begin` and `attention` take
-      `source_lengths [B]` for right-padded sources. With attention,
+      A `Decoder`, as `one_to_many` describes it; the options of `apply` are for the decoder, the
+      encoder runs without. `apply`, `begin` and `attention` take `source_lengths [B]` for
+      right-padded sources. With attention,
       `attention(params, source, tokens, *, source_lengths=None, lengths=None) -> a [T, B, S]`
       returns the attention weights for the words that follow `tokens`, and after each `step`
       `state.weights [B, S]` holds those of that step.
@@ -124,6 +132,7 @@ def _sequence_reader(reader: Reader, embed: Module | None) -> Encoder:
     def encode(
         params: EncoderParams, source: Array, lengths: Array | None, key: Array | None
     ) -> Encoded:
+        check_fields(params, EncoderParams, "params.encoder", embed=embed)
         keys, layer = split_key(key, 2), reader.layer
         features = read(embed, params.embed, source, lengths, keys[0], "source_embed", "source")
         carry, ys = layer.apply(params.layer, features.xs, lengths=features.lengths, key=keys[1])
@@ -148,6 +157,7 @@ def _memory_reader(embed: Module | None) -> Encoder:
     def encode(
         params: EncoderParams, source: Any, lengths: Array | None, key: Array | None
     ) -> Encoded:
+        check_fields(params, EncoderParams, "params.encoder", embed=embed, layer=None)
         memory = source if embed is None else apply_module(embed, params.embed, source, key)
         memory = check_features("source", memory, "[S, B, M], positions first")
         if jnp.ndim(memory) != 3:
@@ -156,7 +166,7 @@ def _memory_reader(embed: Module | None) -> Encoder:
                 "pass source_embed= to compute one from the source, or use one_to_many for one "
                 "feature vector"
             )
-        memory, lengths, valid = without_padding(memory, lengths)
+        memory, lengths, valid = without_padding(memory, lengths, "source")
         total = jnp.sum(blank(valid, memory), axis=0)
         if lengths is None:
             return Encoded(total / memory.shape[0], memory, valid)

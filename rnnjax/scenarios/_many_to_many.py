@@ -14,12 +14,12 @@ from rnnjax.running import blank, fill_padding, in_float32
 from rnnjax.scenarios._compiling import check_step, compiled_over_steps
 from rnnjax.scenarios._modules import (
     Module,
-    apply_at_each,
     apply_module,
     check_fields,
     check_module,
     check_readable,
     embedded,
+    head_at_each,
     split_key,
 )
 from rnnjax.scenarios._reading import as_reader, init_reading, read, run_cell
@@ -101,7 +101,7 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
         key: Array | None = None,
         **options: Any,
     ) -> tuple[Carry, Array]:
-        check_fields(params, ManyToManyParams)
+        check_fields(params, ManyToManyParams, embed=embed)
         keys = split_key(key, 3)
         features = read(embed, params.embed, xs, lengths, keys[0], mask=options.get("mask"))
         options["lengths"] = features.lengths
@@ -110,7 +110,7 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
         else:
             carry, ys = layer.apply(params.layer, features.xs, carry=carry, key=keys[1], **options)
         ys = fill_padding(ys, features.lengths, features.valid)
-        outputs = apply_at_each(head, params.head, ys, keys[2])
+        outputs = head_at_each(head, params.head, ys, keys[2])
         return carry, blank(features.valid, outputs)
 
     if not isinstance(layer, Cell):
@@ -120,11 +120,11 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
     def model_carry(
         params: ManyToManyParams, batch_shape: tuple[int, ...], key: Array | None = None
     ) -> Carry:
-        check_fields(params, ManyToManyParams)
+        check_fields(params, ManyToManyParams, embed=embed)
         return initial_carry(cell, params.layer, batch_shape, key)
 
     def step(params: ManyToManyParams, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
-        check_fields(params, ManyToManyParams)
+        check_fields(params, ManyToManyParams, embed=embed)
         if carry is None:
             raise TypeError("carry is None: begin with model.initial_carry(params, batch_shape)")
         x_t = check_readable("x_t", x_t, embed)

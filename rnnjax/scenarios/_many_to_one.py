@@ -88,7 +88,8 @@ def many_to_one(
     if embed is not None:
         check_module("embed", embed)
     pool = pooled(pooling)
-    if pooling == "attention" and reader.axes != 1:
+    attention = pooling if pooling == "attention" else None
+    if attention and reader.axes != 1:
         raise ValueError(
             f"attention pooling scores vectors, and {layer} has {reader.axes} feature axes: use "
             "last, mean, sum or max"
@@ -100,7 +101,7 @@ def many_to_one(
         return ManyToOneParams(embed_params, params, pool.init(key_pool, y), head.init(key_head, y))
 
     def read_by_layer(params: ManyToOneParams, xs: Array, lengths, keys, options):
-        check_fields(params, ManyToOneParams)
+        check_fields(params, ManyToOneParams, embed=embed, pooling=attention)
         _check_options(options)
         mask = options.get("mask")
         features = read(embed, params.embed, xs, lengths, keys[0], mask=mask)
@@ -136,7 +137,7 @@ def many_to_one(
         _, ys, lengths, mask = read_by_layer(params, xs, lengths, split_key(key, 3), options)
         return pool.weights(params.pooling, ys, lengths, mask=mask)
 
-    return ManyToOne(init, apply, weights if pooling == "attention" else None)
+    return ManyToOne(init, apply, weights if attention else None)
 
 
 def _check_options(options: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The interface of heads, embeddings and CNNs: `init` and `apply`, as of any Flax module."""
 
+import sys
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -7,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rnnjax._checks import check_array, check_rate, check_real, described, is_inexact
+from rnnjax._checks import (
+    check_array,
+    check_rate,
+    check_real,
+    described,
+    in_brackets,
+    is_inexact,
+)
 from rnnjax._dtypes import promoted
 from rnnjax._random import check_key
 from rnnjax._types import Array, Params
@@ -69,10 +77,10 @@ def dropout(module: Module, rate: float) -> Module:
     check_rate("rate", rate)
 
     def apply(params: Params, x: Array, *, rngs: Any = None) -> Array:
-        if rngs is None or rate == 0.0:
+        if rngs is None or "dropout" not in rngs or rate == 0.0:
             return module.apply(params, x, rngs=rngs)
         own, inner = jax.random.split(rngs["dropout"])
-        return module.apply(params, drop(x, rate, own), rngs={"dropout": inner})
+        return module.apply(params, drop(x, rate, own), rngs={**rngs, "dropout": inner})
 
     return Dropped(module.init, apply)
 
@@ -127,18 +135,54 @@ def apply_at_each(module: Module, params: Params, xs: Array, key: Array | None =
     return jax.vmap(apply, in_axes=(axes, 0, None if key is None else 0))(narrow(wide), xs, keys)
 
 
+def head_at_each(head: Module, params: Params, ys: Array, key: Array | None) -> Array:
+    """The outputs of a head at each step of ys [T, ...]."""
+    outputs = apply_at_each(head, params, ys, key)
+    if jnp.shape(outputs)[:1] != ys.shape[:1]:
+        raise ValueError(
+            f"head returns {in_brackets(jnp.shape(outputs))} for {in_brackets(ys.shape)}: expected "
+            f"[{len(ys)}, ...], an output for each step, from a module that keeps leading axes"
+        )
+    return outputs
+
+
 def split_key(key: Array | None, count: int) -> list[Array | None]:
     """`count` keys split from `key`, or `count` times None without one."""
     return [None] * count if key is None else list(jax.random.split(check_key(key), count))
 
 
-def check_fields(params: Any, kind: Any) -> None:
-    """Raise TypeError unless `params` has the fields of the NamedTuple that `init` returns."""
+def check_fields(params: Any, kind: Any, name: str = "params", **parts: Any) -> None:
+    """Raise unless `params` is what `init` returns: a NamedTuple of this kind, with what is in it.
+
+    `parts` are, by the field with their params, the parts that a model may lack; None if it does.
+    """
     if not all(hasattr(params, field) for field in kind._fields):
         raise TypeError(
-            f"params must be the {kind.__name__} that this model's init returns, got "
+            f"{name} must be the {kind.__name__} that this model's init returns, got "
             f"{described(params)}"
         )
+    for field, part in parts.items():
+        check_part(f"{name}.{field}", getattr(params, field), part)
+
+
+def check_part(name: str, params: Any, part: Any) -> None:
+    """Raise ValueError for params of a part that a model lacks, and for None of one that it has."""
+    if part is None and params is not None:
+        raise ValueError(
+            f"{name} must be None for this model, got {described(params)}: these are params of a "
+            "model with other parts"
+        )
+    if params is None and (isinstance(part, str) or _is_linen(part)):
+        raise ValueError(
+            f"{name} is None, but this model has {described(part)} there: these are params of a "
+            "model without it"
+        )
+
+
+def _is_linen(module: Any) -> bool:
+    """Whether it is of Flax, which reads its params from a dict."""
+    linen = sys.modules.get("flax.linen")
+    return linen is not None and isinstance(module, linen.Module)
 
 
 def dense(features: int, like: Array, *, bias: bool = True) -> Module:

@@ -5,7 +5,7 @@ from typing import Any
 from rnnjax._checks import check_rate
 from rnnjax._types import Array, Cell, Params
 from rnnjax.scenarios._decoder import Decoder, Encoded, Encoder, decoder
-from rnnjax.scenarios._modules import Module, apply_module, check_features, check_module
+from rnnjax.scenarios._modules import Module, apply_module, check_features, check_module, check_part
 from rnnjax.scenarios._reading import check_reads_vectors
 
 
@@ -82,6 +82,7 @@ def one_to_many(
             raise ValueError(
                 "source_lengths is for sequences: one_to_many reads one feature vector"
             )
+        check_part("params.encoder", params, context)
         feature = source if context is None else apply_module(context, params, source, key)
         feature = check_features("source", feature, "[B, F]")
         if feature.ndim != 2:

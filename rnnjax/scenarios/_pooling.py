@@ -15,7 +15,7 @@ from rnnjax.scenarios._steps import steps_read
 
 class Pooling(NamedTuple):
     init: Callable[[Array, Array], Params]  # (key, y [..., H]) -> params
-    apply: Callable[..., Array]  # (params, ys [T, ..., H], lengths, *, mask=None) -> [..., H]
+    apply: Callable[..., Array]  # (params, ys [T, ..., H], lengths=None, *, mask=None) -> …
     weights: Callable[..., Array]  # the same -> [T, ...]; attention only
 
 
@@ -28,10 +28,10 @@ def pooled(name: str) -> Pooling:
 
     Returns:
       A `Pooling` of `init(key, y) -> params` for one output y `[..., H]`, None but for attention;
-      `apply(params, ys, lengths, *, mask=None) -> [..., H]` over the valid steps alone; and, for
-      attention, `weights(params, ys, lengths, *, mask=None) -> [T, ...]`. lengths are `[...]` or
-      None, the mask is `[T, ...]` booleans, false at steps that were skipped; ys are zero in the
-      padding, as `rnnjax.unroll` returns them.
+      `apply(params, ys, lengths=None, *, mask=None) -> [..., H]` over the valid steps alone; and,
+      for attention, `weights`, of the same arguments, `-> [T, ...]`. lengths are `[...]` or None,
+      the mask is `[T, ...]` booleans, false at steps that were skipped; ys are zero in the padding,
+      as `rnnjax.unroll` returns them.
 
     Raises:
       TypeError: complex ys for "max" and "attention", which compare them.
@@ -66,12 +66,12 @@ def _on_valid(pool: Callable[..., Array]) -> Callable[..., Array]:
     """`pool(params, ys, valid)` as `Pooling.apply`."""
 
     def apply(
-        params: Params, ys: Array, lengths: Array | None, *, mask: Array | None = None
+        params: Params, ys: Array, lengths: Array | None = None, *, mask: Array | None = None
     ) -> Array:
         ys = check_array("ys", ys, "[T, ..., H]")
         if ys.ndim < 2:
             raise ValueError(f"ys has shape {ys.shape}: expected [T, ..., H], time first")
-        valid = steps_read(ys, lengths, mask)
+        valid = steps_read(ys, lengths, mask, "ys")
         return pool(params, ys if mask is None else blank(valid, ys), valid)
 
     return apply

@@ -66,11 +66,11 @@ def _uncalled(cell: Any) -> str:
     return f": call it, as in {name}(64)" if callable(cell) and name else ""
 
 
-def without_padding(xs: Array, lengths: Array | None) -> Features:
+def without_padding(xs: Array, lengths: Array | None, what: str = "xs") -> Features:
     """Inputs with a valid one as padding, so that nothing in it reaches a value or a gradient."""
     if lengths is None:
         return Features(xs, None, None)
-    lengths = lengths_of(xs, lengths)
+    lengths = lengths_of(xs, lengths, what)
     valid = within(lengths, xs.shape[0])
     return Features(fill_padding(xs, lengths, valid), lengths, valid)
 
@@ -98,7 +98,7 @@ def read(
 ) -> Features:
     """The features that the layer reads, embedded by the module `name`; `what` names `xs`."""
     xs = check_readable(what, xs, embed, name)
-    inputs = without_padding(xs, lengths)
+    inputs = without_padding(xs, lengths, what)
     if embed is None:
         return inputs
     if mask is not None:

@@ -121,6 +121,50 @@ def test_params_keys_and_states_of_another_kind():
             attempt()
 
 
+def test_params_of_another_variant(eager):
+    """What a model has no use for would be ignored in silence."""
+    plain, embedding_one = aligned(), aligned(embed=head(D))
+    mean, attend = (scenarios.many_to_one(CELL, head(), pooling=p) for p in ("mean", "attention"))
+    of = {model.init: params_of(model.init, XS) for model in (plain, embedding_one, mean, attend)}
+    dot, dots, source = translator("dot")
+    additive, sums, _ = translator("additive")
+    memory, _, _ = translator("dot", encoder=None)
+    caption = scenarios.one_to_many(CELL, head(V), embed=embedding())
+    with_context = scenarios.one_to_many(CELL, head(V), embed=embedding(), context=head(H))
+    feature = source[0]
+    seen = params_of(with_context.init, feature, IDS)
+    none = translator(None)[1]
+    for attempt, wanted in (
+        (lambda: plain.apply(of[embedding_one.init], XS), "params.embed must be None"),
+        (lambda: plain.step(of[embedding_one.init], (), XS[0]), "params.embed must be None"),
+        (lambda: embedding_one.apply(of[plain.init], XS), "params.embed is None, but .* Dense"),
+        (lambda: mean.apply(of[attend.init], XS), "params.pooling must be None"),
+        (lambda: attend.apply(of[mean.init], XS), "params.pooling is None, but .* 'attention'"),
+        (lambda: dot.apply(sums, source, IDS), "params.attention.query must be None"),
+        (lambda: additive.begin(dots, source), "params.attention.query is None, but .* 'additive'"),
+        (lambda: dot.apply(none, source, IDS), "params.attention is None, but .* 'dot'"),
+        (lambda: memory.apply(dots, source, IDS), "params.encoder.layer must be None"),
+        (lambda: caption.apply(seen, feature, IDS), "params.encoder must be None"),
+    ):
+        with pytest.raises(ValueError, match=wanted):
+            attempt()
+
+
+def test_heads_that_lose_the_steps(eager):
+    class Flat(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(2, param_dtype=float)(x).reshape(-1)
+
+    model = scenarios.many_to_many(CELL, Flat())
+    params = params_of(model.init, XS)
+    for lengths in (None, [T, 1, 1]):
+        with pytest.raises(
+            ValueError, match=r"returns \[30\] for \[5, 3, 4\]: expected \[5, ...\]"
+        ):
+            model.apply(params, XS, lengths=lengths)
+
+
 COMPLEX = noisy(1, (S, B, D)) * 1j
 
 
@@ -194,8 +238,10 @@ def test_lengths_outside():
     with pytest.raises(ValueError, match="one length for each sequence"):
         model.apply(params, IDS, lengths=jnp.array([5, 1]))
     decoder, params, source = translator()
-    with pytest.raises(ValueError, match=r"0\.\.4"):
+    with pytest.raises(ValueError, match=r"0\.\.4 \(T of source\)"):
         decoder.apply(params, source, IDS, source_lengths=jnp.array([6, 1, 1]))
+    with pytest.raises(ValueError, match=r"0\.\.5 \(T of tokens\)"):
+        decoder.apply(params, source, IDS, lengths=jnp.array([6, 1, 1]))
 
 
 def test_carry_of_another_cell():
@@ -298,6 +344,12 @@ def test_gradients_that_attention_does_not_have():
 def test_dropout_rates_are_numbers(rate):
     with pytest.raises(TypeError, match="rate must be a real number, got"):
         scenarios.dropout(head(), rate)
+
+
+def test_dropout_without_a_key_of_its_own_is_off(eager):
+    module = scenarios.dropout(head(), 0.5)
+    params = params_of(module.init, XS)
+    assert (module.apply(params, XS, rngs={"other": KEY}) == module.apply(params, XS)).all()
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
