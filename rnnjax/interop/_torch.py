@@ -83,6 +83,7 @@ def from_torch(
         raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
     if not isinstance(prefix, str | None):
         raise TypeError(f"prefix must be a str, such as 'encoder.rnn', got {described(prefix)}")
+    module = getattr(module, "_orig_mod", module)  # what torch.compile wraps
     if isinstance(module, Mapping):
         return to_model(_read(of_state(module, prefix), nonlinearity))
     weights = of_module(module)

@@ -62,7 +62,8 @@ def of_state(state: Mapping[str, Any], prefix: str | None) -> dict[str, np.ndarr
             f"the state_dict has dicts of its own under {', '.join(map(repr, inner))}: pass one of "
             f"them, as in checkpoint[{inner[0]!r}]"
         )
-    found = {name[: m.start()]: m[1] for name in state if (m := _FIRST.search(str(name)))}
+    state = {str(name).replace("_orig_mod.", ""): w for name, w in state.items()}  # torch.compile's
+    found = {name[: m.start()]: m[1] for name in state if (m := _FIRST.search(name))}
     if prefix is not None:
         prefix = f"{prefix.removesuffix('.')}." if prefix else ""
         found = {at: layer for at, layer in found.items() if at == prefix}
@@ -73,7 +74,7 @@ def of_state(state: Mapping[str, Any], prefix: str | None) -> dict[str, np.ndarr
             f"the state_dict has {which} recurrent module"
             + (f"s, at {listed}: pass prefix= to say which" if found else "")
             + (f" at prefix={prefix!r}" if prefix is not None else "")
-            + ("" if found else f": no weight_hh_l0 among {', '.join(map(str, list(state)[:8]))} …")
+            + ("" if found else f": no weight_hh_l0 among {', '.join(list(state)[:8])} …")
         )
     ((at, layer),) = found.items()
     end = "" if layer else "_l0"

@@ -1,10 +1,12 @@
 """Several layers, both directions, projections, state_dicts and dtypes: from PyTorch and back."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_from_torch import golden, live, weights_of
+from test_from_torch import golden, live, stand_in, weights_of
 
 import rnnjax
 from rnnjax.interop import from_torch, to_torch
@@ -106,6 +108,24 @@ def test_live_lengths():
     last = [one for pair in carry for one in pair]
     np.testing.assert_allclose(np.stack([one.h for one in last]), h.numpy(), rtol=0, atol=1e-12)
     np.testing.assert_allclose(np.stack([one.c for one in last]), c.numpy(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.usefixtures("eager")
+def test_compiled_modules_are_those_inside():
+    """torch.compile(module) holds the module as _orig_mod, and so do the names of its weights."""
+    weights = weights_of(golden("rnn_relu"))
+    module = stand_in("RNN_RELU", weights)
+    compiled = SimpleNamespace(_orig_mod=module, mode="RNN_RELU", named_parameters=dict)
+    names = {"": "_orig_mod.", "0": "_orig_mod.0."}
+    sources = [(compiled, {})]
+    for prefix, at in names.items():
+        state = {at + name: w for name, w in weights.items()}
+        sources.append((state, {"prefix": prefix, "nonlinearity": "relu"}))
+    cell, params = from_torch(module)
+    for source, options in sources:
+        again, same = from_torch(source, **options)
+        assert again is cell
+        jax.tree.map(np.testing.assert_array_equal, same, params)
 
 
 @pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
