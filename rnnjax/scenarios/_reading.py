@@ -11,7 +11,7 @@ from rnnjax.running import fill_padding, select, within
 from rnnjax.scenarios._carries import drawn, state_of
 from rnnjax.scenarios._modules import Module, check_readable, embedded
 from rnnjax.scenarios._steps import lengths_of, steps_read
-from rnnjax.unrolling import Layer, recurrent, unroll
+from rnnjax.unrolling import Layer, bidirectional, recurrent, serial, unroll
 
 
 class Features(NamedTuple):
@@ -28,22 +28,29 @@ class Reader(NamedTuple):
 
 
 def as_reader(name: str, layer: Layer | Cell) -> Reader:
-    """A cell or layer as a `Reader`. A layer that is not a cell is taken to read vectors."""
-    if isinstance(layer, Layer):
-        return Reader(layer, 1)
-    if not isinstance(layer, Cell):
+    """A cell or layer as a `Reader`. A layer of the user's own is taken to read vectors."""
+    if not isinstance(layer, Layer | Cell):
         raise TypeError(
             f"{name} must be a cell such as rnnjax.lstm(64) or a layer such as "
             f"rnnjax.bidirectional(...), got {described(layer)}{_uncalled(layer)}"
         )
-    axes = layer.structure.feature_axes
+    axes = _feature_axes(layer)
     if not isinstance(axes, int):
         raise ValueError(
             f"{name} is {layer}, which reads {len(jax.tree.leaves(axes))} arrays a step, and a "
             "scenario passes one: run it with rnnjax.unroll, or pass a cell whose step takes them "
             "out of one array"
         )
-    return Reader(recurrent(layer), axes)
+    return Reader(layer if isinstance(layer, Layer) else recurrent(layer), axes)
+
+
+def _feature_axes(layer: Layer | Cell) -> Any:
+    """How many axes at the end of an input are features: as the cell says that reads it first."""
+    if isinstance(layer, Cell):
+        return layer.structure.feature_axes
+    if layer.call is None or layer.call.factory not in (recurrent, bidirectional, serial):
+        return 1
+    return _feature_axes(layer.call.positional[0])
 
 
 def check_reads_vectors(name: str, cell: Any) -> None:

@@ -106,6 +106,24 @@ def test_padding_never_changes_loss_or_gradients():
     assert_close(grads, jax.tree.map(lambda *g: sum(g), *weighted))
 
 
+def test_words_that_a_mask_skips_are_never_looked_up():
+    """The others are a shorter sequence; a skipped step repeats the output before it."""
+    model = scenarios.many_to_many(CELLS["own"], head(V), embed=embedding())
+    ids = words(2, (T, B)).at[1].set(-7).at[3].set(10**6)
+    params = params_of(model.init, ids)
+    mask = jnp.ones((T, B), bool).at[jnp.array([1, 3])].set(False)
+    carry, outputs = model.apply(params, ids, mask=mask)
+    end, alone = model.apply(params, ids[::2])
+    assert_close((carry, outputs), (end, alone[jnp.array([0, 0, 1, 1, 2])]))
+    decoder = scenarios.one_to_many(CELLS["own"], head(V), embed=embedding())
+    feature = noisy(1, (B, D))
+    weights = params_of(decoder.init, feature, ids)
+    assert_close(
+        decoder.apply(weights, feature, ids, mask=mask)[::2],
+        decoder.apply(weights, feature, ids[::2]),
+    )
+
+
 def test_nan_in_padded_series_never_reaches_loss_or_gradients():
     model = scenarios.many_to_many(CELLS["deep"], head(D))
     xs = noisy(1, (T, B, D))

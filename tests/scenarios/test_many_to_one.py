@@ -300,6 +300,27 @@ def test_several_feature_axes(eager, pooling):
     assert_close(model.apply(params, xs.tolist(), lengths=lengths), want)
 
 
+@pytest.mark.parametrize("make", ["recurrent", "serial", "bidirectional"])
+def test_layers_of_several_feature_axes(make):
+    cell, xs = rnnjax.conv_lstm(2, (2, 3)), noisy(1, (T, B, 2, 3, 1))
+    layer = {
+        "recurrent": rnnjax.recurrent(cell, reverse=True),
+        "serial": rnnjax.serial(cell, rnnjax.conv_lstm(3, (2, 3))),
+        "bidirectional": rnnjax.bidirectional(cell, cell),
+    }[make]
+    model = scenarios.many_to_one(layer, head())
+    params = params_of(model.init, xs)
+    _, ys = layer.apply(params.layer, xs)
+    y = {
+        "recurrent": ys[0],
+        "serial": ys[-1],
+        "bidirectional": jnp.concatenate([ys[-1][..., :2], ys[0][..., 2:]], axis=-1),
+    }[make]
+    assert_close(model.apply(params, xs), head().apply(params.head, y))
+    with pytest.raises(ValueError, match="attention pooling scores vectors"):
+        scenarios.many_to_one(layer, head(), pooling="attention")
+
+
 def test_several_feature_axes_at_every_step_and_in_an_encoder(eager):
     cell, xs = rnnjax.conv_lstm(2, (2, 3)), noisy(1, (T, B, 2, 3, 1))
     model = scenarios.many_to_many(cell, head())
