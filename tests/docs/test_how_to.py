@@ -23,6 +23,8 @@ def test_your_own_task():
     page = run_page("docs/how_to/your_task.md", shorter)
     assert page["result"].history[-1]["step"] == 2
     assert 0 <= page["result"].metrics["accuracy"] <= 1
+    assert page["early"].stopped == "solved"
+    assert page["early"].metrics == {"accuracy": 1.0}
     task, params = page["task"], page["params"]
     first, again = (task.batches(1)[3] for _ in range(2))
     np.testing.assert_array_equal(first.xs, again.xs)

@@ -1,7 +1,12 @@
 """Training: `fit` for any task, the pure step that it runs, and the comparison of cells."""
 
 from rnnjax.experiments.training._batches import cached_batches
-from rnnjax.experiments.training._callbacks import Callback, flow_callback
+from rnnjax.experiments.training._callbacks import (
+    Callback,
+    StopTraining,
+    early_stopping,
+    flow_callback,
+)
 from rnnjax.experiments.training._comparison import (
     CONTENDERS,
     GRADIENTS,
@@ -59,6 +64,7 @@ __all__ = [
     "ResolvedSettings",
     "Result",
     "Settings",
+    "StopTraining",
     "TrainState",
     "TrainedModel",
     "cached_batches",
@@ -66,6 +72,7 @@ __all__ = [
     "check_writable",
     "comparison_task",
     "deferred_interrupt",
+    "early_stopping",
     "fit",
     "flow_callback",
     "global_norm",

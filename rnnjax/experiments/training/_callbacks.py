@@ -1,13 +1,17 @@
-"""Callbacks of `fit`: their protocol, and one that measures gradient flow during training."""
+"""Callbacks of `fit`: their protocol, early stopping, and gradient flow during training."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+import inspect
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rnnjax import flow
 from rnnjax._arguments import check_flag, checked_arguments
 from rnnjax._checks import check_positive_int
 from rnnjax._types import Params
 from rnnjax.experiments.tasks import Batch, Task
+from rnnjax.experiments.training._record import score_of
+from rnnjax.experiments.training._returned import callback_returned
 from rnnjax.experiments.training._step import TrainState
 
 
@@ -21,11 +25,16 @@ class Callback(Protocol):
 
     One with a true attribute `at_start` is also called once before the first step, as step 0, with
     the first batch. Its entry has no cost: null.
+
+    One with a parameter `history` is passed the lines of metrics.jsonl so far. The last one is that
+    of this step, with its `evaluation` if there is one.
+
+    One that raises `StopTraining` ends the run, once the others have been called.
     """
 
     @property
-    def every(self) -> int:
-        """Steps between two calls."""
+    def every(self) -> int | None:
+        """Steps between two calls; None: after every evaluation."""
         ...
 
     def __call__(
@@ -36,6 +45,93 @@ class Callback(Protocol):
         Lists of lists and words are for metrics.jsonl alone.
         """
         ...
+
+
+class StopTraining(Exception):  # noqa: N818, it ends a run as it should end
+    """Raised by a callback of `fit` to end the run at this step, with its `Result`.
+
+    Its message says why, as `Result.stopped`. The state is evaluated and saved as that of the last
+    step is. A resumed run goes on.
+    """
+
+
+def call_all(
+    callbacks: Sequence[Callback],
+    step: int,
+    state: TrainState,
+    batch: Batch,
+    task: Task,
+    history: Sequence[Mapping[str, Any]],
+) -> tuple[dict[str, Any], str | None]:
+    """What callbacks return, all together, and why one of them stopped the run."""
+    returned: dict[str, Any] = {}
+    stopped = None
+    for callback in callbacks:
+        call: Any = callback
+        if "history" in inspect.signature(call).parameters:
+            call = partial(call, history=history)
+        try:
+            returned.update(callback_returned(call(step, state, batch, task)))
+        except StopTraining as stop:
+            stopped = stopped or str(stop) or "a callback stopped it"
+    return returned, stopped
+
+
+class _EarlyStopping(NamedTuple):
+    """Ends a run by its history alone, so that a resumed run ends at the same step."""
+
+    patience: int
+    every: int | None = None
+
+    def __call__(
+        self,
+        step: int,
+        state: TrainState,
+        batch: Batch,
+        task: Task,
+        history: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        evaluations = [entry for entry in history if "evaluation" in entry]
+        scores = [score_of(task, entry) for entry in evaluations]
+        best = scores.index(max(scores))
+        if len(scores) - 1 - best >= self.patience:
+            name = (task.select or task.metric).name
+            raise StopTraining(
+                f"{name} has not been better than at step {evaluations[best]['step']} in "
+                f"{self.patience} evaluation{'s' * (self.patience > 1)}"
+            )
+
+
+@checked_arguments
+def early_stopping(patience: int) -> Callback:
+    """End a run that gets no better: after so many evaluations without a new best one.
+
+    What is better is decided by `Task.select`, or else by the task's metric; with several seeds by
+    the mean over them. A resumed run counts the evaluations before as well. The schedule of the
+    learning rate remains that of the whole run.
+
+    Args:
+      patience: evaluations without a new best one after which the run ends.
+
+    Returns:
+      A `Callback` for `fit(..., callbacks=[early_stopping(5)])`. The best params are not those of
+      the result: `load(folder, task, which="best")` has them.
+
+    Raises:
+      ValueError: patience below 1.
+
+    Example:
+      >>> from rnnjax.experiments.tasks import delayed_xor
+      >>> from rnnjax.experiments.training import Settings, early_stopping, fit
+      >>> settings = Settings(steps=6, evaluate_every=1, learning_rate=1e-9)
+      >>> result = fit(delayed_xor(hidden=4), settings, callbacks=[early_stopping(2)], quiet=True)
+      >>> result.stopped
+      'accuracy has not been better than at step 1 in 2 evaluations'
+
+    References:
+      Prechelt (1998), Early stopping: but when?, Neural Networks: Tricks of the Trade.
+    """
+    return _EarlyStopping(check_positive_int("patience", patience))
 
 
 class _FlowCallback:

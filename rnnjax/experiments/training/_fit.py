@@ -90,7 +90,8 @@ def fit(
       task: what to train.
       settings: how; where a field is None, the task's recipe decides.
       folder: where to write; None keeps everything in memory.
-      callbacks: called during training, each at its own interval, or also before it (`Callback`).
+      callbacks: called during training, each at its own interval or after evaluations, or also
+        before it; one may end the run, as `early_stopping(5)` does (`Callback`).
       resume: continue the run in the folder from its last checkpoint. A folder without a
         checkpoint starts from step 0, with other settings too, so that one command serves for
         both; a line on standard error says which. A run, finished or not, may be given more steps,
@@ -165,7 +166,7 @@ def fit(
             with closing(Log(folder, history, tensorboard)) as log:
                 record = Record(task, full.checkpoint_every, checkpoints, log, history, saved)
                 result = _train(task, full, state, record, callbacks, folder, quiet, optimizer)
-        write_json(folder / RESULTS, _results(task, full, result))
+        write_json(folder / RESULTS, _results(task, result))
     return result
 
 
@@ -206,10 +207,11 @@ def _checked(
     for each in callbacks:
         if not isinstance(each, Callback):
             raise TypeError(
-                "callbacks must have `every`, the steps between two calls, as flow_callback(200) "
-                f"has, got {described(each)}"
+                "callbacks must have `every`, the steps between two calls (None: at evaluations), "
+                f"as flow_callback(200) has, got {described(each)}"
             )
-        check_positive_int("a callback's every", each.every)
+        if each.every is not None:
+            check_positive_int("a callback's every", each.every)
     if config is not None and not isinstance(config, Mapping):
         raise TypeError(f"config must be a mapping of names to values, got {described(config)}")
     return callbacks
@@ -231,7 +233,7 @@ def _train(
         source = batch_source(task, settings)
         batches = stack.enter_context(prefetched(source, range(begin, steps)))
         show = stack.enter_context(progress(task.name, task.metric.name, begin, steps, quiet))
-        state, totals = train(
+        state, totals, stopped = train(
             task,
             settings,
             state,
@@ -243,12 +245,14 @@ def _train(
             optimizer=optimizer,
         )
         taken = steps_taken(state)
-        if taken < steps:
+        if stopped:
+            announce(f"stopped after step {taken} of {steps}: {stopped}", quiet)
+        elif taken < steps:
             record.save(taken, state, totals=totals)
             where = "" if folder is None else f". {record.last_checkpoint}"
             message = f"interrupted after step {taken} of {steps}{where}"
             raise Interrupted(message, record.result(state, folder), interrupted())
-        return record.result(state, folder)
+        return record.result(state, folder, stopped)
 
 
 def _check_packages(tensorboard: bool) -> None:
@@ -268,7 +272,7 @@ def _full_config(
     }
 
 
-def _results(task: Task, settings: ResolvedSettings, result: Result) -> dict[str, Any]:
+def _results(task: Task, result: Result) -> dict[str, Any]:
     return {
         "task": task.name,
         "metric": task.metric,
@@ -276,7 +280,8 @@ def _results(task: Task, settings: ResolvedSettings, result: Result) -> dict[str
         "final": result.metrics,
         "best": result.best,
         "baselines": task.baselines,
-        "steps": settings.steps,
+        "steps": steps_taken(result.state),
+        "stopped": result.stopped,
         "skipped": np.asarray(result.state.skipped),
         "seconds": result.seconds,
         "device": str(jax.devices()[0]),

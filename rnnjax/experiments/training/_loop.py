@@ -12,7 +12,7 @@ import optax
 from rnnjax._names import option
 from rnnjax._types import Array, Params
 from rnnjax.experiments.tasks import Batch, Task
-from rnnjax.experiments.training._callbacks import Callback
+from rnnjax.experiments.training._callbacks import Callback, call_all
 from rnnjax.experiments.training._dispatch import (
     Dispatch,
     Taken,
@@ -22,7 +22,7 @@ from rnnjax.experiments.training._dispatch import (
     take_steps,
 )
 from rnnjax.experiments.training._record import Record, evaluated_params
-from rnnjax.experiments.training._returned import callback_returned, scores_of
+from rnnjax.experiments.training._returned import scores_of
 from rnnjax.experiments.training._settings import ResolvedSettings
 from rnnjax.experiments.training._step import TrainState, leaf_path
 from rnnjax.experiments.training._terminal import Show
@@ -39,8 +39,8 @@ def train(
     interrupted: Callable[[], int],
     show: Show,
     optimizer: optax.GradientTransformation | None = None,
-) -> tuple[TrainState, Totals | None]:
-    """Take the remaining steps, or stop early once `interrupted` returns a signal.
+) -> tuple[TrainState, Totals | None, str | None]:
+    """Take the remaining steps, or fewer: once `interrupted` returns a signal, or a callback stops.
 
     Args:
       task: what to train.
@@ -54,21 +54,23 @@ def train(
       optimizer: in place of the one that the settings name.
 
     Returns:
-      The state, and totals over the steps since the last entry; None at an entry.
+      The state; totals over the steps since the last entry, None at an entry; and why a callback
+      stopped, if one did before the last step.
 
     Raises:
       FloatingPointError: NaN or Inf in a cost, its gradient, or the params of a checkpoint.
     """
     step = steps_taken(state)
+    stopped = None
     if step >= settings.steps:
-        return state, None
+        return state, None, stopped
     first = next(batches)
     dispatch = make_dispatch(task, settings, state, first, optimizer)
     batches = chain([first], batches)
     if step == 0 and not record.history and not interrupted():
-        _add_start(task, settings, state, first, record, callbacks)
+        stopped = _add_start(task, settings, state, first, record, callbacks)
     totals = record.restored_totals(dispatch.no_steps)
-    while step < settings.steps and not interrupted():
+    while step < settings.steps and not stopped and not interrupted():
         stop = _next_stop(step, settings, callbacks)
         taken = take_steps(dispatch, state, totals, batches, stop - step, interrupted)
         _check_finite(taken, settings, record)
@@ -80,13 +82,13 @@ def train(
             **means(totals, step - record.last_step),
             **_learning_rate(dispatch, step, state, settings),
             "steps_per_second": taken.steps / taken.seconds,
-            **_observations(step, taken, task, settings, callbacks),
         }
+        stopped = _observe(entry, taken, task, settings, record, callbacks)
         logged = record.add(entry)
-        record.save_if_due(logged, state, is_last=step == settings.steps)
+        record.save_if_due(logged, state, is_last=bool(stopped) or step == settings.steps)
         show(logged)
         totals = dispatch.no_steps
-    return state, totals if step > record.last_step else None
+    return state, totals if step > record.last_step else None, stopped
 
 
 def _add_start(
@@ -96,15 +98,18 @@ def _add_start(
     batch: Batch,
     record: Record,
     callbacks: Sequence[Callback],
-) -> None:
-    """Add an entry of what is measured before the first step, if anything is."""
-    called = [each for each in callbacks if getattr(each, "at_start", False)]
-    if called:
-        returned: dict[str, Any] = {}
-        for callback in called:
-            found = callback(0, *_first(state, batch, settings), task)
-            returned.update(callback_returned(found))
-        record.add({"step": 0, "cost": None, "callbacks": returned})
+) -> str | None:
+    """Add an entry of what is measured before the first step, if anything is; why one stopped."""
+    due = [each for each in callbacks if getattr(each, "at_start", False)]
+    if not due:
+        return None
+    entry = {"step": 0, "cost": None}
+    first = _first(state, batch, settings)
+    returned, stopped = call_all(due, 0, *first, task, record.with_entry(entry))
+    record.add({**entry, "callbacks": returned})
+    if stopped:
+        record.save(0, state)
+    return stopped
 
 
 def steps_taken(state: TrainState) -> int:
@@ -115,7 +120,7 @@ def steps_taken(state: TrainState) -> int:
 def _next_stop(step: int, settings: ResolvedSettings, callbacks: Sequence[Callback]) -> int:
     """The step at which something is next due."""
     intervals = [settings.log_every, settings.evaluate_every]
-    intervals += [callback.every for callback in callbacks]
+    intervals += [callback.every for callback in callbacks if callback.every is not None]
     if settings.checkpoint_every:
         intervals.append(settings.checkpoint_every)
     return min(settings.steps, *((step // every + 1) * every for every in intervals))
@@ -135,27 +140,38 @@ def _updates(step: int, state: TrainState, settings: ResolvedSettings) -> Array 
     return jnp.maximum(step - state.skipped, 1) if settings.skip_nonfinite else step
 
 
-def _observations(
-    step: int,
+def _observe(
+    entry: dict[str, Any],
     taken: Taken,
     task: Task,
     settings: ResolvedSettings,
+    record: Record,
     callbacks: Sequence[Callback],
-) -> dict[str, Any]:
-    """The parts of a log entry that not every entry has."""
-    found: dict[str, Any] = {}
+) -> str | None:
+    """Add to a log entry what not every entry has; why a callback stopped, if one did."""
+    step, last = entry["step"], entry["step"] == settings.steps
     if settings.skip_nonfinite:
-        found["skipped"] = taken.state.skipped
-    if step == settings.steps or step % settings.evaluate_every == 0:
-        found["evaluation"] = _evaluate(task, evaluated_params(taken.state), settings.seeds)
-    due = [callback for callback in callbacks if step % callback.every == 0]
-    returned: dict[str, Any] = {}
-    for callback in due:
-        observed = callback(step, *_first(taken.state, taken.batch, settings), task)
-        returned.update(callback_returned(observed))
+        entry["skipped"] = taken.state.skipped
+
+    def evaluate() -> None:
+        entry["evaluation"] = _evaluate(task, evaluated_params(taken.state), settings.seeds)
+
+    if last or step % settings.evaluate_every == 0:
+        evaluate()
+    due = [each for each in callbacks if _is_due(each, step, "evaluation" in entry)]
+    if not due:
+        return None
+    first = _first(taken.state, taken.batch, settings)
+    returned, stopped = call_all(due, step, *first, task, record.with_entry(entry))
     if returned:
-        found["callbacks"] = returned
-    return found
+        entry["callbacks"] = returned
+    if stopped and "evaluation" not in entry:
+        evaluate()
+    return None if last else stopped
+
+
+def _is_due(callback: Callback, step: int, evaluated: bool) -> bool:
+    return evaluated if callback.every is None else step % callback.every == 0
 
 
 def _evaluate(task: Task, params: Params, seeds: int) -> dict[str, Any]:

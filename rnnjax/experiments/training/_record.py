@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,11 +33,13 @@ class Result(NamedTuple):
     state: TrainState
     seconds: float  # of training and evaluation, over all resumptions
     folder: Path | None
+    stopped: str | None = None  # why a callback ended the run, if one did
 
     def __repr__(self) -> str:
         """Without arrays."""
         said = f"metrics={self.metrics}, best={self.best}, seconds={self.seconds:.3g}"
-        return f"Result({said}, folder={self.folder}, ...)"
+        stopped = f", stopped={self.stopped!r}" if self.stopped else ""
+        return f"Result({said}, folder={self.folder}{stopped}, ...)"
 
 
 class Record:
@@ -53,12 +56,12 @@ class Record:
     ) -> None:
         """Continue from the history of the steps already taken."""
         self.history = list(history)
-        self._metric, self._select = task.metric, task.select or task.metric
+        self._task = task
         self._checkpoint_every = checkpoint_every
         self._checkpoints = checkpoints
         self._log = log
         self._saved = None if saved is None else saved.step
-        scores = (self._score(entry) for entry in self.history if "evaluation" in entry)
+        scores = (score_of(task, entry) for entry in self.history if "evaluation" in entry)
         self._best = max(scores, default=-math.inf)
         self._saved_at = -math.inf  # by the clock
         earlier = 0.0 if saved is None else saved.about["seconds"]
@@ -92,6 +95,10 @@ class Record:
             return like
         return self._checkpoints.restore_totals(self._saved, like)
 
+    def with_entry(self, entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The history, and an entry that will be added to it, as plain Python values."""
+        return [*self.history, plain(_ordered(entry))]
+
     def add(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Append an entry to the history and the log; returns it as plain Python values."""
         logged = plain(_ordered({**entry, "seconds": self.seconds}))
@@ -103,7 +110,7 @@ class Record:
     def save_if_due(self, entry: Mapping[str, Any], state: TrainState, is_last: bool) -> None:
         """Write a checkpoint after the last step, after the best evaluation, or at its interval."""
         step, is_evaluated = entry["step"], "evaluation" in entry
-        score = self._score(entry) if is_evaluated else -math.inf
+        score = score_of(self._task, entry) if is_evaluated else -math.inf
         is_best = score > self._best
         if is_last or is_best or self._is_due(step, is_evaluated):
             self.save(step, state, score if is_best else None)
@@ -130,11 +137,11 @@ class Record:
         elsewhere = ", in another folder" if self.has_checkpoint else ""
         return f"Lower {option('learning_rate')} or {option('clip_norm')}{elsewhere}"
 
-    def result(self, state: TrainState, folder: Path | None) -> Result:
-        """The result of the steps taken so far."""
+    def result(self, state: TrainState, folder: Path | None, stopped: str | None = None) -> Result:
+        """The result of the steps taken so far, and why they are not all."""
         evaluations = [entry for entry in self.history if "evaluation" in entry]
-        best = max(evaluations, key=self._score, default=None)
-        name = self._metric.name
+        best = max(evaluations, key=partial(score_of, self._task), default=None)
+        name = self._task.metric.name
         return Result(
             evaluated_params(state),
             _floats(evaluations[-1]["evaluation"]) if evaluations else {},
@@ -143,14 +150,8 @@ class Record:
             state,
             self.seconds,
             folder,
+            stopped,
         )
-
-    def _score(self, entry: Mapping[str, Any]) -> float:
-        """Higher is better; the mean over seeds; NaN counts as the worst."""
-        value = logged_mean(entry["evaluation"][self._select.name])
-        if math.isnan(value):
-            return -math.inf
-        return value if self._select.goal == "max" else -value
 
     def _is_due(self, step: int, is_evaluated: bool) -> bool:
         if self._checkpoint_every:
@@ -159,6 +160,15 @@ class Record:
             return False
         wait = self._checkpoints.seconds_spent() / _SAVING_SHARE
         return time.perf_counter() >= self._saved_at + wait
+
+
+def score_of(task: Task, entry: Mapping[str, Any]) -> float:
+    """How good an evaluation was, higher is better: the mean over seeds; NaN is the worst."""
+    metric = task.select or task.metric
+    value = logged_mean(entry["evaluation"][metric.name])
+    if math.isnan(value):
+        return -math.inf
+    return value if metric.goal == "max" else -value
 
 
 def _floats(scores: Mapping[str, Any]) -> dict[str, Any]:
