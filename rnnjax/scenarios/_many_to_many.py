@@ -63,7 +63,7 @@ def many_to_many(layer: Layer | Cell, head: Module, *, embed: Module | None = No
 
       A key turns on all dropout, drawn anew for this call; episodes that begin at `resets` share
       it. With a key, the carries of a cell passed in and returned hold the state alone, so that
-      stateful truncated BPTT can pass both; a layer takes a carry or a key.
+      stateful truncated BPTT can pass both; a layer takes one or the other, a `stack` both.
 
     Raises:
       TypeError: integer xs without an embedding; a head without init and apply.
