@@ -123,6 +123,11 @@ def decoder(
                 "state must be the DecoderState that begin(params, source) or step returns, got "
                 f"{described(state)}"
             )
+        if (state.memory is None) != (kind is None):
+            raise ValueError(
+                "state is that of a decoder with attention where this one has none, or the other "
+                "way round: begin with model.begin(params, source) of this model"
+            )
         _check_batch("token", token, state)
         return _step(parts, params, state, token)
 

@@ -145,6 +145,7 @@ def test_params_of_another_variant(eager):
         (lambda: dot.apply(none, source, IDS), "params.attention is None, but .* 'dot'"),
         (lambda: memory.apply(dots, source, IDS), "params.encoder.layer must be None"),
         (lambda: caption.apply(seen, feature, IDS), "params.encoder must be None"),
+        (lambda: dot.step(dots, translator()[0].begin(none, source), IDS[0]), "state is that of"),
     ):
         with pytest.raises(ValueError, match=wanted):
             attempt()
