@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +19,13 @@ from rnnjax.experiments.cli._output import errors_of, show_rows
 from rnnjax.experiments.cli._plan import read_plan
 from rnnjax.experiments.cli._printing import say, say_text
 from rnnjax.experiments.data import Column, read_column
+from rnnjax.experiments.data._tables import kind_of
 from rnnjax.experiments.data._text_files import likely_encoding
 from rnnjax.experiments.data.series import READING, format_values
 from rnnjax.experiments.training import CONFIG, TrainedModel, load_model
 
 _FIGURE_SIDE = 128  # pixels along a side of each image in a figure
+_STANDARD_INPUT = "standard input"  # in the place of a file's name
 
 
 class Trained(NamedTuple):
@@ -151,7 +154,8 @@ def forecast(run: Trained, steps: int | None, history: Path | None, **reading: A
             known = _history(run, history, {"column": model.data.get("column"), **reading})
             if known.note:
                 say(known.note, err=True)
-            with _naming(f"{history}, column {known.name!r}"):
+            source = _STANDARD_INPUT if _is_piped(history) else history
+            with _naming(f"{source}, column {known.name!r}"):
                 values = np.asarray(predict(history=known.values, **options))
         for line in _lines_of(values, model.data.get("scale")):
             say(line)
@@ -186,7 +190,23 @@ def _history(run: Trained, path: Path, given: Mapping[str, Any]) -> Column:
     """Read a column of a table as that of the training was read, or as is given."""
     options = read_plan(run.folder).options
     trained = {name: options[name] for name in READING if name in options}
-    return read_column(path, **{**trained, **given})
+    if not _is_piped(path):
+        return read_column(path, **{**trained, **given})
+    with tempfile.TemporaryDirectory() as folder:
+        ending = kind_of(options["csv"]) if "csv" in options else None
+        copy = Path(folder) / f"{_STANDARD_INPUT}.{ending or 'csv'}"
+        copy.write_bytes(sys.stdin.buffer.read())
+        try:
+            column = read_column(copy, **{**trained, **given})
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(copy), _STANDARD_INPUT)) from None
+    return column._replace(
+        values=np.array(column.values), note=column.note.replace(str(copy), _STANDARD_INPUT)
+    )
+
+
+def _is_piped(path: Path) -> bool:
+    return str(path) == "-"
 
 
 def _supported(function: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
@@ -210,7 +230,7 @@ def _existing(names: Sequence[str | Path]) -> list[Path]:
 
 def _lines(path: Path, encoding: str) -> list[str]:
     """Read texts from a file, one per line, blank ones too; from standard input for `-`."""
-    piped = str(path) == "-"
+    piped = _is_piped(path)
     raw = sys.stdin.buffer.read() if piped else path.read_bytes()
     try:
         text = raw.decode(encoding).removeprefix("\ufeff")
@@ -221,7 +241,7 @@ def _lines(path: Path, encoding: str) -> list[str]:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{'standard input' if piped else path}: expected text in {encoding.upper()}, got the "
+            f"{_STANDARD_INPUT if piped else path}: expected text in {encoding.upper()}, got the "
             f"byte 0x{raw[error.start]:02x} in line {line}: give its encoding, such as "
             f"{option('encoding', likely_encoding(raw))}"
         ) from None

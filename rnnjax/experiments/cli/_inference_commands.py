@@ -163,7 +163,9 @@ def forecast(
     history: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Table with a series to forecast instead of the one trained on."
+            metavar="FILE",
+            help="Table with a series to forecast instead of the one trained on; - for standard "
+            "input.",
         ),
     ] = None,
     column: Annotated[

@@ -236,6 +236,23 @@ def test_forecast_continues_a_given_history(of_series, table):
     np.testing.assert_allclose([float(x) for x in printed.split()], expected, rtol=1e-4)
 
 
+def test_forecast_reads_a_history_from_standard_input(of_series, tmp_path, monkeypatch):
+    table = tmp_path / "table.csv"
+    table.write_text("t,x\n" + "".join(f"{k},{k % 3}\n" for k in range(12)), "utf-8")
+    flags = ("--history", "-", "--column", "x")
+
+    def piped(content):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return run("forecast", of_series, *flags)
+
+    assert piped(table.read_bytes()) == run("forecast", of_series, "--history", table, *flags[2:])
+    short = piped(b"t,x\n1,2\n").stderr
+    assert short.startswith("rnnjax forecast: standard input, column 'x': --history must be at lea")
+    wrong = piped(b"t,x\n1,2\n2,two\n")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("rnnjax forecast: standard input, line 3, column 'x': ")
+
+
 def test_forecast_reads_a_history_of_another_format_by_flags(of_series, tmp_path):
     plain, european = tmp_path / "plain.csv", tmp_path / "european.csv"
     plain.write_text("x\n" + "9.5\n8\n" * 5, "utf-8")
