@@ -289,7 +289,7 @@ def flow(
     """Draw the gradient flow over training that rnnjax train --flow-every N has logged.
 
     By layer: gradient norms by lag, the largest Lyapunov exponent, spectral radii of the recurrent
-    weights, and saturation.
+    weights, and saturation. Of a run with several seeds, those of the first.
 
     rnnjax train adding --flow-every 25 && rnnjax flow runs/adding --out flow.png
     """

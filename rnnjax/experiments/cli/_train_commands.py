@@ -53,8 +53,8 @@ _RUN_OPTIONS: dict[str, tuple[Any, Any]] = {
                 metavar="N",
                 parser=whole(0),
                 help="Steps between measurements of the gradient flow, the first before training: "
-                "norms by lag, Lyapunov exponent, saturation, spectra of W_h, by layer. They are "
-                "logged, and rnnjax flow draws them; 0: off.",
+                "norms by lag, Lyapunov exponent, saturation, spectra of W_h, by layer, of the "
+                "first seed. They are logged, and rnnjax flow draws them; 0: off.",
                 rich_help_panel=_RUN,
             ),
         ],

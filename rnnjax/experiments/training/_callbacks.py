@@ -178,7 +178,8 @@ def flow_callback(
     It is `flow.watch` as a callback of `fit`: gradient norms by lag, the largest Lyapunov exponent,
     saturation, and spectral norms, radii and eigenvalues of W_h, layer by layer, under the names
     that `flow.watch` lists. They are measured on one batch, the first of seed 0, so that what
-    changes is the net, and a resumed run measures the same. `flow.read_watch(folder)` reads them
+    changes is the net, and a resumed run measures the same. Of several nets that are trained at
+    once (`Settings.seeds`) the first is measured. `flow.read_watch(folder)` reads the measurements
     back, and `report.write_watch`, `report.write_eigenvalues` or `rnnjax flow` draws them. (The
     share of clipped steps is in every log entry as `clip_rate`.)
 

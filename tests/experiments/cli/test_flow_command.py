@@ -25,3 +25,17 @@ def test_a_run_is_drawn_and_one_without_measurements_refused(tmp_path):
     assert done.returncode == 2
     assert "no measurements" in done.stderr
     assert "rnnjax train --flow-every N" in done.stderr
+
+
+def test_it_says_which_of_several_seeds_was_measured(tmp_path):
+    found = {"log10_gradient_norm_lag_0": 0.0, "log10_gradient_norm_lag_1": -1.0, "lyapunov": -2.3}
+    line = json.dumps({"step": 5, "cost": [1.0, 2.0], "callbacks": found})
+    (tmp_path / "metrics.jsonl").write_text(f"{line}\n")
+    for seeds, said in (
+        (3, "measured on seed 4, the first of the 3 seeds of this run\n"),
+        (1, ""),
+    ):
+        (tmp_path / "config.toml").write_text(f"[settings]\nseed = 4\nseeds = {seeds}\n")
+        done = run("flow", tmp_path, "--out", tmp_path / "flow.png")
+        assert (done.returncode, done.stderr) == (0, said)
+    assert run("flow", tmp_path / "metrics.jsonl", "--out", tmp_path / "x.png").stderr == ""
