@@ -98,9 +98,11 @@ def snap(n: int = 1) -> Online:
 
         M_t = (J_t M_{t-1} + I_t) ⊙ pattern_n
 
-    pattern_n is 1 where a parameter reaches an entry of the state within n steps, whatever the
-    values of the weights. It is found by derivatives at random points, where all that `jnp.where`,
-    an index, `lax.cond`, `jnp.maximum` and the like may choose counts as reached.
+    pattern_n is 1 where a parameter reaches a unit of the state within n steps, whatever the values
+    of the weights; a carry that is made of params is the first of them. Entries in one place of
+    named fields of one shape are one unit, as h and c of an LSTM are, in a stack and wrapped too;
+    any other entry is a unit by itself. What is reached is found by derivatives at random points,
+    where all that `jnp.where`, an index, `lax.cond`, `jnp.maximum` and the like may choose counts.
 
     For a cell that acts unit by unit (`Structure.mixing`: vanilla, lstm, gru(reset="after"), …)
     SnAp-1 keeps the influence of each parameter on all states of its own unit, through the unit's

@@ -1,19 +1,20 @@
 """Which params reach which entries of the state within n steps: the sparsity of SnAp-n."""
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.random import key_impl
+from jax.tree_util import DictKey, GetAttrKey
 
+from rnnjax._checks import is_inexact
 from rnnjax._dtypes import at_least_float32
 from rnnjax._random import is_key
-from rnnjax._types import Array, Carry, Cell, Params, PyTree
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.online._either_way import either_way
-from rnnjax.online._rows import inexact, replaced, rows, trainable
+from rnnjax.online._rows import inexact, replaced, rows, state, trainable
 from rnnjax.running import pack
 
 _FILLED = 3  # numbers held for one that is needed: fewer take more, smaller blocks to compile
@@ -70,24 +71,27 @@ def asked(cell: Cell, params: Params, carry: Carry, x_t: PyTree, n: int) -> Aske
 
 @functools.lru_cache(64)
 def layout(of: Asked) -> Layout:
-    """Of params that reach rows of (s_t, y_t) within n steps.
+    """Of params that reach units of (s_t, y_t) within n steps, the first of which may be s_0.
 
     A property of the step and not of the weights' values: what is zero at all of some random
     params, carries and inputs, whichever way the step's choices go, is taken for zero everywhere.
     """
-    jacobian, derivatives, other = _probed(of)
+    probed = _probed(of)
+    jacobian, units = probed.jacobian, probed.units
     count, size = jacobian.shape
     square = np.pad(jacobian, ((0, 1), (0, count + 1 - size)))
     moves = jacobian.astype(np.float32)
+    together = (units[:, None] == units).astype(np.float32)
 
     def whole(rows: np.ndarray) -> np.ndarray:
-        return np.logical_or(rows, rows[other])
+        return together @ rows > 0
 
-    def in_one_step(derivative: np.ndarray) -> np.ndarray:
-        return whole(np.any(derivative != 0, axis=0).reshape(count, -1))
+    def entries(derivative: np.ndarray) -> np.ndarray:
+        return np.any(derivative != 0, axis=0).reshape(count, -1)
 
-    def leaf_of(derivative: np.ndarray) -> Leaf:
-        reached = direct = in_one_step(derivative)
+    def leaf_of(derivative: np.ndarray, first: np.ndarray) -> Leaf:
+        direct = entries(derivative)
+        reached = whole(np.logical_or(direct, entries(first)))
         for _ in range(of.n - 1):
             more = whole(np.logical_or(reached, moves @ reached[:size] > 0))
             if np.array_equal(more, reached):
@@ -97,13 +101,22 @@ def layout(of: Asked) -> Layout:
         shape = derivative.shape[2:]
         return Leaf(blocks, place.reshape(shape), at_least_float32(derivative.dtype))
 
-    each, structure = jax.tree.flatten(derivatives)
-    direct = np.concatenate([in_one_step(i) for i in each], axis=1)
-    return Layout(structure, tuple(map(leaf_of, each)), _colors(jacobian), _colors(direct))
+    each, structure = jax.tree.flatten(probed.direct)
+    leaves = tuple(map(leaf_of, each, jax.tree.leaves(probed.first)))
+    direct = np.concatenate([entries(i) for i in each], axis=1)
+    return Layout(structure, leaves, _colors(jacobian), _colors(direct))
 
 
-def _probed(of: Asked) -> tuple[np.ndarray, PyTree, np.ndarray]:
-    """Where J [R, S] is not zero, I [probes, R, ...] of each leaf, and the other part of rows."""
+class _Probed(NamedTuple):
+    """Derivatives at random points."""
+
+    jacobian: np.ndarray  # [R, S] bool: where J is not zero
+    direct: PyTree  # I [probes, R, ...] of each leaf of params
+    first: PyTree  # ∂s_0/∂θ likewise, of the cell's own initial carry
+    units: np.ndarray  # [R]: a number for each unit, see `_units`
+
+
+def _probed(of: Asked) -> _Probed:
     rng = np.random.default_rng(0)
 
     def drawn(shape: tuple[int, ...], dtype: Any, impl: Any) -> Any:
@@ -119,9 +132,9 @@ def _probed(of: Asked) -> tuple[np.ndarray, PyTree, np.ndarray]:
 
     with jax.ensure_compile_time_eval():
         at = jax.tree.unflatten(of.tree, [drawn(*each) for each in of.like])
-        jacobians, direct = jax.jit(jax.vmap(functools.partial(_derivatives, of.cell)))(*at)
-    jacobian = np.any(np.asarray(jacobians) != 0, axis=0)
-    return jacobian, jax.tree.map(np.asarray, direct), _other_part(at[1], len(jacobian))
+        found = jax.jit(jax.vmap(functools.partial(_derivatives, of.cell)))(*at)
+    out, jacobians, direct, first = jax.tree.map(np.asarray, found)
+    return _Probed(np.any(jacobians != 0, axis=0), direct, first, _units(at[1], out))
 
 
 def _blocks_of(
@@ -192,20 +205,31 @@ def _colors(entries: np.ndarray) -> np.ndarray:
     return colors
 
 
-def _other_part(carries: Carry, count: int) -> np.ndarray:
-    """[R]: the row of the other part of the same complex number, which is one entry of the state;
-    the row itself where it is real."""
-    other, begin = np.arange(count), 0
-    for leaf in inexact(carries):
-        size = math.prod(leaf.shape[1:])
-        if np.iscomplexobj(leaf):
-            other[begin : begin + 2 * size] = np.roll(other[begin : begin + 2 * size], size)
-            begin += size
-        begin += size
-    return other
+def _units(carries: Carry, out: np.ndarray) -> np.ndarray:
+    """[R]: which unit each row belongs to, for rows whose values are `out` [probes, R].
+
+    Both parts of a complex number are of one unit; so are the entries in one place of named fields
+    of one shape, such as h and c of an LSTM, and what y_t has of them. The rest is by itself.
+    """
+    numbers: dict[Any, int] = {}
+    units: list[int] = []
+    for path, leaf in jax.tree_util.tree_flatten_with_path(carries)[0]:
+        if not is_inexact(leaf):
+            continue
+        named = isinstance(path[-1] if path else None, GetAttrKey | DictKey)
+        of = (path[:-1], leaf.shape) if named else path
+        places = [numbers.setdefault((of, k), len(numbers)) for k in range(leaf[0].size)]
+        units += places * (2 if np.iscomplexobj(leaf) else 1)
+    state = out[:, : len(units)]
+    for row in range(len(units), out.shape[1]):
+        same = np.flatnonzero(np.all(state == out[:, row, None], axis=0))
+        units.append(units[same[0]] if same.size else len(numbers) + row)
+    return np.array(units, int)
 
 
-def _derivatives(cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> tuple[Array, Any]:
+def _derivatives(cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> tuple[Any, ...]:
+    """(s_t, y_t), J, I, and ∂s_0/∂θ with as many rows."""
+
     def whole(params: Params, carry: Carry, x_t: PyTree) -> Array:
         return rows(cell, *cell.step(params, carry, x_t))
 
@@ -220,5 +244,17 @@ def _derivatives(cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> tuple
         params_ct, before_ct = pull(ct)
         return params_ct, pack(before_ct, 0)
 
-    direct, jacobian = jax.vmap(one)(jnp.eye(out.shape[0], dtype=out.dtype))
-    return jacobian, direct
+    eye = jnp.eye(out.shape[0], dtype=out.dtype)
+    direct, jacobian = jax.vmap(one)(eye)
+    plain = jax.eval_shape(lambda params: initial_carry(cell, params, ()), params)
+    is_plain = jax.tree.structure(plain) == jax.tree.structure(carry)
+    key = None if is_plain else jax.random.key(0)
+
+    def own(params: Params, key: Array | None) -> Array:
+        s = state(initial_carry(cell, params, (), key))
+        return jnp.pad(s, (0, out.shape[0] - s.shape[0]))
+
+    mixed_first = either_way(own, params, key)
+    first, pull_first = jax.vjp(lambda w: mixed_first(replaced(params, w), key), trainable(params))
+    of_first = jax.vmap(lambda ct: pull_first(ct)[0])(eye.astype(first.dtype))
+    return out, jacobian, direct, of_first

@@ -27,7 +27,7 @@ jax.tree_util.register_dataclass(Influence, ["leaves"], ["of"])
 
 @dataclass(frozen=True)
 class Sparse:
-    """M_t = J_t M_{t-1} + I_t at the entries that params reach within n steps.
+    """M_t = J_t M_{t-1} + I_t at the entries of units that params reach within n steps.
 
     Params that reach the same rows are one dense block of M, moved by J among these rows.
     """

@@ -141,3 +141,38 @@ def test_an_embedding_in_the_step_reaches_its_own_units_alone():
     want = gradient(cell, params, IDS, online.rtrl())
     close(gradient(cell, params, IDS, online.snap(1)), want)
     assert np.all(np.abs(want["e"]).max(1)[np.unique(IDS)] > 0)
+
+
+def along_the_stream(cell, params, algorithm):
+    learn, total = online.learner(cell, algorithm), None
+    state = learn.init(params, XS[0])
+    for x_t in XS[:4]:
+        state, y_t = learn.step(params, state, x_t)
+        part = learn.gradient(state, jnp.cos(y_t))
+        total = part if total is None else jax.tree.map(jnp.add, total, part)
+    return total
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_unit_has_all_its_states_whatever_the_cell_is_wrapped_in():
+    """The output gate reaches h alone in one step, and c of its unit is kept too."""
+    cell = rnnjax.lstm(H)
+    params = jax.tree.map(lambda w: w + 0.2 * RNG.normal(size=w.shape), cell.init(KEY, H))
+    want = along_the_stream(cell, params, online.snap(1))
+    learned = rnnjax.learned_carry(cell)
+    begin = learned.init(KEY, H)._replace(cell=params)
+    close(along_the_stream(learned, begin, online.snap(1)).cell, want)
+    close(along_the_stream(rnnjax.stack(cell), (params,), online.snap(1)), (want,))
+    close(along_the_stream(rnnjax.wrap(cell, lambda step: step), params, online.snap(1)), want)
+
+
+@pytest.mark.usefixtures("eager")
+def test_what_a_first_carry_is_made_of_reaches_it():
+    cell = rnnjax.learned_carry(rnnjax.zoneout(rnnjax.vanilla(H), h=0.5))
+    params = jax.tree.map(lambda leaf: leaf + 0.3, cell.init(KEY, H))
+    want = along_the_stream(cell, params, online.rtrl())
+    assert np.abs(want.carry.cell.h).min() > 1e-3
+    close(along_the_stream(cell, params, online.snap(2)), want)  # dense: it reaches everything
+    one = along_the_stream(cell, params, online.snap(1)).carry.cell.h
+    assert np.all(one != 0)
+    assert not np.allclose(one, want.carry.cell.h)
