@@ -118,6 +118,7 @@ SCANS = [
     rnnjax.lru(H),
     rnnjax.delta_net(2, 3, heads=2),
     rnnjax.ctrnn(H),
+    rnnjax.urnn(H),
     rnnjax.zoneout(rnnjax.lstm(H), h=0.1, c=0.2),
 ]
 
@@ -202,7 +203,9 @@ def test_names_and_free_sizes():
 def user_cell(step):
     return rnnjax.Cell(
         lambda key, features: {"w": jnp.ones((features, features))},
-        lambda params, batch_shape, key=None: jnp.zeros((*batch_shape, len(params["w"]))),
+        lambda params, batch_shape, key=None: jnp.zeros_like(
+            params["w"], shape=(*batch_shape, len(params["w"]))
+        ),
         step,
     )
 
@@ -241,8 +244,51 @@ def rows(x):
     return table[ids] + x[:, jnp.array([2, 0, 0])] + jnp.take(x, jnp.array([1]), axis=1)
 
 
+def roundings(x):
+    y = jnp.round(3 * x) + jax.lax.round(2 * jnp.round(x, 1)) + jnp.trunc(x) + jnp.cbrt(x)
+    y += jax.scipy.special.erfc(x) + jax.nn.gelu(x, approximate=False)
+    return y + jnp.isfinite(jnp.where(x > 0, jnp.inf, x)) + jax.nn.logsumexp(x, -1, keepdims=True)
+
+
+def angles(x):
+    y = jnp.angle(x + 1j * x[:, ::-1]) + jnp.arctan2(x, -jnp.floor(jnp.abs(x)))
+    return y + jnp.arcsinh(x) + jnp.arctanh(jnp.tanh(x)) + jnp.arccosh(1 + x * x)
+
+
+def orders(x):
+    largest, places = jax.lax.top_k(x, 2)
+    return jnp.sort(x) + largest[:, 1:] * places[:, :1] + jnp.argsort(x, axis=-1)
+
+
+def windows(x):
+    y = jax.lax.dynamic_slice_in_dim(jnp.tile(x, (1, 2)), 2, 3, 1)
+    y = jax.lax.dynamic_update_slice_in_dim(y, x[:, :2], 5, 1)
+    y = y.at[:, 1].set(x[:, 2]).at[:, 1:3].multiply(x[:, :2]).at[:, :1].add(1).at[:, 7].set(9)
+    cube = jnp.ones((1, 2, 3)) * x[:, None, :]
+    cube = cube.at[:, 1, 2].set(x[:, 0] ** 2)
+    return y + jnp.take_along_axis(x, jnp.argmax(x, -1, keepdims=True), -1) + cube.sum(1)
+
+
+def loops(x):
+    y = jax.lax.fori_loop(0, 3, lambda k, y: jnp.sin(y) + k * x, x)
+    last, rows = jax.lax.scan(
+        lambda c, w: (c + w * x, (c * w, w)), y, jnp.arange(2.0), reverse=True
+    )
+    last += rows[0][0] - rows[0][1] * rows[1][1] + jax.lax.map(lambda w: jnp.sin(w), x.T).T
+    return jax.lax.cond(True, lambda y: y + x, lambda y: y - x, last)
+
+
+def waves(x):
+    y = jnp.fft.ifft(jnp.fft.fft(x) * jnp.array([[1.0, 2.0j, 3.0 - 1.0j]]))
+    wide = jnp.fft.rfft(jnp.tile(x, (1, 2)))  # of an even number and an odd one
+    y += jnp.fft.irfft(wide * jnp.arange(1, 5)[None])[:, 1:4] + jnp.fft.irfft(jnp.fft.rfft(x), 3)
+    return y.real - 2 * y.imag
+
+
+NEW = (roundings, angles, orders, windows, loops, waves)
 OPERATIONS = {
-    f.__name__: f for f in (elementwise, logical, functions, shapes, reductions, products, rows)
+    f.__name__: f
+    for f in (elementwise, logical, functions, shapes, reductions, products, rows, *NEW)
 } | {"calls": jax.checkpoint(lambda x: jax.jit(jax.nn.relu6)(x) + jnp.sin(x))}
 
 
@@ -252,14 +298,17 @@ def test_primitives(name):
     cell = user_cell(
         lambda p, h, x: ((h := OPERATIONS[name](x @ p["w"] + 0.1 * h)), (h, x[:, :2] > h[:, 1:]))
     )
-    params = drawn(cell.init(None, 3), float)
-    xs = drawn(jnp.zeros((T, B, 3)), float, 1)
     for evaluate in (by_runtime, by_reference):
+        # onnxruntime has Erf, Atan and Asinh in float32 alone, and onnx's own Erf has its digits
+        rough = name in ("roundings", "angles")
+        dtype, tolerance = (F32 if rough else float), (1e-5 if rough else 1e-12)
+        params = drawn(cell.init(None, 3), dtype)
+        xs = drawn(jnp.zeros((T, B, 3)), dtype, 1)
         model = to_onnx(cell, params, xs)
         (last, (ys, flags)) = rnnjax.unroll(cell, params, xs)
         got = evaluate(model, {"xs": np.asarray(xs)})
         for value, want in zip(got.values(), (ys, flags, last), strict=True):
-            np.testing.assert_allclose(value, want, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(value, want, rtol=tolerance, atol=tolerance)
 
 
 def refusal(cell, message, **options):
@@ -273,14 +322,17 @@ def refusal(cell, message, **options):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (lambda p, h, x: (h, jax.lax.sort(x)), r"uses the primitive sort, for which"),
+        (lambda p, h, x: (h, jnp.cumprod(x, -1)), r"uses the primitive cumprod, for which"),
+        (lambda p, h, x: (h, jnp.lexsort((x, h))), r"sort by several keys"),
         (lambda p, h, x: (h, x - x.mean(0)[None]), r"reduce_sum across the examples of a batch"),
         (lambda p, h, x: (h[:0], x), r"slice across the examples"),
         (lambda p, h, x: (h, jax.lax.bitwise_and(x.astype(int), 1)), r"and of integers"),
         (lambda p, h, x: (h, p["w"][(jnp.argmax(x, -1),) * 2]), "gather of other parts"),
         (lambda p, h, x: (h, x[jnp.array([0, 1])]), "gather across the examples"),
-        (lambda p, h, x: (h, jnp.fft.fft(x).real), r"primitive fft"),
-        (lambda p, h, x: (h, jax.lax.scan(lambda c, _: (c, c), x, None, length=2)[1]), "scan"),
+        (lambda p, h, x: (h, jnp.fft.fft2(x[:, None]).real), "fft along several axes"),
+        (lambda p, h, x: (h, x.at[:, jnp.array([0, 2])].set(1.0)), "scatter at several places"),
+        (lambda p, h, x: (h, jax.lax.fori_loop(0, 99, lambda k, y: y * x, x)), "scan of 99 steps"),
+        (lambda p, h, x: (h, jax.lax.while_loop(lambda y: y.sum() > 1, jnp.sin, x)), "while"),
     ],
 )
 def test_steps_without_an_operator_are_refused_by_its_name(step, message):

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._types import PyTree
+from rnnjax.interop._onnx._fourier import fft
 from rnnjax.interop._onnx._graph import Value
-from rnnjax.interop._onnx._primitives import PRIMITIVES, Site
+from rnnjax.interop._onnx._primitives import PRIMITIVES, primitive
+from rnnjax.interop._onnx._site import Site
 
 
 class Pair(NamedTuple):
@@ -69,7 +71,7 @@ def _pair(value: Value | Pair, aval: Any) -> Value | Pair:
 
 
 def _part(name: str, site: Site, values: Any) -> str:
-    return cast(str, PRIMITIVES[name](site, *map(site.graph.tensor, values)))  # one result
+    return cast(str, primitive(name, site, list(values)))  # one result
 
 
 def _both(name: str) -> Callable[..., Pair]:
@@ -118,6 +120,11 @@ def _convert(site: Site, x: Value | Pair) -> Value | Pair:
     return _both("convert_element_type")(site, x)
 
 
+def _fft(site: Site, x: Any) -> Any:
+    found = fft(site, x)
+    return Pair(*found) if isinstance(found, tuple) else found
+
+
 def _split(site: Site, x: Pair) -> list[Pair]:
     parts = [PRIMITIVES["split"](site, site.graph.tensor(part)) for part in x]
     return [Pair(re, im) for re, im in zip(*parts, strict=True)]
@@ -129,6 +136,8 @@ COMPLEX: dict[str, Callable[..., Any]] = {
         for name in (
             "add", "sub", "neg", "copy", "reshape", "squeeze", "expand_dims", "transpose", "rev",
             "slice", "concatenate", "broadcast_in_dim", "select_n", "reduce_sum", "cumsum",
+            "pad", "tile", "stack", "stop_gradient", "gather", "scatter", "scatter-add",
+            "dynamic_slice", "dynamic_update_slice",
         )
     },
     **{name: _bilinear(name) for name in ("mul", "dot_general")},
@@ -138,6 +147,7 @@ COMPLEX: dict[str, Callable[..., Any]] = {
     "conj": lambda site, x: Pair(x.re, site.graph.op("Neg", x.im)),
     "abs": lambda site, x: site.graph.op("Sqrt", _square_of_abs(site, x)),
     "exp": _exp,
+    "fft": _fft,
     "div": _div,
     "square": lambda site, x: _bilinear("mul")(site, x, x),
     "convert_element_type": _convert,

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.interop._onnx._complex import Pair, complex_equation, is_complex
+from rnnjax.interop._onnx._control import chosen, unrolled
 from rnnjax.interop._onnx._graph import Graph, Value
-from rnnjax.interop._onnx._primitives import PRIMITIVES, Site
+from rnnjax.interop._onnx._primitives import primitive
+from rnnjax.interop._onnx._site import Site
 
 _CALLS = {  # primitives that run a jaxpr of their own, and where it is
     "jit": "jaxpr",
@@ -57,27 +59,38 @@ class Translator:
     def _equation(self, equation: Any, operands: list[Value]) -> list[Value]:
         name = equation.primitive.name
         if name in _CALLS and _CALLS[name] in equation.params:
-            inner = equation.params[_CALLS[name]]
-            return self._run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", []), operands)
+            return self._call(equation.params[_CALLS[name]], operands)
         results = [variable.aval for variable in equation.outvars]
+        if not results:  # jax.debug.print and the like
+            return []
         sizes = [size for result in results for size in getattr(result, "shape", ())]
         known = not any(isinstance(value, str | Pair) for value in operands)
         if known and not any(size and size % self.batch == 0 for size in sizes):
             found = equation.primitive.bind(*operands, **equation.params)
             return found if equation.primitive.multiple_results else [found]
         avals = [atom.aval for atom in equation.invars]
-        site = Site(self.graph, equation.params, avals, results[0], self.batch, self.batch_size)
+        site = Site(
+            name, self.graph, equation.params, avals, results[0], self.batch, self.batch_size
+        )
         try:
+            if name == "cond":
+                return chosen(self._call, equation.params, operands)
+            if name == "scan":
+                return unrolled(self._call, self.graph, equation.params, operands, results)
             if any(map(is_complex, (*avals, *results))):
                 return complex_equation(name, site, operands)
-            found = PRIMITIVES[name](site, *map(self.graph.tensor, operands))
+            found = primitive(name, site, operands)
         except (KeyError, NotImplementedError) as error:
             how = f" {error}" if isinstance(error, NotImplementedError) else ""
             raise ValueError(
                 f"{self._cannot()} its step uses the primitive {name}{how}, for which rnnjax knows "
                 "no ONNX operator"
             ) from None
-        return [found] if isinstance(found, str) else found
+        return found if isinstance(found, list) else [found]
+
+    def _call(self, inner: Any, operands: list[Value]) -> list[Value]:
+        """The results of a jaxpr, closed or not."""
+        return self._run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", []), operands)
 
     def _cannot(self) -> str:
         return f"to_onnx cannot export {self.whose}:"

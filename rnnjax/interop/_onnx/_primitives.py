@@ -2,46 +2,19 @@
 
 A function of the table adds nodes to a graph and returns the names of the results. Its arguments
 are a `Site` (the equation of the jaxpr, the graph, and which size is the batch's) and the names of
-the operands. Both sides broadcast axes of size 1.
+the operands; those of `PLACES` take operands as they are, to know where they read and write. Both
+sides broadcast axes of size 1.
 """
 
 import string
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnnjax.interop._arrays import peer
-from rnnjax.interop._onnx._graph import EVERYTHING, Graph
-
-
-class Site(NamedTuple):
-    """Where a primitive is translated."""
-
-    graph: Graph
-    params: dict[str, Any]  # of the equation
-    operands: list[Any]  # their shapes and dtypes
-    result: Any  # shape and dtype of the first result
-    batch: int  # the size that stands for the batch's, which is unknown
-    batch_size: str  # the name of the batch's size, int64 [1]
-
-    def shape(self, sizes: Any) -> str:
-        """A shape with at most one axis of the batch, for Reshape."""
-        return self.graph.integers(-1 if self.counts_batch(size) else size for size in sizes)
-
-    def size(self, size: int) -> str:
-        """One size, int64 [1], for Expand."""
-        if self.counts_batch(size) and size != self.batch:
-            raise NotImplementedError("to several times the batch")
-        return self.batch_size if size == self.batch else self.graph.integers([size])
-
-    def counts_batch(self, size: int) -> bool:
-        return size > 0 and size % self.batch == 0
-
-    def within_an_example(self, axes: Any) -> None:
-        """Raise if an operand has examples along one of these axes."""
-        if any(self.counts_batch(self.operands[0].shape[axis]) for axis in axes):
-            raise NotImplementedError("across the examples of a batch")
+from rnnjax.interop._onnx._graph import EVERYTHING, Value
+from rnnjax.interop._onnx._places import PLACES
+from rnnjax.interop._onnx._site import Site
 
 
 def _same(kind: str) -> Callable[..., str]:
@@ -92,6 +65,41 @@ def _expm1(site: Site, x: str) -> str:
     return op("Where", op("Greater", op("Abs", x), one), op("Sub", power, one), small)
 
 
+def _erfc(site: Site, x: str) -> str:
+    """1 - erf x, whose tail has the digits of 1, as in the models that PyTorch exports."""
+    return site.graph.op("Sub", _one(site), site.graph.op("Erf", x))
+
+
+def _is_finite(site: Site, x: str) -> str:
+    return site.graph.op("Less", site.graph.op("Abs", x), _one(site, np.inf))
+
+
+def _round(site: Site, x: str) -> str:
+    op = site.graph.op
+    if int(site.params["rounding_method"]) == 1:  # halves to even, as Round does
+        return op("Round", x)
+    size = op("Abs", x)
+    whole = op("Floor", size)
+    is_up = op("GreaterOrEqual", op("Sub", size, whole), _one(site, 0.5))
+    return op("Mul", op("Sign", x), op("Where", is_up, op("Add", whole, _one(site)), whole))
+
+
+def _cbrt(site: Site, x: str) -> str:
+    op = site.graph.op
+    return op("Mul", op("Sign", x), op("Pow", op("Abs", x), _one(site, 1 / 3)))
+
+
+def _atan2(site: Site, y: str, x: str) -> str:
+    """The angle of (x, y): atan(y / x), and π more or less where x < 0."""
+    op, zero = site.graph.op, _one(site, 0.0)
+    is_zero = op("Equal", x, zero)
+    angle = op("Atan", op("Div", y, op("Where", is_zero, _one(site), x)))
+    half = op("Where", op("Less", y, zero), _one(site, -np.pi), _one(site, np.pi))
+    turned = op("Where", op("Less", x, zero), op("Add", angle, half), angle)
+    upright = op("Mul", op("Sign", y), _one(site, np.pi / 2))
+    return op("Where", is_zero, upright, turned)
+
+
 def _integer_pow(site: Site, x: str) -> str:
     power = site.params["y"]
     return site.graph.op("Mul", x, x) if power == 2 else site.graph.op("Pow", x, _one(site, power))
@@ -135,6 +143,15 @@ def _broadcast(site: Site, x: str) -> str:
     return graph.op("Expand", x, graph.op("Concat", *parts, axis=0))
 
 
+def _iota(site: Site) -> str:
+    shape, axis, graph = site.params["shape"], site.params["dimension"], site.graph
+    if site.counts_batch(shape[axis]):
+        raise NotImplementedError("across the examples of a batch")
+    numbers = np.arange(shape[axis], dtype=site.result.dtype)
+    numbers = numbers.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    return graph.op("Expand", numbers, graph.op("Concat", *map(site.size, shape), axis=0))
+
+
 def _slice(site: Site, x: str) -> str:
     params, sizes = site.params, site.operands[0].shape
     steps = params["strides"] or (1,) * len(sizes)
@@ -166,24 +183,6 @@ def _split(site: Site, x: str) -> list[str]:
     sizes, graph = site.params["sizes"], site.graph
     site.within_an_example([site.params["axis"]])
     return graph.ops("Split", len(sizes), x, graph.integers(sizes), axis=site.params["axis"])
-
-
-def _gather(site: Site, x: str, indices: str) -> str:
-    """Rows by their numbers, along one axis: an embedding, or columns in another order."""
-    numbers, (operand, index), graph = site.params["dimension_numbers"], site.operands, site.graph
-    axis, rank = (*numbers.start_index_map, -1)[0], index.ndim - 1
-    rows = tuple(1 if a == axis else size for a, size in enumerate(operand.shape))
-    rest = (*range(axis), *range(axis + rank, operand.ndim - 1 + rank))
-    if (
-        numbers.start_index_map != (axis,)
-        or numbers.collapsed_slice_dims != (axis,)
-        or numbers.operand_batching_dims
-        or numbers.offset_dims != rest
-        or tuple(site.params["slice_sizes"]) != rows
-    ):
-        raise NotImplementedError("of other parts than whole rows along one axis")
-    site.within_an_example([axis])
-    return graph.op("Gather", x, graph.op("Squeeze", indices, graph.integers([-1])), axis=axis)
 
 
 def _rev(site: Site, x: str) -> str:
@@ -254,6 +253,26 @@ def _dot(site: Site, a: str, b: str) -> str:
     return site.graph.op("Einsum", a, b, equation=equation)
 
 
+def _top_k(site: Site, x: str) -> list[str]:
+    values, places = _sorted(site, x, site.params["k"], site.params["axis"], largest=1)
+    return [values, site.graph.op("Cast", places, to=peer("onnx").TensorProto.INT32)]
+
+
+def _sort(site: Site, x: str, *others: str) -> list[str]:
+    if site.params["num_keys"] != 1:
+        raise NotImplementedError("by several keys")
+    axis = site.params["dimension"]
+    values, places = _sorted(site, x, site.result.shape[axis], axis, largest=0)
+    op = site.graph.op
+    return [values, *(op("GatherElements", other, places, axis=axis) for other in others)]
+
+
+def _sorted(site: Site, x: str, k: int, axis: int, largest: int) -> list[str]:
+    """The k largest or smallest along an axis, and their places."""
+    site.within_an_example([axis])
+    return site.graph.ops("TopK", 2, x, site.graph.integers([k]), axis=axis, largest=largest)
+
+
 def _convolve(site: Site, x: str, kernel: str) -> str:
     params, graph = site.params, site.graph
     if params["batch_group_count"] != 1 or {*params["lhs_dilation"]} != {1}:
@@ -273,10 +292,11 @@ def _convolve(site: Site, x: str, kernel: str) -> str:
 
 
 _SAME = """
-    abs Abs, acos Acos, add Add, asin Asin, atan Atan, ceil Ceil, copy Identity, cos Cos, cosh Cosh,
-    div Div, eq Equal, erf Erf, exp Exp, floor Floor, ge GreaterOrEqual, gt Greater, le LessOrEqual,
-    log Log, logistic Sigmoid, lt Less, max Max, min Min, mul Mul, neg Neg, pow Pow, sign Sign,
-    sin Sin, sinh Sinh, sqrt Sqrt, stop_gradient Identity, sub Sub, tan Tan, tanh Tanh
+    abs Abs, acos Acos, acosh Acosh, add Add, asin Asin, asinh Asinh, atan Atan, atanh Atanh,
+    ceil Ceil, copy Identity, cos Cos, cosh Cosh, div Div, eq Equal, erf Erf, exp Exp, floor
+    Floor, ge GreaterOrEqual, gt Greater, le LessOrEqual, log Log, logistic Sigmoid, lt Less,
+    max Max, min Min, mul Mul, neg Neg, pow Pow, sign Sign, sin Sin, sinh Sinh, sqrt Sqrt,
+    stop_gradient Identity, sub Sub, tan Tan, tanh Tanh
 """
 
 PRIMITIVES: dict[str, Callable[..., str | list[str]]] = {
@@ -291,12 +311,18 @@ PRIMITIVES: dict[str, Callable[..., str | list[str]]] = {
     "exp2": lambda site, x: site.graph.op("Pow", _one(site, 2.0), x),
     "log1p": _log1p,
     "expm1": _expm1,
+    "erfc": _erfc,
+    "is_finite": _is_finite,
+    "round": _round,
+    "cbrt": _cbrt,
+    "atan2": _atan2,
     "rem": lambda site, x, y: site.graph.op("Mod", x, y, fmod=1),
     "clamp": lambda site, low, x, high: site.graph.op("Min", site.graph.op("Max", x, low), high),
     "integer_pow": _integer_pow,
     "convert_element_type": _cast,
     "select_n": _select,
     "broadcast_in_dim": _broadcast,
+    "iota": _iota,
     "reshape": lambda site, x: site.graph.op("Reshape", x, site.shape(site.params["new_sizes"])),
     "squeeze": lambda site, x: site.graph.op(
         "Squeeze", x, site.graph.integers(site.params["dimensions"])
@@ -310,7 +336,6 @@ PRIMITIVES: dict[str, Callable[..., str | list[str]]] = {
     "tile": _tile,
     "slice": _slice,
     "split": _split,
-    "gather": _gather,
     "rev": _rev,
     "pad": _pad,
     "reduce_sum": _reduce("ReduceSum"),
@@ -322,7 +347,22 @@ PRIMITIVES: dict[str, Callable[..., str | list[str]]] = {
     "argmax": _arg("ArgMax"),
     "argmin": _arg("ArgMin"),
     "cumsum": _cumsum,
+    "top_k": _top_k,
+    "sort": _sort,
+    "optimization_barrier": lambda site, *xs: [site.graph.op("Identity", x) for x in xs],
     "dot_general": _dot,
     "conv_general_dilated": _convolve,
 }
 """Each primitive by its name. A step that uses another one cannot be exported."""
+
+
+def primitive(name: str, site: Site, operands: list[Value]) -> str | list[str]:
+    """The results of a primitive for these operands.
+
+    Raises:
+      KeyError: it is not in the tables.
+      NotImplementedError: with these arguments it has no operator; the message says which.
+    """
+    if name in PLACES:
+        return PLACES[name](site, *operands)
+    return PRIMITIVES[name](site, *map(site.graph.tensor, operands))

@@ -34,7 +34,7 @@ def to_onnx(
     A `vanilla`, `lstm`, `peephole_lstm`, `cifg` or `gru` becomes ONNX's RNN, LSTM or GRU, the cells
     of a `stack` and the parts of `serial` and `bidirectional` one node each. Any other cell becomes
     a Scan whose body is its step, operator by operator, in its evaluation form: without dropout and
-    noise. The bias is written as the input's, zeros as the recurrent one.
+    noise. Loops in it are unrolled. The bias is written as the input's, zeros as the recurrent one.
 
     The model's inputs and outputs, for any T and one batch axis of any size B:
 
