@@ -134,8 +134,13 @@ def test_a_state_of_an_input_is_an_argument():
 @pytest.mark.parametrize("model", [
     rnnjax.learned_carry(rnnjax.lstm(3)),
     rnnjax.stack(rnnjax.learned_carry(rnnjax.gru(3)), rnnjax.vanilla(2)),
+    rnnjax.bidirectional(rnnjax.learned_carry(rnnjax.gru(3)), rnnjax.learned_carry(rnnjax.gru(3))),
+    rnnjax.serial(
+        rnnjax.bidirectional(rnnjax.lstm(3), rnnjax.learned_carry(rnnjax.lstm(3))),
+        rnnjax.bidirectional(rnnjax.vanilla(2), rnnjax.vanilla(2)),
+    ),
 ], ids=repr)  # fmt: skip
-def test_learned_carries_come_back(model):
+def test_layers_and_learned_carries_come_back(model):
     params = drawn(model)
     exported = to_onnx(model, params)
     names = [n.output[0] for n in exported.graph.node if n.op_type in ("RNN", "LSTM", "GRU")]

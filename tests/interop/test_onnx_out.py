@@ -156,22 +156,42 @@ def test_images_in_float32():
 
 
 LAYERS = [
-    rnnjax.stack(rnnjax.lstm(H), rnnjax.min_gru(3)),
-    rnnjax.serial(
-        rnnjax.bidirectional(rnnjax.lstm(H), rnnjax.gru(3)),
-        rnnjax.recurrent(rnnjax.residual(rnnjax.vanilla(7)), reverse=True),
+    (rnnjax.stack(rnnjax.lstm(H), rnnjax.min_gru(3)), ["LSTM", "Scan"]),
+    (
+        rnnjax.serial(
+            rnnjax.bidirectional(rnnjax.lstm(H), rnnjax.gru(3)),
+            rnnjax.recurrent(rnnjax.residual(rnnjax.vanilla(7)), reverse=True),
+        ),
+        ["LSTM", "GRU", "Scan"],
     ),
+    (
+        rnnjax.serial(
+            rnnjax.bidirectional(rnnjax.cifg(H), rnnjax.cifg(H)),
+            rnnjax.bidirectional(rnnjax.vanilla(2, "identity"), rnnjax.vanilla(2, "identity")),
+        ),
+        ["LSTM", "RNN"],
+    ),
+    (
+        rnnjax.bidirectional(
+            rnnjax.peephole_lstm(H), rnnjax.learned_carry(rnnjax.peephole_lstm(H))
+        ),
+        ["LSTM"],
+    ),
+    (rnnjax.bidirectional(rnnjax.lstm(H), rnnjax.lstm(3)), ["LSTM", "LSTM"]),
 ]
 
 
 @pytest.mark.usefixtures("eager")
-@pytest.mark.parametrize("model", LAYERS, ids=repr)
-def test_layers_are_nodes_in_a_row(model):
+@pytest.mark.parametrize(("model", "nodes"), LAYERS, ids=[repr(m) for m, _ in LAYERS])
+def test_layers_are_nodes_in_a_row(model, nodes):
     params = params_of(model, F32)
     xs = drawn(jnp.zeros((T, B, D)), F32, 1)
     carry = drawn(unrolled(model, params, xs)[0], F32, 2)
     options = {"reverse": True} if isinstance(model, rnnjax.Cell) else {}
     assert_runs(by_runtime, model, params, xs, tolerance=1e-5, carry=carry, lengths=True, **options)
+    exported = assert_runs(by_runtime, model, params, xs, tolerance=1e-5, lengths=True)
+    kinds = [n.op_type for n in exported.graph.node]
+    assert [kind for kind in kinds if kind in {*NODES, "Scan"}] == nodes
 
 
 def test_weights_are_held_once():

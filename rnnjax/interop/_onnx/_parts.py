@@ -124,8 +124,11 @@ def add(
         return _add_cell(run, model, params, xs, xs_type, carry, reverse, scan)  # pyright: ignore
     if kind == "recurrent":
         return add(run, parts[0], params, xs, xs_type, carry, backwards, scan)
+    pair = list(zip(parts, params, strict=True))
+    if kind == "bidirectional" and not scan and _are_one_node(pair):
+        return _add_both(run, pair, xs, xs_type, carry)
     finals, outputs = [], []
-    for k, (part, part_params) in enumerate(zip(parts, params, strict=True)):
+    for k, (part, part_params) in enumerate(pair):
         part_carry = None if carry is None else carry[k]
         backwards = reverse if kind == "serial" else k == 1
         last, ys, ys_type = add(run, part, part_params, xs, xs_type, part_carry, backwards, scan)
@@ -139,6 +142,29 @@ def add(
     size = forward.shape[-1] + backward.shape[-1]
     both = jax.ShapeDtypeStruct((*forward.shape[:-1], size), forward.dtype)
     return tuple(finals), run.graph.op("Concat", ys, ys_back, axis=-1), both
+
+
+def _are_one_node(pair: list[tuple[Any, Params]]) -> bool:
+    """Whether both directions are cells of one kind, size and dtype, which ONNX has a node for."""
+    if not all(isinstance(part, Cell) and not known(part).layers for part, _ in pair):
+        return False
+    inner = [without_learned_carries(*each) for each in pair]
+    forms = [known(cell).form for cell, _ in inner]
+    one, two = (jax.tree.map(lambda w: (w.shape, str(w.dtype)), params) for _, params in inner)
+    return operator(forms[0]) is not None and (forms[0], one) == (forms[1], two)
+
+
+def _add_both(
+    run: Run, pair: list[tuple[Cell, Params]], xs: Value, xs_type: PyTree, carry: PyTree
+) -> tuple[PyTree, Value, PyTree]:
+    """Two directions as one node."""
+    inner = [without_learned_carries(*each) for each in pair]
+    carries = [None, None] if carry is None else list(carry)
+    if carry is None and not all(_begins_at_zero(*each) for each in pair):
+        carries = [run.initial_carry(*each) for each in pair]
+    op = operator(known(inner[0][0]).form) or ""
+    finals, ys, ys_type = node_of(op, run, inner, xs, xs_type, carries)
+    return tuple(finals), ys, ys_type
 
 
 def _add_cell(
@@ -155,8 +181,11 @@ def _add_cell(
     op = None if scan else operator(known(inner).form)
     if carry is None and (op is None or not _begins_at_zero(cell, params)):
         carry = run.initial_carry(cell, params)
-    make = scan_of if op is None else partial(node_of, op)
-    return make(run, inner, inner_params, xs, xs_type, carry, reverse)
+    if op is None:
+        return scan_of(run, inner, inner_params, xs, xs_type, carry, reverse)
+    pair = [(inner, inner_params)]
+    (last,), ys, ys_type = node_of(op, run, pair, xs, xs_type, [carry], reverse)
+    return last, ys, ys_type
 
 
 def _begins_at_zero(cell: Cell, params: Params) -> bool:

@@ -32,7 +32,8 @@ def to_onnx(
         carry, ys = rnnjax.unroll(cell, params, xs, lengths=lengths, carry=carry, reverse=reverse)
 
     A `vanilla`, `lstm`, `peephole_lstm`, `cifg` or `gru` becomes ONNX's RNN, LSTM or GRU, the cells
-    of a `stack` and the parts of `serial` and `bidirectional` one node each. Any other cell becomes
+    of a `stack` and the parts of `serial` and `bidirectional` one node each; two directions of one
+    kind and size are one node. Any other cell becomes
     a Scan whose body is its step, operator by operator, in its evaluation form: without dropout and
     noise. Loops in it are unrolled. The bias is written as the input's, zeros as the recurrent one.
 
