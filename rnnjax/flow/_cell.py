@@ -1,15 +1,24 @@
 """What all of `rnnjax.flow` runs: one cell over a validated sequence."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import is_inexact
+from rnnjax._checks import check_callable, check_mask, is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import fill_padding, mask, select, validate_shaped
+from rnnjax.running import (
+    blank,
+    close_up,
+    fill_padding,
+    lay_out_outputs,
+    mask,
+    select,
+    validate_shaped,
+)
 
 S = TypeVar("S")
 Out = TypeVar("Out")
@@ -26,6 +35,39 @@ def validate_cell(
     """
     refuse_layer(cell)
     return validate_shaped(cell, params, xs, *options)
+
+
+class InTime:
+    """Where steps are in time that were run without those that a mask skips."""
+
+    def __init__(self, skipped: Any, shown: Array) -> None:
+        self._skipped, self._shown = skipped, shown
+
+    def cost(self, cost: Callable[[Carry, PyTree], Array]) -> Callable[[Carry, PyTree], Array]:
+        """The same cost, of the outputs as they were run."""
+        check_callable("cost", cost, "(carry, ys) -> scalar")
+        return lambda carry, ys: cost(carry, lay_out_outputs(self._skipped, ys))
+
+    def of_steps(self, tree: PyTree) -> PyTree:
+        """What each step has `[T, ...]` in its place, zero in that of skipped ones."""
+        return blank(self._shown, lay_out_outputs(self._skipped, tree))
+
+
+def validate_masked(
+    cell: Cell, params: Params, xs: PyTree, skips: Array | None, *options: Any
+) -> tuple[Sequence, int, tuple[int, ...], InTime | None]:
+    """`validate_cell`, of a sequence without the steps where the mask `skips` is false."""
+    sequence, steps, batch_shape = validate_cell(cell, params, xs, *options)
+    if skips is None:
+        return sequence, steps, batch_shape, None
+    shown = check_mask(skips, steps, batch_shape)
+    if not steps:
+        return sequence, steps, batch_shape, None
+    closed, skipped = _close_up(sequence, shown)
+    return closed, steps, batch_shape, InTime(skipped, shown)
+
+
+_close_up = jax.jit(partial(close_up, reverse=False))
 
 
 def refuse_layer(cell: Any) -> None:

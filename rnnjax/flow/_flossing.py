@@ -23,6 +23,7 @@ def flossing(
     burn_in: int = 0,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
 ) -> Array:
     """Gradient flossing: the mean squared distance of the k leading Lyapunov exponents to a target.
 
@@ -52,7 +53,7 @@ def flossing(
       xs: inputs `[T, ..., D]`; some 50 steps are enough for flossing, whatever the task's length.
       k: the number of exponents, in 1..S.
       target: the exponents aimed at: one number or `[k]`, descending.
-      carry, key, burn_in, lengths, resets: as for `lyapunov_spectrum`.
+      carry, key, burn_in, lengths, resets, mask: as for `lyapunov_spectrum`.
 
     Returns:
       The loss, a scalar `[]`: a mean over exponents and examples, without examples that have no
@@ -75,8 +76,9 @@ def flossing(
     """
     count = check_positive_int("k", k)
     aimed = _target(target, count)
-    found, some = measured(cell, params, xs, count, burn_in, carry, key, lengths, resets)
-    live = some[..., None] & (found != -jnp.inf)
+    options = carry, key, lengths, resets
+    found, counted = measured(cell, params, xs, count, burn_in, mask, *options)
+    live = (counted > 0)[..., None] & (found != -jnp.inf)
     distance = jnp.where(live, found, 0.0) - jnp.broadcast_to(aimed, found.shape)
     total = jnp.sum(jnp.where(live, distance**2, 0.0))
     return total / jnp.maximum(jnp.sum(live), 1).astype(total.dtype)

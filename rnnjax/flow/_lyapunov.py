@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rnnjax._checks import check_nonnegative_int, check_positive_int
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import choose, follow, validate_cell
+from rnnjax.flow._cell import choose, follow, validate_masked
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._gram_schmidt import gram_schmidt
 from rnnjax.running import chosen_leaves, leaf_indices, pack, push
@@ -28,6 +28,7 @@ def lyapunov_spectrum(
     burn_in: int = 0,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
 ) -> Array:
     """The leading Lyapunov exponents along the trajectory driven by xs.
 
@@ -52,6 +53,7 @@ def lyapunov_spectrum(
         its own steps.
       resets: `[T, ...]` bool, true where an episode begins. The tangents start anew there, each
         episode with a burn-in of its own, and the average is over the steps of all episodes.
+      mask: `[T, ...]` bool, false at steps to skip, as for `rnnjax.unroll`: they count for nothing.
 
     Returns:
       Exponents `[..., k]` in nats a step, descending, float64. -inf for a direction
@@ -75,7 +77,7 @@ def lyapunov_spectrum(
       Engelken, Wolf & Abbott (2023), Lyapunov spectra of chaotic recurrent neural networks,
       Physical Review Research 5.
     """
-    return measured(cell, params, xs, k, burn_in, carry, key, lengths, resets)[0]
+    return measured(cell, params, xs, k, burn_in, mask, carry, key, lengths, resets)[0]
 
 
 def measured(
@@ -84,13 +86,14 @@ def measured(
     xs: PyTree,
     k: int | None,
     burn_in: int,
+    mask: Array | None,
     *options: Any,
 ) -> tuple[Array, Array]:
-    """`lyapunov_spectrum`, and for which examples there was a step to measure: bool `[...]`.
+    """`lyapunov_spectrum`, and how many steps of each example it is averaged over: `[...]`.
 
     `options` are carry, key, lengths and resets.
     """
-    sequence, length, batch_shape = validate_cell(cell, params, xs, *options)
+    sequence, length, batch_shape, _ = validate_masked(cell, params, xs, mask, *options)
     check_nonnegative_int("burn_in", burn_in)
     if length <= burn_in:
         raise ValueError(
@@ -179,4 +182,4 @@ def _along(
     _, _, counted, total = state
     some = counted > 0
     mean = total / jnp.maximum(counted, 1)[..., None].astype(total.dtype)
-    return jnp.where(some[..., None], -jnp.sort(-mean, axis=-1), jnp.nan), some, outs
+    return jnp.where(some[..., None], -jnp.sort(-mean, axis=-1), jnp.nan), counted, outs

@@ -1,7 +1,7 @@
 """`paths`: through which gate of an LSTM or a GRU the error flows back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,9 +14,9 @@ from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams
 from rnnjax.cells.linear_algebra import affine
-from rnnjax.flow._cell import choose, follow, validate_cell
+from rnnjax.flow._cell import choose, follow, validate_masked
 from rnnjax.flow._float64 import in_float64
-from rnnjax.flow._record import Recording, trace
+from rnnjax.flow._record import Recording, placed, trace
 from rnnjax.running import zeros_like
 
 Copies = dict[str, Any]  # the carry that each path reads; all equal
@@ -78,6 +78,7 @@ def paths(
     carry: Carry | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
     last: bool = False,
 ) -> Paths:
     """Decompose ∂C/∂carry_t by the gate through which the state first acts on a later state.
@@ -102,7 +103,7 @@ def paths(
       params: its weights.
       xs: inputs `[T, ..., D]`.
       cost: `cost(carry, ys) -> C`, as for `record`.
-      carry, lengths, resets, last: as for `record`.
+      carry, lengths, resets, mask, last: as for `record`.
 
     Returns:
       `Paths` of the whole gradient and of its parts.
@@ -134,17 +135,14 @@ def paths(
         )
     opened = _FORMS[known(cell).form]
     params = check_params(cell, params)
-    sequence, steps, batch_shape = validate_cell(cell, params, xs, carry, None, lengths, resets)
+    sequence, steps, batch_shape, in_time = validate_masked(
+        cell, params, xs, mask, carry, None, lengths, resets
+    )
+    cost = cost if in_time is None else in_time.cost(cost)
     whole, end_ct, ys_ct = trace(cell, params, sequence, (steps, *batch_shape), cost, last)
     parts = _run(opened, params, sequence, end_ct, ys_ct)
-    return Paths(
-        whole,
-        {
-            name: Recording(whole.cost, part, whole.batch_ndim, whole.reads)
-            for name, part in zip(names, parts, strict=True)
-        },
-        opened.memory,
-    )
+    of_parts = [placed(replace(whole, carry_ct=part), in_time) for part in parts]
+    return Paths(placed(whole, in_time), dict(zip(names, of_parts, strict=True)), opened.memory)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,7 +1,7 @@
 """`record`: the error signal ∂C/∂carry_t at every step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rnnjax._checks import check_callable, check_cost, is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._cell import InTime, validate_masked
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._probe import Probed, probed
 from rnnjax.running import Flagged, final_carry, prepare
@@ -42,6 +42,7 @@ def record(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
     last: bool = False,
 ) -> Recording:
     """The exact gradient of a cost with respect to the carry at every step of a sequence.
@@ -74,8 +75,9 @@ def record(
       xs: inputs `[T, ..., D]`.
       cost: `cost(carry, ys) -> C`, a scalar function of what `rnnjax.unroll` returns: the
         carry after the last step, and the outputs `[T, ..., H]`.
-      carry, key, lengths, resets: as for `rnnjax.unroll`. In padding ∂C/∂carry_t is zero. What a
-        step draws by a key is what it would draw in float64, not what it draws in float32.
+      carry, key, lengths, resets, mask: as for `rnnjax.unroll`. In padding and at skipped steps
+        ∂C/∂carry_t is zero. What a step draws by a key is what it would draw in float64, not what
+        it draws in float32.
       last: take the gradient by the last step alone that the cost reads, in each example; the
         outputs before it count as constants. What `verdict` needs.
 
@@ -102,8 +104,19 @@ def record(
       Bengio, Simard & Frasconi (1994), Learning long-term dependencies with gradient descent
       is difficult, IEEE Transactions on Neural Networks 5.
     """
-    sequence, steps, batch_shape = validate_cell(cell, params, xs, carry, key, lengths, resets)
-    return trace(cell, params, sequence, (steps, *batch_shape), cost, last)[0]
+    sequence, steps, batch_shape, in_time = validate_masked(
+        cell, params, xs, mask, carry, key, lengths, resets
+    )
+    cost = cost if in_time is None else in_time.cost(cost)
+    return placed(trace(cell, params, sequence, (steps, *batch_shape), cost, last)[0], in_time)
+
+
+def placed(recording: Recording, in_time: InTime | None) -> Recording:
+    """The same with its steps where they are in time."""
+    if in_time is None:
+        return recording
+    carry_ct, reads = in_time.of_steps((recording.carry_ct, recording.reads))
+    return replace(recording, carry_ct=carry_ct, reads=reads)
 
 
 def trace(

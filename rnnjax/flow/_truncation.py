@@ -18,7 +18,7 @@ from rnnjax._checks import (
 )
 from rnnjax._execution import Gradient, Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
-from rnnjax.flow._cell import check_some, validate_cell
+from rnnjax.flow._cell import check_some, validate_masked
 from rnnjax.flow._fit import half_life
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._norms import features_norm
@@ -83,6 +83,7 @@ def truncation_length(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
 ) -> Truncation:
     """Adaptive truncation: the shortest truncated BPTT whose relative bias is under a bound.
 
@@ -112,7 +113,7 @@ def truncation_length(
         counts as a cost of each sequence's own last step.
       bias: the largest relative bias ‖g_k - g‖ / ‖g‖, above 0 and below 1.
       lags: how many lags to measure, K; T if None.
-      carry, key, lengths, resets: as for `rnnjax.unroll`.
+      carry, key, lengths, resets, mask: as for `rnnjax.unroll`. Skipped steps are no lags.
 
     Returns:
       A `Truncation(length, bound, bias, decay, bounds, norms)`: `length` is k for
@@ -139,7 +140,7 @@ def truncation_length(
       gradient bias, UAI.
     """
     given = carry, key, lengths, resets
-    sequence, steps, batch_shape = validate_cell(cell, params, xs, *given)
+    sequence, steps, batch_shape, in_time = validate_masked(cell, params, xs, mask, *given)
     check_some(steps, batch_shape)
     check_callable("cost", cost, "(carry, ys) -> scalar")
     if not isinstance(bias, int | float) or isinstance(bias, bool):
@@ -150,6 +151,7 @@ def truncation_length(
     if not min(2, steps) <= lags <= steps:
         raise ValueError(f"lags must lie in {min(2, steps)}..{steps} (T of xs), got {lags}")
     last, ys, before = _forward(cell, params, sequence)
+    cost = cost if in_time is None else in_time.cost(cost)
     value, back = jax.vjp(lambda last, ys: check_cost(cost(last, ys)), last, ys)
     last_ct, ys_ct = map(_inexact, back(jnp.ones_like(value)))
     shape = (lags, batch_shape, carry is not None)

@@ -10,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._arrays import Static, put_arrays, take_arrays
-from rnnjax._checks import check_callable, check_cost, check_positive_int, described, is_inexact
+from rnnjax._checks import (
+    check_callable,
+    check_cost,
+    check_mask,
+    check_positive_int,
+    described,
+    is_inexact,
+)
 from rnnjax._execution import Gradient, check_gradient
 from rnnjax._extras import optional
 from rnnjax._params import check_params
@@ -18,7 +25,7 @@ from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.combinators import without_learned_carries
 from rnnjax.gradients._run import exact, run_of
-from rnnjax.running import Scan, validate, validate_shaped
+from rnnjax.running import Scan, close_up, lay_out_outputs, validate, validate_shaped
 
 
 class ErrorRow(NamedTuple):
@@ -87,6 +94,7 @@ def error(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
 ) -> ErrorReport:
     """Measure how far a gradient with respect to params is from exact BPTT, leaf by leaf.
 
@@ -105,7 +113,8 @@ def error(
         Each is compiled.
       seeds: for a gradient that draws random numbers, such as `rnnjax.online.uoro(key)`: how many
         keys, made from its own. Others are computed once.
-      carry, key, lengths, resets: as for `rnnjax.unroll`; lengths beyond a window end with it.
+      carry, key, lengths, resets, mask: as for `rnnjax.unroll`; lengths beyond a window end with
+        it.
 
     Returns:
       An `ErrorReport` with, for every window, a row for each leaf of params and one for all: the
@@ -130,7 +139,7 @@ def error(
       Marschall, Cho & Savin (2020), A unified framework of online learning algorithms for training
       recurrent neural networks, JMLR 21, compare algorithms so.
     """
-    sequence, steps, _ = validate_shaped(cell, params, xs, carry, key, lengths, resets)
+    sequence, steps, batch_shape = validate_shaped(cell, params, xs, carry, key, lengths, resets)
     check_callable("cost", cost, "(carry, ys) -> scalar")
     params, gradient = check_params(cell, params), check_gradient("gradient", gradient)
     inner, _ = without_learned_carries(cell, params)
@@ -143,6 +152,7 @@ def error(
         key,
         sequence.lengths,
         sequence.resets,
+        None if mask is None else check_mask(mask, steps, batch_shape),
     )
     drawn = _drawn(gradient, check_positive_int("seeds", seeds))
     rows: list[ErrorRow] = []
@@ -188,6 +198,7 @@ class _Given(NamedTuple):
     key: Array | None
     lengths: Array | None
     resets: Array | None
+    mask: Array | None
 
 
 def _cut(given: _Given, window: int) -> _Given:
@@ -196,6 +207,7 @@ def _cut(given: _Given, window: int) -> _Given:
         xs=jax.tree.map(lambda x: x[:window], given.xs),
         lengths=None if given.lengths is None else jnp.minimum(given.lengths, window),
         resets=None if given.resets is None else given.resets[:window],
+        mask=None if given.mask is None else given.mask[:window],
     )
 
 
@@ -211,10 +223,14 @@ def _gradient(
     gradient: Gradient = put_arrays(static, arrays)
 
     def value(params: Params) -> Array:
-        sequence = validate(cell, params, *given)
+        sequence = validate(cell, params, *given[:-1])
         inner, own = without_learned_carries(cell, params)
         run = gradient.wrap(run_of(inner, gradient.base, Scan()), False)
-        return check_cost(cost(*run(own, sequence)))
+        if given.mask is None:
+            return check_cost(cost(*run(own, sequence)))
+        closed, skipped = close_up(sequence, given.mask, False)
+        last, ys = run(own, closed)
+        return check_cost(cost(last, lay_out_outputs(skipped, ys)))
 
     return jax.grad(value, allow_int=True)(params)
 
