@@ -33,6 +33,31 @@ def test_a_factory_of_cells_and_the_signature_are_as_before():
 
 
 @pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (tasks.speech, {"rate": 16_000}, r"rate=16000 has no effect without data: leave it out"),
+        (tasks.speech, {"words": 3}, r"words=3 has no effect with mode='word'"),
+        (
+            tasks.speech,
+            {"mode": "ctc", "pooling": "max"},
+            "pooling='max' has no effect with mode='ctc'",
+        ),
+        (tasks.caption, {"part": "dev"}, "part='dev' has no effect without data"),
+        (tasks.caption, {"encoding": "latin-1"}, "encoding='latin-1' has no effect without data"),
+        (
+            tasks.sequential_digits,
+            {"permutation_seed": 1},
+            "permutation_seed=1 .* without permuted",
+        ),
+        (tasks.sequential_mnist, {"permutation_seed": 1}, "permutation_seed=1 .* without permuted"),
+    ],
+)
+def test_options_without_effect_are_refused_before_any_data_are_read(make, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(**options)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "error", "message"),
     [
         ("skip_nonfinite", "no", TypeError, "True or False, got 'no'"),

@@ -12,6 +12,7 @@ import numpy as np
 from rnnjax._checks import check_choice
 from rnnjax._names import option
 from rnnjax._types import Cell
+from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments._memory import check_fits
 from rnnjax.experiments.data import digest_arrays, digest_files
@@ -151,6 +152,8 @@ def caption(
     check_positive_ints(embedding=embedding, batch_size=batch_size)
     _check_batch(1, side, (side, side, 3))
     if data is None:
+        read = {"part": part, "encoding": encoding}
+        check_no_effect(caption, read, f"without {option('data')}")
         if features is not None:
             raise ValueError(
                 f"{option('features')} are of the pictures of a folder: give it too, by "

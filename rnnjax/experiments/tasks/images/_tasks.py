@@ -7,6 +7,8 @@ from typing import Annotated
 import numpy as np
 
 from rnnjax._checks import check_nonnegative_int, check_positive_int
+from rnnjax._names import option
+from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments.data.images import Images, digits, mnist
 from rnnjax.experiments.tasks._options import (
@@ -80,6 +82,12 @@ def sequential_digits(
       linear units, arXiv 1504.00941, for reading images pixel by pixel.
     """
     check_nonnegative_int("permutation_seed", permutation_seed)
+    if not permuted:
+        check_no_effect(
+            sequential_digits,
+            {"permutation_seed": permutation_seed},
+            f"without {option('permuted', True)}",
+        )
     data = digits(check_nonnegative_int("split_seed", split_seed))
     side = math.isqrt(len(data.train_xs))
 
@@ -152,6 +160,12 @@ def sequential_mnist(
       linear units, arXiv 1504.00941.
     """
     check_nonnegative_int("permutation_seed", permutation_seed)
+    if not permuted:
+        check_no_effect(
+            sequential_mnist,
+            {"permutation_seed": permutation_seed},
+            f"without {option('permuted', True)}",
+        )
     if test_size is not None:
         check_positive_int("test_size", test_size)
     images = mnist(data)

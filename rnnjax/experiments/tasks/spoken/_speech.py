@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from rnnjax._checks import check_choice, check_rate
 from rnnjax._names import option
+from rnnjax.experiments._effects import check_no_effect
 from rnnjax.experiments._fields import with_checked_options
 from rnnjax.experiments._memory import check_fits
 from rnnjax.experiments.data.audio import (
@@ -125,6 +126,10 @@ def speech(
             f"{option('rate')} must be at least {round(1 / HOP)}, one sample for each frame of "
             f"10 ms, got {rate}"
         )
+    unused = {"words": words} if mode == "word" else {"pooling": pooling}
+    check_no_effect(speech, unused, f"with {option('mode', mode)}")
+    if data is None:
+        check_no_effect(speech, {"rate": rate}, f"without {option('data')}")
     recordings = (
         synthetic_recordings(_SPEAKERS, _TAKES)
         if data is None
