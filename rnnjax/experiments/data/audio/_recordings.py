@@ -38,7 +38,7 @@ class Recordings(NamedTuple):
     entries: tuple[Recording, ...]
     samples: Callable[[int], np.ndarray]  # index -> [N] float32
     rate: int  # of the samples, Hz
-    labels: tuple[str, ...]  # sorted
+    labels: tuple[str, ...]  # sorted, numbers in them by size
 
 
 @checked_arguments
@@ -72,7 +72,7 @@ def open_recordings(folder: Path, rate: int) -> Recordings:
             f"{folder} has no .wav files: expected files named like 7_jackson_0.wav, or a folder "
             "of them for each label"
         )
-    labels = sorted({label for label, *_ in found})
+    labels = sorted({label for label, *_ in found}, key=natural)
     if len(labels) < 2:
         raise ValueError(
             f"{folder} has recordings of one label only, {labels[0]!r}: expected at least two. "

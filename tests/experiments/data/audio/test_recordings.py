@@ -27,6 +27,14 @@ def test_names_tell_label_speaker_and_part(tmp_path):
         np.testing.assert_allclose(samples, 0.1 * int(entry.label), atol=1e-4)
 
 
+def test_labels_with_numbers_are_in_their_order(tmp_path):
+    for label in ("10", "2", "b10", "b9"):
+        (tmp_path / label).mkdir()
+        for take in range(2):
+            pcm(tmp_path / label / f"{take}.wav", np.ones(300) / 2)
+    assert open_recordings(tmp_path, 8000).labels == ("2", "10", "b9", "b10")
+
+
 def test_few_takes_are_divided_all_the_same(tmp_path):
     recordings = open_recordings(flat(tmp_path, range(3)), 8000)
     train, test = split_recordings(recordings, None)
