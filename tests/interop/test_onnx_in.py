@@ -225,6 +225,43 @@ def test_layers_in_a_row_are_one_model():
         from_onnx(model, (3,))
 
 
+def between(model, op, kind, **attributes):
+    """The model with a node put before X of its node `op`."""
+    (at,) = (k for k, node in enumerate(model.graph.node) if node.op_type == op)
+    node = model.graph.node[at]
+    inserted = onnx.helper.make_node(kind, [node.input[0]], ["between"], **attributes)
+    node.input[0] = "between"
+    model.graph.node.insert(at, inserted)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes"), [("Transpose", {"perm": [1, 0, 2]}), ("Relu", {}), ("Cast", {"to": 11})]
+)
+def test_what_lies_between_layers_leaves_them_in_a_row_or_is_refused(kind, attributes):
+    cell = rnnjax.stack(rnnjax.lstm(H, dtype="float32"), rnnjax.vanilla(2, dtype="float32"))
+    params = cell.init(jax.random.key(0), D)
+    model = to_onnx(cell, params)
+    names = [n.output[0] for n in model.graph.node if n.op_type in ("LSTM", "RNN")]
+    if kind == "Cast":  # to float64: the same numbers
+        assert from_onnx(between(model, "RNN", kind, **attributes), names)[0] is cell
+        return
+    with pytest.raises(ValueError, match=r"does not read Y of 'lstm_.*convert each by itself"):
+        from_onnx(between(model, "RNN", kind, **attributes), names)
+
+
+def test_lengths_of_one_layer_alone_are_refused():
+    cell = rnnjax.stack(rnnjax.lstm(H, dtype="float32"), rnnjax.vanilla(2, dtype="float32"))
+    model = to_onnx(cell, cell.init(jax.random.key(0), D))
+    lstm, rnn = (n for n in model.graph.node if n.op_type in ("LSTM", "RNN"))
+    lengths = onnx.numpy_helper.from_array(np.array([3, 2], np.int32), "sequence_lens")
+    model.graph.initializer.append(lengths)
+    lstm.input.append("sequence_lens")
+    names = (lstm.output[0], rnn.output[0])
+    with pytest.raises(ValueError, match="different sequence_lens, or some of them none"):
+        from_onnx(model, names, return_options=True)
+
+
 def same(got, want):
     assert got[0] is want[0]
     for a, b in zip(got[1], want[1], strict=True):

@@ -18,11 +18,17 @@ class Constants:
 
     Initializers and constants are looked up; what nodes compute from these, or from the sizes of
     the inputs (zeros of the batch's size, a state that is expanded to it), is evaluated.
+
+    Args:
+      model: an `onnx.ModelProto`.
+      given: values of tensors by name, in the place of what the graph computes.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, given: dict[str, np.ndarray] | None = None) -> None:
+        from_array = peer("onnx").numpy_helper.from_array
         self._model = model
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._tensors |= {name: from_array(value, name) for name, value in (given or {}).items()}
         self._makers = {name: n for n in model.graph.node for name in n.output if name}
         self._needs: dict[str, bool] = {}
         self._shapes: dict[str, Any] | None = None
@@ -86,7 +92,7 @@ class Constants:
         wanted, seen = [name], set()
         while wanted:
             maker = self._makers.get(at := wanted.pop())
-            if maker is not None and at not in seen:
+            if maker is not None and at not in seen and at not in self._tensors:
                 seen.add(at)
                 wanted += [] if self._is_of_inputs(maker) else _reads(maker)
         return [n for n in self._model.graph.node if seen.intersection(n.output)]

@@ -136,8 +136,12 @@ def _options(nodes: list[Node], network: list[list[Gates]]) -> dict[str, Any]:
             carries.append(each[0] if len(each) == 1 else tuple(each))
         options["carry"] = carries[0] if len(carries) == 1 else tuple(carries)
     lengths = [n.arrays["sequence_lens"] for n in nodes if "sequence_lens" in n.arrays]
-    if any(np.any(other != lengths[0]) for other in lengths[1:]):
-        raise ValueError("the nodes have different constants as sequence_lens")
+    if lengths and (
+        len(lengths) < len(nodes) or any(np.any(other != lengths[0]) for other in lengths)
+    ):
+        raise ValueError(
+            "the nodes have different sequence_lens, or some of them none: convert each by itself"
+        )
     if lengths:
         options["lengths"] = to_jax("sequence_lens", lengths[0])
     return options

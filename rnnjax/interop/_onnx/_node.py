@@ -1,6 +1,7 @@
 """A recurrent node of an ONNX model: its attributes, and the arrays that the model gives it."""
 
 import itertools
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -47,13 +48,13 @@ def read_nodes(model: Any, names: str | Sequence[str] | None) -> list[Node]:
     """The model's recurrent nodes of these names, each of which reads the output of the one before;
     or its only one."""
     model = _loaded(model)
-    graph = model.graph
     several = isinstance(names, tuple | list) and len(names) > 0
-    nodes = [_pick(graph, name) for name in (names if several else [names])]  # pyright: ignore
-    for one, two in itertools.pairwise(nodes):
-        _check_in_a_row(graph, one, two)
+    protos = [_pick(model.graph, name) for name in (names if several else [names])]  # pyright: ignore
     constants = Constants(model)
-    return [_read(constants, node) for node in nodes]
+    nodes = [_read(constants, proto) for proto in protos]
+    for (one, first), (two, second) in itertools.pairwise(zip(protos, nodes, strict=True)):
+        _check_in_a_row(model, one, first, two, second)
+    return nodes
 
 
 def _loaded(model: Any) -> Any:
@@ -92,18 +93,43 @@ def _name(node: Any) -> str:
     return node.name or next(filter(None, node.output))
 
 
-def _check_in_a_row(graph: Any, one: Any, two: Any) -> None:
-    """Raise unless Y of a node is X of another, but for its axes."""
-    makers = {output: node for node in graph.node for output in node.output if output}
-    name = two.input[0]
-    while name in makers and makers[name].op_type in _AXES_ALONE:
+def _check_in_a_row(model: Any, one: Any, first: Node, two: Any, second: Node) -> None:
+    """Raise unless X of a node is Y of another, [T, directions, B, H], as [T, B, directions * H].
+
+    What lies between is evaluated for numbers, of which each is another.
+    """
+    source, name = one.output[0], two.input[0]
+    y, want = _numbers(Constants(model).sizes(source, -1), first, second)
+    try:
+        found = Constants(model, {source: y}).find(name) if source else None
+    except ValueError:
+        found = None
+    if found is not None and len(found) == 1 and np.array_equal(found[0], want):
+        return
+    makers = {output: node for node in model.graph.node for output in node.output if output}
+    while name in makers and name != source and makers[name].op_type in _AXES_ALONE:
         name = makers[name].input[0]
-    if name != one.output[0]:
-        source = f"the output of {makers[name].op_type}" if name in makers else "the input"
-        raise ValueError(
-            f"node {_name(two)!r} does not read Y of {_name(one)!r}, but {source} {name!r}: "
-            "convert each by itself"
-        )
+    what = f"the output of {makers[name].op_type}" if name in makers else "the input"
+    raise ValueError(
+        f"node {_name(two)!r} does not read Y of {_name(one)!r}, but "
+        + ("its numbers in other places" if name == source else f"{what} {name!r}")
+        + ": convert each by itself"
+    )
+
+
+def _numbers(sizes: list[int], first: Node, second: Node) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers as Y of a node, and what the next one reads then."""
+    hidden, layout = first.arrays["R"].shape[-1], first.attributes["layout"]
+    steps, batch = (1, 0) if layout else (0, 2)
+    free = len(sizes) != 4
+    t = 5 if free or sizes[steps] < 0 else sizes[steps]
+    b = 3 if free or sizes[batch] < 0 else sizes[batch]
+    shape = (t, DIRECTIONS[first.attributes["direction"]], b, hidden)
+    y = np.linspace(-1.7, 2.1, math.prod(shape), dtype=np.float32).reshape(shape)
+    xs = y.transpose(0, 2, 1, 3).reshape(t, b, -1)
+    if layout:
+        y = y.transpose(2, 0, 1, 3)
+    return y, xs.swapaxes(0, 1) if second.attributes["layout"] else xs
 
 
 def _read(constants: Constants, node: Any) -> Node:
