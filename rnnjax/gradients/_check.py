@@ -14,6 +14,7 @@ from rnnjax._checks import (
     check_flag,
     check_inputs,
     check_number,
+    described,
     is_feature_shape,
     is_inexact,
 )
@@ -140,7 +141,8 @@ def check(
 
     Raises:
       TypeError, ValueError: as `rnnjax.unroll`; a rule whose functions return something else than
-        they should, which the message names.
+        they should, which the message names; a step that fails on real inputs, as one of token ids
+        does, where no xs are given.
 
     Example:
       >>> import rnnjax
@@ -157,10 +159,11 @@ def check(
         inputs = _inputs_of(cell) if inputs is None else inputs
         if params is None:
             params = _perturb(rng, cell.init(key, inputs))
-        if xs is None:
-            xs = _draw(rng, inputs)
-        params, xs = _as_float64(check_params(cell, params)), _as_float64(check_inputs(xs))
+        params, drawn = _as_float64(check_params(cell, params)), xs is None
+        xs = _as_float64(_draw(rng, inputs) if drawn else check_inputs(xs))
         sequence = validate(cell, params, xs, None, None, lengths, resets)
+        if drawn:
+            _check_runs(cell, params, sequence)
         # Away from zero, so that no product with the initial carry hides an error.
         sequence = sequence._replace(carry=_perturb(rng, sequence.carry))
         want = quick_jit(partial(by_step, cell))(params, sequence)
@@ -172,6 +175,18 @@ def check(
         problems = _at_one_step(cell, params, sequence, rng, tolerance)
     passed = all(row.passed for row in (*rows, *values)) and not problems
     return CheckReport(rows, values, passed, problems)
+
+
+def _check_runs(cell: Cell, params: Params, sequence: Sequence) -> None:
+    """Raise TypeError if the step does not run on inputs that were drawn for it."""
+    try:
+        jax.eval_shape(partial(by_step, cell), params, sequence)
+    except (TypeError, ValueError, IndexError) as error:
+        raise TypeError(
+            f"the step failed on the real inputs that check draws, {described(sequence.xs)}: "
+            f"{error}. For a cell that reads integers, such as token ids, or of other inputs, pass "
+            "xs="
+        ) from error
 
 
 def _at_one_step(

@@ -249,3 +249,18 @@ def test_inputs_are_by_default_what_the_cell_reads():
     report = check(rnnjax.ctrnn(2))
     assert report.passed
     assert {row.leaf for row in report.rows} >= {"xs[0]", "xs[1]"}
+
+
+def test_a_cell_of_integers_needs_inputs_of_its_own():
+    def step(params, carry, x_t):
+        carry = jnp.tanh(params["e"][x_t[..., 0]] + carry @ params["w"])
+        return carry, carry
+
+    def init(key, inputs):
+        return {"e": jax.random.normal(key, (4, 3)), "w": jnp.full((3, 3), 0.3)}
+
+    cell = rnnjax.Cell(init, lambda params, shape=(): jnp.zeros((*shape, 3)), step)
+    with pytest.raises(TypeError, match=r"real inputs that check draws, .*float64.*pass xs="):
+        check(cell)
+    ids = jnp.array([[[0], [1]], [[3], [2]]])
+    assert check(cell, xs=ids).passed
