@@ -27,7 +27,7 @@ def piece_of(
       A `Sequence` with xs `[size, ..., *features]`.
     """
     xs, _, fresh, lengths, resets = sequence
-    steps = jax.tree.leaves(xs)[0].shape[0]
+    steps = steps_of(sequence)
 
     def cut(leaf: Array) -> Array:
         return jax.lax.dynamic_slice_in_dim(leaf, start, size)
@@ -46,6 +46,23 @@ def piece_of(
         None if lengths is None else remaining(lengths, start, size),
         None if resets is None else cut(resets),
     )
+
+
+def steps_of(sequence: Sequence) -> int:
+    """T, which must be known: how many pieces there are is part of the program.
+
+    Raises:
+      ValueError: it is a symbolic dimension of `jax.export`.
+    """
+    steps = jax.tree.leaves(sequence.xs)[0].shape[0]
+    if not isinstance(steps, int):
+        raise ValueError(
+            f"xs has a symbolic number of steps, T = {steps}, and a gradient that cuts time into "
+            "pieces (truncated, truncated_window, truncated_williams_peng, checkpointed) needs a "
+            "number: export for one length, with batch sizes that may be symbolic, or by bptt() or "
+            "autodiff()"
+        )
+    return steps
 
 
 def remaining(lengths: Array, start: Array | int, size: int) -> Array:

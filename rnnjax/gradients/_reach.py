@@ -18,7 +18,7 @@ import numpy as np
 from rnnjax._checks import is_inexact
 from rnnjax._execution import Run, Sequence
 from rnnjax._types import Array, Carry, Params, PyTree
-from rnnjax.gradients._pieces import piece_of, remaining
+from rnnjax.gradients._pieces import piece_of, remaining, steps_of
 from rnnjax.gradients._run_order import fill_padding_of_outputs, in_run_order
 from rnnjax.running import in_float32, select
 
@@ -29,7 +29,7 @@ def truncate(run: Run, h: int, h_prime: int, reverse: bool) -> Run:
     pieces = in_run_order(run, lambda forward: partial(cut, forward), reverse)
 
     def truncated(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
-        is_short = _steps(sequence) <= _exact(h, h_prime)
+        is_short = steps_of(sequence) <= _exact(h, h_prime)
         return (run if is_short else pieces)(params, sequence)
 
     return truncated
@@ -43,7 +43,7 @@ def _exact(h: int, h_prime: int) -> int:
 def _in_chunks(size: int, run: Run, params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
     """Chunk after chunk. The carry between two of them is passed on without its gradient."""
     wide, narrow = in_float32(params)  # in which the chunks' gradients are summed
-    whole = _steps(sequence) // size * size
+    whole = steps_of(sequence) // size * size
 
     def body(carry: Carry, piece: tuple[Array, Sequence]) -> tuple[Carry, PyTree]:
         start, cut = piece
@@ -52,10 +52,10 @@ def _in_chunks(size: int, run: Run, params: Params, sequence: Sequence) -> tuple
 
     carry, ys = jax.lax.scan(body, sequence.carry, _pieces(sequence, 0, size))
     ys = _joined(ys)
-    if whole == _steps(sequence):
+    if whole == steps_of(sequence):
         return carry, ys
     carry = _stop(carry, whole, sequence.lengths)
-    last, ys_rest = run(params, _slice(sequence, carry, whole, _steps(sequence) - whole))
+    last, ys_rest = run(params, _slice(sequence, carry, whole, steps_of(sequence) - whole))
     return last, _concatenated(ys, ys_rest)
 
 
@@ -68,7 +68,7 @@ def _in_windows(
     batch. So there are n passes over the sequence, and what each saves is computed again in its
     backward pass: no more is in memory than what one pass over the sequence saves.
     """
-    steps, first = _steps(sequence), _exact(h, h_prime)
+    steps, first = steps_of(sequence), _exact(h, h_prime)
     blocks = -(-(steps - first) // h_prime)  # beyond the first steps; the last may be shorter
     last, ys, starts, carries = _values(run, params, sequence, h, h_prime, blocks)
     end, own = run(params, _slice(sequence, sequence.carry, 0, first))
@@ -101,8 +101,8 @@ def _values(
     carry, (carries, more) = jax.lax.scan(body, carry, pieces)
     carries, ys = _concatenated(carries, _stacked(carry)), _concatenated(ys, _joined(more))
     whole = first + h_prime * len(pieces[0])
-    if whole < _steps(sequence):
-        rest = _slice(sequence, carry, whole, _steps(sequence) - whole)
+    if whole < steps_of(sequence):
+        rest = _slice(sequence, carry, whole, steps_of(sequence) - whole)
         carry, more = run(params, rest)
         ys = _concatenated(ys, more)
     starts = first + h_prime * np.arange(blocks, dtype=np.int32)
@@ -185,17 +185,13 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return primals[0], tangents[1]
 
 
-def _steps(sequence: Sequence) -> int:
-    return jax.tree.leaves(sequence.xs)[0].shape[0]
-
-
 def _slice(sequence: Sequence, carry: Carry, start: Array | int, size: int) -> Sequence:
     return piece_of(sequence, False, carry, start, size)
 
 
 def _pieces(sequence: Sequence, start: int, size: int) -> tuple[Array, Sequence]:
     """All whole pieces of `size` steps from `start` on, stacked, and where each starts."""
-    count = (_steps(sequence) - start) // size
+    count = (steps_of(sequence) - start) // size
 
     def cut(leaf: Array) -> Array:
         return leaf[start : start + count * size].reshape(count, size, *leaf.shape[1:])

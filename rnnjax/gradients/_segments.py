@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from rnnjax._execution import Run, Sequence
 from rnnjax._linear_map import linear_map
 from rnnjax._types import Array, Carry, Params, PyTree
-from rnnjax.gradients._pieces import piece_of
+from rnnjax.gradients._pieces import piece_of, steps_of
 from rnnjax.gradients._pull_back import differentiable, in_dtype_of, or_zeros, vjp
 from rnnjax.running import in_float32, vary_along, varying_axes
 
@@ -51,7 +51,7 @@ def in_segments(
     """
 
     def over_segments(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
-        steps = _steps(sequence)
+        steps = steps_of(sequence)
         # By `jit`, so that what is run several times below is traced once.
         net = _Net(jax.jit(run, inline=True), sizes(steps), reverse)
         if steps <= net.sizes[-1]:
@@ -98,7 +98,7 @@ def _forward(
 ) -> tuple[tuple[Carry, PyTree], _Begins]:
     """The last carry and ys, and the carries where the largest segments begin."""
     piece = piece_of(sequence, net.reverse, sequence.carry, 0, net.sizes[-1])
-    steps, shapes = _steps(sequence), jax.eval_shape(run, params, piece)[1]
+    steps, shapes = steps_of(sequence), jax.eval_shape(run, params, piece)[1]
     ys = jax.tree.map(lambda y: jnp.zeros((steps, *y.shape[1:]), y.dtype), shapes)
     ys = vary_along(varying_axes((params, sequence)), ys)
     return _through(net, run, params, sequence, (sequence.carry, ys), 0, steps)
@@ -184,7 +184,7 @@ def _backward(net: _Net, saved: Any, cotangents: Any) -> Any:
         return state
 
     state = (params_ct, xs_ct, or_zeros(last_ct, none), fresh_ct)
-    params_ct, *data_ct = back(net, begins, state, 0, _steps(sequence))
+    params_ct, *data_ct = back(net, begins, state, 0, steps_of(sequence))
     return in_dtype_of(params, params_ct), tuple(data_ct)
 
 
@@ -211,7 +211,3 @@ def _put(whole: PyTree, part: PyTree, start: Start) -> PyTree:
     """`part` written over steps start … of `whole`."""
     put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=0)
     return jax.tree.map(put, whole, part)
-
-
-def _steps(sequence: Sequence) -> int:
-    return jax.tree.leaves(sequence.xs)[0].shape[0]

@@ -1,6 +1,7 @@
 """`bptt()` and the compiled kernels under every transformation of JAX."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -224,3 +225,25 @@ def test_a_vmap_over_examples_makes_no_weights_gradient_of_each(run):
 
 def cost_of(params, xs, options):
     return jnp.sum(jnp.sin(rnnjax.unroll(CELL, params, xs, **options)[1]))
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        rnnjax.truncated(3),
+        rnnjax.truncated_window(3),
+        rnnjax.checkpointed(),
+        rnnjax.checkpointed(3),
+    ],
+)
+def test_time_that_is_cut_has_a_known_number_of_steps(gradient):
+    cell = rnnjax.vanilla(2)
+    params = cell.init(jax.random.key(0), 1)
+
+    @jax.jit
+    def total(params, xs):
+        return rnnjax.unroll(cell, params, xs, gradient=gradient)[1].sum()
+
+    xs = jax.ShapeDtypeStruct(jax.export.symbolic_shape("t, b, 1"), params.b.dtype)
+    with pytest.raises(ValueError, match=r"symbolic number of steps, T = t,.*by bptt\(\) or"):
+        jax.export.export(total)(params, xs)
