@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from rnnjax._types import Array, Cell, known
+from rnnjax.running import beside_features
 
 
 class _Part(NamedTuple):
@@ -74,7 +75,6 @@ def _block(k: int, count: int, tapes: Any) -> Array:
 def _share(flat: Callable[[Array], Array], a: Array, valid: Array) -> Array:
     """The share of activations `[T, ..., H]` in valid steps `[T, ...]` that are flat; NaN if one is
     NaN."""
-    valid = valid.reshape(valid.shape + (1,) * (a.ndim - valid.ndim))
-    valid = jnp.broadcast_to(valid, a.shape)
+    valid = jnp.broadcast_to(beside_features(valid, a), a.shape)
     share = jnp.sum(flat(a) & valid) / jnp.maximum(jnp.sum(valid), 1)
     return jnp.where(jnp.any(jnp.isnan(a) & valid), jnp.nan, share)

@@ -15,7 +15,7 @@ from rnnjax.flow._cell import follow, validate_cell
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._norms import features_norm
 from rnnjax.flow._record import trace
-from rnnjax.running import chosen_leaves, leaf_indices, select, zeros_like
+from rnnjax.running import beside_features, chosen_leaves, leaf_indices, select, zeros_like
 
 Leaves = list[Array]  # the differentiable leaves of a carry, or their cotangents
 
@@ -205,7 +205,7 @@ def _ratios(
     ratios = _norm(jax.vmap(back)(visited, errors, ys_ct), 1 + batch_ndim)
     _, _, valid, begins = visited
     for flag in (valid, ~begins):
-        some = some & flag.reshape(flag.shape + (1,) * (some.ndim - flag.ndim))
+        some = some & beside_features(flag, some)
     return ratios, some
 
 
@@ -221,4 +221,4 @@ def _any(leaf: Array, leading: int) -> Array:
 
 
 def _over(leaf: Array, unit: Array) -> Array:
-    return (leaf / unit.reshape(unit.shape + (1,) * (leaf.ndim - unit.ndim))).astype(leaf.dtype)
+    return (leaf / beside_features(unit, leaf)).astype(leaf.dtype)

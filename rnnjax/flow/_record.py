@@ -13,7 +13,7 @@ from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import InTime, validate_masked
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._probe import Probed, probed
-from rnnjax.running import Flagged, final_carry, prepare
+from rnnjax.running import Flagged, beside_features, final_carry, prepare
 
 
 @partial(
@@ -178,7 +178,7 @@ def _last_alone(reads: Array, ys_ct: PyTree) -> tuple[Array, PyTree]:
     def alone(leaf: Array) -> Array:
         if leaf.dtype == jax.dtypes.float0:
             return leaf
-        return jnp.where(reads.reshape(reads.shape + (1,) * (leaf.ndim - reads.ndim)), leaf, 0)
+        return jnp.where(beside_features(reads, leaf), leaf, 0)
 
     return reads, jax.tree.map(alone, ys_ct)
 

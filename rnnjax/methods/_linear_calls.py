@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from rnnjax._types import Array
 from rnnjax.methods._native_library import why_not
 from rnnjax.methods._partitioning import along
-from rnnjax.running import vary_along, varying_axes
+from rnnjax.running import beside_features, vary_along, varying_axes
 
 Product = Literal["diagonal", "matrix"]
 
@@ -36,8 +36,7 @@ def cut(x: Array, begins: Array) -> Array:
     """Zeros where an episode begins; begins has the leading axes of x, or is empty."""
     if begins.ndim and not begins.size:
         return x
-    flags = begins.reshape(begins.shape + (1,) * (x.ndim - begins.ndim))
-    return jnp.where(flags, jnp.zeros_like(x), x)
+    return jnp.where(beside_features(begins, x), jnp.zeros_like(x), x)
 
 
 def has_kernel(product: Product, b: Array) -> bool:

@@ -5,6 +5,7 @@ from rnnjax.running._around import around
 from rnnjax.running._flagged import (
     Flagged,
     RestartCarry,
+    beside_features,
     final_carry,
     freezing,
     restarting,
@@ -44,6 +45,7 @@ __all__ = [
     "Scan",
     "accumulation_dtype",
     "around",
+    "beside_features",
     "blank",
     "check_automatic",
     "chosen_leaves",

@@ -45,12 +45,17 @@ def final_carry(carry: Carry) -> Carry:
     return carry.current if isinstance(carry, RestartCarry) else carry
 
 
+def beside_features(x: Array, like: Any) -> Array:
+    """x `[...]` with an axis of size 1 for each feature axis of `like` [..., *features]."""
+    return x.reshape(x.shape + (1,) * (jnp.ndim(like) - x.ndim))
+
+
 def select(flag: Array, on_true: PyTree, on_false: PyTree) -> PyTree:
     """Leaf by leaf, `on_true` for the examples whose flag [...] is set, else `on_false`."""
 
     def pick(a: Any, b: Any) -> Array:
         if not _are_alike(a, b):
-            return jnp.where(flag.reshape(flag.shape + (1,) * (jnp.ndim(a) - flag.ndim)), a, b)
+            return jnp.where(beside_features(flag, a), a, b)
         # `jnp.where` is a program inside the program, traced again by each transformation.
         chosen = jax.lax.broadcast_in_dim(flag, a.shape, tuple(range(flag.ndim)))
         return jax.lax.select_n(chosen, b, a)

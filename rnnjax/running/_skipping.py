@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, PyTree
-from rnnjax.running._flagged import select, zeros_like
+from rnnjax.running._flagged import beside_features, select, zeros_like
 from rnnjax.running._sequence import blank, within
 
 
@@ -79,5 +79,5 @@ def flip_steps(ys: PyTree, lengths: Array | None) -> PyTree:
 
 def _at(steps: Array, leaf: Array) -> Array:
     """leaf `[T, ..., *features]` at other steps `[S, ...]`, each example its own."""
-    index = steps.reshape(steps.shape + (1,) * (leaf.ndim - steps.ndim))
+    index = beside_features(steps, leaf)
     return jnp.take_along_axis(leaf, index, axis=0, mode="promise_in_bounds")

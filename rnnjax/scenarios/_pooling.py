@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax._checks import check_array, check_choice, check_real
 from rnnjax._types import Array, Params
-from rnnjax.running import blank, select, zeros_like
+from rnnjax.running import beside_features, blank, select, zeros_like
 from rnnjax.scenarios._modules import apply_at_each, dense
 from rnnjax.scenarios._steps import steps_read
 
@@ -89,7 +89,7 @@ def _first(ys: Array, valid: Array | None) -> Array:
 
 def _at(step: Array, ys: Array) -> Array:
     """The output at one step [...] of each sequence, which is zero where none is valid."""
-    return jnp.take_along_axis(ys, _beside_features(step, ys[0])[None], axis=0)[0]
+    return jnp.take_along_axis(ys, beside_features(step, ys[0])[None], axis=0)[0]
 
 
 def _sum(ys: Array, valid: Array | None) -> Array:
@@ -101,12 +101,7 @@ def _mean(ys: Array, valid: Array | None) -> Array:
     if valid is None:
         return jnp.mean(ys, axis=0)
     count = jnp.maximum(jnp.sum(valid, axis=0), 1)
-    return jnp.sum(ys, axis=0) / _beside_features(count, ys[0]).astype(ys.dtype)
-
-
-def _beside_features(counts: Array, y: Array) -> Array:
-    """`counts [...]` with an axis of size 1 for each feature axis of one output y [..., *H]."""
-    return counts.reshape(counts.shape + (1,) * (y.ndim - counts.ndim))
+    return jnp.sum(ys, axis=0) / beside_features(count, ys[0]).astype(ys.dtype)
 
 
 def _max(ys: Array, valid: Array | None) -> Array:
