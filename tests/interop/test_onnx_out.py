@@ -236,7 +236,8 @@ def elementwise(x):
 
 
 def logical(x):
-    return jnp.where((x > 0) & ~(x >= 1) | (x != x), x, jnp.fmod(x, 0.3))
+    y = jnp.where((x > 0) & ~(x >= 1) | (x != x), x, jnp.fmod(x, 0.3))
+    return y + jnp.minimum(jnp.maximum(x > 1, x < -1), x[:, ::-1] > 0)
 
 
 def functions(x):
@@ -289,6 +290,11 @@ def windows(x):
     return y + jnp.take_along_axis(x, jnp.argmax(x, -1, keepdims=True), -1) + cube.sum(1)
 
 
+def cases(x):
+    y = jnp.select([x > 1, x > 0, x > -1], [x, 2 * x, x**2], -x)
+    return y + jnp.piecewise(x, [x > 0.5, x > 0], [jnp.sin, lambda x: 3 * x, 0.5]) + x.sum(axis=())
+
+
 def loops(x):
     y = jax.lax.fori_loop(0, 3, lambda k, y: jnp.sin(y) + k * x, x)
     last, rows = jax.lax.scan(
@@ -305,7 +311,7 @@ def waves(x):
     return y.real - 2 * y.imag
 
 
-NEW = (roundings, angles, orders, windows, loops, waves)
+NEW = (roundings, angles, orders, windows, cases, loops, waves)
 OPERATIONS = {
     f.__name__: f
     for f in (elementwise, logical, functions, shapes, reductions, products, rows, *NEW)
@@ -345,6 +351,7 @@ def refusal(cell, message, **options):
         (lambda p, h, x: (h, jnp.cumprod(x, -1)), r"uses the primitive cumprod, for which"),
         (lambda p, h, x: (h, jnp.lexsort((x, h))), r"sort by several keys"),
         (lambda p, h, x: (h, x - x.mean(0)[None]), r"reduce_sum across the examples of a batch"),
+        (lambda p, h, x: (h, x / x.shape[0]), "computes with the number of examples"),
         (lambda p, h, x: (h[:0], x), r"slice across the examples"),
         (lambda p, h, x: (h, jax.lax.bitwise_and(x.astype(int), 1)), r"and of integers"),
         (lambda p, h, x: (h, p["w"][(jnp.argmax(x, -1),) * 2]), "gather of other parts"),

@@ -44,12 +44,20 @@ class Translator:
         def read(atom: Any) -> Value:
             if not hasattr(atom, "val"):
                 return values[atom]
-            return np.asarray(atom.val, atom.aval.dtype)  # a literal
+            return self._literal(np.asarray(atom.val, atom.aval.dtype))
 
         for equation in jaxpr.eqns:
             results = self._equation(equation, [read(atom) for atom in equation.invars])
             values.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
+
+    def _literal(self, value: np.ndarray) -> np.ndarray:
+        if value == self.batch and jnp.issubdtype(value.dtype, jnp.inexact):
+            raise ValueError(
+                f"{self._cannot()} its step computes with the number of examples, which the model "
+                "leaves open"
+            )
+        return value
 
     def _constant(self, value: Any) -> Value:
         if self.batch in jnp.shape(value):

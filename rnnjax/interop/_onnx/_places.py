@@ -19,7 +19,8 @@ def _gather(site: Site, x: Value, indices: Value) -> str:
         raise NotImplementedError("of other parts than those along one axis")
     site.within_an_example([axis])
     places = graph.op("Squeeze", indices, graph.integers([-1]))
-    if numbers.operand_batching_dims == others == numbers.start_indices_batching_dims:
+    batching = numbers.operand_batching_dims, numbers.start_indices_batching_dims
+    if batching == (others, others) and rank == operand.ndim:
         return graph.op("GatherElements", x, places, axis=axis)  # jnp.take_along_axis
     if numbers.operand_batching_dims or (
         numbers.offset_dims,

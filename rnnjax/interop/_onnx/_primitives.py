@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rnnjax.interop._arrays import peer
+from rnnjax.interop._onnx._elementwise import ELEMENTWISE, number
 from rnnjax.interop._onnx._graph import EVERYTHING, Value
 from rnnjax.interop._onnx._places import PLACES
 from rnnjax.interop._onnx._site import Site
@@ -42,67 +43,11 @@ def _logical(kind: str) -> Callable[..., str]:
     return make
 
 
-def _one(site: Site, value: float = 1.0) -> str:
-    return site.graph.constant(np.asarray(value, site.operands[0].dtype))
+def _extreme(kind: str, of_booleans: str) -> Callable[..., str]:
+    def make(site: Site, *operands: str) -> str:
+        return site.graph.op(of_booleans if site.result.dtype == bool else kind, *operands)
 
-
-def _log1p(site: Site, x: str) -> str:
-    """log u · x / (u - 1) with u = 1 + x, which keeps the digits of a small x."""
-    op, one = site.graph.op, _one(site)
-    u = op("Add", x, one)
-    rest = op("Sub", u, one)
-    is_none = op("Equal", rest, _one(site, 0.0))
-    ratio = op("Div", x, op("Where", is_none, one, rest))
-    small = op("Where", is_none, x, op("Mul", op("Log", u), ratio))
-    return op("Where", op("Greater", x, one), op("Log", u), small)
-
-
-def _expm1(site: Site, x: str) -> str:
-    """tanh(x / 2) (e^x + 1), which keeps the digits of a small x, and e^x - 1 for |x| > 1."""
-    op, one = site.graph.op, _one(site)
-    power = op("Exp", x)
-    small = op("Mul", op("Tanh", op("Mul", x, _one(site, 0.5))), op("Add", power, one))
-    return op("Where", op("Greater", op("Abs", x), one), op("Sub", power, one), small)
-
-
-def _erfc(site: Site, x: str) -> str:
-    """1 - erf x, whose tail has the digits of 1, as in the models that PyTorch exports."""
-    return site.graph.op("Sub", _one(site), site.graph.op("Erf", x))
-
-
-def _is_finite(site: Site, x: str) -> str:
-    return site.graph.op("Less", site.graph.op("Abs", x), _one(site, np.inf))
-
-
-def _round(site: Site, x: str) -> str:
-    op = site.graph.op
-    if int(site.params["rounding_method"]) == 1:  # halves to even, as Round does
-        return op("Round", x)
-    size = op("Abs", x)
-    whole = op("Floor", size)
-    is_up = op("GreaterOrEqual", op("Sub", size, whole), _one(site, 0.5))
-    return op("Mul", op("Sign", x), op("Where", is_up, op("Add", whole, _one(site)), whole))
-
-
-def _cbrt(site: Site, x: str) -> str:
-    op = site.graph.op
-    return op("Mul", op("Sign", x), op("Pow", op("Abs", x), _one(site, 1 / 3)))
-
-
-def _atan2(site: Site, y: str, x: str) -> str:
-    """The angle of (x, y): atan(y / x), and π more or less where x < 0."""
-    op, zero = site.graph.op, _one(site, 0.0)
-    is_zero = op("Equal", x, zero)
-    angle = op("Atan", op("Div", y, op("Where", is_zero, _one(site), x)))
-    half = op("Where", op("Less", y, zero), _one(site, -np.pi), _one(site, np.pi))
-    turned = op("Where", op("Less", x, zero), op("Add", angle, half), angle)
-    upright = op("Mul", op("Sign", y), _one(site, np.pi / 2))
-    return op("Where", is_zero, upright, turned)
-
-
-def _integer_pow(site: Site, x: str) -> str:
-    power = site.params["y"]
-    return site.graph.op("Mul", x, x) if power == 2 else site.graph.op("Pow", x, _one(site, power))
+    return make
 
 
 def _cast(site: Site, x: str) -> str:
@@ -113,9 +58,13 @@ def _cast(site: Site, x: str) -> str:
 
 
 def _select(site: Site, which: str, *cases: str) -> str:
-    if site.operands[0].dtype != bool:
-        raise NotImplementedError("among several cases")
-    return site.graph.op("Where", which, cases[1], cases[0])
+    op = site.graph.op
+    if site.operands[0].dtype == bool:
+        return op("Where", which, cases[1], cases[0])
+    chosen = cases[0]
+    for k, case in enumerate(cases[1:], 1):
+        chosen = op("Where", op("Equal", which, number(site, k)), case, chosen)
+    return chosen
 
 
 def _broadcast(site: Site, x: str) -> str:
@@ -203,6 +152,8 @@ def _pad(site: Site, x: str, value: str) -> str:
 
 def _reduce(kind: str) -> Callable[..., str]:
     def make(site: Site, x: str) -> str:
+        if not site.params["axes"]:  # which means all of them in ONNX
+            return x
         site.within_an_example(site.params["axes"])
         axes = site.graph.integers(site.params["axes"])
         return site.graph.op(kind, x, axes, keepdims=0)
@@ -222,6 +173,8 @@ def _reduce_logical(kind: str) -> Callable[..., str]:
 def _arg(kind: str) -> Callable[..., str]:
     def make(site: Site, x: str) -> str:
         site.within_an_example(site.params["axes"])
+        if site.operands[0].dtype == bool:
+            x = site.graph.op("Cast", x, to=peer("onnx").TensorProto.INT32)
         found = site.graph.op(kind, x, axis=site.params["axes"][0], keepdims=0)
         helper = peer("onnx").helper
         to = helper.np_dtype_to_tensor_dtype(site.result.dtype)
@@ -295,30 +248,21 @@ _SAME = """
     abs Abs, acos Acos, acosh Acosh, add Add, asin Asin, asinh Asinh, atan Atan, atanh Atanh,
     ceil Ceil, copy Identity, cos Cos, cosh Cosh, div Div, eq Equal, erf Erf, exp Exp, floor
     Floor, ge GreaterOrEqual, gt Greater, le LessOrEqual, log Log, logistic Sigmoid, lt Less,
-    max Max, min Min, mul Mul, neg Neg, pow Pow, sign Sign, sin Sin, sinh Sinh, sqrt Sqrt,
+    mul Mul, neg Neg, pow Pow, sign Sign, sin Sin, sinh Sinh, sqrt Sqrt,
     stop_gradient Identity, sub Sub, tan Tan, tanh Tanh
 """
 
 PRIMITIVES: dict[str, Callable[..., str | list[str]]] = {
     **{name: _same(kind) for name, kind in map(str.split, _SAME.split(","))},
+    "max": _extreme("Max", "Or"),
+    "min": _extreme("Min", "And"),
     "and": _logical("And"),
     "or": _logical("Or"),
     "xor": _logical("Xor"),
     "not": _logical("Not"),
     "ne": _chain("Equal", "Not"),
     "rsqrt": _chain("Sqrt", "Reciprocal"),
-    "square": lambda site, x: site.graph.op("Mul", x, x),
-    "exp2": lambda site, x: site.graph.op("Pow", _one(site, 2.0), x),
-    "log1p": _log1p,
-    "expm1": _expm1,
-    "erfc": _erfc,
-    "is_finite": _is_finite,
-    "round": _round,
-    "cbrt": _cbrt,
-    "atan2": _atan2,
-    "rem": lambda site, x, y: site.graph.op("Mod", x, y, fmod=1),
-    "clamp": lambda site, low, x, high: site.graph.op("Min", site.graph.op("Max", x, low), high),
-    "integer_pow": _integer_pow,
+    **ELEMENTWISE,
     "convert_element_type": _cast,
     "select_n": _select,
     "broadcast_in_dim": _broadcast,
