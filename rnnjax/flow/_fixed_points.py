@@ -10,6 +10,7 @@ import numpy as np
 
 from rnnjax._arguments import check_number, check_positive_int
 from rnnjax._checks import check_cell, known_values
+from rnnjax._integers import of_own_width
 from rnnjax._params import check_params
 from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
@@ -112,6 +113,7 @@ def fixed_points(
         if not check_number(name, value) > 0:
             raise ValueError(f"{name} must be positive, got {value!r}")
     params = check_params(check_cell(cell), params)
+    cell = of_own_width(cell, params, jax.config.read("jax_enable_x64"))
     count = count_of(cell, params, starts)
     with jax.enable_x64(True):
         wide = in_dtype((params, starts, for_each(cell, x, count)), jnp.float64)

@@ -12,6 +12,7 @@ import numpy as np
 from jax.extend.core import get_opaque_trace_state
 
 from rnnjax._checks import is_array
+from rnnjax._integers import of_own_width
 from rnnjax._params import check_params
 from rnnjax._types import Cell
 from rnnjax.flow._cell import in_dtype
@@ -41,9 +42,11 @@ def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
         if _is_traced():
             return measure(*args, **kwargs)
         given: dict[str, Any] = dict(zip(names, args, strict=False)) | kwargs
+        wide = jax.config.read("jax_enable_x64")
         with jax.enable_x64(True):
             if _is_cell(given.get("cell")) and "params" in given:  # afterwards all have one dtype
                 given["params"] = check_params(given["cell"], given["params"])
+                given["cell"] = of_own_width(given["cell"], given["params"], wide)
             placed: Any = [given[n] for n in names[: len(args)]], {n: given[n] for n in kwargs}
             args, kwargs = jax.tree.map(_wide, placed, is_leaf=_is_cell)
         try:

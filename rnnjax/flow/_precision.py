@@ -9,6 +9,7 @@ import numpy as np
 
 from rnnjax._checks import check_callable, check_cell, check_cost, is_inexact, known_values
 from rnnjax._execution import Gradient, Method
+from rnnjax._integers import of_own_width
 from rnnjax._params import check_params
 from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
@@ -95,6 +96,7 @@ def precision(
       Higham (2002), Accuracy and stability of numerical algorithms, SIAM.
     """
     params = check_params(check_cell(cell), params)
+    cell = of_own_width(cell, params, jax.config.read("jax_enable_x64"))
     check_callable("cost", cost, "(carry, ys) -> scalar")
     sequence, steps, batch_shape = validate_cell(cell, params, xs)
     check_some(steps, batch_shape)

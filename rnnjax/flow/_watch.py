@@ -11,6 +11,7 @@ from rnnjax._arguments import check_callable, check_flag, check_int, check_posit
 from rnnjax._checks import check_cell, described
 from rnnjax._extras import optional
 from rnnjax._files import json_line
+from rnnjax._integers import of_own_width
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import in_dtype, refuse_layer, validate_cell
@@ -45,6 +46,7 @@ class Watch:
         self._live = Live() if live else None
 
         self._cell: Any = None
+        self._wide = False  # whether 64 bits were on when it was called
         self._names: list[str] = []  # of the values, in the order of the layers
 
         def program(params: Params) -> tuple[Array, Params]:
@@ -54,7 +56,8 @@ class Watch:
                     "net must be a Cell or a function params -> flow.Recurrence(cell, params, xs, "
                     f"cost, lengths, resets), got one that returns {described(found)}"
                 )
-            found = found._replace(params=check_params(check_cell(found.cell), found.params))
+            own = check_params(check_cell(found.cell), found.params)
+            found = found._replace(params=own, cell=of_own_width(found.cell, own, self._wide))
             validate_cell(*found[:3], None, None, found.lengths, found.resets)
             own, xs = in_dtype((found.params, found.xs), jnp.float64)
             found = found._replace(params=own, xs=xs)
@@ -77,6 +80,7 @@ class Watch:
 
     def measure(self, params: Params) -> dict[str, Any]:
         """The values at these params, by name, whatever the step; nothing is written."""
+        self._wide = jax.config.read("jax_enable_x64")
         with jax.enable_x64(True):
             if self._alone is not None:  # lists of numbers must be arrays before they are traced
                 params = check_params(self._alone, params)

@@ -21,6 +21,7 @@ from rnnjax._checks import (
 from rnnjax._dtypes import promoted
 from rnnjax._execution import BaseGradient, Sequence
 from rnnjax._fields import output_leaf
+from rnnjax._integers import of_own_width
 from rnnjax._params import check_params
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree, known
@@ -153,6 +154,7 @@ def check(
     check_flag("differences", differences)
     if check_number("tolerance", tolerance) < 0:
         raise ValueError(f"tolerance must be at least 0, got {tolerance}")
+    wide = jax.config.read("jax_enable_x64")
     with jax.enable_x64(True):
         key = jax.random.key(0) if key is None else key
         rng = np.random.default_rng(np.asarray(jax.random.key_data(check_key(key))))
@@ -160,6 +162,7 @@ def check(
         if params is None:
             params = _perturb(rng, cell.init(key, inputs))
         params, drawn = _as_float64(check_params(cell, params)), xs is None
+        cell = of_own_width(cell, params, wide)
         xs = _as_float64(_draw(rng, inputs) if drawn else check_inputs(xs))
         sequence = validate(cell, params, xs, None, None, lengths, resets)
         if drawn:

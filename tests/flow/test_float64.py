@@ -167,3 +167,41 @@ def test_a_cell_that_names_float32_is_told():
     with jax.enable_x64(False), pytest.raises(TypeError) as raised:
         flow.jacobians(cell, jnp.eye(2), XS)
     assert "in the dtype of params" in raised.value.__notes__[-1]
+
+
+def counting(params, carry, x_t):
+    h, t = carry
+    h = jnp.tanh(x_t @ params["w"] + h @ params["u"]) * (1 + t[..., None] % 2)
+    return (h, t + jnp.arange(2).sum()), h
+
+
+def idle(params, carry, x_t):
+    (h, _), y_t = counting(params, (carry[0], jnp.zeros((), int)), x_t)
+    return (h / 2, carry[1] + jnp.arange(2).sum()), y_t
+
+
+def test_integers_of_a_carry_keep_their_width():
+    """The step and the carry name no dtype: they are int64 where the measure is taken."""
+    cell = rnnjax.Cell(
+        lambda key, inputs: {"w": jnp.ones((inputs, 2)) / 2, "u": jnp.eye(2)},
+        lambda params, shape=(): (jnp.zeros((*shape, 2), params["w"].dtype), jnp.zeros(shape, int)),
+        counting,
+    )
+    with jax.enable_x64(False):
+        params = cell.init(jax.random.key(0), 1)
+        carry = cell.initial_carry(params, (3,))
+        assert carry[1].dtype == jnp.int32
+        found = flow.record(cell, params, XS, last, carry=carry).carry_ct[0]
+        exponents = flow.lyapunov_spectrum(cell, params, XS, 1, carry=carry)
+        precise = flow.precision(cell, params, XS, last, dtypes=["float32"])
+        points = flow.fixed_points(rnnjax.Cell(*cell[:2], idle), params, XS[0, 0], carry)
+        watched = flow.watch(cell, XS, last)(0, params)
+        assert rnnjax.gradients.check(cell, params, XS).passed
+    assert precise.errors["float32"].max() < 1e-4
+    assert points.states[1].dtype == np.int32
+    wide = {name: jnp.float64(leaf) for name, leaf in params.items()}
+    want = flow.record(cell, wide, jnp.float64(XS), last).carry_ct[0]
+    np.testing.assert_allclose(found, want, rtol=1e-12)
+    exponent = flow.lyapunov_spectrum(cell, wide, jnp.float64(XS), 1)
+    np.testing.assert_allclose(exponents, exponent, rtol=1e-12)
+    np.testing.assert_allclose(watched["lyapunov"], np.mean(exponent), rtol=1e-12)
