@@ -11,7 +11,7 @@ from rnnjax._checks import check_positive_int
 from rnnjax._types import Params
 from rnnjax.experiments.tasks import Batch, Task
 from rnnjax.experiments.training._record import score_of
-from rnnjax.experiments.training._returned import callback_returned
+from rnnjax.experiments.training._returned import as_logged, callback_returned
 from rnnjax.experiments.training._step import TrainState
 
 
@@ -71,9 +71,17 @@ def call_all(
         if "history" in inspect.signature(call).parameters:
             call = partial(call, history=history)
         try:
-            returned.update(callback_returned(call(step, state, batch, task)))
+            found = callback_returned(call(step, state, batch, task))
         except StopTraining as stop:
             stopped = stopped or str(stop) or "a callback stopped it"
+            continue
+        for name in returned.keys() & found.keys():
+            if as_logged(returned[name]) != as_logged(found[name]):
+                raise ValueError(
+                    f"two callbacks return {name!r} at step {step}, and not the same: let one of "
+                    "them return it under another name"
+                )
+        returned |= found
     return returned, stopped
 
 

@@ -46,6 +46,7 @@ from rnnjax.experiments.training._step import TrainState, check_optimizer
 from rnnjax.experiments.training._task_checks import check_task
 from rnnjax.experiments.training._terminal import announce, deferred_interrupt, progress
 
+_OWN_TABLES = ("settings", VERSIONS, EXTENDED)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -214,6 +215,9 @@ def _checked(
             check_positive_int("a callback's every", each.every)
     if config is not None and not isinstance(config, Mapping):
         raise TypeError(f"config must be a mapping of names to values, got {described(config)}")
+    for name in _OWN_TABLES:
+        if name in (config or ()):
+            raise ValueError(f"config must not have the name {name!r}, which is the run's own")
     return callbacks
 
 

@@ -109,6 +109,11 @@ def _number(name: str, value: Any) -> float:
     return float(array.reshape(()))
 
 
+def as_logged(value: Any) -> str:
+    """`value` as it is written into the log; TypeError if it cannot be."""
+    return json_line(jax.tree.map(np.asarray, value))
+
+
 def callback_returned(returned: Any) -> dict[str, Any]:
     """`returned` by a callback, if it is something to log by name; nothing for None."""
     if returned is None:
@@ -120,7 +125,7 @@ def callback_returned(returned: Any) -> dict[str, Any]:
         )
     for name, value in returned.items():
         try:
-            json_line(jax.tree.map(np.asarray, value))
+            as_logged(value)
         except TypeError:
             raise TypeError(
                 f"a callback must return numbers, or lists of them, to log, got {name!r}: "

@@ -189,6 +189,22 @@ def test_what_a_callback_may_return(tmp_path):
         refused(TypeError, message, tiny_task(), callbacks=[Returning(returned)])
 
 
+@pytest.mark.usefixtures("eager")
+def test_callbacks_do_not_overwrite_each_other():
+    callbacks = [Returning({"a": 1, "b": np.ones(2)}), Returning({"b": [1.0, 1.0]})]
+    fit(tiny_task(), Settings(steps=1), callbacks=callbacks, quiet=True)
+    callbacks[1] = Returning({"b": [1.0, 2.0]})
+    message = r"two callbacks return 'b' at step 1, and not the same: .* under another name"
+    refused(ValueError, message, tiny_task(), callbacks=callbacks)
+
+
+@pytest.mark.parametrize("name", ["settings", "versions", "extended"])
+def test_a_config_does_not_take_the_names_of_a_run(name, tmp_path):
+    message = f"config must not have the name '{name}', which is the run's own"
+    for folder in (None, tmp_path):
+        refused(ValueError, message, tiny_task(), config={name: 1}, folder=folder)
+
+
 def test_what_a_task_must_be_made_of():
     task = tiny_task()
     changed = task._replace(batches=[1])
