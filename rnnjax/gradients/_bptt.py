@@ -118,7 +118,13 @@ class _Unfolded:
 def _unfold(
     net: _Unfolded, params: Params, carry: Carry, xs: PyTree, limits: Limits
 ) -> tuple[Carry, Any]:
-    return net.loop.scan(partial(net.step, params), carry, xs, net.reverse)
+    if not net.loop.hoist:
+        return net.loop.scan(partial(net.step, params), carry, xs, net.reverse)
+
+    def body(carry: Carry, z_t: PyTree) -> tuple[Carry, PyTree]:
+        return net.rule.forward(params, carry, z_t)[0]
+
+    return net.loop.scan(body, carry, net.rule.project(params, xs), net.reverse)
 
 
 @partial(_unfold.defjvp, symbolic_zeros=True)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from by_numpy import evaluated
-from cells_table import FORM_IDS, FORMS, KINDS, RANDOM, ROWS, B
+from cells_table import FORM_IDS, FORMS, KINDS, RANDOM, ROWS, B, D, H, T
 from loop import by_loop
 from problems import (
     FULL,
@@ -27,6 +27,7 @@ from problems import (
     program,
 )
 
+import rnnjax
 from rnnjax import autodiff, bptt, sequential
 from rnnjax.methods import explain
 
@@ -121,6 +122,29 @@ def test_hoisting_passes_flags_on():
         for hoist in (False, True)
     )
     assert_close(hoisted(point, **arrays), step_by_step(point, **arrays), 1e-13)
+
+
+def products(jaxpr):
+    """The shapes of the operands of every matrix product, those of loops included."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield [v.aval.shape for v in equation.invars]
+        for inner in equation.params.values():
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                yield from products(inner)
+
+
+def test_hoisting_projects_all_inputs_in_one_product_without_a_gradient_too():
+    cell, params, xs, *_ = problem("lstm")
+    found = {}
+    for hoist in (False, True):
+        method = sequential(hoist=hoist)
+        run = jax.make_jaxpr(lambda p, x, m=method: rnnjax.unroll(cell, p, x, method=m))
+        found[hoist] = list(products(run(params, xs).jaxpr))
+    G = params.w_h.shape[-1]
+    assert found[False] == [[(B, D + H), (D + H, G)]]
+    assert found[True] == [[(T, B, D), (D, G)], [(B, H), (H, G)]]
 
 
 @pytest.mark.parametrize("name", RANDOM)
