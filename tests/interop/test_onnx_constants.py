@@ -93,6 +93,14 @@ def test_zeros_and_whole_lengths_of_any_size_are_left_out(role):
     assert (repr(cell), options) == ("gru(4, reset='before', dtype='float32')", {})
 
 
+def test_zeros_as_they_were_written_before_opset_9():
+    nodes, constants = for_the_batch("initial_h")
+    nodes[-1] = ("ConstantFill", ["shape"], ["initial_h"], {"input_as_shape": 1})
+    model, _ = computed("GRU", "initial_h", nodes, constants)
+    model.opset_import[0].version = 8
+    assert repr(from_onnx(model)[0]) == "gru(4, reset='before', dtype='float32')"
+
+
 def test_weights_that_constants_make_are_read():
     model, _ = computed("GRU", "W", [("Transpose", ["turned"], ["W"], {"perm": [0, 2, 1]})], {
         "turned": np.arange(3.0 * H * D, dtype=np.float32).reshape(1, D, 3 * H)
@@ -108,7 +116,7 @@ def test_weights_that_constants_make_are_read():
         ("initial_h", ("Expand", ["sizes", "shape"], "long"), "unlike for each example or size"),
         ("W", ("Expand", ["state", "shape"], "W"), "reads W from 'W', which the graph computes"),
         ("initial_h", ("Nonsense", ["shape"], "initial_h"),
-         "GRU node 'Y' reads initial_h from 'initial_h' is computed"),
+         "GRU node 'Y' reads initial_h from 'initial_h', computed from constants by what"),
     ],
 )  # fmt: skip
 def test_what_the_sizes_decide_is_refused(role, last, message):

@@ -50,7 +50,7 @@ class Constants:
             first, second = (self._evaluate(name, nodes, size) for size in FREE)
         except Exception as error:  # of any operator, and of NumPy
             raise ValueError(
-                f"{name!r} is computed from constants, which onnx's evaluator cannot: {error}"
+                f"{name!r}, computed from constants by what onnx's evaluator cannot run: {error}"
             ) from error
         same = first.shape == second.shape and np.array_equal(first, second)
         return (first,) if same else (first, second)
@@ -106,14 +106,14 @@ class Constants:
                 found = np.array(self._size(node, free), np.int64)
                 held[node.output[0]] = onnx.numpy_helper.from_array(found, node.output[0])
             else:
-                computed.append(node)
+                computed.append(_of_today(node))
         if name in held:
             return onnx.numpy_helper.to_array(held[name])
         helper = onnx.helper
         out = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
         model = helper.make_model(
             helper.make_graph(computed, "constants", [], [out], [*held.values()]),
-            opset_imports=self._model.opset_import,
+            opset_imports=[_not_before(9, opset) for opset in self._model.opset_import],
             functions=self._model.functions,
         )
         (value,) = peer("onnx.reference").ReferenceEvaluator(model).run(None, {})
@@ -126,6 +126,22 @@ class Constants:
             return math.prod(sizes)
         ends = {attribute.name: attribute.i for attribute in node.attribute}
         return sizes[ends.get("start", 0) : ends.get("end", len(sizes))]
+
+
+def _of_today(node: Any) -> Any:
+    """ConstantFill, PyTorch's zeros of the batch's size before opset 9, as its successor."""
+    if node.op_type != "ConstantFill" or not node.input:
+        return node
+    given = {attribute.name: attribute.f for attribute in node.attribute}
+    value = peer("onnx").numpy_helper.from_array(np.array([given.get("value", 0)], np.float32))
+    make_node = peer("onnx").helper.make_node
+    return make_node("ConstantOfShape", node.input, node.output, value=value)
+
+
+def _not_before(version: int, opset: Any) -> Any:
+    default = opset.domain in ("", "ai.onnx")
+    latest = max(version, opset.version) if default else opset.version
+    return peer("onnx").helper.make_opsetid(opset.domain, latest)
 
 
 def _reads(node: Any) -> Iterator[str]:
