@@ -97,6 +97,11 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
     params of before ("stale"), an error of the order of the learning rate; gradients that are
     summed and applied at the end of an episode have none.
 
+    There is no gradient with respect to inputs: what x_t does to later steps is not known when it
+    is read. What it does to y_t in its own step is `jax.vjp` of `cell.step` at the carry before. An
+    encoder whose whole influence is to be kept is part of the cell. docs/how_to/streams.md does
+    both.
+
     Works in `lax.scan`, under `jit` and `vmap`, and with batches of any rank, whose examples may
     start anew one by one. `uoro(key)` and `kf_rtrl(key)` draw other signs for each example of a
     batch; under `vmap` over environments, give each a learner with a key of its own, or all have

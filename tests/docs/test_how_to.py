@@ -44,6 +44,24 @@ def test_your_own_data():
         np.testing.assert_allclose(page["last"][b], page["ys"][valid[b] - 1, b], rtol=1e-12)
 
 
+def test_streams():
+    page = run_page("docs/how_to/streams.md", {"range(3000)": "range(60)", "100": "20"})
+    assert 0.3 < page["early"] < 1.2
+    assert page["state"].age.shape == (8,)
+
+    def cost(encoder):
+        x_t = page["seen"] @ encoder
+        y_t = page["cell"].step(page["params"]["cell"], page["before"], x_t)[1]
+        return page["loss"](page["params"]["head"], y_t, page["target"])
+
+    want = jax.grad(cost)(page["encoder"])
+    np.testing.assert_allclose(page["encoder_ct"], want, rtol=1e-4, atol=1e-7)
+    whole, weights = page["whole"], page["weights"]
+    first = whole.initial_carry(weights, (8,))
+    want = jax.grad(lambda w: whole.step(w, first, page["seen"])[1].sum())(weights)["encoder"]
+    np.testing.assert_allclose(page["encoder_ct_too"], want, rtol=1e-4, atol=1e-7)
+
+
 def test_memory():
     page = run_page("docs/how_to/memory.md")
     assert page["frugal"] < 0.5 * page["whole"]
