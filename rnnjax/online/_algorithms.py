@@ -142,7 +142,7 @@ class RFLO(Online):
     def refusal(self, cell: Cell) -> str | None:
         if is_unitwise(cell) and _leaks(known(cell).form):
             return None
-        return (
+        return _of_layers("rflo", cell) or (
             "rflo() is defined for cells whose units leak, ctrnn and fixed_dt(ctrnn), and "
             f"{cell!r} is none: what it keeps is the leak. rnnjax.online.eprop() keeps the memory "
             "within a unit of other cells, rnnjax.online.snap(1) the recurrent weight to itself too"
@@ -181,7 +181,7 @@ class EProp(Online):
     name: str = field(default="eprop", init=False)
 
     def refusal(self, cell: Cell) -> str | None:
-        return None if is_unitwise(cell) else f"eprop() {_UNITWISE}"
+        return None if is_unitwise(cell) else _of_layers("eprop", cell) or f"eprop() {_UNITWISE}"
 
     def engine(self, cell: Cell) -> Engine:
         return Local(own_weights=False, kappa=self.kappa)
@@ -206,7 +206,8 @@ def eprop(*, kappa: float = 0.0) -> Online:
     error of each step is passed as if the readout had no memory, ∂C_t/∂o_t Wᵀ. In `unroll`, where
     autodiff of the readout sends each error back to the steps it comes from, leave κ at 0.
 
-    In `unroll` it differentiates with respect to params alone.
+    Defined for one recurrent layer. A stack is refused: its lower layers act on memory that is not
+    their own, which `snap(1)` keeps. In `unroll` it differentiates with respect to params alone.
 
     Args:
       kappa: κ, the decay of the readout's memory in one step: exp(-Δt/τ_out). Twice the memory.
@@ -282,7 +283,7 @@ class KFRTRL(Online):
     def refusal(self, cell: Cell) -> str | None:
         if is_unitwise(cell) and _is_one_product(known(cell).form):
             return None
-        return (
+        return _of_layers("kf_rtrl", cell) or (
             "kf_rtrl() needs a cell whose params enter as one product [h_{t-1}; x_t; 1] W, so that "
             "their immediate influence is a Kronecker product: vanilla, lstm, lstm_1997 and ctrnn "
             f"with a fixed tau. {cell!r} is none of them: use rnnjax.online.uoro(key), which is "
@@ -320,6 +321,18 @@ def kf_rtrl(key: Array) -> Online:
 
 for _random in (UORO, KFRTRL):
     register_value(_random, ("key",))
+
+
+def _of_layers(name: str, cell: Cell) -> str | None:
+    """Why an algorithm of one layer is refused for several; None for what is no stack."""
+    if not known(cell).layers:
+        return None
+    return (
+        f"{name}() is defined for one recurrent layer, and {cell!r} has layers: what a unit does "
+        "to the layers above it, at once and later through their memory, is in no part of its "
+        "influence. Use rnnjax.online.snap(1), which keeps it, rtrl() or uoro(key), for all layers "
+        "as one state"
+    )
 
 
 def _leaks(form: Any) -> bool:

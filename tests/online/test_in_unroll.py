@@ -145,6 +145,17 @@ def test_transformations_when_compiled():
             r"eprop\(\) needs a cell.*unit by unit",
         ),
         (lambda: online.learner(rnnjax.gru(H), online.kf_rtrl(KEY)), "one product.*uoro"),
+        *(
+            (
+                lambda algorithm=algorithm: online.learner(rnnjax.stack(LSTM, LSTM), algorithm),
+                rf"{name}\(\) is defined for one recurrent layer.*has layers.*snap\(1\)",
+            )
+            for name, algorithm in [
+                ("eprop", online.eprop()),
+                ("rflo", online.rflo()),
+                ("kf_rtrl", online.kf_rtrl(KEY)),
+            ]
+        ),
         (
             lambda: grad(online.rtrl(), method=rnnjax.native()),
             r"native\(\) cannot run this.*rtrl\(\)",
