@@ -23,6 +23,7 @@ from rnnjax.interop._canonical import (
 from rnnjax.interop._modules import (
     activation_of,
     check_activations,
+    check_defined_by,
     check_size,
     foreign_code,
     listed,
@@ -54,7 +55,7 @@ def from_keras(layer: Any, *, size: tuple[int, int] | None = None) -> tuple[Any,
       `(cell, params)`; or `(layer, params)` where something runs backwards.
 
     Raises:
-      TypeError: any other object.
+      TypeError: any other object, or one whose class has a forward pass of its own.
       ValueError: a layer that is not built; what no cell here computes: other activations, another
         merge_mode, strides; a functional model with branches, a subclassed model.
 
@@ -102,6 +103,12 @@ def _functional(model: Any) -> list[Any]:
 
 def _layers(layer: Any, size: Any) -> list[tuple[Gates, ...]]:
     """Those of one layer, which are several where its cells are stacked."""
+    cell = getattr(layer, "cell", layer)
+    cells = getattr(cell, "cells", [cell])
+    for part in (layer, *cells):
+        check_defined_by(
+            ("keras", "tf_keras"), part, "call", "pass one of Keras's with its weights"
+        )
     if hasattr(layer, "forward_layer"):
         return [_both(layer, size)]
     if getattr(layer, "go_backwards", False):
@@ -109,8 +116,7 @@ def _layers(layer: Any, size: Any) -> list[tuple[Gates, ...]]:
             "the layer has go_backwards=True and returns its outputs backwards in time; here they "
             "keep their place: pass layer.cell, with rnnjax.recurrent(cell, reverse=True)"
         )
-    cell = getattr(layer, "cell", layer)
-    return [(_read(each, size),) for each in getattr(cell, "cells", [cell])]
+    return [(_read(each, size),) for each in cells]
 
 
 def _both(layer: Any, size: Any) -> tuple[Gates, Gates]:

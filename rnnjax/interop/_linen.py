@@ -20,7 +20,13 @@ from rnnjax.interop._canonical import (
     to_network,
     zeros_like,
 )
-from rnnjax.interop._modules import add_to_gate, check_activations, check_size, check_zero_carry
+from rnnjax.interop._modules import (
+    add_to_gate,
+    check_activations,
+    check_size,
+    check_zero_carry,
+    is_plain,
+)
 from rnnjax.interop._nnx import (
     ACTIVATION_FUNCTIONS,
     assembled,
@@ -57,7 +63,7 @@ def from_linen(
       `(cell, params)`; or `(layer, params)` where something runs backwards.
 
     Raises:
-      TypeError: any other object.
+      TypeError: any other object, or one whose class has a forward pass of its own.
       ValueError: what no cell here computes: other activations, `residual=True`, strides, a
         carry_init other than zeros, directions that are not concatenated; variables of another
         module.
@@ -77,7 +83,7 @@ def from_linen(
             f"variables must be the dict that module.init returned, got {described(variables)}"
         )
     linen, params = peer("flax.linen"), variables.get("params", variables)
-    if isinstance(module, linen.Sequential):
+    if is_plain(module, linen.Sequential):
         parts = [(m, _sub(params, f"layers_{k}")) for k, m in enumerate(module.layers)]
     else:
         parts = [(module, params)]
@@ -86,12 +92,12 @@ def from_linen(
 
 def _layer(module: Any, params: Any, size: Any) -> tuple[Gates, ...]:
     linen = peer("flax.linen")
-    if isinstance(module, linen.Bidirectional):
+    if is_plain(module, linen.Bidirectional):
         cells = cells_of_both("from_linen", module, linen.RNN)
         parts = [_sub(_sub(params, name), "cell") for name in _RNNS]
         read = [_layer(*pair, size) for pair in zip(cells, parts, strict=True)]
         return both("from_linen", module, *read)
-    if isinstance(module, linen.RNN):
+    if is_plain(module, linen.RNN):
         return one_direction("from_linen", module, _layer(module.cell, _sub(params, "cell"), size))
     kind = _kind(module)
     size = check_size(kind, size)
@@ -117,9 +123,9 @@ def _kind(module: Any) -> Any:
     linen, where = peer("flax.linen"), type(module).__name__
     if hasattr(module, "carry_init"):
         check_zero_carry(where, module)
-    if isinstance(module, linen.SimpleCell):
+    if is_plain(module, linen.SimpleCell):
         return simple(where, module)
-    if isinstance(module, linen.ConvLSTMCell):
+    if is_plain(module, linen.ConvLSTMCell):
         strides = module.strides or (1, 1)
         if len(module.kernel_size) != 2 or set(strides) != {1} or module.padding != "SAME":
             raise ValueError(

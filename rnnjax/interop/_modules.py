@@ -53,6 +53,36 @@ def check_activations(where: str, module: Any, **expected: str) -> None:
             )
 
 
+def check_defined_by(packages: tuple[str, ...], module: Any, method: str, instead: str) -> None:
+    """Raise TypeError for an object whose class has a `method` from outside of the packages."""
+    for kind in type(module).__mro__:
+        if method in vars(kind):
+            if kind.__module__.split(".")[0] not in packages:
+                raise TypeError(
+                    f"{kind.__name__} has a {method} of its own, and what that computes is not "
+                    f"known: {instead}, if it computes what the class that it derives from does"
+                )
+            return
+
+
+def is_plain(module: Any, *bases: type) -> bool:
+    """Whether a module is of one of these classes of Flax.
+
+    Raises:
+      TypeError: it is of a class derived from one, with a `__call__` of its own.
+    """
+    for base in bases:
+        if isinstance(module, base):
+            if type(module).__call__ is not base.__call__:
+                raise TypeError(
+                    f"{type(module).__name__} is an {base.__name__} with a __call__ of its own, "
+                    f"and what that computes is not known: convert a {base.__name__} with its "
+                    "weights, if it computes the same"
+                )
+            return True
+    return False
+
+
 def check_zero_carry(where: str, module: Any) -> None:
     """Raise ValueError where a cell of Flax begins from anything but zeros."""
     with foreign_code():

@@ -25,6 +25,7 @@ from rnnjax.interop._modules import (
     check_activations,
     check_zero_carry,
     foreign_code,
+    is_plain,
     listed,
 )
 from rnnjax.interop._table import check_holds
@@ -49,7 +50,7 @@ def from_nnx(module: Any) -> tuple[Any, Params]:
       `(cell, params)`; or `(layer, params)` where something runs backwards.
 
     Raises:
-      TypeError: any other object.
+      TypeError: any other object, or one whose class has a forward pass of its own.
       ValueError: what no cell here computes: other activations, `residual=True`, a carry_init
         other than zeros, directions that are not concatenated; float64 weights while JAX's
         float64 is off.
@@ -65,32 +66,32 @@ def from_nnx(module: Any) -> tuple[Any, Params]:
       https://flax.readthedocs.io/en/latest/api_reference/flax.nnx/nn/recurrent.html
     """
     nnx = peer("flax.nnx")
-    if isinstance(module, nnx.Sequential):
+    if is_plain(module, nnx.Sequential):
         module = list(module.layers)
     return to_model([_nnx_layer(m) for m in listed(module)])
 
 
 def _nnx_layer(module: Any) -> _Directions:
     nnx = peer("flax.nnx")
-    if isinstance(module, nnx.Bidirectional):
+    if is_plain(module, nnx.Bidirectional):
         cells = cells_of_both("from_nnx", module, nnx.RNN)
         return both("from_nnx", module, *map(_nnx_layer, cells))
-    if isinstance(module, nnx.RNN):
+    if is_plain(module, nnx.RNN):
         return one_direction("from_nnx", module, _nnx_layer(module.cell))
     where = type(module).__name__
     if hasattr(module, "carry_init"):
         check_zero_carry(where, module)
-    if isinstance(module, nnx.SimpleCell):
+    if is_plain(module, nnx.SimpleCell):
         kind = simple(where, module)
         w_x, w_h = _kernel(module, "dense_i"), _kernel(module, "dense_h")
         return (Gates(kind, {"h": w_x}, {"h": w_h}, {"h": _bias(module, "dense_i")}),)
-    if isinstance(module, nnx.LSTMCell):
+    if is_plain(module, nnx.LSTMCell):
         check_activations(where, module, gate_fn="sigmoid", activation_fn="tanh")
         names = {gate: gate if gate != "f" else "f_" for gate in "ifgo"}
         w_x = {gate: _kernel(module, f"i{name}") for gate, name in names.items()}
         w_h = {gate: _kernel(module, f"h{gate}") for gate in names}
         return (Gates("lstm", w_x, w_h, {gate: _bias(module, f"h{gate}") for gate in names}),)
-    if isinstance(module, nnx.OptimizedLSTMCell | nnx.GRUCell):
+    if is_plain(module, nnx.OptimizedLSTMCell, nnx.GRUCell):
         check_activations(where, module, gate_fn="sigmoid", activation_fn="tanh")
         is_gru = isinstance(module, nnx.GRUCell)
         kind = ("gru", "after") if is_gru else "lstm"
@@ -137,7 +138,7 @@ def cells_of_both(name: str, module: Any, rnn: Any) -> list[Any]:
     their place, whatever reverse and keep_order they have of their own."""
     rnns = (module.forward_rnn, module.backward_rnn)
     for part in rnns:
-        if not isinstance(part, rnn):
+        if not is_plain(part, rnn):
             raise TypeError(
                 f"{name}: a Bidirectional of two RNNs is expected, got {described(part)}"
             )

@@ -60,7 +60,7 @@ def from_torch(
       `(cell, params)`; or `(layer, params)` with two directions.
 
     Raises:
-      TypeError: any other object.
+      TypeError: any other object, or one whose class has a forward pass of its own.
       ValueError: a state_dict with no recurrent module, several, or weights missing; an RNN's
         without `nonlinearity`; a weight that a hook computes (pruned, or normalized the older way);
         float64 weights while JAX's float64 is off.

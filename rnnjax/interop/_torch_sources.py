@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnnjax.interop._arrays import to_numpy
+from rnnjax.interop._modules import check_defined_by
 
 _MODES = {"RNN_TANH", "RNN_RELU", "LSTM", "GRU"}
 _CELLS = {"RNNCell", "LSTMCell", "GRUCell"}
@@ -24,6 +25,7 @@ def of_module(module: Any) -> dict[str, np.ndarray]:
             f"{type(module).__name__}: pass a larger model's state_dict with prefix=, or its "
             "recurrent modules one by one"
         )
+    check_defined_by(("torch",), module, "forward", "pass module.state_dict()")
     if is_cell:
         ends = [""]
     else:

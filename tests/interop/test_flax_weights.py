@@ -217,6 +217,31 @@ def test_a_bidirectional_says_itself_which_of_its_parts_runs_backwards(options):
         from_nnx(nnx.Bidirectional(module, module.forward_rnn))
 
 
+class TwiceInNNX(nnx.GRUCell):
+    def __call__(self, carry, x):
+        return super().__call__(2 * carry, x)
+
+
+class TwiceInLinen(nn.SimpleCell):
+    @nn.compact
+    def __call__(self, carry, x):
+        return super().__call__(2 * carry, x)
+
+
+class NamedInNNX(nnx.GRUCell):
+    """What nnx.GRUCell is, by another name."""
+
+
+def test_classes_with_a_call_of_their_own_are_refused():
+    message = r"Twice\w+ is an \w+Cell with a __call__ of its own"
+    options = {"rngs": nnx.Rngs(0), **UNDRAWN}
+    with pytest.raises(TypeError, match=message):
+        from_nnx(nnx.RNN(TwiceInNNX(3, 4, **options)))
+    with pytest.raises(TypeError, match=message):
+        from_linen(nn.RNN(TwiceInLinen(4)), {"cell": {}})
+    assert from_nnx(NamedInNNX(3, 4, **options))[0].structure.form == ("gru", "after")
+
+
 def test_a_carry_that_does_not_begin_with_zeros_is_refused():
     cell = rnnjax.vanilla(2)
     shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))

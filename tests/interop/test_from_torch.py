@@ -128,6 +128,22 @@ def test_live_modules_that_are_not_taken():
         from_torch(torch.nn.Linear(2, 3))
 
 
+def test_live_modules_with_a_forward_of_their_own_are_refused():
+    torch, _ = live()
+
+    class Twice(torch.nn.GRU):
+        def forward(self, xs, h=None):
+            return super().forward(2 * xs, h)
+
+    class Named(torch.nn.GRU):
+        pass
+
+    with pytest.raises(TypeError, match=r"Twice has a forward of its own.*module\.state_dict\(\)"):
+        from_torch(Twice(3, 4))
+    for source in (Twice(3, 4).state_dict(), Named(3, 4)):
+        assert repr(from_torch(source)[0]) == "gru(4, dtype='float32')"
+
+
 def live():
     """torch, and the script that made the golden files; skips where torch is not installed."""
     with warnings.catch_warnings():

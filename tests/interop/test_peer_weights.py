@@ -197,6 +197,10 @@ def test_live_keras_models_are_chains_or_refused():
                 super().__init__()
                 self.one, self.two = one, two
 
+        class Twice(keras.layers.LSTM):
+            def call(self, xs, **options):
+                return super().call(2 * xs, **options)
+
         for model, message in (
             (keras.Model(xs, keras.layers.add([one(xs), two(xs)])), "has branches"),
             (keras.Model(xs, [one(xs), two(one(xs))]), "several inputs or outputs"),
@@ -206,6 +210,8 @@ def test_live_keras_models_are_chains_or_refused():
         ):
             with pytest.raises(ValueError, match=message):
                 interop.from_keras(model)
+        with pytest.raises(TypeError, match="Twice has a call of its own"):
+            interop.from_keras(Twice(3))
     ys = rnnjax.unroll(cell, params, numbers.swapaxes(0, 1))[1]
     np.testing.assert_allclose(ys.swapaxes(0, 1), want, rtol=0, atol=1e-6)
     assert [layer.structure.form for layer in cell.structure.layers] == ["lstm", "lstm", (
