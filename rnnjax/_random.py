@@ -30,8 +30,17 @@ def typed_key(key: Array) -> Array:
 
 
 def example_keys(key: Array | None, batch_shape: tuple[int, ...]) -> Array | None:
-    """Keys [...], one for each example, so that carries freeze and restart one by one."""
-    return None if key is None else jax.random.split(typed_key(key), batch_shape)
+    """Threefry keys [...], one for each example, so that carries freeze and restart one by one.
+
+    A mapped draw by one of them is the draw by it alone, whatever else is in the batch or run at
+    once. By keys of other kinds, such as "rbg", it need not be.
+    """
+    if key is None:
+        return None
+    key, threefry = typed_key(key), jax.random.key(0, impl="threefry2x32").dtype
+    if key.dtype != threefry:
+        key = jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
+    return jax.random.split(key, batch_shape)
 
 
 def carry_form(

@@ -10,6 +10,7 @@ from rnnjax.combinators._fixed_dt import fixed_dt
 from rnnjax.combinators._inner import COMBINATORS, combinator
 from rnnjax.combinators._learned_carry import (
     LearnedCarryParams,
+    inner_cell,
     learned_carry,
     without_learned_carries,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "ZoneoutCarry",
     "combinator",
     "fixed_dt",
+    "inner_cell",
     "input_dropout",
     "learned_carry",
     "recurrent_dropout",

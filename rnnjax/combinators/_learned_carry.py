@@ -1,5 +1,6 @@
 """A learned initial carry: the state before the first step as weights."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from rnnjax._checks import check_carry, check_cell, described, is_inexact
 from rnnjax._params import check_params
 from rnnjax._types import (
+    Around,
     Array,
     Carry,
     Cell,
@@ -155,11 +157,27 @@ def _rule(inner: Rule) -> Rule:
 
 def without_learned_carries(cell: Cell, params: Params) -> tuple[Cell, Params]:
     """The cell that takes the same steps, and its own params: what runs once a carry is there."""
+    bare, own = _bare(cell)
+    return bare, own(params)
+
+
+def inner_cell(around: Around) -> Around:
+    """The same, around the cell that takes the inner one's steps."""
+    bare, own = _bare(around.cell)
+    return around._replace(cell=bare, own=lambda params: own(around.own(params)))
+
+
+def _bare(cell: Cell) -> tuple[Cell, Callable[[Params], Params]]:
+    """The cell that takes the same steps, and params -> its own."""
     structure = known(cell)
     if structure.inside is not None:
-        return without_learned_carries(structure.inside, params.cell)
-    if not structure.layers:
-        return cell, params
-    pairs = zip(structure.layers, params, strict=True)
-    layers, own = zip(*(without_learned_carries(*pair) for pair in pairs), strict=True)
-    return (cell, params) if layers == structure.layers else (stack(*layers), own)
+        bare, own = _bare(structure.inside)
+        return bare, lambda params: own(params.cell)
+    layers = [_bare(layer) for layer in structure.layers]
+    if all(bare is layer for (bare, _), layer in zip(layers, structure.layers, strict=True)):
+        return cell, lambda params: params
+
+    def each(params: Params) -> Params:
+        return tuple(own(p) for (_, own), p in zip(layers, params, strict=True))
+
+    return stack(*(bare for bare, _ in layers)), each

@@ -19,7 +19,7 @@ from rnnjax._execution import (
 )
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
-from rnnjax.combinators import without_learned_carries
+from rnnjax.combinators import inner_cell, without_learned_carries
 from rnnjax.methods._associative import associative
 from rnnjax.methods._native import native
 from rnnjax.methods._sequential import sequential
@@ -189,6 +189,7 @@ def _layers(
     if isinstance(base, OnlineGradient):  # which sees all that params reach
         return []
     if how is not None:
+        how = inner_cell(how)
         carry, fresh = (how.split(each)[0] for each in (sequence.carry, sequence.fresh))
         own = sequence._replace(carry=carry, fresh=fresh)
         return [(how.cell, base, how.own(params), own)]
@@ -269,6 +270,7 @@ def bind(plan: Plan, cell: Cell, base: BaseGradient | None, reverse: bool) -> Ru
         return plan.bind(cell, base, reverse)
     how = known(cell).around
     if how is not None:
+        how = inner_cell(how)
         inner = bind(plan[0], how.cell, base, reverse)
         return around(how, inner, reverse, _keeps_carries(plan))
     layers = zip(plan, known(cell).layers, strict=True)

@@ -43,6 +43,17 @@ def test_examples_draw_apart_and_halves_continue(name):
     assert_close((last, jnp.concatenate([first, second])), (whole, ys), 1e-13)
 
 
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+@pytest.mark.parametrize("name", RANDOM)
+def test_an_examples_draws_are_its_own_whatever_the_kind_of_key(name, impl):
+    cell, params, xs, *_ = problem(name)
+    carry = cell.initial_carry(params, (B,), jax.random.key(3, impl=impl))
+    together = unroll(cell, params, xs, carry=carry)[1]
+    few = jax.tree.map(lambda leaf: leaf[1:3], carry)
+    alone = unroll(cell, params, at(xs, slice(None), slice(1, 3)), carry=few)[1]
+    assert_close(alone, together[:, 1:3], 1e-13)
+
+
 def echo(features: int) -> Cell:
     """Outputs its input: shows the mask on it."""
 

@@ -93,6 +93,12 @@ def test_around_a_compiled_kernel(name):
     compare(cell, native(), jax.jit, key=KEY, lengths=LENGTHS, resets=RESETS)
 
 
+def test_around_a_learned_carry_the_cell_inside_keeps_its_method():
+    for make in (rnnjax.residual, lambda cell: rnnjax.residual(rnnjax.stack(min_gru(H), cell))):
+        cell = make(rnnjax.learned_carry(min_gru(H)))
+        compare(cell, associative(), evaluated, lengths=LENGTHS, resets=RESETS)
+
+
 def test_the_carries_of_every_step():
     cell = rnnjax.input_dropout(rnnjax.residual(min_gru(H)), 0.5)
     params, xs = cell.init(jax.random.key(0), H), jax.random.normal(KEY, (T, B, H))
