@@ -213,7 +213,7 @@ def compare(
     at the end. Every cell gets the same seeds, batches, gradient clipping and optimizer: Adam with
     warm-up and cosine decay from a peak of 0.01 (0.001 for the IRNN, whose units all die at 0.01).
     ‖∂C/∂h_t‖, singular values, sensitivity and Lyapunov exponents are measured before and after
-    training.
+    training, of the first seed.
 
     Recurrent weights are initialized orthogonal in the gated cells, uniform on ±1/√H (PyTorch's
     default) in the vanilla cell, and as the identity in the IRNN and the identity net.

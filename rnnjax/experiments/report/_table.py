@@ -19,6 +19,7 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
       compact: fit into 80 columns.
     """
     boxes = optional("rich.box")
+    seeds = max((len(result.scores) for result in results.values()), default=1)
     table = optional("rich.table").Table(
         box=boxes.SIMPLE_HEAD if compact else boxes.HEAVY_HEAD,
         padding=(0, 0 if compact else 1),
@@ -33,6 +34,8 @@ def comparison_table(results: Mapping[str, CellResult], compact: bool = False) -
             "−∞: exactly zero, behind inactive ReLU units or below the smallest float. "
             "λ₁: largest Lyapunov exponent, nats per step. "
             "σγ: Pascanu's bound on the growth of a vanilla cell's gradient in one step."
+            + f" The gradient flow is that of the first of {seeds} seeds, the metric their mean ± "
+            "standard deviation." * (seeds > 1)
         ),
         caption_justify="left",
     )

@@ -43,7 +43,8 @@ def load_model(folder: Path | str, *, which: Which = "last", member: int = 0) ->
 
     Args:
       folder: of the run.
-      which: the last checkpoint, or the best by `Task.select`, or else by the task's metric.
+      which: the last checkpoint, or the best by `Task.select`, or else by the task's metric; of
+        several seeds by their mean.
       member: which of the run's seeds, counted from 0.
 
     Returns:
@@ -88,7 +89,8 @@ def load(folder: Path | str, task: Task, *, which: Which = "last", member: int =
     Args:
       folder: of the run, as given to `fit`.
       task: the task that was trained, made with the same options and data.
-      which: the last checkpoint, or the best by `Task.select`, or else by the task's metric.
+      which: the last checkpoint, or the best by `Task.select`, or else by the task's metric; of
+        several seeds by their mean.
       member: which of the run's seeds, counted from 0.
 
     Returns:

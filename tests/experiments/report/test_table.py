@@ -52,6 +52,16 @@ def test_two_rows_a_cell_with_every_number():
     ]
 
 
+def test_it_says_that_the_flow_is_that_of_the_first_seed():
+    said = " ".join(" ".join(rows({"vanilla": RESULT}, 120)).split())
+    assert (
+        "The gradient flow is that of the first of 2 seeds, the metric their mean ± standard"
+        in said
+    )
+    one = RESULT._replace(scores=np.array([0.136]))
+    assert "seeds" not in " ".join(rows({"vanilla": one}, 120))
+
+
 def test_one_seed_has_no_spread_and_other_cells_no_bound():
     constant = measures(Verdict("constant", math.inf, -0.0, 0.0, 0.0), -1e-9)
     result = RESULT._replace(scores=np.array([0.136]), before=constant, after=constant, bounds=None)
