@@ -17,6 +17,7 @@ from rnnjax._checks import (
     known_values,
 )
 from rnnjax._execution import Gradient, Sequence
+from rnnjax._leaves import inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.flow._cell import check_some, validate_masked
 from rnnjax.flow._fit import half_life
@@ -153,7 +154,7 @@ def truncation_length(
     last, ys, before = _forward(cell, params, sequence)
     cost = cost if in_time is None else in_time.cost(cost)
     value, back = jax.vjp(lambda last, ys: check_cost(cost(last, ys)), last, ys)
-    last_ct, ys_ct = map(_inexact, back(jnp.ones_like(value)))
+    last_ct, ys_ct = map(inexact, back(jnp.ones_like(value)))
     shape = (lags, batch_shape, carry is not None)
     measured = _by_lag(cell, shape, params, sequence, key, before, last_ct, ys_ct)
     norms, rests = (known_values("truncation_length", x).astype(np.float64) for x in measured)
@@ -230,7 +231,7 @@ def _by_lag(
         fresh = initial_carry(cell, params, batch_shape, key)
         carries = _begun(carries, fresh, given_carry)
         new, ys = jax.vmap(partial(ready.step, params))(carries, inputs)
-        return _inexact(new), _inexact(ys)
+        return inexact(new), inexact(ys)
 
     floats = [leaves[i] for i in moving]
     back = jax.vjp(all_steps, params, floats)[1]
@@ -293,14 +294,10 @@ def _at_ends(last_ct: list[Array], sequence: Sequence, floats: list[Array]) -> l
     return [*given, *map(jnp.zeros_like, floats[len(given) :])]  # what episodes begin from
 
 
-def _inexact(tree: PyTree) -> list[Array]:
-    return [leaf for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
-
-
 def _wide(tree: PyTree) -> list[Array]:
     """The differentiable leaves, in float32 at least."""
-    return [leaf.astype(accumulation_dtype([leaf])) for leaf in _inexact(tree)]
+    return [leaf.astype(accumulation_dtype([leaf])) for leaf in inexact(tree)]
 
 
 def _norm(tree: PyTree) -> Array:
-    return features_norm([leaf[None] for leaf in _inexact(tree)], 1)[0]
+    return features_norm([leaf[None] for leaf in inexact(tree)], 1)[0]

@@ -22,6 +22,7 @@ from rnnjax._dtypes import promoted
 from rnnjax._execution import BaseGradient, Sequence
 from rnnjax._fields import output_leaf
 from rnnjax._integers import of_own_width
+from rnnjax._leaves import inexact
 from rnnjax._params import check_params
 from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree, known
@@ -171,7 +172,7 @@ def check(
         sequence = sequence._replace(carry=_perturb(rng, sequence.carry))
         want = quick_jit(partial(by_step, cell))(params, sequence)
         values = _compare_values(cell, params, sequence, want, tolerance)
-        weights = [_normal(rng, leaf) for leaf in jax.tree.leaves(want) if is_inexact(leaf)]
+        weights = [_normal(rng, leaf) for leaf in inexact(want)]
         problem = _Problem(cell, weights, sequence)
         at = Point(params, xs, sequence.carry)
         rows = _compare_gradients(problem, at, rng, differences, tolerance)
@@ -220,8 +221,7 @@ class _Problem(NamedTuple):
         here = self.sequence._replace(xs=at.xs, carry=at.carry)
         ready, first, xs = prepare(self.cell, at.params, here)
         last, ys = gradient.loop(ready, Scan(), at.params, first, xs, False)
-        leaves = [leaf for leaf in jax.tree.leaves((final_carry(last), ys)) if is_inexact(leaf)]
-        terms = zip(self.weights, leaves, strict=True)
+        terms = zip(self.weights, inexact((final_carry(last), ys)), strict=True)
         return sum((jnp.sum(jnp.real(w * leaf)) for w, leaf in terms), start=jnp.zeros(()))
 
 

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._checks import is_inexact
+from rnnjax._leaves import differentiable, inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.gradients._pull_back import differentiable
 from rnnjax.gradients._rules import checked_rule
 from rnnjax.gradients._values import quick_jit
 
@@ -60,7 +59,7 @@ def _gradients(
 
     def cost(at: Any) -> Array:
         out = jax.tree.leaves(cell.step(at["params"], at["carry"], at["x_t"]))
-        terms = zip(jax.tree.leaves(cts), filter(is_inexact, out), strict=True)
+        terms = zip(jax.tree.leaves(cts), inexact(out), strict=True)
         return sum((jnp.sum(jnp.real(w * leaf)) for w, leaf in terms), start=jnp.zeros(()))
 
     at = {"params": params, "carry": carry, "x_t": x_t}

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import is_inexact
+from rnnjax._leaves import differentiable, inexact
 from rnnjax._types import Array, PyTree
 
 
@@ -20,7 +21,7 @@ def vjp(function: Callable[..., Any], *at: Any) -> tuple[Any, Callable[[Any], An
         for i, leaf in zip(moving, given, strict=True):
             at[i] = leaf
         out = function(*jax.tree.unflatten(tree, at))
-        return [*filter(is_inexact, jax.tree.leaves(out))], out
+        return inexact(out), out
 
     _, pull, out = jax.vjp(moved, [leaves[i] for i in moving], has_aux=True)
 
@@ -31,11 +32,6 @@ def vjp(function: Callable[..., Any], *at: Any) -> tuple[Any, Callable[[Any], An
         return jax.tree.unflatten(tree, [given.get(i) for i in range(len(leaves))])
 
     return out, pull_back
-
-
-def differentiable(tree: PyTree) -> PyTree:
-    """The leaves that have a gradient; None in the place of others."""
-    return jax.tree.map(lambda leaf: leaf if is_inexact(leaf) else None, tree)
 
 
 def or_zeros(cotangents: PyTree, zeros: PyTree) -> PyTree:

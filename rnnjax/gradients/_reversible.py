@@ -11,9 +11,10 @@ from rnnjax._arrays import register_value
 from rnnjax._calls import Value
 from rnnjax._checks import check_number
 from rnnjax._execution import BaseGradient, Loop, Run
+from rnnjax._leaves import differentiable
 from rnnjax._linear_map import linear_map
 from rnnjax._types import Array, Carry, Cell, Inverse, Params, PyTree, Rule, Step, known
-from rnnjax.gradients._pull_back import differentiable, in_dtype_of, vjp
+from rnnjax.gradients._pull_back import in_dtype_of, vjp
 from rnnjax.gradients._rules import checked_rule
 from rnnjax.running import RestartCarry, in_float32, vary_along, varying_axes
 

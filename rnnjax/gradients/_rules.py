@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import described, is_array, is_inexact
+from rnnjax._leaves import differentiable
 from rnnjax._types import Carry, Clip, Params, PyTree, Rule, Tape
-from rnnjax.gradients._pull_back import differentiable
 
 
 def checked_rule(rule: Rule) -> Rule:

@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._execution import Run, Sequence
+from rnnjax._leaves import differentiable
 from rnnjax._linear_map import linear_map
 from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.gradients._pieces import piece_of, steps_of
-from rnnjax.gradients._pull_back import differentiable, in_dtype_of, or_zeros, vjp
+from rnnjax.gradients._pull_back import in_dtype_of, or_zeros, vjp
 from rnnjax.running import in_float32, vary_along, varying_axes
 
 Start = Array | int  # the first step of a segment

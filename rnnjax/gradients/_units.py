@@ -10,6 +10,7 @@ import numpy as np
 
 from rnnjax._checks import is_inexact
 from rnnjax._fields import field, fields_of, within_units
+from rnnjax._leaves import differentiable, inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.gradients._values import quick_jit
 
@@ -89,7 +90,7 @@ def _reached(
 
     def cost(params: Params, carry: Carry) -> Array:
         out = jax.tree.leaves(cell.step(params, carry, x_t))
-        pairs = zip(jax.tree.leaves(cts), filter(is_inexact, out), strict=True)
+        pairs = zip(jax.tree.leaves(cts), inexact(out), strict=True)
         return sum((jnp.sum(jnp.real(ct * leaf)) for ct, leaf in pairs), start=jnp.zeros(()))
 
     alone = within_units(params, mixing)
@@ -101,4 +102,4 @@ def _reached(
         new_ct, y_ct = cts
         before, _ = cell.rule.backward(alone, tape, new_ct, y_ct, lambda delta: delta)
         found["carry_by_the_rule"] = before
-    return jax.tree.map(lambda leaf: leaf if is_inexact(leaf) else None, found)
+    return differentiable(found)

@@ -10,11 +10,12 @@ from jax.custom_derivatives import SymbolicZero
 
 from rnnjax._calls import Value
 from rnnjax._execution import Loop, Run, Sequence
+from rnnjax._leaves import differentiable
 from rnnjax._linear_map import linear_map
 from rnnjax._random import example_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.online._engine import Engine, Start, over_batch, summed
-from rnnjax.online._rows import Theta, replaced, rows_ct, state, trainable
+from rnnjax.online._rows import Theta, replaced, rows_ct, state
 from rnnjax.running import (
     blank,
     fill_padding,
@@ -184,9 +185,9 @@ class _Example:
 
     def _start(self, field: str, wanted: bool, carry: Carry, x_t: PyTree, key: Any) -> Any:
         """The influence where the state is `carry`, which is that field of θ."""
-        own = trainable(carry)
+        own = differentiable(carry)
         theta = Theta(
-            trainable(self.params),
+            differentiable(self.params),
             own if self.carry_wanted else (),
             own if self.fresh_wanted else (),
         )

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._dtypes import at_least_float32
+from rnnjax._leaves import inexact
 from rnnjax._random import next_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.online._engine import Start
 from rnnjax.online._local import Block, own_unit
 from rnnjax.online._rank_one import balance, norm
-from rnnjax.online._rows import Theta, inexact, rows
+from rnnjax.online._rows import Theta, rows
 
 
 class Influence(NamedTuple):

@@ -15,12 +15,13 @@ from rnnjax._checks import (
 )
 from rnnjax._dtypes import promoted
 from rnnjax._fields import output_leaf
+from rnnjax._leaves import differentiable
 from rnnjax._params import check_params, in_dtype_of
 from rnnjax._random import check_key, example_keys
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of, known
 from rnnjax.online._engine import Start, over_batch, summed
 from rnnjax.online._gradient import Online
-from rnnjax.online._rows import Theta, replaced, rows_ct, state as state_of, trainable
+from rnnjax.online._rows import Theta, replaced, rows_ct, state as state_of
 from rnnjax.running import leading_shape, restart_carry, select, validate_shaped
 
 
@@ -161,7 +162,7 @@ def learner(cell: Cell, algorithm: Online) -> Learner:
                 own = carry if given else carry_of(cell, replaced(params, theta.params), ())
                 return state_of(own)
 
-            theta = Theta(trainable(params))
+            theta = Theta(differentiable(params))
             return engine.start(Start(cell, params, carry, x_t, origin, theta, key))
 
         influence = over_batch(age.shape, one)(carry, x_t, keys)
@@ -285,7 +286,7 @@ def _carry_cotangent(carry: Carry, carry_ct: Carry) -> Carry:
     """`carry_ct` without leaves that have no cotangent, if its shapes are those of the carry."""
     float0 = jax.dtypes.float0
     carry_ct = jax.tree.map(lambda x: None if x.dtype == float0 else x, carry_ct)
-    given, own = (jax.tree.map(jnp.shape, tree) for tree in (carry_ct, trainable(carry)))
+    given, own = (jax.tree.map(jnp.shape, tree) for tree in (carry_ct, differentiable(carry)))
     if given != own:
         raise ValueError(
             f"carry_ct is {described(carry_ct)}, expected the cotangents ∂C/∂carry_t of a carry "

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from rnnjax._checks import is_inexact
 from rnnjax._dtypes import at_least_float32
-from rnnjax._fields import field, with_fields
+from rnnjax._fields import field, with_fields, within_units
+from rnnjax._leaves import inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.online._engine import Start
-from rnnjax.online._rows import Theta, inexact, pull_back
+from rnnjax.online._rows import Theta, pull_back
 from rnnjax.running import pack, unpack
 
 
@@ -129,13 +130,10 @@ class Local:
 
     def unmixed(self, cell: Cell, params: Params) -> Params:
         """Params whose recurrent weights join no two units."""
-        weights = {name: field(params, name) for name in known(cell).mixing or ()}
-
-        def cut(w: Array) -> Array:
-            own = own_unit(w.shape[0], w.shape[1], w.dtype)
-            return w * own if self.own_weights else jnp.zeros_like(w)
-
-        return with_fields(params, {name: cut(w) for name, w in weights.items()})
+        names = known(cell).mixing or ()
+        if self.own_weights:
+            return within_units(params, names)
+        return with_fields(params, {name: jnp.zeros_like(field(params, name)) for name in names})
 
     def read(self, cell: Cell, influence: Influence, ct: Array) -> Theta:
         def one(m: Array) -> Array:

@@ -11,10 +11,11 @@ from jax.tree_util import DictKey, GetAttrKey
 
 from rnnjax._checks import is_inexact
 from rnnjax._dtypes import at_least_float32
+from rnnjax._leaves import differentiable, inexact
 from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.online._either_way import either_way
-from rnnjax.online._rows import inexact, replaced, rows, state, trainable
+from rnnjax.online._rows import replaced, rows, state
 from rnnjax.running import pack
 
 _FILLED = 3  # numbers held for one that is needed: fewer take more, smaller blocks to compile
@@ -48,7 +49,7 @@ class Layout(NamedTuple):
     gives has each of their entries (Curtis, Powell & Reid 1974).
     """
 
-    structure: Any  # of trainable params
+    structure: Any  # of differentiable params
     leaves: tuple[Leaf, ...]
     jacobian_colors: np.ndarray  # [R]
     direct_colors: np.ndarray  # [R]
@@ -238,7 +239,7 @@ def _derivatives(cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> tuple
     def step(weights: PyTree, before: list[Array]) -> Array:
         return mixed(replaced(params, weights), replaced(carry, before), x_t)
 
-    out, pull = jax.vjp(step, trainable(params), inexact(carry))
+    out, pull = jax.vjp(step, differentiable(params), inexact(carry))
 
     def one(ct: Array) -> tuple[PyTree, Array]:
         params_ct, before_ct = pull(ct)
@@ -255,6 +256,8 @@ def _derivatives(cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> tuple
         return jnp.pad(s, (0, out.shape[0] - s.shape[0]))
 
     mixed_first = either_way(own, params, key)
-    first, pull_first = jax.vjp(lambda w: mixed_first(replaced(params, w), key), trainable(params))
+    first, pull_first = jax.vjp(
+        lambda w: mixed_first(replaced(params, w), key), differentiable(params)
+    )
     of_first = jax.vmap(lambda ct: pull_first(ct)[0])(eye.astype(first.dtype))
     return out, jacobian, direct, of_first

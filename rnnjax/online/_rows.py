@@ -12,12 +12,13 @@ import jax.numpy as jnp
 
 from rnnjax._checks import is_inexact
 from rnnjax._fields import output_leaf
+from rnnjax._leaves import differentiable, inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
 from rnnjax.running import pack, unpack, vary_along, varying_axes
 
 
 class Theta(NamedTuple):
-    """What influence matrices have columns for: `trainable` params, and carries.
+    """What influence matrices have columns for: `differentiable` params, and carries.
 
     In a gradient the leaves are cotangents, in an influence matrix [R, *shape of the leaf].
     """
@@ -27,18 +28,8 @@ class Theta(NamedTuple):
     fresh: PyTree = ()  # the one that episodes begin with, likewise
 
 
-def inexact(tree: PyTree) -> list[Array]:
-    """The leaves that may be differentiated."""
-    return [leaf for leaf in jax.tree.leaves(tree) if is_inexact(leaf)]
-
-
-def trainable(tree: PyTree) -> PyTree:
-    """The leaves that may be differentiated, None in the place of others."""
-    return jax.tree.map(lambda leaf: leaf if is_inexact(leaf) else None, tree)
-
-
 def replaced(tree: PyTree, values: PyTree) -> PyTree:
-    """`tree` with the leaves of `values`, which are `trainable(tree)` or a list, in their place."""
+    """`tree` with the leaves of `values`, a list or like `differentiable(tree)`, in their place."""
     old, structure = jax.tree.flatten(tree)
     new = iter(jax.tree.leaves(values))
     return jax.tree.unflatten(structure, [next(new) if is_inexact(x) else x for x in old])
@@ -107,7 +98,7 @@ class Linearised(NamedTuple):
 
 def linearised(cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> Linearised:
     """The step of any cell, by autodiff."""
-    weights, leaves = trainable(params), inexact(carry)
+    weights, leaves = differentiable(params), inexact(carry)
 
     def step(weights: PyTree, before: list[Array]) -> tuple[Array, Any]:
         new, y_t = cell.step(replaced(params, weights), replaced(carry, before), x_t)

@@ -16,7 +16,7 @@ from rnnjax.online._rows import Linearised, Theta, linearised, pull_back
 
 @dataclass(frozen=True)
 class Influence:
-    """M_t as the blocks [G, K, Q] of its layout, for each trainable leaf of params."""
+    """M_t as the blocks [G, K, Q] of its layout, for each differentiable leaf of params."""
 
     leaves: tuple[tuple[Array, ...], ...]
     of: Asked

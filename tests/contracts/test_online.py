@@ -9,8 +9,9 @@ from problems import assert_close, at, difference, problem, weights
 
 import rnnjax
 from rnnjax import online
+from rnnjax._leaves import inexact
 from rnnjax._types import known
-from rnnjax.online._rows import inexact, linearised
+from rnnjax.online._rows import linearised
 
 pytestmark = pytest.mark.usefixtures("eager")
 
