@@ -33,7 +33,7 @@ def pad(arrays: Sequence[Any], *, sizes: Sequence[int] | None = None, fill: floa
 
     Raises:
       ValueError: no arrays, arrays whose features differ in shape, or one longer than
-        every size.
+        every size; a fill that the dtype does not hold, such as 0.5 among integers.
 
     Example:
       >>> xs, lengths = pad([[3, 1, 4, 1], [5, 9]], sizes=[5, 10])
@@ -48,10 +48,19 @@ def pad(arrays: Sequence[Any], *, sizes: Sequence[int] | None = None, fill: floa
         raise ValueError(f"expected arrays [t, ...] that differ in t alone, got {shapes}")
     lengths = np.array([len(part) for part in parts], np.int32)
     steps = _rounded(int(lengths.max()), sizes)
-    xs = np.full((steps, len(parts), *shapes.pop()), fill, np.result_type(*parts))
+    dtype = np.result_type(*parts)
+    _check_fill(fill, dtype)
+    xs = np.full((steps, len(parts), *shapes.pop()), fill, dtype)
     for b, part in enumerate(parts):
         xs[: len(part), b] = part
     return Padded(xs, lengths)
+
+
+def _check_fill(fill: float, dtype: np.dtype) -> None:
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if not (float(fill).is_integer() and limits.min <= fill <= limits.max):
+            raise ValueError(f"fill must be a number that {dtype} holds, got {fill}")
 
 
 def _rounded(length: int, sizes: Sequence[int] | None) -> int:
@@ -72,7 +81,9 @@ def _rounded(length: int, sizes: Sequence[int] | None) -> int:
 def bucket_sizes(lengths: Sequence[int] | np.ndarray, count: int = 4) -> list[int]:
     """At most `count` sizes for `pad`: quantiles of `lengths`, the last of them the maximum."""
     check_positive_int("count", count)
-    ordered = np.sort(np.asarray(lengths))
+    ordered = np.sort(_checked(lengths))
+    if not ordered.size:
+        raise ValueError("bucket_sizes() needs the length of at least one example")
     last = [len(ordered) * (k + 1) // count - 1 for k in range(count)]
     return sorted({max(1, int(ordered[max(0, k)])) for k in last})
 
@@ -98,14 +109,15 @@ def bucketed_batches(
       batch_size: B. If it does not divide N, one batch of each epoch is smaller.
       seed: of the shuffle.
       drop_remainder: leave out that batch; which examples are in it differs from epoch to epoch.
-      mixing: how much noise the sort has; 0 sorts strictly by length.
+      mixing: how much noise the sort has, in [0, 1); 0 sorts strictly by length.
 
     Returns:
       A `grain.MapDataset` of arrays `[B]` of example indices; `.map(load)` makes batches.
 
     Raises:
       ImportError: grain is not installed.
-      ValueError: no examples, or fewer than a batch with `drop_remainder`.
+      ValueError: no examples, or fewer than a batch with `drop_remainder`; lengths that are not
+        one finite number for each example, or mixing out of range.
 
     Example:
       >>> batches = bucketed_batches([5, 90, 4, 95], 2, seed=1)
@@ -113,7 +125,9 @@ def bucketed_batches(
       [[0, 2], [1, 3]]
     """
     check_positive_int("batch_size", batch_size)
-    order = _Order(np.asarray(lengths), batch_size, seed, drop_remainder, mixing)
+    if not 0 <= mixing < 1:
+        raise ValueError(f"mixing must be at least 0 and below 1, got {mixing}")
+    order = _Order(_checked(lengths), batch_size, seed, drop_remainder, mixing)
     return optional("grain").MapDataset.source(order)
 
 
@@ -128,8 +142,22 @@ def steps_per_epoch(examples: int, batch_size: int, *, drop_remainder: bool = Fa
 def batches_by_length(lengths: Sequence[int] | np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Index batches `[B]` for evaluation: each example once, the shortest first."""
     check_positive_int("batch_size", batch_size)
-    order = np.argsort(np.asarray(lengths), kind="stable")
+    order = np.argsort(_checked(lengths), kind="stable")
     return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+
+
+def _checked(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
+    """`lengths` as an array `[N]`, if they are numbers that lengths may be."""
+    array = np.asarray(lengths)
+    if array.ndim != 1:
+        raise ValueError(
+            "lengths must be one number for each example, [N], got "
+            f"{array.dtype}{list(array.shape)}"
+        )
+    wrong = array[~(np.isfinite(array) & (array >= 0))]
+    if wrong.size:
+        raise ValueError(f"lengths must be finite and at least 0, got {wrong[0]}")
+    return array
 
 
 class _Order:

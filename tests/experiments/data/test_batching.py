@@ -120,3 +120,39 @@ def test_arrays_that_do_not_go_together():
         pad([np.zeros((3, 2)), np.zeros((3, 4))])
     with pytest.raises(ValueError, match="at least one array"):
         pad([])
+
+
+@pytest.mark.parametrize("fill", [0.5, -1, 300])
+def test_a_fill_that_the_dtype_does_not_hold_is_refused(fill):
+    message = f"fill must be a number that uint8 holds, got {fill}"
+    with pytest.raises(ValueError, match=message):
+        pad([np.array([1, 2], np.uint8)], fill=fill)
+    assert pad([np.array([1, 2], np.uint8)], fill=255.0).xs.T.tolist() == [[1, 2] + 6 * [255]]
+    assert pad([[1.0, 2.0]], sizes=[3], fill=0.1).xs.T.tolist() == [[1, 2, 0.1]]
+    single = np.ones(1, np.float32)
+    assert pad([single], sizes=[2], fill=0.1).xs[1, 0] == np.float32(0.1)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        (
+            [[1, 2], [3, 4]],
+            r"lengths must be one number for each example, \[N\], got int64\[2, 2\]",
+        ),
+        ([1.0, np.nan], "lengths must be finite and at least 0, got nan"),
+        ([3, -1], "lengths must be finite and at least 0, got -1"),
+    ],
+)
+@pytest.mark.parametrize("use", [bucketed_batches, batches_by_length, bucket_sizes])
+def test_lengths_are_one_number_for_each_example(use, lengths, message):
+    with pytest.raises(ValueError, match=message):
+        use(lengths, 2)
+
+
+def test_what_else_is_refused():
+    with pytest.raises(ValueError, match=r"bucket_sizes\(\) needs the length of at least one"):
+        bucket_sizes([])
+    for mixing in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="mixing must be at least 0 and below 1"):
+            bucketed_batches([1, 2], 2, mixing=mixing)
