@@ -104,6 +104,7 @@ def explain(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    initial_carry: Carry | None = None,
     mask: Array | None = None,
     reverse: bool = False,
     gradient: Gradient | None = None,
@@ -113,7 +114,7 @@ def explain(
 
     Args:
       cell, params, xs: as for `rnnjax.unroll`.
-      carry, key, lengths, resets, mask, reverse, gradient, return_carries: likewise.
+      carry, key, lengths, resets, initial_carry, mask, reverse, gradient, return_carries: likewise.
 
     Returns:
       An `Explanation`: the method, and every one that was considered with what speaks against it;
@@ -131,7 +132,9 @@ def explain(
     """
     params = check_params(cell, params)
     base = None if gradient is None else check_gradient("gradient", gradient).base
-    sequence, length, batch_shape = validate_shaped(cell, params, xs, carry, key, lengths, resets)
+    sequence, length, batch_shape = validate_shaped(
+        cell, params, xs, carry, key, lengths, resets, initial_carry
+    )
     if mask is not None:
         check_mask(mask, length, batch_shape)
     check_flag("reverse", reverse)

@@ -19,7 +19,7 @@ from rnnjax._checks import (
 from rnnjax._execution import Run, Sequence
 from rnnjax._params import check_params
 from rnnjax._random import carry_form, check_key
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
+from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry as carry_of
 from rnnjax.running._flagged import (
     Flagged,
     RestartCarry,
@@ -29,6 +29,11 @@ from rnnjax.running._flagged import (
     zeros_like,
 )
 from rnnjax.running._shapes import input_dtypes, leading_shape
+
+_ONE_RESTART = (
+    "pass initial_carry= or key=, not both: a key draws the randomness of "
+    "cell.initial_carry(params, batch_shape, key), and a carry holds its own"
+)
 
 
 def validate(
@@ -52,6 +57,7 @@ def validate_shaped(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    initial_carry: Carry | None = None,
 ) -> tuple[Sequence, int, tuple[int, ...]]:
     """`validate`, which also finds the length T and the batch shape."""
     params = check_params(cell, params)
@@ -59,8 +65,10 @@ def validate_shaped(
     if key is not None:
         check_key(key)
     length, batch_shape = leading_shape(cell, params, xs, lengths)
-    fresh = initial_carry(cell, params, batch_shape, key)
+    fresh = carry_of(cell, params, batch_shape, key)
     _check_batch(fresh, batch_shape)
+    if initial_carry is not None:
+        fresh = _given_restart(cell, params, batch_shape, initial_carry, fresh, key, resets)
     if carry is None:
         carry = fresh
     elif key is not None and resets is None:
@@ -78,6 +86,29 @@ def validate_shaped(
     if resets is not None:
         resets = check_resets(resets, length, batch_shape)
     return Sequence(xs, carry, fresh, lengths, resets), length, batch_shape
+
+
+def _given_restart(
+    cell: Cell,
+    params: Params,
+    batch_shape: tuple[int, ...],
+    given: Carry,
+    own: Carry,
+    key: Array | None,
+    resets: Array | None,
+) -> Carry:
+    """What episodes restart from, where the user says it."""
+    if resets is None:
+        raise ValueError(
+            "initial_carry= is what episodes restart from, where resets= says that they do: the "
+            "state before the first step is carry="
+        )
+    if key is not None:
+        raise ValueError(_ONE_RESTART)
+    form = carry_form(cell, params, batch_shape, given, own)
+    given = _for_every_example(given, form, batch_shape)
+    check_carry("initial_carry", given, form)
+    return given
 
 
 def _check_batch(carry: Carry, batch_shape: tuple[int, ...]) -> None:
@@ -116,7 +147,7 @@ def _expected_carry(
     if form is not fresh and resets is not None:
         raise ValueError(
             "resets= needs the randomness of the episodes that begin there, and carry= holds only "
-            "that of the first: pass key= too, from which it is drawn"
+            "that of the first: pass key= too, from which it is drawn, or initial_carry= with it"
         )
     return form
 
@@ -138,15 +169,12 @@ def restart_carry(
       ValueError: `given` does not fit, or one of the two is needed and is None.
     """
     if given is not None and key is not None:
-        raise ValueError(
-            "pass initial_carry= or key=, not both: a key draws the randomness of "
-            "cell.initial_carry(params, batch_shape, key), and a carry holds its own"
-        )
+        raise ValueError(_ONE_RESTART)
     if given is not None:
         given = _for_every_example(given, carry, batch_shape)
         check_carry("initial_carry", given, carry)
         return given
-    own = initial_carry(cell, params, batch_shape, None if key is None else check_key(key))
+    own = carry_of(cell, params, batch_shape, None if key is None else check_key(key))
     if key is None and carry_form(cell, params, batch_shape, carry, own) is not own:
         raise ValueError(
             "carry holds randomness (dropout, zoneout), which a new episode needs too: pass "

@@ -183,6 +183,13 @@ def _check_entries(name: str, given: Any, count: int) -> None:
         raise ValueError(f"{name} has {len(given)} entries, expected {count}: one a layer")
 
 
+def _entries(name: str, given: Any, count: int) -> Any:
+    if given is None:
+        return (None,) * count
+    _check_entries(name, given, count)
+    return given
+
+
 def _apply_each(
     parts: tuple[Layer, ...],
     params: Params,
@@ -193,16 +200,19 @@ def _apply_each(
 ) -> tuple[Carry, list[Array]]:
     """Apply every part to `source(outputs so far)`, with its own params, carry and key."""
     _check_entries("params", params, len(parts))
-    if carry is not None:
-        _check_entries("carry", carry, len(parts))
-    carries = (None,) * len(parts) if carry is None else carry
+    options = dict(options)
+    carries, restarts = (
+        _entries(name, given, len(parts))
+        for name, given in (("carry", carry), ("initial_carry", options.pop("initial_carry", None)))
+    )
     keys = [None] * len(parts) if key is None else jax.random.split(check_key(key), len(parts))
     out_carries: list[Carry] = []
     outputs: list[Array] = []
-    for part, part_params, part_carry, part_key in zip(parts, params, carries, keys, strict=True):
-        new, ys = part.apply(
-            part_params, source(outputs), carry=part_carry, key=part_key, **options
-        )
+    for part, part_params, part_carry, part_key, restart in zip(
+        parts, params, carries, keys, restarts, strict=True
+    ):
+        own = options if restart is None else {**options, "initial_carry": restart}
+        new, ys = part.apply(part_params, source(outputs), carry=part_carry, key=part_key, **own)
         out_carries.append(new)
         outputs.append(ys)
     return tuple(out_carries), outputs

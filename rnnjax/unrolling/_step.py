@@ -19,8 +19,10 @@ def step_with_reset(
     """One step of a rollout: `cell.step`, from a fresh carry where an episode begins.
 
     A loop of it over time computes what `unroll(cell, params, xs, carry=carry, resets=resets)`
-    does, so a policy that acts step by step is trained on whole sequences by `unroll`. With
-    training-time randomness, both take the same `key=key`.
+    does, so a policy that acts step by step is trained on whole sequences by `unroll`. What
+    episodes start from is the same if both get the same `initial_carry`, or the same `key` and the
+    same batch: a key is split by the batch, so for a part of it take
+    `initial_carry=cell.initial_carry(params, batch_shape, key)` in both, and its entries here.
 
     Args:
       cell: the `Cell`.

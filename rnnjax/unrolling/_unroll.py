@@ -31,6 +31,7 @@ def unroll(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    initial_carry: Carry | None = None,
     mask: Array | None = None,
     reverse: bool = False,
     gradient: Gradient | None = None,
@@ -63,6 +64,8 @@ def unroll(
         from one episode into the next, in either direction. The carry restarts from the
         initial carry (from `carry` at t = 0 unless that step is a reset). A cell with dropout
         or zoneout restarts from the same keys, so a sequence's episodes share their masks.
+      initial_carry: what episodes restart from at these resets; `cell.initial_carry(params,
+        batch_shape, key)` if None. One without batch axes is where every example begins.
       mask: `[T, ...]` booleans, false at steps to skip, anywhere in a sequence. A skipped step
         leaves the carry as it is, repeats the output of the step before it (zero where there is
         none in its episode), and its input is never seen. A reset there takes effect at the next
@@ -101,7 +104,9 @@ def unroll(
       ((2, 4), (10, 2, 4), 0.0)
     """
     params = check_params(cell, params)
-    sequence, length, batch_shape = validate_shaped(cell, params, xs, carry, key, lengths, resets)
+    sequence, length, batch_shape = validate_shaped(
+        cell, params, xs, carry, key, lengths, resets, initial_carry
+    )
     if mask is not None:
         mask = check_mask(mask, length, batch_shape) if length else None
     cell, params = without_learned_carries(cell, params)

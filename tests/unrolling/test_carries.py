@@ -112,6 +112,49 @@ def test_a_loop_of_steps_with_resets_is_unroll(name):
     assert_close((carry, jnp.stack(ys)), want)
 
 
+@pytest.mark.parametrize("name", ["lstm", "stack", "random"])
+def test_unroll_restarts_from_a_carry_of_the_users(name):
+    cell, params, options = set_up(name)
+    mine = jax.tree.map(
+        lambda leaf: leaf + 0.3 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf,
+        cell.initial_carry(params, (B,), **options),
+    )
+    carry, ys = unroll(cell, params, XS, **options)[0], []
+    found = unroll(cell, params, XS, carry=carry, resets=RESETS, initial_carry=mine)
+    for x_t, reset in zip(XS, RESETS, strict=True):
+        carry, y_t = step_with_reset(cell, params, carry, x_t, reset, initial_carry=mine)
+        ys.append(y_t)
+    assert_close(found, (carry, jnp.stack(ys)))
+    begun = unroll(cell, params, XS, resets=RESETS, initial_carry=mine)
+    assert_close(begun, unroll(cell, params, XS, resets=RESETS, initial_carry=mine, carry=mine))
+    few = {"resets": RESETS[:, 1:], "initial_carry": jax.tree.map(lambda leaf: leaf[1:], mine)}
+    assert_close(unroll(cell, params, XS[:, 1:], **few)[1], begun[1][:, 1:])
+
+
+def test_layers_restart_from_a_carry_of_the_users():
+    cells = rnnjax.gru(H), rnnjax.lstm(H)
+    layer, stack = rnnjax.serial(*cells), rnnjax.stack(*cells)
+    params = layer.init(jax.random.key(0), D)
+    mine = jax.tree.map(lambda leaf: leaf + 0.3, stack.initial_carry(params, ()))
+    options = {"resets": RESETS, "initial_carry": mine}
+    got, want = layer.apply(params, XS, **options), unroll(stack, params, XS, **options)
+    assert_close(got, want)
+    assert np.abs(want[1] - unroll(stack, params, XS, resets=RESETS)[1]).max() > 0.01
+    with pytest.raises(ValueError, match="initial_carry has 1 entries, expected 2"):
+        layer.apply(params, XS, resets=RESETS, initial_carry=mine[:1])
+
+
+def test_errors_of_a_carry_to_restart_from():
+    cell, params, _ = set_up("lstm")
+    run = functools.partial(unroll, cell, params, XS, initial_carry=cell.initial_carry(params, ()))
+    with pytest.raises(ValueError, match="the state before the first step is carry="):
+        run()
+    with pytest.raises(ValueError, match="pass initial_carry= or key=, not both"):
+        run(resets=RESETS, key=jax.random.key(0))
+    with pytest.raises(ValueError, match=r"^initial_carry\.h is float64\[2, 3\], expected"):
+        run(resets=RESETS, initial_carry=cell.initial_carry(params, (B - 1,)))
+
+
 def test_errors_of_a_step_with_reset():
     cell, params, _ = set_up("lstm")
     carry = cell.initial_carry(params, (B,))

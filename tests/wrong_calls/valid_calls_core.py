@@ -217,6 +217,7 @@ CALLS: dict[str, Call] = {
             "gradient": gradients.bptt(),
             "method": methods.sequential(),
             "mask": RESETS == 0,
+            "initial_carry": CARRY,
         },
     ),
     "unroll by default": Call(rnnjax.unroll, _run, _axes),
