@@ -41,7 +41,9 @@ class InTime:
     """Where steps are in time that were run without those that a mask skips."""
 
     def __init__(self, skipped: Any, shown: Array) -> None:
-        self._skipped, self._shown = skipped, shown
+        self._skipped = skipped
+        # [T, ...], false at skipped steps and in the padding
+        self.shown = shown if skipped.valid is None else shown & skipped.valid
 
     def cost(self, cost: Callable[[Carry, PyTree], Array]) -> Callable[[Carry, PyTree], Array]:
         """The same cost, of the outputs as they were run."""
@@ -49,8 +51,8 @@ class InTime:
         return lambda carry, ys: cost(carry, lay_out_outputs(self._skipped, ys))
 
     def of_steps(self, tree: PyTree) -> PyTree:
-        """What each step has `[T, ...]` in its place, zero in that of skipped ones."""
-        return blank(self._shown, lay_out_outputs(self._skipped, tree))
+        """What each step has `[T, ...]` in its place, zero where there was none."""
+        return blank(self.shown, lay_out_outputs(self._skipped, tree))
 
 
 def validate_masked(

@@ -13,7 +13,7 @@ from rnnjax._execution import Sequence
 from rnnjax._guard import keeps_type
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Clip, Params, PyTree
-from rnnjax.flow._cell import validate_cell
+from rnnjax.flow._cell import validate_masked
 from rnnjax.flow._float64 import in_float64
 from rnnjax.gradients import bptt
 from rnnjax.running import final_carry, prepare
@@ -31,6 +31,7 @@ def clipped_steps(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
 ) -> Array:
     """At which steps of each example `bptt(clip)` clips the error δ_t on its way back.
 
@@ -43,7 +44,8 @@ def clipped_steps(
       xs: inputs `[T, ..., D]`.
       cost: `cost(carry, ys) -> C`, as for `record`.
       clip: as for `bptt`: `clip_by_value(limit)`, `clip_by_norm(limit)` or a function of δ_t.
-      carry, key, lengths, resets: as for `rnnjax.unroll`. Nothing is clipped in padding.
+      carry, key, lengths, resets, mask: as for `rnnjax.unroll`. Nothing is clipped in padding and
+        at skipped steps.
 
     Returns:
       Bool `[T, ...]`, true where δ_t was changed; the mean over examples is the rate by step.
@@ -65,8 +67,10 @@ def clipped_steps(
     References:
       Graves (2013), Generating sequences with recurrent neural networks, arXiv 1308.0850.
     """
-    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, key, lengths, resets)
+    given = carry, key, lengths, resets
+    sequence, _, batch_shape, in_time = validate_masked(cell, params, xs, mask, *given)
     check_callable("cost", cost, "(carry, ys) -> scalar")
+    cost = cost if in_time is None else in_time.cost(cost)
     check_callable("clip", clip, "(delta) -> delta")
     if cell.rule is None:
         raise ValueError(bptt().refusal(cell))
@@ -77,7 +81,8 @@ def clipped_steps(
     end_ct, ys_ct = back(jnp.ones_like(value))
     end_ct = jax.tree.map(_or_none, end_ct)
     ends = end_ct, ys_ct, tapes
-    return _back(cell, static, len(batch_shape), params, sequence, ends, limits)
+    found = _back(cell, static, len(batch_shape), params, sequence, ends, limits)
+    return found if in_time is None else in_time.of_steps(found)
 
 
 def _or_none(ct: Array) -> Array | None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import choose, follow, validate_cell
+from rnnjax.flow._cell import choose, follow, validate_masked
 from rnnjax.flow._float64 import in_float64
 from rnnjax.running import chosen_leaves, leaf_indices, pack, push
 
@@ -23,6 +23,7 @@ def jacobians(
     leaf: str | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
 ) -> Array:
     """The state-to-state Jacobian of every step along the trajectory driven by xs.
 
@@ -47,6 +48,8 @@ def jacobians(
         J_t is the identity.
       resets: `[T, ...]` bool, true where an episode begins: there s_t does not depend on s_{t-1},
         and J_t is zero.
+      mask: `[T, ...]` bool, false at steps to skip, as for `rnnjax.unroll`: there the state stays,
+        and J_t is the identity.
 
     Returns:
       Jacobians `[T, ..., S, S]`, float64.
@@ -66,9 +69,14 @@ def jacobians(
       Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural
       networks, ICML.
     """
-    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, key, lengths, resets)
+    given = carry, key, lengths, resets
+    sequence, _, batch_shape, in_time = validate_masked(cell, params, xs, mask, *given)
     indices = leaf_indices(sequence.carry, leaf)
-    return _run(cell, indices, batch_shape, params, sequence)
+    found = _run(cell, indices, batch_shape, params, sequence)
+    if in_time is None:
+        return found
+    shown, eye = in_time.shown[..., None, None], jnp.eye(found.shape[-1], dtype=found.dtype)
+    return jnp.where(shown, in_time.of_steps(found), jnp.broadcast_to(eye, found.shape))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))

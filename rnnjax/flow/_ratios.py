@@ -11,7 +11,7 @@ from rnnjax._execution import Sequence
 from rnnjax._fields import output_leaf
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
-from rnnjax.flow._cell import follow, validate_cell
+from rnnjax.flow._cell import follow, validate_masked
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._norms import features_norm
 from rnnjax.flow._record import trace
@@ -31,6 +31,7 @@ def pascanu_ratios(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
 ) -> Array:
     """By how much each step back shrinks or stretches the error: the terms of Ω, one by one.
 
@@ -41,12 +42,12 @@ def pascanu_ratios(
     explodes. `pascanu_regularizer` is the sum; here one sees which steps it comes from.
 
     Args:
-      cell, params, xs, cost, carry, key, lengths, resets: as for `pascanu_regularizer`.
+      cell, params, xs, cost, carry, key, lengths, resets, mask: as for `pascanu_regularizer`.
 
     Returns:
       Ratios `[T, ...]`: `[t - 1]` is that of the step from s_t back to s_{t-1}.
-      NaN where Ω has no term: the error is zero, the step is padding or begins an episode. NaN,
-      as Ω then is, where the error is not finite.
+      NaN where Ω has no term: the error is zero, the step is padding, is skipped or begins an
+      episode. NaN, as Ω then is, where the error is not finite.
       Differentiable, for penalties of your own.
 
     Raises:
@@ -66,7 +67,8 @@ def pascanu_ratios(
       Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural
       networks, ICML, section 3.3, equation 9.
     """
-    ratios, counts = step_ratios(cell, params, xs, cost, "full", carry, key, lengths, resets)
+    given = mask, carry, key, lengths, resets
+    ratios, counts = step_ratios(cell, params, xs, cost, "full", *given)
     return jnp.where(counts, ratios, jnp.nan)
 
 
@@ -76,6 +78,7 @@ def step_ratios(
     xs: PyTree,
     cost: Callable[[Carry, PyTree], Array],
     derivative: str,
+    mask: Array | None,
     *options: Any,
 ) -> tuple[Array, Array]:
     """The ratios `[T, ...]`, and whether Ω has a term there; their derivative as for Ω.
@@ -83,7 +86,8 @@ def step_ratios(
     `options` are carry, key, lengths and resets.
     """
     params = check_params(cell, params)
-    sequence, steps, batch_shape = validate_cell(cell, params, xs, *options)
+    sequence, steps, batch_shape, in_time = validate_masked(cell, params, xs, mask, *options)
+    cost = cost if in_time is None else in_time.cost(cost)
     output = _output(cell, sequence.carry)
     moving = params
     if derivative == "immediate":
@@ -104,7 +108,8 @@ def step_ratios(
     else:
         end = chosen_leaves(end_ct, indices)
         errors = _errors(cell, indices.index(output), params, visited, end, ys_ct)
-    return _ratios(cell, derivative, len(batch_shape), moving, visited, errors, ys_ct)
+    found = _ratios(cell, derivative, len(batch_shape), moving, visited, errors, ys_ct)
+    return found if in_time is None else in_time.of_steps(found)
 
 
 def _output(cell: Cell, carry: Carry) -> int | None:

@@ -22,6 +22,7 @@ def pascanu_regularizer(
     key: Array | None = None,
     lengths: Array | None = None,
     resets: Array | None = None,
+    mask: Array | None = None,
     derivative: Literal["immediate", "full"] = "immediate",
 ) -> Array:
     """Ω, the vanishing-gradient regulariser of Pascanu, Mikolov & Bengio: add it to a cost.
@@ -30,7 +31,7 @@ def pascanu_regularizer(
 
     It is zero where every step back keeps the norm of the error, in the direction that the error
     has. s is the carry as one vector, and ∂C/∂s_t comes by every path, outputs included. A step
-    whose error is zero has no term, nor has one in the padding.
+    whose error is zero has no term, nor has one in the padding or one that is skipped.
 
     The value does not depend on `derivative`, what `jax.grad` makes of it does:
       "immediate": as in the paper, whose authors "only use the immediate partial derivative with
@@ -50,7 +51,7 @@ def pascanu_regularizer(
       params: its weights.
       xs: inputs `[T, ..., D]`.
       cost: `cost(carry, ys) -> C`, as for `record`.
-      carry, key, lengths, resets: as for `record`.
+      carry, key, lengths, resets, mask: as for `record`.
       derivative: "immediate" or "full".
 
     Returns:
@@ -76,6 +77,6 @@ def pascanu_regularizer(
       networks, ICML, section 3.3, equations 9 and 10.
     """
     check_choice("derivative", derivative, ("immediate", "full"))
-    given = carry, key, lengths, resets
+    given = mask, carry, key, lengths, resets
     ratios, counts = step_ratios(cell, params, xs, cost, derivative, *given)
     return jnp.sum(jnp.where(counts, (ratios - 1) ** 2, 0), axis=0)

@@ -24,6 +24,7 @@ def sensitivity(
     carry: Carry | None = None,
     key: Array | None = None,
     lengths: Array | None = None,
+    resets: Array | None = None,
 ) -> Array:
     """How strongly every output depends on every input: norms of input-output Jacobians.
 
@@ -43,6 +44,8 @@ def sensitivity(
         what it would draw in float64, not what it draws in float32.
       lengths: `[...]` integers in 0..T for right-padded sequences. Rows and columns in the
         padding are zero.
+      resets: `[T, ...]` bool, true where an episode begins: outputs from there on do not depend on
+        inputs before it.
 
     Returns:
       Sensitivities `[T, T, ...]`, output step first, input step second, float64. In
@@ -74,7 +77,7 @@ def sensitivity(
             f"xs has dtype {xs.dtype}: outputs have derivatives with respect to floating-point "
             "features alone. For token ids, pass their embeddings"
         )
-    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, key, lengths)
+    sequence, _, batch_shape = validate_cell(cell, params, xs, carry, key, lengths, resets)
     return _run(cell, len(batch_shape), params, sequence)
 
 

@@ -64,6 +64,41 @@ def test_exponents_are_those_of_the_steps_that_are_run():
     assert verdict.steps == MASK.sum(0)[np.argmax(first)] - 1
 
 
+def test_ratios_and_clipped_steps_are_of_the_steps_that_are_run():
+    def everything(xs, cost, **options):
+        given = (CELL, PARAMS, xs, cost)
+        clip = rnnjax.gradients.clip_by_norm(1.0)
+        return (
+            flow.pascanu_ratios(*given, **options),
+            flow.clipped_steps(*given, clip, **options),
+            flow.jacobians(*given[:3], **options),
+            flow.pascanu_regularizer(*given, **options),
+        )
+
+    found = everything(XS, cost, mask=MASK)
+    for k in range(2):
+        want = without_skips(everything, k)
+        assert np.any(want[1])
+        for got, value in zip(found[:3], want[:3], strict=True):
+            np.testing.assert_allclose(got[MASK[:, k], k], value, rtol=1e-10)
+        np.testing.assert_allclose(found[3][k], want[3], rtol=1e-10)
+        skipped = [got[~MASK[:, k], k] for got in found[:3]]
+        assert np.isnan(skipped[0]).all()
+        assert not skipped[1].any()
+        assert np.array_equal(skipped[2], np.broadcast_to(np.eye(6), skipped[2].shape))
+
+
+def test_what_is_skipped_in_a_padded_sequence():
+    lengths = np.array([4, 6])
+    found = flow.jacobians(CELL, PARAMS, XS, mask=MASK, lengths=lengths)
+    shown = MASK & (np.arange(T)[:, None] < lengths)
+    want = flow.jacobians(CELL, PARAMS, XS, mask=MASK)
+    np.testing.assert_allclose(found[shown], want[shown], rtol=1e-12)
+    assert np.array_equal(found[~shown], np.broadcast_to(np.eye(6), found[~shown].shape))
+    error = flow.record(CELL, PARAMS, XS, cost, mask=MASK, lengths=lengths).carry_ct.c
+    assert np.all(np.any(error != 0, axis=-1) == shown)
+
+
 def test_the_meters_of_gradients_skip_what_unroll_skips():
     def gradient(gradient):
         def value(params):

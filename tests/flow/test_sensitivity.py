@@ -79,3 +79,16 @@ def test_errors():
         sensitivity(timed, drawn(timed, D), (jnp.ones((T, D)), jnp.ones(T)))
     with pytest.raises(TypeError, match="derivatives with respect to floating-point features"):
         sensitivity(cell, params, jnp.ones((T, D), int))
+
+
+@eagerly
+def test_no_output_depends_on_an_earlier_episode():
+    cell = rnnjax.gru(H)
+    params, xs = drawn(cell, D), normal(1, T, B, D)
+    resets = np.zeros((T, B), bool)
+    resets[2, 0] = True
+    found = np.asarray(sensitivity(cell, params, xs, resets=resets))
+    np.testing.assert_allclose(found[..., 1], by_reverse_mode(cell, params, xs[:, 1]), atol=1e-13)
+    assert not found[2:, :2, 0].any()
+    alone = by_reverse_mode(cell, params, xs[2:, 0])
+    np.testing.assert_allclose(found[2:, 2:, 0], alone, atol=1e-13)
