@@ -118,7 +118,7 @@ def _without_rule(cell: str) -> Callable[[int], Cell]:
 @checked_arguments
 def peak_learning_rate(cell: str, recipe: Recipe) -> float:
     """The recipe's peak learning rate, or a tenth of it for the IRNN."""
-    return recipe.learning_rate * CONTENDERS[cell].rate_scale
+    return recipe.learning_rate * CONTENDERS[check_choice("cell", cell, CONTENDERS)].rate_scale
 
 
 @checked_arguments

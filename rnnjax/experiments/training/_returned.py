@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnjax._checks import described, in_brackets, is_array, is_inexact
 from rnnjax._files import json_line
-from rnnjax._types import Array, Carry, Params
+from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.experiments.tasks import Task
 
 _LOSS = "a loss must return (cost, (carry, metrics)), such as (cost, (carry, {}))"
@@ -44,6 +44,17 @@ def check_params(params: Any) -> None:
             raise TypeError(
                 f"params{jax.tree_util.keystr(path)} is {described(leaf)}: params are what is "
                 "trained, floats; keep all else outside of them"
+            )
+
+
+def check_stacked(batches: PyTree, count: int) -> None:
+    """Raise ValueError unless the leaves of batches have a leading axis of that size."""
+    for leaf in jax.tree.leaves(batches):
+        if np.shape(leaf)[:1] != (count,):
+            raise ValueError(
+                f"the leaves of accumulate = {count} batches must have a leading axis of that "
+                f"size, got {described(leaf)}: stack them, as by jax.tree.map(lambda *x: "
+                "jnp.stack(x), *batches)"
             )
 
 

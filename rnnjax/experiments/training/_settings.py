@@ -115,6 +115,8 @@ def resolve(settings: Settings, recipe: Recipe) -> ResolvedSettings:
             "settings must be training.Settings, such as Settings(steps=1000), got "
             f"{described(settings)}"
         )
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"recipe must be a Recipe, as Task.recipe is, got {described(recipe)}")
     if isinstance(settings.optimizer, optax.GradientTransformation) or callable(settings.optimizer):
         raise TypeError(
             f"{option('optimizer')} of Settings is a name, such as 'sgd', got "

@@ -24,6 +24,7 @@ from rnnjax.experiments.tasks import Batch, Loss
 from rnnjax.experiments.training._returned import (
     check_carry,
     check_params,
+    check_stacked,
     check_terms,
     loss_returned,
 )
@@ -228,8 +229,8 @@ def _accumulated(
     def mean(
         params: Params, carry: Carry, batches: Batch, key: Array | None
     ) -> tuple[Array, dict, Carry, PyTree]:
+        check_stacked(batches, count)
         keys = None if key is None else jax.random.split(key, count)
-
         weights = jnp.ones(count) if terms is None else jax.vmap(terms)(batches)
         total = jnp.sum(check_terms(weights))
         weights = weights / jnp.where(total > 0, total, jnp.ones_like(total))

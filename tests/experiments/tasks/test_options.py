@@ -81,6 +81,7 @@ def test_arguments_of_fit_and_of_the_step():
     for attempt, message in (
         (lambda: training.fit(tasks.parity), r"got the function parity: call it, as in parity\(\)"),
         (lambda: training.fit(task, {"steps": 3}), r"settings must be .*Settings\(steps=1000\)"),
+        (lambda: training.resolve(training.Settings(), None), "recipe must be a Recipe, as Task"),
         (lambda: training.fit(task, quiet="no"), "quiet must be True or False"),
         (lambda: training.fit(task, resume=1), "resume must be True or False"),
         (lambda: training.fit(task, folder=3), "folder must be a path.* got 3"),

@@ -17,6 +17,7 @@ from rnnjax.experiments.training import (
     comparison_task,
     fit,
     measure_flow,
+    peak_learning_rate,
     train_and_measure,
 )
 
@@ -204,6 +205,14 @@ def test_a_comparison_task_has_one_unidirectional_layer(tmp_path):
     assert net.params.w_h.shape == (4, 12)
     with pytest.raises(ValueError, match="did you mean 'parity'"):
         comparison_task("parit", "gru", 4, {})
+    for wrong in (
+        lambda: peak_learning_rate("lstn", task.recipe),
+        lambda: train_and_measure("lstn", task, TINY),
+    ):
+        with pytest.raises(
+            ValueError, match=r"cell must be one of 'vanilla'.* did you mean 'lstm'"
+        ):
+            wrong()
 
 
 def test_a_task_that_does_not_expose_its_cell_cannot_be_compared():

@@ -162,6 +162,15 @@ def test_only_the_ratio_of_terms_counts(unit):
     np.testing.assert_array_equal(still.params["w"], [1.0])
 
 
+def test_batches_to_accumulate_are_stacked():
+    step = train_step(loss, optax.sgd(0.1), accumulate=2)
+    state = start_training(NET.init(jax.random.key(0), XS), optax.sgd(0.1))
+    with pytest.raises(
+        ValueError, match=r"accumulate = 2 batches .* got float\d+\[6, 5, 2\]: .*jnp\.stack"
+    ):
+        step(state, (XS, LABELS))
+
+
 def test_accumulation_passes_the_carry_and_sums_bfloat16_in_float32():
     def counting(params, carry, batch, key):
         return jnp.sum(params * batch), (carry + batch, {"carry": carry})
