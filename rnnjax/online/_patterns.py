@@ -82,10 +82,12 @@ def layout(of: Asked) -> Layout:
     count, size = jacobian.shape
     square = np.pad(jacobian, ((0, 1), (0, count + 1 - size)))
     moves = jacobian.astype(np.float32)
-    together = (units[:, None] == units).astype(np.float32)
+    order = np.argsort(units, kind="stable")
+    _, begins, back = np.unique(units[order], return_index=True, return_inverse=True)
+    back = back[np.argsort(order)]
 
     def whole(rows: np.ndarray) -> np.ndarray:
-        return together @ rows > 0
+        return np.logical_or.reduceat(rows[order], begins)[back]
 
     def entries(derivative: np.ndarray) -> np.ndarray:
         return np.any(derivative != 0, axis=0).reshape(count, -1)
