@@ -47,9 +47,9 @@ def check_holds_no_key(gradient: Gradient | None) -> None:
     """Raise ValueError for a gradient that draws, which a module would draw alike at every call."""
     if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(gradient)):
         raise ValueError(
-            f"gradient is {described(gradient)}, which draws by a key, and a module would use the "
-            "same one at every call: pass it where the module is called, with a new key, as in "
-            "module(xs, gradient=rnnjax.online.uoro(key))"
+            f"the gradient {getattr(gradient, 'name', described(gradient))} draws by a key, and a "
+            "module would use the same one at every call: pass it where the module is called, with "
+            "a new key, as in module(xs, gradient=rnnjax.online.uoro(key))"
         )
 
 

@@ -61,9 +61,7 @@ class Constants:
         Three of these where nothing is known, as the inputs of recurrent nodes have.
         """
         if self._shapes is None:
-            graph = peer("onnx").shape_inference.infer_shapes(self._model).graph
-            infos = itertools.chain(graph.input, graph.value_info, graph.output)
-            self._shapes = {info.name: info.type.tensor_type for info in infos}
+            self._shapes = _shapes(self._model)
         found = self._shapes.get(name)
         if found is None or not found.HasField("shape"):
             return [free] * 3
@@ -126,6 +124,27 @@ class Constants:
             return math.prod(sizes)
         ends = {attribute.name: attribute.i for attribute in node.attribute}
         return sizes[ends.get("start", 0) : ends.get("end", len(sizes))]
+
+
+def _shapes(model: Any) -> dict[str, Any]:
+    """What onnx infers of tensors' types, by name."""
+    onnx = peer("onnx")
+    held = {t.name: t for t in model.graph.initializer}  # the large ones by their sizes alone
+    large = [t for t in held.values() if math.prod(t.dims) > 1024]
+    infos = [onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in large]
+    known = [i for i in model.graph.input if i.name not in held]
+    small = [t for t in held.values() if math.prod(t.dims) <= 1024]
+    graph = model.graph
+    light = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            graph.node, "sizes", known + infos, graph.output, small, value_info=graph.value_info
+        ),
+        opset_imports=model.opset_import,
+        functions=model.functions,
+    )
+    found = onnx.shape_inference.infer_shapes(light).graph
+    infos = itertools.chain(found.input, found.value_info, found.output)
+    return {info.name: info.type.tensor_type for info in infos}
 
 
 def _of_today(node: Any) -> Any:
