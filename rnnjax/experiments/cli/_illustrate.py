@@ -81,6 +81,10 @@ def illustrate(
         named = [name for name, value in given.items() if value is not None]
         if len(named) > 1 and named[0] in ("--run", "--weights"):
             raise ValueError(f"{named[0]} brings its own cell: it cannot be given with {named[1]}")
+        if run is None and (best or member):
+            raise ValueError(f"{'--best' if best else '--member'} needs --run")
+        if run is None and weights is None and layer != 1:
+            raise ValueError("--layer needs --run or --weights")
         if run is not None:
             chosen = _of_run(run, layer, best, member)
             path = run / _page(chosen.name, layer, best, member)

@@ -115,3 +115,19 @@ def test_a_run_is_illustrated_by_its_cell_or_refused(trained, monkeypatch, eager
         assert done.returncode == (0 if name == "irnn" else 2)
     assert "IRNN, the vanilla cell with ReLU" in (trained / "x.html").read_text("utf-8")
     assert "there is no illustration of its cell, indrnn" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--layer", 2), "--layer needs --run or --weights"),
+        (("--best",), "--best needs --run"),
+        (("--cell", "gru", "--member", 1), "--member needs --run"),
+        (("--weights", "cell.safetensors", "--best"), "--best needs --run"),
+    ],
+)
+def test_options_of_a_run_need_one(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("illustrate", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"rnnjax illustrate: {said}\n"
