@@ -104,15 +104,16 @@ def check_one_size(name: str, framework: str, network: Network) -> None:
     if len({form for layer in forms for form in layer}) > 1 or len(set(map(len, forms))) > 1:
         each = " and ".join(sorted(" beside ".join(layer) for layer in forms))
         raise ValueError(
-            f"{name}: the layers of one {framework} module have one kind, one hidden size and the "
-            f"same directions, got {each}: convert them layer by layer"
+            f"{name}: the layers of one {framework} module have one kind, one hidden size, one "
+            f"dtype and the same directions, got {each}: convert them layer by layer"
         )
 
 
 def _of_size(gates: Gates) -> str:
     """`lstm_projected of 8 to 2`: what one call would be told."""
     to = f" to {gates.more['w_p'].shape[1]}" if "w_p" in gates.more else ""
-    return f"{label(gates.kind)} of {hidden_size(gates)}{to}"
+    dtype = next(iter(gates.b.values())).dtype
+    return f"{label(gates.kind)} of {hidden_size(gates)}{to} in {dtype}"
 
 
 def label(kind: Kind) -> str:

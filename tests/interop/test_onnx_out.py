@@ -308,7 +308,9 @@ def waves(x):
     y = jnp.fft.ifft(jnp.fft.fft(x) * jnp.array([[1.0, 2.0j, 3.0 - 1.0j]]))
     wide = jnp.fft.rfft(jnp.tile(x, (1, 2)))  # of an even number and an odd one
     y += jnp.fft.irfft(wide * jnp.arange(1, 5)[None])[:, 1:4] + jnp.fft.irfft(jnp.fft.rfft(x), 3)
-    return y.real - 2 * y.imag
+    y = y[:, jnp.array([2, 0, 1])].at[:, 1].set(2.0j).at[:, :2].add(jnp.conj(y[:, 1:]))
+    y = jax.lax.scan(lambda c, w: (c * w + y, c.real), y, jnp.array([1.0j, 2.0]))[0]
+    return y.real - 2 * jnp.tile(y, (1, 2))[:, 2:5].imag
 
 
 NEW = (roundings, angles, orders, windows, cases, loops, waves)

@@ -267,14 +267,21 @@ def zeros(model):
         (rnnjax.peephole_lstm(4), "the peephole weights p would be lost"),
         (rnnjax.vanilla(4, "sigmoid"), "the activation 'sigmoid' would be lost"),
         (rnnjax.stack(rnnjax.lstm(4), rnnjax.mgu(4)), "mgu zhou of layer 1: the single gate"),
-        (rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(5)), "one hidden size.*lstm of 4 and lstm of 5"),
+        (
+            rnnjax.stack(rnnjax.lstm(4), rnnjax.lstm(5)),
+            "one hidden size.*lstm of 4 in float64 and lstm of 5",
+        ),
         (
             rnnjax.stack(rnnjax.lstm_projected(4, 2), rnnjax.lstm_projected(4, 3)),
-            "got lstm_projected of 4 to 2 and lstm_projected of 4 to 3: convert",
+            "got lstm_projected of 4 to 2 in float64 and lstm_projected of 4 to 3 in .*: convert",
         ),
         (
             rnnjax.serial(rnnjax.gru(4), rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(4))),
-            "the same directions, got gru after of 4 and gru after of 4 beside gru after of 4",
+            "the same directions, got gru after of 4 in .* and .* of 4 in .* beside gru after",
+        ),
+        (
+            rnnjax.stack(rnnjax.lstm(4, dtype="float16"), rnnjax.lstm(4, dtype="float32")),
+            "one dtype .*, got lstm of 4 in float16 and lstm of 4 in float32",
         ),
         (rnnjax.residual(rnnjax.lstm(4)), r"cannot convert residual\(lstm\(4\)\)"),
         (rnnjax.lstm(4)._replace(rule=None), "cannot convert <Cell made from lstm"),
