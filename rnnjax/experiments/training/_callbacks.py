@@ -1,7 +1,7 @@
 """Callbacks of `fit`: their protocol, early stopping, and gradient flow during training."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -61,15 +61,18 @@ def call_all(
     state: TrainState,
     batch: Batch,
     task: Task,
-    history: Sequence[Mapping[str, Any]],
+    history: Callable[[], Sequence[Mapping[str, Any]]],
 ) -> tuple[dict[str, Any], str | None]:
-    """What callbacks return, all together, and why one of them stopped the run."""
+    """What callbacks return, all together, and why one of them stopped the run.
+
+    `history` makes what those are passed that have a parameter of this name.
+    """
     returned: dict[str, Any] = {}
     stopped = None
     for callback in callbacks:
         call: Any = callback
         if "history" in inspect.signature(call).parameters:
-            call = partial(call, history=history)
+            call = partial(call, history=history())
         try:
             found = callback_returned(call(step, state, batch, task))
         except StopTraining as stop:

@@ -1,6 +1,7 @@
 """The training loop: take steps, and pause to evaluate, call back, log and save."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -105,7 +106,7 @@ def _add_start(
         return None
     entry = {"step": 0, "cost": None}
     first = _first(state, batch, settings)
-    returned, stopped = call_all(due, 0, *first, task, record.with_entry(entry))
+    returned, stopped = call_all(due, 0, *first, task, partial(record.with_entry, entry))
     record.add({**entry, "callbacks": returned})
     if stopped:
         record.save(0, state)
@@ -162,7 +163,7 @@ def _observe(
     if not due:
         return None
     first = _first(taken.state, taken.batch, settings)
-    returned, stopped = call_all(due, step, *first, task, record.with_entry(entry))
+    returned, stopped = call_all(due, step, *first, task, partial(record.with_entry, entry))
     if returned:
         entry["callbacks"] = returned
     if stopped and "evaluation" not in entry:
