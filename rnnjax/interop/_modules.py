@@ -1,7 +1,7 @@
 """What readers of modules share: their activations, and one module or several."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -97,7 +97,7 @@ def check_zero_carry(where: str, module: Any) -> None:
 
 def listed(modules: Any) -> list[Any]:
     """One module, or several layers of them, the first nearest to the input."""
-    modules = list(modules) if isinstance(modules, list | tuple) else [modules]
+    modules = list(modules) if isinstance(modules, Sequence) else [modules]
     if not modules:
         raise ValueError("expected at least one module, got none")
     return modules

@@ -239,7 +239,9 @@ def test_classes_with_a_call_of_their_own_are_refused():
         from_nnx(nnx.RNN(TwiceInNNX(3, 4, **options)))
     with pytest.raises(TypeError, match=message):
         from_linen(nn.RNN(TwiceInLinen(4)), {"cell": {}})
-    assert from_nnx(NamedInNNX(3, 4, **options))[0].structure.form == ("gru", "after")
+    layers = nnx.List([NamedInNNX(3, 4, **options), NamedInNNX(4, 2, **options)])
+    forms = [layer.structure.form for layer in from_nnx(layers)[0].structure.layers]
+    assert forms == [("gru", "after")] * 2
 
 
 def test_a_carry_that_does_not_begin_with_zeros_is_refused():
