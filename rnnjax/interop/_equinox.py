@@ -19,7 +19,7 @@ from rnnjax.interop._canonical import (
     to_model,
     to_network,
 )
-from rnnjax.interop._modules import foreign_code, listed, one_or_list
+from rnnjax.interop._modules import check_defined_by, foreign_code, listed, one_or_list
 from rnnjax.interop._table import check_holds, check_one_direction
 
 _KINDS: dict[str, Any] = {"LSTMCell": "lstm", "GRUCell": ("gru", "after")}
@@ -60,6 +60,7 @@ def _read(module: Any) -> Gates:
         raise TypeError(
             f"module must be an equinox.nn.LSTMCell or GRUCell, got {described(module)}"
         )
+    check_defined_by(("equinox",), module, "__call__", "pass one of Equinox's with its weights")
     order = GATES[kind]
     w_x, w_h = (to_numpy(name, getattr(module, name)).T for name in ("weight_ih", "weight_hh"))
     b = np.zeros(w_h.shape[1], w_h.dtype)

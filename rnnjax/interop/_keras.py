@@ -103,12 +103,7 @@ def _functional(model: Any) -> list[Any]:
 
 def _layers(layer: Any, size: Any) -> list[tuple[Gates, ...]]:
     """Those of one layer, which are several where its cells are stacked."""
-    cell = getattr(layer, "cell", layer)
-    cells = getattr(cell, "cells", [cell])
-    for part in (layer, *cells):
-        check_defined_by(
-            ("keras", "tf_keras"), part, "call", "pass one of Keras's with its weights"
-        )
+    _check_call(layer)
     if hasattr(layer, "forward_layer"):
         return [_both(layer, size)]
     if getattr(layer, "go_backwards", False):
@@ -116,7 +111,13 @@ def _layers(layer: Any, size: Any) -> list[tuple[Gates, ...]]:
             "the layer has go_backwards=True and returns its outputs backwards in time; here they "
             "keep their place: pass layer.cell, with rnnjax.recurrent(cell, reverse=True)"
         )
-    return [(_read(each, size),) for each in cells]
+    cell = getattr(layer, "cell", layer)
+    return [(_read(each, size),) for each in getattr(cell, "cells", [cell])]
+
+
+def _check_call(layer: Any) -> None:
+    instead = "pass one of Keras's with its weights"
+    check_defined_by(("keras", "tf_keras"), layer, "call", instead)
 
 
 def _both(layer: Any, size: Any) -> tuple[Gates, Gates]:
@@ -126,6 +127,8 @@ def _both(layer: Any, size: Any) -> tuple[Gates, Gates]:
             "concatenates: it would be lost"
         )
     forward, backward = layer.forward_layer, layer.backward_layer
+    _check_call(forward)
+    _check_call(backward)
     if forward.go_backwards:
         raise ValueError(
             "the Bidirectional's forward_layer has go_backwards=True, and its outputs are "
@@ -141,6 +144,7 @@ def _read(cell: Any, size: Any) -> Gates:
             "layer must be a keras SimpleRNN, LSTM, GRU or ConvLSTM2D layer, one of their "
             f"cells, a Bidirectional or Sequential of these, got {described(cell)}"
         )
+    _check_call(cell)
     if getattr(cell, "kernel", None) is None:
         raise ValueError(
             f"the {where} is not built and has no weights: call the layer, or build it"

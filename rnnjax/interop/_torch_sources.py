@@ -47,6 +47,11 @@ def _weight(module: Any, name: str) -> np.ndarray:
     """
     own = dict(module.named_parameters(recurse=False))
     if name not in own and name not in getattr(module, "parametrizations", ()):
+        if not own:
+            raise ValueError(
+                f"{type(module).__name__} has no parameters of its own, as a quantized module has "
+                "none: convert the one that it was made of"
+            )
         computed = ", ".join(sorted(other for other in own if other.startswith(f"{name}_")))
         raise ValueError(
             f"{name} is no parameter of the module but computed from {computed or 'others'} by a "

@@ -209,6 +209,13 @@ def test_a_weight_that_a_hook_computes_is_refused_by_name(name):
         from_torch(module)
 
 
+def test_a_module_without_parameters_is_refused():
+    module = stand_in("LSTM", weights_of(golden("lstm")))
+    module.named_parameters = lambda recurse: []
+    with pytest.raises(ValueError, match="no parameters of its own, as a quantized module"):
+        from_torch(module)
+
+
 def test_parametrized_weights_are_those_that_the_module_computes_with():
     torch = pytest.importorskip("torch")
     prune = pytest.importorskip("torch.nn.utils.prune")

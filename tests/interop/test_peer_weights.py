@@ -181,6 +181,17 @@ def test_live_keras_masks_and_stacked_cells():
     np.testing.assert_allclose(ys.swapaxes(0, 1), want, rtol=0, atol=1e-6)
 
 
+def test_live_equinox_cells_with_a_call_of_their_own_are_refused():
+    with live("equinox") as equinox:
+
+        class LSTMCell(equinox.nn.LSTMCell):
+            def __call__(self, x, state):
+                return super().__call__(2 * x, state)
+
+        with pytest.raises(TypeError, match="LSTMCell has a __call__ of its own"):
+            interop.from_equinox(LSTMCell(3, 4, key=jax.random.key(0)))
+
+
 def test_live_keras_models_are_chains_or_refused():
     with live("keras") as keras:
         options = {"return_sequences": True, "dtype": "float32"}
@@ -197,6 +208,7 @@ def test_live_keras_models_are_chains_or_refused():
                 super().__init__()
                 self.one, self.two = one, two
 
+        @keras.saving.register_keras_serializable()
         class Twice(keras.layers.LSTM):
             def call(self, xs, **options):
                 return super().call(2 * xs, **options)
@@ -210,8 +222,9 @@ def test_live_keras_models_are_chains_or_refused():
         ):
             with pytest.raises(ValueError, match=message):
                 interop.from_keras(model)
-        with pytest.raises(TypeError, match="Twice has a call of its own"):
-            interop.from_keras(Twice(3))
+        for layer in (Twice(3), keras.layers.Bidirectional(Twice(3))):
+            with pytest.raises(TypeError, match="Twice has a call of its own"):
+                interop.from_keras(layer)
     ys = rnnjax.unroll(cell, params, numbers.swapaxes(0, 1))[1]
     np.testing.assert_allclose(ys.swapaxes(0, 1), want, rtol=0, atol=1e-6)
     assert [layer.structure.form for layer in cell.structure.layers] == ["lstm", "lstm", (
