@@ -16,7 +16,7 @@ from rnnjax.cells import GRUCarry, GRUParams, LSTMCarry, LSTMParams
 from rnnjax.cells.linear_algebra import affine
 from rnnjax.flow._cell import choose, follow, validate_masked
 from rnnjax.flow._float64 import in_float64
-from rnnjax.flow._record import Recording, placed, trace
+from rnnjax.flow._record import Recording, trace
 from rnnjax.running import zeros_like
 
 Copies = dict[str, Any]  # the carry that each path reads; all equal
@@ -141,8 +141,8 @@ def paths(
     cost = cost if in_time is None else in_time.cost(cost)
     whole, end_ct, ys_ct = trace(cell, params, sequence, (steps, *batch_shape), cost, last)
     parts = _run(opened, params, sequence, end_ct, ys_ct)
-    of_parts = [placed(replace(whole, carry_ct=part), in_time) for part in parts]
-    return Paths(placed(whole, in_time), dict(zip(names, of_parts, strict=True)), opened.memory)
+    of_parts = [replace(whole, carry_ct=part) for part in parts]
+    return Paths(whole, dict(zip(names, of_parts, strict=True)), opened.memory)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,7 +1,7 @@
 """`record`: the error signal ∂C/∂carry_t at every step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rnnjax._checks import check_callable, check_cost, is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.flow._cell import InTime, validate_masked
+from rnnjax.flow._cell import validate_masked
 from rnnjax.flow._float64 import in_float64
 from rnnjax.flow._probe import Probed, probed
 from rnnjax.running import Flagged, beside_features, final_carry, prepare
@@ -75,9 +75,10 @@ def record(
       xs: inputs `[T, ..., D]`.
       cost: `cost(carry, ys) -> C`, a scalar function of what `rnnjax.unroll` returns: the
         carry after the last step, and the outputs `[T, ..., H]`.
-      carry, key, lengths, resets, mask: as for `rnnjax.unroll`. In padding and at skipped steps
-        ∂C/∂carry_t is zero. What a step draws by a key is what it would draw in float64, not what
-        it draws in float32.
+      carry, key, lengths, resets: as for `rnnjax.unroll`. In padding ∂C/∂carry_t is zero. What a
+        step draws by a key is what it would draw in float64, not what it draws in float32.
+      mask: as for `rnnjax.unroll`. The steps that it skips are left out, so that rates are those of
+        the steps that are run: t counts these, and behind them is padding.
       last: take the gradient by the last step alone that the cost reads, in each example; the
         outputs before it count as constants. What `verdict` needs.
 
@@ -108,15 +109,7 @@ def record(
         cell, params, xs, mask, carry, key, lengths, resets
     )
     cost = cost if in_time is None else in_time.cost(cost)
-    return placed(trace(cell, params, sequence, (steps, *batch_shape), cost, last)[0], in_time)
-
-
-def placed(recording: Recording, in_time: InTime | None) -> Recording:
-    """The same with its steps where they are in time."""
-    if in_time is None:
-        return recording
-    carry_ct, reads = in_time.of_steps((recording.carry_ct, recording.reads))
-    return replace(recording, carry_ct=carry_ct, reads=reads)
+    return trace(cell, params, sequence, (steps, *batch_shape), cost, last)[0]
 
 
 def trace(

@@ -34,17 +34,21 @@ def without_skips(measure, example):
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_the_error_is_at_the_steps_that_are_run(last):
+def test_the_error_is_that_of_the_steps_that_are_run(last):
     found = flow.record(CELL, PARAMS, XS, cost, mask=MASK, last=last)
     parts = flow.paths(CELL, PARAMS, XS, cost, mask=MASK, last=last).parts
     for k in range(2):
         want = without_skips(lambda xs, cost: flow.record(CELL, PARAMS, xs, cost, last=last), k)
+        count = MASK[:, k].sum()
         for name in ("h", "c"):
             got = getattr(found.carry_ct, name)[:, k]
-            np.testing.assert_allclose(got[MASK[:, k]], getattr(want.carry_ct, name), rtol=1e-12)
-            assert not np.any(got[~MASK[:, k]])
-        assert np.array_equal(found.reads[MASK[:, k], k], want.reads)
-        assert not found.reads[~MASK[:, k], k].any()
+            np.testing.assert_allclose(got[:count], getattr(want.carry_ct, name), rtol=1e-12)
+            assert not np.any(got[count:])
+        assert np.array_equal(found.reads[:count, k], want.reads)
+        assert not found.reads[count:, k].any()
+        if last:
+            rate = flow.half_life(found)[k]
+            np.testing.assert_allclose(rate, flow.half_life(want), rtol=1e-10)
     whole = sum(part.carry_ct.c for part in parts.values())
     np.testing.assert_allclose(whole, found.carry_ct.c, rtol=1e-10, atol=1e-14)
 
@@ -96,7 +100,16 @@ def test_what_is_skipped_in_a_padded_sequence():
     np.testing.assert_allclose(found[shown], want[shown], rtol=1e-12)
     assert np.array_equal(found[~shown], np.broadcast_to(np.eye(6), found[~shown].shape))
     error = flow.record(CELL, PARAMS, XS, cost, mask=MASK, lengths=lengths).carry_ct.c
-    assert np.all(np.any(error != 0, axis=-1) == shown)
+    assert np.array_equal(np.any(error != 0, axis=-1).sum(0), shown.sum(0))
+
+
+def test_skipped_steps_do_not_cut_an_error_off():
+    """Of the identity it is constant, also where the first steps are skipped."""
+    cell = rnnjax.identity_rnn(2)
+    params, mask = drawn(cell, 1), jnp.arange(9) % 3 == 2
+    found = flow.record(cell, params, normal(1, 9, 1), lambda _, ys: ys[-1].sum(), mask=mask)
+    judged = flow.verdict(found)
+    assert (judged.label, judged.rate) == ("constant", 0.0)
 
 
 def test_the_meters_of_gradients_skip_what_unroll_skips():
