@@ -23,7 +23,7 @@ def of_own_width(cell: Cell, params: Params, wide: bool) -> Cell:
     """
     if wide or cell.rule is not None:
         return cell
-    form = jax.eval_shape(lambda params: initial_carry(cell, params, ()), params)
+    form = jax.eval_shape(lambda params: initial_carry(cell, params, (1,)), params)
     return _narrow(cell) if any(map(_is_integer, jax.tree.leaves(form))) else cell
 
 

@@ -249,12 +249,12 @@ def _derivatives(cell: Cell, params: Params, carry: Carry, x_t: PyTree) -> tuple
 
     eye = jnp.eye(out.shape[0], dtype=out.dtype)
     direct, jacobian = jax.vmap(one)(eye)
-    plain = jax.eval_shape(lambda params: initial_carry(cell, params, ()), params)
+    plain = jax.eval_shape(lambda params: initial_carry(cell, params, (1,)), params)
     is_plain = jax.tree.structure(plain) == jax.tree.structure(carry)
     key = None if is_plain else jax.random.key(0)
 
     def own(params: Params, key: Array | None) -> Array:
-        s = state(initial_carry(cell, params, (), key))
+        s = state(jax.tree.map(lambda leaf: leaf[0], initial_carry(cell, params, (1,), key)))
         return jnp.pad(s, (0, out.shape[0] - s.shape[0]))
 
     mixed_first = either_way(own, params, key)

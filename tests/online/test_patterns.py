@@ -167,6 +167,19 @@ def test_a_unit_has_all_its_states_whatever_the_cell_is_wrapped_in():
 
 
 @pytest.mark.usefixtures("eager")
+def test_a_carry_that_is_always_of_a_batch():
+    inner = rnnjax.vanilla(H)
+
+    def initial_carry(params, batch_shape=()):
+        return type(inner.initial_carry(params))(jnp.zeros((batch_shape[0], H)))
+
+    cell = rnnjax.Cell(inner.init, initial_carry, inner.step)
+    params, xs = cell.init(KEY, H), XS[:3, None]
+    want = gradient(cell, params, xs, rnnjax.autodiff())
+    close(gradient(cell, params, xs, online.snap(2)), want)
+
+
+@pytest.mark.usefixtures("eager")
 def test_what_a_first_carry_is_made_of_reaches_it():
     cell = rnnjax.learned_carry(rnnjax.zoneout(rnnjax.vanilla(H), h=0.5))
     params = jax.tree.map(lambda leaf: leaf + 0.3, cell.init(KEY, H))
