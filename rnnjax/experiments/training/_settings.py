@@ -120,7 +120,7 @@ def resolve(settings: Settings, recipe: Recipe) -> ResolvedSettings:
     if isinstance(settings.optimizer, optax.GradientTransformation) or callable(settings.optimizer):
         raise TypeError(
             f"{option('optimizer')} of Settings is a name, such as 'sgd', got "
-            f"{described(settings.optimizer)}: pass it as fit(..., optimizer=...)"
+            f"{described(settings.optimizer)}: give it to `fit` itself, beside the settings"
         )
     fields = fields_of(Settings)
     declared = {
@@ -147,8 +147,8 @@ def with_given_optimizer(settings: Settings, full: ResolvedSettings) -> Resolved
         value = getattr(settings, name)
         if value != Settings._field_defaults[name]:
             raise ValueError(
-                f"{option(name, value)} has no effect with optimizer=: leave it out of the "
-                "settings, and give the optimizer its rates and clipping, as "
+                f"{option(name, value)} has no effect where `fit` is given an optimizer: leave it "
+                "out of the settings, and give the optimizer its rates and clipping, as "
                 "optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3)) does"
             )
     return full._replace(optimizer=GIVEN, clip_norm=math.inf, clip_value=math.inf)
