@@ -45,6 +45,7 @@ def precision(
     cost: Callable[[Carry, PyTree], Array],
     *,
     dtypes: Sequence[Any] = ("bfloat16", "float16", "float32"),
+    carry: Carry | None = None,
     gradient: Gradient | None = None,
     method: Method | None = None,
 ) -> Precision:
@@ -66,10 +67,12 @@ def precision(
       cell: the `Cell`; without a `dtype` of its own, and without randomness: from the same key JAX
         draws other numbers in each dtype, which are no rounding errors.
       params: its weights.
-      xs: inputs `[T, ..., D]`, real or complex.
+      xs: inputs `[T, ..., D]`, real or complex, of sequences without padding and episodes: lags are
+        counted from T.
       cost: `cost(carry, ys) -> C`, as for `record`.
       dtypes: real dtypes to run in, by name or as such, and "tensorfloat32"; complex leaves are
         rounded to the complex dtype of the same precision, at least complex64.
+      carry: the state before the first step, as for `unroll`, rounded as params are.
       gradient, method: as for `unroll`, of the runs in low precision.
 
     Returns:
@@ -98,7 +101,7 @@ def precision(
     params = check_params(check_cell(cell), params)
     cell = of_own_width(cell, params, jax.config.read("jax_enable_x64"))
     check_callable("cost", cost, "(carry, ys) -> scalar")
-    sequence, steps, batch_shape = validate_cell(cell, params, xs)
+    sequence, steps, batch_shape = validate_cell(cell, params, xs, carry)
     check_some(steps, batch_shape)
     _check_no_keys(sequence.carry)
     if not all(map(is_inexact, jax.tree.leaves(xs))):
@@ -113,9 +116,11 @@ def precision(
         raise ValueError("dtypes is empty: give those to compare with float64")
 
     def by_inputs(dtype: Any, gradient: Gradient | None, method: Method | None) -> np.ndarray:
+        how: Any = {"gradient": gradient, "method": method}
+
         def value(xs: PyTree) -> Array:
-            weights = in_dtype(params, dtype)
-            return check_cost(cost(*unroll(cell, weights, xs, gradient=gradient, method=method)))
+            weights, first = in_dtype((params, carry), dtype)
+            return check_cost(cost(*unroll(cell, weights, xs, carry=first, **how)))
 
         found = jax.tree.leaves(jax.jit(jax.grad(value))(in_dtype(xs, dtype)))
         shape = (steps, *batch_shape, -1)

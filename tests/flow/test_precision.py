@@ -56,6 +56,21 @@ def test_float32_users_are_audited_in_float64_all_the_same():
     assert 0 < found.errors["float32"].max() < 1e-5
 
 
+def test_the_first_state_is_rounded_too():
+    """h_1 = tanh(w h_0) where x_1 = 0: rounding h_0 by δ changes g = 1 - tanh² by 2 tanh g w δ."""
+    cell = rnnjax.vanilla(1)
+    params = VanillaParams(jnp.ones((1, 1)), jnp.full((1, 1), 1.0), jnp.zeros(1))
+    carry = cell.initial_carry(params)._replace(h=jnp.full(1, 0.3))
+    found = precision(
+        cell, params, jnp.zeros((1, 1)), last, dtypes=["float64", "bfloat16"], carry=carry
+    )
+    assert found.errors["float64"][0] < 1e-15
+    rounded = 0.3 - float(jnp.bfloat16(0.3))
+    assert found.errors["bfloat16"][0] > abs(rounded) / 10
+    alone = precision(cell, params, jnp.zeros((1, 1)), last, dtypes=["bfloat16"])
+    assert alone.errors["bfloat16"][0] == 0.0  # from zero nothing is rounded
+
+
 def test_wrong_calls_say_what_to_do():
     cell = rnnjax.vanilla(2)
     noisy = rnnjax.ctrnn(2, noise=0.1)
