@@ -154,7 +154,8 @@ def to_cu_seqlens(xs: Array, lengths: Array, *, total: int | None = None) -> tup
     Args:
       xs: `[T, B, ...]`.
       lengths: `[B]` integers in 0..T.
-      total: their sum N, needed where lengths is traced, as under `jit`.
+      total: their sum N, needed where lengths is traced, as under `jit`. One that is larger then
+        leaves zeros at the end; a smaller one cuts the last steps off.
 
     Returns:
       `(data, cu_seqlens)`: `[N, ...]` and `[B + 1]` int32.
@@ -181,7 +182,10 @@ def to_cu_seqlens(xs: Array, lengths: Array, *, total: int | None = None) -> tup
     ends = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(lengths).astype(jnp.int32)])
     numbers = jnp.arange(xs.shape[1], dtype=jnp.int32)
     sequence = jnp.repeat(numbers, jnp.asarray(lengths), total_repeat_length=total)
-    return xs[jnp.arange(total, dtype=jnp.int32) - ends[sequence], sequence], ends
+    place = jnp.arange(total, dtype=jnp.int32)
+    rows = xs[place - ends[sequence], sequence]
+    valid = (place < ends[-1]).reshape(-1, *[1] * (rows.ndim - 1))
+    return jnp.where(valid, rows, jnp.zeros((), rows.dtype)), ends
 
 
 def _padded(data: Array, source: Any, valid: Any) -> Array:

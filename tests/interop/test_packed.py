@@ -105,6 +105,17 @@ def test_pytorch_agrees():
     assert jnp.asarray(from_packed(theirs)[1]).dtype == jnp.int32
 
 
+def test_a_total_that_is_larger_leaves_zeros():
+    def laid(lengths, xs=XS):
+        return to_cu_seqlens(xs, lengths, total=9)
+
+    data, ends = jax.jit(laid)(LENGTHS)
+    assert_same((data[:7], ends), (FLAT, ENDS))
+    assert not np.any(data[7:])
+    slope = jax.jit(jax.grad(lambda xs, lengths: jnp.sum(laid(lengths, xs)[0])))(XS, LENGTHS)
+    np.testing.assert_array_equal(slope, np.broadcast_to(XS != 0, XS.shape))
+
+
 def test_sizes_may_be_unsigned():
     unsigned = PACKED._replace(batch_sizes=PACKED.batch_sizes.astype(np.uint8))
     assert_same(from_packed(unsigned), from_packed(PACKED))
