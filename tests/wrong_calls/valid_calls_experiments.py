@@ -282,11 +282,13 @@ def calls(folder: Path) -> dict[str, Call]:
                 "task": TASK,
                 "settings": training.Settings(steps=1),
                 "callbacks": (),
+                "optimizer": _adam,
                 "resume": False,
                 "quiet": True,
                 "tensorboard": False,
             },
         ),
+        "early_stopping": Call(training.early_stopping, {"patience": 2}),
         "flow_callback": Call(
             training.flow_callback, {"every": 2, "leaf": "h", "eigenvalues": True}
         ),
