@@ -250,6 +250,29 @@ def test_what_lies_between_layers_leaves_them_in_a_row_or_is_refused(kind, attri
         from_onnx(between(model, "RNN", kind, **attributes), names)
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_reshape_by_the_sizes_of_the_inputs_is_followed(order):
+    """y.reshape(x.shape[0], x.shape[1], -1), and with its sizes the other way around."""
+    cell = rnnjax.stack(rnnjax.lstm(H, dtype="float32"), rnnjax.vanilla(2, dtype="float32"))
+    model = to_onnx(cell, cell.init(jax.random.key(0), D))
+    lstm, rnn = (n for n in model.graph.node if n.op_type in ("LSTM", "RNN"))
+    make = onnx.helper.make_node
+    nodes = [make("Shape", ["xs"], [f"size_{k}"], start=k, end=k + 1) for k in (0, 1)]
+    nodes.append(make("Concat", [*(f"size_{k}" for k in order), "rest"], ["sizes"], axis=0))
+    nodes.append(make("Reshape", [rnn.input[0], "sizes"], ["between"]))
+    rnn.input[0] = "between"
+    at = [*model.graph.node].index(rnn)
+    for node in reversed(nodes):
+        model.graph.node.insert(at, node)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), "rest"))
+    names = (lstm.output[0], rnn.output[0])
+    if order == (0, 1):
+        assert from_onnx(model, names)[0] is cell
+        return
+    with pytest.raises(ValueError, match=r"does not read Y of .*, but its numbers in other places"):
+        from_onnx(model, names)
+
+
 def test_lengths_of_one_layer_alone_are_refused():
     cell = rnnjax.stack(rnnjax.lstm(H, dtype="float32"), rnnjax.vanilla(2, dtype="float32"))
     model = to_onnx(cell, cell.init(jax.random.key(0), D))

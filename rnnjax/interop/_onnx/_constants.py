@@ -22,14 +22,21 @@ class Constants:
     Args:
       model: an `onnx.ModelProto`.
       given: values of tensors by name, in the place of what the graph computes.
+      named: what the model's names of open sizes stand for, such as {"batch": 3}.
     """
 
-    def __init__(self, model: Any, given: dict[str, np.ndarray] | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        given: dict[str, np.ndarray] | None = None,
+        named: dict[Any, int] | None = None,
+    ) -> None:
         from_array = peer("onnx").numpy_helper.from_array
         self._model = model
         self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
         self._tensors |= {name: from_array(value, name) for name, value in (given or {}).items()}
         self._makers = {name: n for n in model.graph.node for name in n.output if name}
+        self._named = named or {}
         self._needs: dict[str, bool] = {}
         self._shapes: dict[str, Any] | None = None
 
@@ -55,17 +62,21 @@ class Constants:
         same = first.shape == second.shape and np.array_equal(first, second)
         return (first,) if same else (first, second)
 
-    def sizes(self, name: str, free: int) -> list[int]:
-        """The shape of any tensor, with `free` for the sizes that the model leaves open.
+    def dims(self, name: str) -> list[int | str]:
+        """The shape of any tensor, names where its sizes are open.
 
-        Three of these where nothing is known, as the inputs of recurrent nodes have.
+        Three nameless ones where nothing is known, as the inputs of recurrent nodes have.
         """
         if self._shapes is None:
             self._shapes = _shapes(self._model)
         found = self._shapes.get(name)
         if found is None or not found.HasField("shape"):
-            return [free] * 3
-        return [d.dim_value if d.HasField("dim_value") else free for d in found.shape.dim]
+            return [""] * 3
+        return [d.dim_value if d.HasField("dim_value") else d.dim_param for d in found.shape.dim]
+
+    def sizes(self, name: str, free: int) -> list[int]:
+        """The shape of any tensor, with `free` for what is open and has no known name."""
+        return [self._named.get(d, free) if isinstance(d, str) else d for d in self.dims(name)]
 
     def _needs_inputs(self, name: str) -> bool:
         """Whether values of the model's inputs enter a tensor."""

@@ -99,9 +99,10 @@ def _check_in_a_row(model: Any, one: Any, first: Node, two: Any, second: Node) -
     What lies between is evaluated for numbers, of which each is another.
     """
     source, name = one.output[0], two.input[0]
-    y, want = _numbers(Constants(model).sizes(source, -1), first, second)
+    dims = Constants(model).dims(source)
+    y, want, named = _numbers(dims if len(dims) == 4 else [""] * 4, first, second)
     try:
-        found = Constants(model, {source: y}).find(name) if source else None
+        found = Constants(model, {source: y}, named).find(name) if source else None
     except ValueError:
         found = None
     if found is not None and len(found) == 1 and np.array_equal(found[0], want):
@@ -117,19 +118,21 @@ def _check_in_a_row(model: Any, one: Any, first: Node, two: Any, second: Node) -
     )
 
 
-def _numbers(sizes: list[int], first: Node, second: Node) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers as Y of a node, and what the next one reads then."""
+def _numbers(
+    dims: list[int | str], first: Node, second: Node
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """Numbers as Y of a node, what the next one reads then, and what open sizes stand for."""
     hidden, layout = first.arrays["R"].shape[-1], first.attributes["layout"]
-    steps, batch = (1, 0) if layout else (0, 2)
-    free = len(sizes) != 4
-    t = 5 if free or sizes[steps] < 0 else sizes[steps]
-    b = 3 if free or sizes[batch] < 0 else sizes[batch]
+    steps, batch = (dims[1], dims[0]) if layout else (dims[0], dims[2])
+    t = steps if isinstance(steps, int) else 5
+    b = batch if isinstance(batch, int) else 3
+    named = {dim: n for dim, n in ((steps, t), (batch, b)) if isinstance(dim, str) and dim}
     shape = (t, DIRECTIONS[first.attributes["direction"]], b, hidden)
     y = np.linspace(-1.7, 2.1, math.prod(shape), dtype=np.float32).reshape(shape)
     xs = y.transpose(0, 2, 1, 3).reshape(t, b, -1)
     if layout:
         y = y.transpose(2, 0, 1, 3)
-    return y, xs.swapaxes(0, 1) if second.attributes["layout"] else xs
+    return y, xs.swapaxes(0, 1) if second.attributes["layout"] else xs, named
 
 
 def _read(constants: Constants, node: Any) -> Node:
