@@ -15,11 +15,11 @@ from rnnjax._params import check_params
 from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import in_dtype, validate_cell
+from rnnjax.flow._minimise import minimise, with_state
 from rnnjax.flow._starts import check_starts, check_still, count_of, for_each
-from rnnjax.running import chosen_leaves, leaf_indices, pack, unpack
+from rnnjax.running import leaf_indices
 
 LABELS = ("fixed", "slow", "not converged")
-_FLAT = 1e-6  # by which a unit move of the state changes the speed, relative to it: a minimum
 
 
 class FixedPoints(NamedTuple):
@@ -54,12 +54,14 @@ def fixed_points(
 
         q(s) = ½ ‖F(s, x) - s‖² → min        F: `period` steps of the cell, all with the input x
 
-    From every start q is minimised by the Levenberg-Marquardt method with the exact Jacobian, all
-    starts at once, in float64 whatever the dtype of params. s is the whole state: h and c of an
-    LSTM. Where it ends tells three kinds apart:
+    From every start q is minimised by the Levenberg-Marquardt method with the exact Jacobian, in
+    float64 whatever the dtype of params: small nets' starts at once, those of nets with 64 states
+    and more one by one, at the price of a QR decomposition [2S, S] a move. s is the whole state: h
+    and c of an LSTM. Where it ends tells three kinds apart:
 
     - "fixed": max |F(s) - s| ≤ tolerance · max(1, max |s|);
-    - "slow": a minimum of q that is no zero, where the state drifts by its `speed` a step;
+    - "slow": a minimum of q that is no zero, where the state drifts by its `speed` a step. Small
+      steps Δt alone make none: what counts is how q changes beside its own value;
     - "not converged": neither after `max_steps`.
 
     States nearer to each other than `same` under the same input are one point. No search from
@@ -72,8 +74,8 @@ def fixed_points(
     Args:
       cell: the `Cell`, without training-time randomness.
       params: its weights.
-      x: one input `x_t [D]` for all starts, or `[N, D]`, one for each start. A point belongs to
-        its input: under another there are other points.
+      x: one input `x_t [D]` for all starts, or `[N, D]`, one for each start; for a cell with time
+        steps the pair (x, Δt). A point belongs to its input: under another there are other points.
       starts: N states, leaves `[N, ...]`, made without a key. States that the net visits are good
         starts: the carries of `unroll(..., return_carries=True)`, with time and batch as one axis.
         Of none (N = 0) nothing is found (K = 0).
@@ -124,9 +126,9 @@ def fixed_points(
         sequence = validate_cell(cell, params, xs, starts)[0]
         indices = leaf_indices(sequence.carry, None)
         settings = cell, indices, period, max_steps, float(tolerance)
-        ends = _ends(partial(_minimise, *settings), params, sequence.carry, x)
+        ends = _ends(partial(minimise, *settings), params, sequence.carry, x)
         found: tuple[np.ndarray, ...] = tuple(known_values("fixed_points", x) for x in ends)
-        carry = jax.tree.map(_numpy, _with(sequence.carry, indices, ends[0]))
+        carry = jax.tree.map(_numpy, with_state(sequence.carry, indices, ends[0]))
     states, speeds, flat, scale, jacobians, periods = found
     fixed = speeds <= tolerance * scale
     kinds = np.asarray(np.where(fixed, 0, np.where(flat, 1, 2)))
@@ -166,93 +168,6 @@ def _ends(search: Callable[..., tuple[Array, ...]], *starts: PyTree) -> tuple[Ar
 def _numpy(leaf: Array) -> Any:
     """A leaf of the states; PRNG keys stay JAX's, since NumPy has none."""
     return leaf if is_key(leaf) else np.asarray(leaf)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _minimise(
-    cell: Cell,
-    indices: tuple[int, ...],
-    period: int,
-    max_steps: int,
-    tolerance: float,
-    params: Params,
-    starts: Carry,
-    xs: PyTree,
-) -> tuple[Array, ...]:
-    """For every start: where it ends, its speed, whether q is flat there, ∂F/∂s, the period."""
-
-    def one(start: Carry, x_t: PyTree) -> tuple[Array, ...]:
-        like = chosen_leaves(start, indices)
-
-        def step(state: Array) -> Array:
-            carry = _with(start, indices, state)
-            return pack(chosen_leaves(cell.step(params, carry, x_t)[0], indices), 0)
-
-        def residual(state: Array) -> tuple[Array, Array]:
-            moved = state
-            for _ in range(period):
-                moved = step(moved)
-            return moved - state, moved - state
-
-        def measured(state: Array) -> tuple[Array, Array]:
-            jacobian, value = jax.jacfwd(residual, has_aux=True)(state)
-            return value, jacobian
-
-        def done(state: Array, value: Array, jacobian: Array) -> Array:
-            polished = jnp.max(jnp.abs(value)) <= 1e-3 * tolerance * _scale(state)
-            return polished | _is_flat(value, jacobian)
-
-        def go_on(held: tuple[Array, ...]) -> Array:
-            state, value, jacobian, _, tried = held
-            return (tried < max_steps) & ~done(state, value, jacobian)
-
-        def move(held: tuple[Array, ...]) -> tuple[Array, ...]:
-            state, value, jacobian, damping, tried = held
-            eye = jnp.sqrt(damping) * jnp.eye(state.size, dtype=state.dtype)
-            stacked = jnp.concatenate([jacobian, eye])
-            q, r = jnp.linalg.qr(stacked)
-            wanted = -(q.T @ jnp.concatenate([value, jnp.zeros_like(value)]))
-            new = state + jax.scipy.linalg.solve_triangular(r, wanted)
-            found = measured(new)
-            better = jnp.linalg.norm(found[0]) < jnp.linalg.norm(value)
-            kept = jax.tree.map(
-                lambda a, b: jnp.where(better, a, b), (new, *found), (state, value, jacobian)
-            )
-            damping = jnp.where(better, damping / 10, damping * 4)
-            return *kept, jnp.clip(damping, 1e-24, 1e24), tried + 1
-
-        state = pack(like, 0)
-        first = (state, *measured(state), jnp.asarray(1e-2, state.dtype), jnp.asarray(0))
-        state, value, jacobian, _, _ = jax.lax.while_loop(go_on, move, first)
-        returns, moved = jnp.asarray(period), state
-        near = 10 * tolerance * _scale(state)
-        for k in range(1, period):
-            moved = step(moved)
-            back = (period % k == 0) & (jnp.max(jnp.abs(moved - state)) <= near)
-            returns = jnp.where(back & (returns == period), k, returns)
-        by_state = jacobian + jnp.eye(state.size, dtype=state.dtype)
-        flat = _is_flat(value, jacobian)
-        return state, jnp.max(jnp.abs(value)), flat, _scale(state), by_state, returns
-
-    return jax.vmap(one)(starts, xs)
-
-
-def _is_flat(value: Array, jacobian: Array) -> Array:
-    """Whether no small move of the state makes the residual smaller."""
-    size = jnp.maximum(1.0, jnp.linalg.norm(jacobian)) * jnp.linalg.norm(value)
-    return jnp.linalg.norm(jacobian.T @ value) <= _FLAT * size
-
-
-def _scale(state: Array) -> Array:
-    return jnp.maximum(1.0, jnp.max(jnp.abs(state)))
-
-
-def _with(carry: Carry, indices: tuple[int, ...], state: Any) -> Carry:
-    """`carry` with the state `[..., S]` in its differentiable leaves."""
-    leaves, tree = jax.tree.flatten(carry)
-    for i, leaf in zip(indices, unpack(state, chosen_leaves(carry, indices)), strict=True):
-        leaves[i] = leaf
-    return jax.tree.unflatten(tree, leaves)
 
 
 def _distinct(

@@ -84,13 +84,15 @@ def for_each(cell: Cell, x: PyTree, count: int) -> PyTree:
     try:
         axes = jax.tree.broadcast(axes, x)
     except ValueError:
+        timed = isinstance(axes, tuple) and axes[1:] == (0,)
+        hint = ": pass the pair (x, Δt), or make the cell rnnjax.fixed_dt(cell, dt)"
         raise ValueError(
             f"x must be one input x_t of the cell, whose feature axes are {axes}, got "
-            f"{described(x)}"
+            f"{described(x)}{hint if timed else ''}"
         ) from None
 
     def each(leaf: Array, features: int) -> Array:
-        leaf = jnp.asarray(leaf)
+        leaf = jnp.asarray(float(leaf) if type(leaf) is int else leaf)
         if leaf.ndim == features:
             return jnp.broadcast_to(leaf, (count, *leaf.shape))
         if leaf.ndim != features + 1 or len(leaf) != count:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flow_problems import drawn, normal
-from scipy.optimize import brentq
+from scipy.optimize import brentq, fsolve
 
 import rnnjax
 from rnnjax import _random as random
@@ -92,6 +92,67 @@ def test_slow_points_and_searches_that_are_cut_short_are_told_apart():
     np.testing.assert_allclose(found.states, 0, atol=1e-5)
     short = fixed_points(cell, jnp.array(0.1), jnp.zeros(1), starts, max_steps=1)
     assert set(short.labels) == {"not converged"}
+
+
+@pytest.mark.parametrize(
+    ("tau", "dt"), [((20.0, 1e4), 0.1), ((20.0, 2e4), 0.1), ((1000.0, 1000.0), 0.01)], ids=str
+)
+def test_small_steps_make_no_slow_points(tau, dt):
+    cell = rnnjax.fixed_dt(rnnjax.ctrnn(2, tau=tau), dt)
+    params = cell.init(jax.random.key(0), 1)
+    params = params._replace(
+        w_h=jnp.array([[0.5, 0.3], [0.2, 0.9]]), b=jnp.array([0.3, -0.2], params.b.dtype)
+    )
+    rest = fsolve(lambda h: np.tanh(h) @ params.w_h + params.b - h, [0.4, -0.5], xtol=1e-13)
+    found = fixed_points(cell, params, jnp.zeros(1), at(cell, params, normal(2, 12, 2)))
+    assert (found.labels.tolist(), found.counts.tolist()) == (["fixed"], [12])
+    np.testing.assert_allclose(found.states.h, rest[None], atol=1e-6)
+
+
+def test_a_gate_that_is_nearly_shut_makes_no_slow_points():
+    params = rnnjax.cells.GRUParams(
+        jnp.zeros((1, 3)), jnp.zeros((1, 3)), jnp.array([0.0, 14.0, 0.5]), jnp.zeros(1)
+    )
+    cell = rnnjax.gru(1)  # h = z h + (1 - z) tanh(0.5), 1 - z = 8e-7
+    starts = at(cell, params, jnp.linspace(-1.0, 1.0, 5)[:, None])
+    found = fixed_points(cell, params, jnp.zeros(1), starts)
+    assert (found.labels.tolist(), found.counts.tolist()) == (["fixed"], [5])
+    np.testing.assert_allclose(found.states.h, np.tanh(0.5), atol=1e-6)
+
+
+def test_the_ghost_of_a_fixed_point_is_slow():
+    def step(params, h, x_t):
+        return h + 0.1 * (h**2 + 0.01), h
+
+    cell = rnnjax.Cell(
+        lambda key, inputs: jnp.ones(()), lambda params, batch: jnp.zeros((*batch, 1)), step
+    )
+    found = fixed_points(cell, jnp.ones(()), jnp.zeros(1), jnp.linspace(-1.0, 1.0, 7)[:, None])
+    assert (found.labels.tolist(), found.counts.tolist()) == (["slow"], [7])
+    np.testing.assert_allclose(found.states, 0, atol=1e-7)
+    np.testing.assert_allclose(found.speeds, 1e-3, rtol=1e-9)
+
+
+def test_many_units_are_searched_start_by_start_with_the_same_ends():
+    units = 66
+    cell = rnnjax.vanilla(units)
+    params = VanillaParams(jnp.zeros((1, units)), 0.5 * jnp.eye(units), jnp.ones(units))
+    found = fixed_points(cell, params, jnp.zeros(1), at(cell, params, normal(3, 3, units)))
+    assert (found.labels.tolist(), found.counts.tolist()) == (["fixed"], [3])
+    root = brentq(lambda h: np.tanh(0.5 * h + 1) - h, 0, 1)
+    np.testing.assert_allclose(found.states.h, root, rtol=1e-9)
+
+
+def test_a_cell_with_time_steps_takes_the_pair():
+    cell = rnnjax.ctrnn(2, tau=100.0)
+    params = cell.init(jax.random.key(0), 1)
+    starts = at(cell, params, normal(4, 3, 2))
+    found = fixed_points(cell, params, (jnp.zeros(1), 20), starts)
+    np.testing.assert_allclose(found.speeds, 0, atol=1e-9)
+    with pytest.raises(
+        ValueError, match=r"pass the pair \(x, Δt\), or make the cell rnnjax.fixed_dt"
+    ):
+        fixed_points(cell, params, jnp.zeros(1), starts)
 
 
 def test_cycles_are_fixed_points_of_more_steps():

@@ -17,7 +17,8 @@ from rnnjax.experiments import data, illustrate, tasks, training
 
 CORE = (rnnjax, cells, cells.initializers, combinators, extend, gradients, methods, online)
 OTHERS = (flow, scenarios, interop, data, illustrate, tasks, training)
-NOT_FOR_USERS = {"bind", "import_module", "with_carries", "without_learned_carries"} | {
+NOT_FOR_USERS = {"bind", "import_module", "inner_cell", "with_carries"} | {
+    "without_learned_carries",
     *("mask", "piece_of", "run_of")  # what `unroll` calls, and extensions of it
 }
 NEED_PEERS = {"from_onnx": "onnx", "to_onnx": "onnx"}
