@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import is_inexact
+from rnnjax._dtypes import promoted
 from rnnjax._fields import output_leaf
 from rnnjax._leaves import differentiable, inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, known
@@ -61,13 +62,18 @@ def rows_ct(cell: Cell, carry: Carry, carry_ct: Carry, y_ct: PyTree) -> Array:
     total = [jnp.zeros_like(leaf) for leaf in inexact(carry)]
     if carry_ct is not None:
         given = jax.tree.leaves(carry_ct)
-        total = [a + b for a, b in zip(total, given, strict=True)]
+        total = [_sum(a, b) for a, b in zip(total, given, strict=True)]
     output = known(cell).output
     if output is None:
         return _pack_ct([*total, *jax.tree.leaves(y_ct)])
     place = len(inexact(jax.tree.leaves(carry)[: output_leaf(carry, output)]))
-    total[place] = total[place] + y_ct
+    total[place] = _sum(total[place], y_ct)
     return _pack_ct(total)
+
+
+def _sum(a: Array, b: Array) -> Array:
+    wide = promoted(a, b)  # a learner's cotangents are in float32 at least
+    return a.astype(wide) + b.astype(wide)
 
 
 def _pack_ct(leaves: list[Array]) -> Array:

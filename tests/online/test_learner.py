@@ -327,3 +327,24 @@ def test_a_cotangent_is_looked_at_before_the_first_step_too():
     with pytest.raises(ValueError, match=r"expected the cotangent .*\[4, 3\]"):
         again.gradient(state, jnp.ones(4))
     assert not np.any(again.gradient(state, jnp.ones((4, 3))).w_h)
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(
+    "cell", [rnnjax.gru(H, dtype="bfloat16"), rnnjax.vanilla(H, dtype="float16")]
+)
+def test_half_precision_is_not_promoted_unasked(cell):
+    params, x_t = cell.init(jax.random.key(0), D), jnp.ones((B, D))
+    learn = online.learner(cell, online.snap(1))
+    with jax.numpy_dtype_promotion("strict"):
+        state, y_t = learn.step(params, learn.init(params, x_t), x_t)
+        found = learn.gradient(state, y_t, jax.tree.map(jnp.ones_like, state.carry))
+    assert {leaf.dtype for leaf in found} == {jnp.dtype("float32")}
+
+    def cost(params):
+        carry, y_t = cell.step(params, cell.initial_carry(params, (B,)), x_t.astype(cell_dtype))
+        return jnp.sum(y_t**2 / 2) + sum(jnp.sum(leaf) for leaf in carry)
+
+    cell_dtype = params.b.dtype
+    want = jax.grad(cost)(params)
+    np.testing.assert_allclose(found.w_x, want.w_x, rtol=0.05, atol=0.02)
