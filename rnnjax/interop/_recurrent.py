@@ -82,8 +82,17 @@ def run(
         mask = _flags_time_first("mask", mask, shape)
     given: dict[str, Any] = {"method": method, "gradient": gradient, "lengths": seq_lengths}
     given |= {"carry": initial_carry, "resets": resets, "mask": mask}
-    if initial_carry is None or (resets is not None and _holds_keys(initial_carry)):
-        given["key"] = key  # with resets: of the episodes that begin there
+    if initial_carry is None:
+        given["key"] = key
+    elif resets is not None and _holds_keys(initial_carry):
+        if key is None:
+            raise ValueError(
+                "initial_carry holds the randomness of training, the episodes that begin at resets "
+                "need their own, and this module draws none, as in evaluation: pass a carry that "
+                "was made without a key, cell.initial_carry(params, batch_shape), or call the "
+                "module in training, with a key or rngs"
+            )
+        given["key"] = key  # of the episodes that begin there
     if isinstance(cell, Layer):
         if options.reverse:
             raise ValueError(
