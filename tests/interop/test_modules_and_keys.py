@@ -62,7 +62,7 @@ def test_episodes_that_begin_in_training_draw(name):
         np.testing.assert_array_equal(got, want.swapaxes(0, 1))
     plain = RANDOM.initial_carry(PARAMS, (B,))  # and one that is not turns dropout off
     want = rnnjax.unroll(RANDOM, PARAMS, xs, carry=plain, resets=resets)[1]
-    with pytest.raises(ValueError, match="holds the randomness of training.* made without a key"):
+    with pytest.raises(ValueError, match=r"holds the randomness of training.* made without a key"):
         module(XS, **given)
     got = module(XS, initial_carry=plain, resets=resets.T, **{keys[name]: jax.random.key(4)})
     np.testing.assert_array_equal(got, want.swapaxes(0, 1))
