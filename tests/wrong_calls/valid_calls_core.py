@@ -289,6 +289,7 @@ CALLS: dict[str, Call] = {
             **_whole,
             "cost": lambda carry, ys: ys.sum(),
             "gradient": rnnjax.truncated(1),
+            "mask": RESETS == 0,
             "windows": (T,),
             "seeds": 2,
         },

@@ -239,7 +239,8 @@ CALLS: dict[str, Call] = {
         flow.log_singular_values, {"jacobians": _jacobians, "lags": (1, 2), "sweeps": 5}
     ),
     "lyapunov_spectrum": Call(
-        flow.lyapunov_spectrum, {**_one, "k": 2, "carry": _carry, "burn_in": 1}
+        flow.lyapunov_spectrum,
+        {**_one, "k": 2, "carry": _carry, "burn_in": 1, "mask": ~RESETS[:, 0]},
     ),
     "clipped_steps": _compiled(
         flow.clipped_steps,
@@ -258,7 +259,10 @@ CALLS: dict[str, Call] = {
     "flossing": _compiled(
         flow.flossing, {**_one, "k": 2, "target": 0.5, "carry": _carry, "burn_in": 1}
     ),
-    "predictability": _compiled(flow.predictability, {**_one, "carry": _carry, "burn_in": 1}),
+    "predictability": _compiled(
+        flow.predictability,
+        {**_one, "carry": _carry, "burn_in": 1, "resets": RESETS[:, 0], "mask": ~RESETS[:, 0]},
+    ),
     "pascanu_bound": Call(flow.pascanu_bound, {"w_h": jnp.eye(H), "activation": "tanh"}),
     "pascanu_regularizer": _compiled(
         flow.pascanu_regularizer,
