@@ -106,8 +106,8 @@ def error(
       cell: any `Cell`.
       params: its weights.
       xs: inputs `[T, ..., D]`.
-      cost: `(carry, ys) -> scalar`, of the last carry and the outputs; with windows it gets those of
-        the window, ys `[w, ...]`.
+      cost: `(carry, ys) -> scalar`, of the last carry and the outputs; those of each window, ys
+        `[w, ...]`.
       gradient: any value of `unroll(..., gradient=...)`: `truncated(5)`, `rnnjax.online.snap(1)`,
         `bptt(clip=...)`, …
       windows: lengths at which to measure: of the first w steps, for each w. T alone by default.
