@@ -62,7 +62,7 @@ def illustrate(
         ),
     ] = 0,
     best: Best = False,
-    member: Member = 0,
+    member: Member = None,
 ) -> None:
     """Step through a cell's forward and backward pass, equation by equation, in a browser.
 
@@ -86,8 +86,8 @@ def illustrate(
         if run is None and weights is None and layer != 1:
             raise ValueError("--layer needs --run or --weights")
         if run is not None:
-            chosen = _of_run(run, layer, best, member)
-            path = run / _page(chosen.name, layer, best, member)
+            chosen = _of_run(run, layer, best, member or 0)
+            path = run / _page(chosen.name, layer, best, member or 0)
         elif weights is not None:
             chosen = _of_file(weights, layer)
             path = weights.with_name(_page(f"{weights.stem}_{chosen.name}", layer))

@@ -22,7 +22,7 @@ from rnnjax.experiments.data import Column, read_column
 from rnnjax.experiments.data._tables import kind_of
 from rnnjax.experiments.data._text_files import likely_encoding
 from rnnjax.experiments.data.series import READING, format_values
-from rnnjax.experiments.training import CONFIG, TrainedModel, load_model
+from rnnjax.experiments.training import CONFIG, TrainedModel, load_model, read_config
 
 _FIGURE_SIDE = 128  # pixels along a side of each image in a figure
 _STANDARD_INPUT = "standard input"  # in the place of a file's name
@@ -33,7 +33,7 @@ class Trained(NamedTuple):
 
     folder: Path
     best: bool = False  # the best checkpoint instead of the last
-    member: int = 0  # index among the seeds of the run
+    member: int | None = None  # index among the seeds of the run; None: the first, which is said
 
     def infer(self, name: str) -> Callable[..., Any]:
         """`TrainedModel.infer[name]`, from the folder of the run alone.
@@ -51,7 +51,8 @@ class Trained(NamedTuple):
                 f"{self.folder} holds no run: expected a folder with a {CONFIG}, as written by "
                 "rnnjax train"
             )
-        model = load_model(self.folder, which="best" if self.best else "last", member=self.member)
+        which = "best" if self.best else "last"
+        model = load_model(self.folder, which=which, member=self.member or 0)
         if name not in model.infer:
             able = " or ".join(f"rnnjax {use}" for use in model.infer) or "nothing but training"
             raise ValueError(
@@ -60,11 +61,19 @@ class Trained(NamedTuple):
             )
         return model
 
+    def say_which(self) -> None:
+        """Say, after what a command printed, that it is of the first of several models."""
+        seeds = read_config(self.folder)["settings"]["seeds"]
+        if seeds > 1 and self.member is None:
+            another = f"{option('member')} takes another"
+            say(f"by the first of the {seeds} models of {self.folder}; {another}", err=True)
+
 
 def generate(run: Trained, prompt: str, length: int, seed: int, **sampling: Any) -> None:
     """Print a prompt and the model's continuation."""
     with errors_of("generate"):
         say_text(run.infer("generate")(prompt, length, key=jax.random.key(seed), **sampling))
+        run.say_which()
 
 
 def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | None) -> None:
@@ -86,6 +95,7 @@ def caption(run: Trained, images: Sequence[Path], beams: int, figure: Path | Non
             ]
             figure.parent.mkdir(parents=True, exist_ok=True)
             say(f"the figure is in {write_captions(rows, figure)}", err=True)
+        run.say_which()
 
 
 def classify(
@@ -115,6 +125,7 @@ def classify(
             for (label, share), thing in zip(found, things, strict=True)
         ]
         show_rows(("class", "probability", "of"), rows, right=(1,))
+        run.say_which()
 
 
 def _say_files(texts: Sequence[str]) -> None:
@@ -133,6 +144,7 @@ def transcribe(run: Trained, files: Sequence[Path]) -> None:
         paths = _existing(files)
         words = run.infer("transcribe")(paths)
         show_rows(("file", "words"), list(zip(map(str, paths), words, strict=True)))
+        run.say_which()
 
 
 def forecast(run: Trained, steps: int | None, history: Path | None, **reading: Any) -> None:
@@ -159,6 +171,7 @@ def forecast(run: Trained, steps: int | None, history: Path | None, **reading: A
                 values = np.asarray(predict(history=known.values, **options))
         for line in _lines_of(values, model.data.get("scale")):
             say(line)
+        run.say_which()
 
 
 def _lines_of(values: np.ndarray, scale: float | None) -> list[str]:

@@ -17,11 +17,12 @@ Best = Annotated[
     ),
 ]
 Member = Annotated[
-    int,
+    int | None,
     typer.Option(
         metavar="N",
         parser=whole(0),
         help="Index of the model in a run with several seeds, from 0.",
+        show_default="0",
     ),
 ]
 
@@ -70,7 +71,7 @@ def generate(
         typer.Option(metavar="N", parser=whole(0, LARGEST_SEED), help="Seed of the sampling."),
     ] = 0,
     best: Best = False,
-    member: Member = 0,
+    member: Member = None,
 ) -> None:
     """Generate text from a prompt with a trained language model.
 
@@ -94,7 +95,7 @@ def caption(
         ),
     ] = None,
     best: Best = False,
-    member: Member = 0,
+    member: Member = None,
 ) -> None:
     """Caption images with a model trained on captioned images.
 
@@ -125,7 +126,7 @@ def classify(
         bool, typer.Option("--invert", help="For images with dark ink on a bright background.")
     ] = False,
     best: Best = False,
-    member: Member = 0,
+    member: Member = None,
 ) -> None:
     """Classify texts, images or sounds, whichever the model was trained on.
 
@@ -141,7 +142,7 @@ def transcribe(
     run: Run,
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="WAV files.")],
     best: Best = False,
-    member: Member = 0,
+    member: Member = None,
 ) -> None:
     """Transcribe the words in sound files with a model trained on speech with CTC."""
     from rnnjax.experiments.cli import _inference
@@ -195,7 +196,7 @@ def forecast(
     ] = None,
     encoding: Annotated[str | None, _as_trained("Encoding of --history.")] = None,
     best: Best = False,
-    member: Member = 0,
+    member: Member = None,
 ) -> None:
     """Forecast the next values of a series, one step per line.
 

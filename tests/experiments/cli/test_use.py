@@ -236,6 +236,16 @@ def test_forecast_continues_a_given_history(of_series, table):
     np.testing.assert_allclose([float(x) for x in printed.split()], expected, rtol=1e-4)
 
 
+def test_it_says_that_it_takes_the_first_of_several_models(of_digits, tmp_path):
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "x.png")
+    first, named = (
+        run("classify", of_digits, tmp_path / "x.png", *f) for f in ((), ("--member", 0))
+    )
+    assert first.stdout == named.stdout
+    assert first.stderr == f"by the first of the 2 models of {of_digits}; --member takes another\n"
+    assert named.stderr == ""
+
+
 def test_forecast_reads_a_history_from_standard_input(of_series, tmp_path, monkeypatch):
     table = tmp_path / "table.csv"
     table.write_text("t,x\n" + "".join(f"{k},{k % 3}\n" for k in range(12)), "utf-8")
