@@ -36,7 +36,7 @@ def main():
         name, params = f"gain {gain:g}", drawn._replace(w_h=gain * drawn.w_h)
         found[name] = [flow.predictability(cell, params, xs[:length]) for length in lengths]
         method = rnnjax.deer(max_iterations=lengths[-1])
-        solved = solve(cell, params, many, method, lengths=jnp.array(lengths))
+        solved = solve(cell, params, many, method=method, lengths=jnp.array(lengths))
         iterations[name] = solved.iterations
         print(f"{name}: {found[name][-1]}\n  iterations {iterations[name]}")
     print(f"the figure is in {write_predictability(found, options.out, iterations=iterations)}")
