@@ -4,8 +4,6 @@ import os
 import signal
 from types import FrameType
 
-from rnnjax_command._memory import keep_freed_memory
-
 INTERRUPTED = 130
 
 
@@ -19,7 +17,6 @@ def main() -> None:
     """Run the command line."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
         signal.signal(signal.SIGINT, end_at_once)
-    keep_freed_memory()
     from rnnjax.experiments.cli import main as run
 
     run()
