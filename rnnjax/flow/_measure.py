@@ -13,6 +13,7 @@ from rnnjax.flow._lyapunov import largest_exponent
 from rnnjax.flow._norms import gradient_norms
 from rnnjax.flow._record import Recording, trace
 from rnnjax.flow._recurrence import Recurrence
+from rnnjax.flow._spectral import why_no_spectra
 from rnnjax.running import within
 
 
@@ -115,10 +116,10 @@ def _norms_by_lag(
 def left_out(cell: Cell, params: Params, names: Any) -> list[str]:
     """What is not measured of a cell, and why."""
     said = []
-    for prefix, layer, _ in layers_of(cell, params):
+    for prefix, layer, own in layers_of(cell, params):
         where = f"{prefix.rstrip('/').replace('_', ' ')}: " if prefix else ""
         if not parts(layer):
             said.append(f"{where}saturation, since the gates of {layer} are not known")
         if not any(name.startswith(f"{prefix}spectral_norm") for name in names):
-            said.append(f"{where}spectra, since its params have no matrix w_h [H, k H]")
+            said.append(f"{where}spectra, since {why_no_spectra(layer, own)}")
     return said

@@ -57,12 +57,13 @@ class Watch:
                     f"cost, lengths, resets), got one that returns {described(found)}"
                 )
             own = check_params(check_cell(found.cell), found.params)
+            self._cell = found.cell
             found = found._replace(params=own, cell=of_own_width(found.cell, own, self._wide))
             validate_cell(*found[:3], None, None, found.lengths, found.resets)
             own, xs = in_dtype((found.params, found.xs), jnp.float64)
             found = found._replace(params=own, xs=xs)
             values = measure(found, leaf)
-            self._cell, self._names = found.cell, [*values]  # known once this has been traced
+            self._names = [*values]  # known, as the cell is, once this has been traced
             return jnp.stack([*values.values()]), found.params
 
         self._program = jax.jit(program)
@@ -164,8 +165,10 @@ def watch(
     The program is compiled once, and runs in float64, whatever the params are: in float32 long
     products underflow. A measurement takes the time of several training steps on the batch (4 were
     measured of an `lstm(32)` over 100 steps), and the spectra O(H³) on the host. What a cell lacks
-    is left out: gates that are not known, as in a cell of your own or one without a rule, and
-    matrices other than `w_h`; `repr(watch)` says so.
+    is left out: gates that are not known, as in a cell of your own or one without a rule, matrices
+    other than `w_h`, and spectra of a step that may change `w_h` before the state is multiplied by
+    it, as one of `wrap` with signs or masks; `repr(watch)` says so. A step of your own that does
+    not says so by a name of what it computes, `Structure(form="mine")`, or by `mixing=("w_h",)`.
 
     Args:
       net: the `Cell`, which is then called with its own params. Or a function of the params that

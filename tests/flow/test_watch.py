@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -203,6 +204,57 @@ def test_it_is_written_shown_and_read_back(tmp_path, capsys):
     assert "−1" in shown
     assert "▁·█" in shown
     assert "not measured: spectra, since" in shown
+
+
+@pytest.mark.usefixtures("eager")
+def test_no_spectra_of_weights_that_a_wrapped_step_may_change():
+    """By Dale's law, the matrix that recurs is s |w_h|, and that of the params says nothing."""
+    signs = np.array([[1.0], [-1.0]])
+
+    def dale(step):
+        return lambda params, carry, x_t: step(
+            params._replace(w_h=signs * jnp.abs(params.w_h)), carry, x_t
+        )
+
+    inside = rnnjax.vanilla(2)
+    cell = rnnjax.wrap(inside, dale)
+    params, xs = drawn(inside, 1), normal(1, T, B, 1)
+    watch = flow.watch(rnnjax.stack(cell, rnnjax.vanilla(2)), xs, last)
+    found = watch.measure((params, drawn(inside, 2)))
+    assert not [name for name in found if name.startswith("layer_1/") and "spectral" in name]
+    assert not [name for name in found if name.startswith("layer_1/eigen")]
+    assert "layer_2/spectral_norm" in found
+    said = "layer 1: spectra, since .* may change w_h before the state is multiplied by it"
+    assert re.search(said, watch.left_out[1])
+    stated = rnnjax.Cell(*inside[:3], None, rnnjax.Structure(mixing=("w_h",)))
+    assert spectra(stated, params, False)["spectral_norm"] == np.linalg.norm(params.w_h, 2)
+    assert spectra(rnnjax.residual(cell), params, None) == {}
+    masked = rnnjax.Around(inside, own=lambda p: p._replace(w_h=3 * p.w_h))
+    around = rnnjax.Cell(*inside[:3], None, rnnjax.Structure(around=masked))
+    found = spectra(around, params, False)["spectral_norm"]
+    np.testing.assert_allclose(found, 3 * np.linalg.norm(params.w_h, 2))
+
+
+COMBINED = {
+    "residual": lambda: rnnjax.residual(rnnjax.vanilla(2)),
+    "input_dropout": lambda: rnnjax.input_dropout(rnnjax.vanilla(2), 0.1),
+    "recurrent_dropout": lambda: rnnjax.recurrent_dropout(rnnjax.vanilla(2), 0.1),
+    "zoneout": lambda: rnnjax.zoneout(rnnjax.residual(rnnjax.vanilla(2)), h=0.1),
+    "another rule": lambda: rnnjax.vanilla(2)._replace(rule=None),
+    "learned_carry": lambda: rnnjax.learned_carry(rnnjax.zoneout(rnnjax.vanilla(2), h=0.1)),
+    "fixed_dt": lambda: rnnjax.residual(rnnjax.fixed_dt(rnnjax.ctrnn(2), 0.5)),
+}
+
+
+@pytest.mark.parametrize("name", COMBINED)
+def test_spectra_through_combinators_that_leave_the_weights_as_they_are(name):
+    cell = COMBINED[name]()
+    params = drawn(cell, 2)
+    w_h = np.asarray(getattr(params, "cell", params).w_h)
+    found = spectra(cell, params, True)
+    assert found["spectral_norm"] == pytest.approx(np.linalg.norm(w_h, 2), rel=1e-12)
+    radius = np.abs(np.linalg.eigvals(w_h)).max()
+    assert found["spectral_radius"] == pytest.approx(radius, rel=1e-12)
 
 
 def test_eigenvalues_are_kept_of_small_layers_or_on_request():
