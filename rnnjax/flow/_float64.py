@@ -2,8 +2,10 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -29,6 +31,37 @@ _NOTE = (
     "integers in one that is named, such as jnp.int32; or measure inside jax.jit, where dtypes stay"
 )
 
+_KINDS = {"bf": "bfloat", "f": "float", "c": "complex", "i": "int", "u": "uint"}  # in JAX's types
+_DTYPE = re.compile(r"\b(bfloat|float|complex|int|uint|bf|f|c|i|u)(8|16|32|64|128)\b")
+
+
+@contextmanager
+def explained(dtype: str = "float64", note: str = _NOTE) -> Iterator[None]:
+    """Add `note` to an error about arrays that are not in the dtype in which a measure is taken.
+
+    Such an error names this dtype and another of its kind, as those of JAX about types do.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if _names_another(str(error), dtype):
+            error.add_note(note)
+        raise
+
+
+def _names_another(message: str, dtype: str) -> bool:
+    """Whether it names dtypes of a measure taken in `dtype`, and others of the same kind."""
+    named = {f"{_KINDS.get(kind, kind)}{bits}" for kind, bits in _DTYPE.findall(message)}
+    wide = dtype == "float64"
+    for kinds, own in (
+        (("float", "bfloat", "complex"), {dtype, "complex128" if wide else "complex64"}),
+        (("int", "uint"), {"int64", "uint64"} if wide else set()),
+    ):
+        of_kind = {name for name in named if name.rstrip("0123456789") in kinds}
+        if of_kind & own and of_kind - own:
+            return True
+    return False
+
 
 def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
     """Decorator: cast arrays to float64, and measure as `keeping_float64`.
@@ -49,12 +82,8 @@ def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
                 given["cell"] = of_own_width(given["cell"], given["params"], wide)
             placed: Any = [given[n] for n in names[: len(args)]], {n: given[n] for n in kwargs}
             args, kwargs = jax.tree.map(_wide, placed, is_leaf=_is_cell)
-        try:
+        with explained():
             return keeping(*args, **kwargs)
-        except (TypeError, ValueError) as error:
-            if "64" in str(error) and not jax.config.read("jax_enable_x64"):
-                error.add_note(_NOTE)
-            raise
 
     return measured
 

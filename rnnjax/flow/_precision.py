@@ -14,12 +14,18 @@ from rnnjax._params import check_params
 from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import check_some, in_dtype, validate_cell
+from rnnjax.flow._float64 import explained
 from rnnjax.gradients import autodiff
 from rnnjax.methods import sequential
 from rnnjax.unrolling import unroll
 
 _LOST = 0.5  # relative error at which the first digit is wrong
 _TF32 = "tensorfloat32"
+_NOTE = (
+    "flow.precision casts params, carry and xs, and here runs the net in {}: what is in another "
+    "dtype was made by the cell or the cost from constants of their own. Make these in the dtype "
+    "of x_t or of a weight, as in jnp.asarray(signs, params.w_h.dtype)"
+)
 
 
 class Precision(NamedTuple):
@@ -122,7 +128,9 @@ def precision(
             weights, first = in_dtype((params, carry), dtype)
             return check_cost(cost(*unroll(cell, weights, xs, carry=first, **how)))
 
-        found = jax.tree.leaves(jax.jit(jax.grad(value))(in_dtype(xs, dtype)))
+        name = jnp.dtype(dtype).name
+        with explained(name, _NOTE.format(name)):
+            found = jax.tree.leaves(jax.jit(jax.grad(value))(in_dtype(xs, dtype)))
         shape = (steps, *batch_shape, -1)
         flat = [known_values("precision", g).astype(np.complex128).reshape(shape) for g in found]
         return np.concatenate(flat, axis=-1)[::-1]

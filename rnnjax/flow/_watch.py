@@ -15,6 +15,7 @@ from rnnjax._integers import of_own_width
 from rnnjax._params import check_params
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import in_dtype, refuse_layer, validate_cell
+from rnnjax.flow._float64 import explained
 from rnnjax.flow._live import Live
 from rnnjax.flow._measure import layers_of, left_out, measure
 from rnnjax.flow._recurrence import Recurrence
@@ -82,7 +83,7 @@ class Watch:
     def measure(self, params: Params) -> dict[str, Any]:
         """The values at these params, by name, whatever the step; nothing is written."""
         self._wide = jax.config.read("jax_enable_x64")
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), explained():
             if self._alone is not None:  # lists of numbers must be arrays before they are traced
                 params = check_params(self._alone, params)
             values, own = self._program(params)

@@ -12,6 +12,7 @@ from op_by_op import op_by_op
 
 import rnnjax
 from rnnjax import flow
+from rnnjax.flow._float64 import explained
 from rnnjax.gradients import clip_by_norm
 
 CELL = rnnjax.lstm(2)
@@ -167,6 +168,68 @@ def test_a_cell_that_names_float32_is_told():
     with jax.enable_x64(False), pytest.raises(TypeError) as raised:
         flow.jacobians(cell, jnp.eye(2), XS)
     assert "in the dtype of params" in raised.value.__notes__[-1]
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_note_is_on_errors_about_dtypes_alone():
+    xs = jnp.ones((64, 1))
+    with jax.enable_x64(False):
+        with pytest.raises(ValueError, match="64") as raised:
+            flow.lyapunov_spectrum(CELL, PARAMS, xs, burn_in=64)
+        assert "measures in float64" not in str(getattr(raised.value, "__notes__", ""))
+        carry = CELL.initial_carry(PARAMS, (64,))
+        with pytest.raises(ValueError, match="64, 2") as raised:
+            flow.jacobians(CELL, PARAMS, XS, carry=carry)
+        assert "measures in float64" not in str(getattr(raised.value, "__notes__", ""))
+
+
+@pytest.mark.parametrize(
+    ("message", "dtype", "noted"),
+    [
+        ("the input has type float64[2], the output float32[2]", "float64", True),
+        ("outputs f32[2] and f64[2] differ", "float64", True),
+        ("got c128[2], complex64", "float64", True),
+        ("carry int32[] but output int64[]", "float64", True),
+        ("float64[2] but float64[3]", "float64", False),
+        ("float64[2] beside int32[]", "float64", False),
+        ("bfloat16 and float32", "float64", False),
+        ("w_x is bfloat16, w_h is float32", "bfloat16", True),
+        ("carry complex64[1] but float32[1]", "float32", False),
+    ],
+)
+def test_errors_about_dtypes_are_known_by_what_they_name(message, dtype, noted):
+    with pytest.raises(TypeError) as raised, explained(dtype, "why"):
+        raise TypeError(message)
+    assert getattr(raised.value, "__notes__", []) == ["why"] * noted
+
+
+@pytest.mark.usefixtures("eager")
+def test_constants_of_a_dtype_are_explained_by_watch_and_precision():
+    signs = np.ones((2, 1), np.float32)
+
+    def signed(step):
+        return lambda params, carry, x_t: step(
+            params._replace(w_h=jnp.abs(params.w_h) * signs), carry, x_t
+        )
+
+    def named(step):
+        return lambda params, carry, x_t: step(
+            params._replace(w_h=jnp.float32(params.w_h)), carry, x_t
+        )
+
+    inside = rnnjax.vanilla(2)
+    params = jax.tree.map(jnp.float32, drawn(inside, 1))
+    with jax.enable_x64(False):
+        with pytest.raises(TypeError, match="w_h is float32") as raised:
+            flow.precision(rnnjax.wrap(inside, signed), params, XS, last, dtypes=["bfloat16"])
+        note = raised.value.__notes__[-1]
+        assert (
+            "here runs the net in bfloat16: what is in another dtype was made by the cell" in note
+        )
+        with pytest.raises(TypeError, match="w_h is float32") as raised:
+            flow.watch(rnnjax.wrap(inside, named), XS, last).measure(params)
+        note = raised.value.__notes__[-1]
+        assert "rnnjax.flow measures in float64, and casts what it is given" in note
 
 
 def counting(params, carry, x_t):
