@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._arrays import Static, put_arrays, take_arrays, with_hash
 from rnnjax._checks import check_callable, check_cost, check_flag, described, is_inexact
 from rnnjax._execution import Gradient, check_gradient
 from rnnjax._types import Array, Params, PyTree
@@ -70,7 +71,8 @@ def clipping(
     on, so the sum is no longer the gradient of the loss.
 
     Args:
-      loss: `loss(params, item, gradient) -> scalar`.
+      loss: `loss(params, item, gradient) -> scalar`; a pure function, since it is compiled once for
+        the same `clips`: if it reads what changes between calls, make it anew for each.
       params: any pytree of floating-point arrays.
       data: items, stacked along the first axis of every leaf `[N, ...]`: single examples, or the
         batches of training steps.
@@ -126,14 +128,36 @@ def clipping(
     if params_too:
         _check_stacked("params and data", (params, data))
 
+    static, arrays = take_arrays((with_hash(loss), checked))
+
+    @in_float64
+    def of_all(params: Params, data: Any) -> tuple[Array, Any]:
+        return _measured(static, params_too, arrays, params, data)
+
+    norm, found = of_all(params, data)
+    columns = [{name: np.asarray(found[name][k]) for name in checked} for k in (2, 0, 1)]
+    return Clipping(np.asarray(norm), *columns)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _measured(
+    static: Static,
+    params_too: bool,
+    arrays: tuple[Array | None, ...],
+    params: Params,
+    data: PyTree,
+) -> tuple[Array, dict[str, Any]]:
+    """‖g‖ `[N]` and, by clip, its cosine, ratio and whether it fires."""
+    loss, clips = put_arrays(static, arrays)
+
     def by(gradient: Gradient, params: Params, item: Any) -> Params:
         return jax.grad(lambda params: check_cost(loss(params, item, gradient)))(params)
 
-    def measured(params: Params, both: tuple[Params, Any]) -> Any:
+    def of_item(both: tuple[Params, Any]) -> tuple[Array, dict[str, Any]]:
         own, item = both if params_too else (params, both[1])
         true = by(autodiff(), own, item)
         found = {}
-        for name, clip in checked.items():
+        for name, clip in clips.items():
             if hasattr(clip, "update"):
                 clipped, _ = clip.update(true, clip.init(own), own)
                 found[name] = (*_compared(clipped, true), _any_differs(clipped, true))
@@ -142,14 +166,7 @@ def clipping(
                 found[name] = (*_compared(clipped, true), _far(clipped, true))
         return _norm(true), found
 
-    @in_float64
-    def of_all(params: Params, data: Any) -> tuple[Array, Any]:
-        stacked = (params if params_too else None, data)
-        return jax.jit(lambda both: jax.lax.map(partial(measured, params), both))(stacked)
-
-    norm, found = of_all(params, data)
-    columns = [{name: np.asarray(found[name][k]) for name in checked} for k in (2, 0, 1)]
-    return Clipping(np.asarray(norm), *columns)
+    return jax.lax.map(of_item, (params if params_too else None, data))
 
 
 def _norm(tree: Params) -> Array:

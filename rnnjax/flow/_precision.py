@@ -1,12 +1,14 @@
 """`precision`: how many digits of the gradient are left at each lag in low precision."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._arrays import Static, put_arrays, take_arrays, with_hash
 from rnnjax._checks import check_callable, check_cell, check_cost, is_inexact, known_values
 from rnnjax._execution import Gradient, Method
 from rnnjax._integers import of_own_width
@@ -75,7 +77,8 @@ def precision(
       params: its weights.
       xs: inputs `[T, ..., D]`, real or complex, of sequences without padding and episodes: lags are
         counted from T.
-      cost: `cost(carry, ys) -> C`, as for `record`.
+      cost: `cost(carry, ys) -> C`, as for `record`; a pure function, since it is compiled once: if
+        it reads targets that change between calls, make it anew for each.
       dtypes: real dtypes to run in, by name or as such, and "tensorfloat32"; complex leaves are
         rounded to the complex dtype of the same precision, at least complex64.
       carry: the state before the first step, as for `unroll`, rounded as params are.
@@ -121,22 +124,17 @@ def precision(
     if not names:
         raise ValueError("dtypes is empty: give those to compare with float64")
 
-    def by_inputs(dtype: Any, gradient: Gradient | None, method: Method | None) -> np.ndarray:
-        how: Any = {"gradient": gradient, "method": method}
-
-        def value(xs: PyTree) -> Array:
-            weights, first = in_dtype((params, carry), dtype)
-            return check_cost(cost(*unroll(cell, weights, xs, carry=first, **how)))
-
-        name = jnp.dtype(dtype).name
-        with explained(name, _NOTE.format(name)):
-            found = jax.tree.leaves(jax.jit(jax.grad(value))(in_dtype(xs, dtype)))
+    def by_inputs(dtype: str, gradient: Gradient | None, method: Method | None) -> np.ndarray:
+        static, arrays = take_arrays((with_hash(cost), gradient))
+        with explained(dtype, _NOTE.format(dtype)):
+            found = _by_inputs(cell, static, method, dtype, arrays, params, carry, xs)
         shape = (steps, *batch_shape, -1)
-        flat = [known_values("precision", g).astype(np.complex128).reshape(shape) for g in found]
+        known = [known_values("precision", g) for g in jax.tree.leaves(found)]
+        flat = [g.astype(np.complex128).reshape(shape) for g in known]
         return np.concatenate(flat, axis=-1)[::-1]
 
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        exact = by_inputs(jnp.float64, autodiff(), sequential())
+        exact = by_inputs("float64", autodiff(), sequential())
     size = np.linalg.norm(exact, axis=-1)
     errors = {}
     for name in names:
@@ -148,6 +146,28 @@ def precision(
             errors[name] = np.where(difference == 0, 0.0, difference / size)
     lost = {name: _lost(table.reshape(steps, -1)) for name, table in errors.items()}
     return Precision(np.arange(steps), errors, lost)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _by_inputs(
+    cell: Cell,
+    static: Static,
+    method: Method | None,
+    dtype: str,
+    arrays: tuple[Array | None, ...],
+    params: Params,
+    carry: Carry | None,
+    xs: PyTree,
+) -> PyTree:
+    """∂C/∂x_t at every step, of a run that takes place in `dtype`."""
+    cost, gradient = put_arrays(static, arrays)
+
+    def value(xs: PyTree) -> Array:
+        weights, first = in_dtype((params, carry), dtype)
+        run = unroll(cell, weights, xs, carry=first, gradient=gradient, method=method)
+        return check_cost(cost(*run))
+
+    return jax.grad(value)(in_dtype(xs, dtype))
 
 
 def _check_no_keys(carry: Carry) -> None:

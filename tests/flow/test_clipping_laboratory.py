@@ -130,6 +130,22 @@ def test_steps_of_a_clip_compile_once():
     assert len(traced) == 1
 
 
+def test_a_second_call_compiles_nothing():
+    traced = []
+
+    def loss(params, item, gradient):
+        traced.append(item)
+        return jnp.vdot(params, item)
+
+    clips = {"norm": optax.clip_by_global_norm(1.0), "loop": rnnjax.bptt(clip_by_norm(1.0))}
+    data = jnp.array([[3.0, 4.0], [0.6, 0.0]])
+    for scale in (1.0, 2.0):
+        found = clipping(loss, scale * jnp.ones(2), scale * data, clips)
+        np.testing.assert_allclose(found.norm, [5 * scale, 0.6 * scale])
+        assert [*found.fires] == ["norm", "loop"]
+        assert len(traced) == 2
+
+
 def test_params_of_every_step(eager):
     both = jnp.array([[1.0, 1.0], [2.0, 2.0]])
     quadratic = lambda params, item, _: jnp.sum(params**2 * item)  # noqa: E731

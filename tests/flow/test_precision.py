@@ -127,3 +127,44 @@ def test_any_gradient_and_method_is_audited():
     assert cut.errors["float64"][:3].max() < 1e-12
     assert np.all(cut.errors["float64"][3:] == 1.0)
     assert cut.lost == {"float64": 3}
+
+
+def test_a_second_call_compiles_nothing():
+    cell = rnnjax.vanilla(2)
+    params, xs = drawn(cell, 1), normal(1, 3, 1)
+    traced = []
+
+    def cost(carry, ys):
+        traced.append(carry)
+        return ys[-1].sum()
+
+    first = precision(cell, params, xs, cost, dtypes=["float32"]).errors["float32"]
+    assert len(traced) == 2  # and in float64
+    again = precision(cell, params, xs, cost, dtypes=["float32"]).errors["float32"]
+    np.testing.assert_array_equal(again, first)
+    other = precision(cell, drawn(cell, 1, 0.1), xs, cost, dtypes=["float32"]).errors["float32"]
+    assert np.any(other != first)
+    assert len(traced) == 2
+
+
+def test_a_cost_may_hold_arrays_and_have_no_hash():
+    """∂C/∂x = w is rounded unless it is 1: what is held is read at every call."""
+
+    class Scaled:
+        __hash__ = None  # pyright: ignore
+
+        def __init__(self, w):
+            self.w = w
+
+        def __call__(self, carry, ys):
+            return self.w * ys[-1].sum()
+
+    cell = rnnjax.vanilla(1, "identity")
+    params = VanillaParams(jnp.ones((1, 1)), jnp.ones((1, 1)), jnp.zeros(1))
+    scaled = Scaled(1.0)
+    for w in (1.0, 1.001):
+        scaled.w = w
+        held = jax.tree_util.Partial(lambda w, _, ys: (w * ys[-1]).sum(), jnp.float64(w))
+        for cost in (held, scaled):
+            found = precision(cell, params, jnp.ones((2, 1)), cost, dtypes=["float16"])
+            assert np.all((found.errors["float16"] > 0) == (w > 1))
