@@ -71,8 +71,8 @@ def clipping(
     on, so the sum is no longer the gradient of the loss.
 
     Args:
-      loss: `loss(params, item, gradient) -> scalar`; a pure function, since it is compiled once for
-        the same `clips`: if it reads what changes between calls, make it anew for each.
+      loss: `loss(params, item, gradient) -> scalar`; compiled once with the same `clips` for as
+        long as the names in it mean the same objects, none of which may be changed in place.
       params: any pytree of floating-point arrays.
       data: items, stacked along the first axis of every leaf `[N, ...]`: single examples, or the
         batches of training steps.

@@ -15,6 +15,7 @@ from rnnjax._params import check_params
 from rnnjax._random import is_key
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import in_dtype, validate_cell
+from rnnjax.flow._float64 import explained
 from rnnjax.flow._minimise import minimise, with_state
 from rnnjax.flow._starts import check_starts, check_still, count_of, for_each
 from rnnjax.running import leaf_indices
@@ -117,7 +118,7 @@ def fixed_points(
     params = check_params(check_cell(cell), params)
     cell = of_own_width(cell, params, jax.config.read("jax_enable_x64"))
     count = count_of(cell, params, starts)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), explained():
         wide = in_dtype((params, starts, for_each(cell, x, count)), jnp.float64)
         params, starts, x = jax.tree.map(jnp.asarray, wide)
         check_starts(cell, params, starts, count)

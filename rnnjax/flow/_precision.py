@@ -77,8 +77,8 @@ def precision(
       params: its weights.
       xs: inputs `[T, ..., D]`, real or complex, of sequences without padding and episodes: lags are
         counted from T.
-      cost: `cost(carry, ys) -> C`, as for `record`; a pure function, since it is compiled once: if
-        it reads targets that change between calls, make it anew for each.
+      cost: `cost(carry, ys) -> C`, as for `record`; compiled once for as long as the names in it
+        mean the same objects, none of which may be changed in place.
       dtypes: real dtypes to run in, by name or as such, and "tensorfloat32"; complex leaves are
         rounded to the complex dtype of the same precision, at least complex64.
       carry: the state before the first step, as for `unroll`, rounded as params are.

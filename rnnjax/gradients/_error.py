@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax._arrays import Static, put_arrays, take_arrays
+from rnnjax._arrays import Static, put_arrays, take_arrays, with_hash
 from rnnjax._checks import (
     check_callable,
     check_cost,
@@ -141,7 +141,7 @@ def error(
       recurrent neural networks, JMLR 21, compare algorithms so.
     """
     sequence, steps, batch_shape = validate_shaped(cell, params, xs, carry, key, lengths, resets)
-    check_callable("cost", cost, "(carry, ys) -> scalar")
+    cost = with_hash(check_callable("cost", cost, "(carry, ys) -> scalar"))
     params, gradient = check_params(cell, params), check_gradient("gradient", gradient)
     inner, _ = without_learned_carries(cell, params)
     reason = gradient.base and gradient.base.refusal(inner)

@@ -168,3 +168,18 @@ def test_a_cost_may_hold_arrays_and_have_no_hash():
         for cost in (held, scaled):
             found = precision(cell, params, jnp.ones((2, 1)), cost, dtypes=["float16"])
             assert np.all((found.errors["float16"] > 0) == (w > 1))
+
+
+def test_a_cost_that_reads_another_array_is_compiled_again():
+    """∂C/∂x = w is rounded unless it is 1."""
+    cell = rnnjax.vanilla(1, "identity")
+    params = VanillaParams(jnp.ones((1, 1)), jnp.ones((1, 1)), jnp.zeros(1))
+    w = jnp.float64(1.0)
+
+    def cost(carry, ys):
+        return (w * ys[-1]).sum()
+
+    xs = jnp.ones((2, 1))
+    assert np.all(precision(cell, params, xs, cost, dtypes=["float16"]).errors["float16"] == 0)
+    w = jnp.float64(1.001)
+    assert np.all(precision(cell, params, xs, cost, dtypes=["float16"]).errors["float16"] > 0)
