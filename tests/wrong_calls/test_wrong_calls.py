@@ -19,7 +19,7 @@ CORE = (rnnjax, cells, cells.initializers, combinators, extend, gradients, metho
 OTHERS = (flow, scenarios, interop, data, illustrate, tasks, training)
 NOT_FOR_USERS = {"bind", "import_module", "inner_cell", "with_carries"} | {
     "without_learned_carries",
-    *("mask", "piece_of", "run_of")  # what `unroll` calls, and extensions of it
+    *("mask", "piece_of", "run_of"),  # what `unroll` calls, and extensions of it
 }
 NEED_PEERS = {"from_onnx": "onnx", "to_onnx": "onnx"}
 
