@@ -37,10 +37,11 @@ def example_keys(key: Array | None, batch_shape: tuple[int, ...]) -> Array | Non
     """
     if key is None:
         return None
-    key, threefry = typed_key(key), jax.random.key(0, impl="threefry2x32").dtype
-    if key.dtype != threefry:
-        key = jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="threefry2x32")
-    return jax.random.split(key, batch_shape)
+    one, threefry = typed_key(key), jax.random.key(0, impl="threefry2x32").dtype
+    if one.dtype != threefry:
+        bits = jax.random.bits(one, (2,), jnp.uint32)
+        one = jax.random.wrap_key_data(bits, impl="threefry2x32")
+    return jax.random.split(one, batch_shape)
 
 
 def carry_form(
