@@ -1,4 +1,4 @@
-"""One-to-many and encoder-decoder: the loop written out, with attention, and its own guesses."""
+"""One-to-many and encoder-decoder: the loop written out, with attention."""
 
 from functools import partial
 
