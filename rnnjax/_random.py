@@ -7,6 +7,8 @@ import jax.numpy as jnp
 
 from rnnjax._types import Array, Carry, Cell, Params, initial_carry
 
+_THREEFRY = "threefry2x32"
+
 
 def is_key(x: Any) -> bool:
     """Whether an array, or anything with a dtype, holds typed PRNG keys."""
@@ -37,10 +39,9 @@ def example_keys(key: Array | None, batch_shape: tuple[int, ...]) -> Array | Non
     """
     if key is None:
         return None
-    one, threefry = typed_key(key), jax.random.key(0, impl="threefry2x32").dtype
-    if one.dtype != threefry:
-        bits = jax.random.bits(one, (2,), jnp.uint32)
-        one = jax.random.wrap_key_data(bits, impl="threefry2x32")
+    one = typed_key(key)
+    if str(jax.random.key_impl(one)) != _THREEFRY:
+        one = jax.random.wrap_key_data(jax.random.bits(one, (2,), jnp.uint32), impl=_THREEFRY)
     return jax.random.split(one, batch_shape)
 
 

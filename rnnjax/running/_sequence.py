@@ -79,8 +79,7 @@ def validate_shaped(
         )
     else:
         expected = _expected_carry(cell, params, batch_shape, carry, fresh, resets)
-        carry = _for_every_example(carry, expected, batch_shape)
-        check_carry("carry", carry, expected)
+        carry = _fitted("carry", carry, expected, batch_shape)
     if lengths is not None:
         lengths = check_lengths(lengths, length, batch_shape)
     if resets is not None:
@@ -106,9 +105,7 @@ def _given_restart(
     if key is not None:
         raise ValueError(_ONE_RESTART)
     form = carry_form(cell, params, batch_shape, given, own)
-    given = _for_every_example(given, form, batch_shape)
-    check_carry("initial_carry", given, form)
-    return given
+    return _fitted("initial_carry", given, form, batch_shape)
 
 
 def _check_batch(carry: Carry, batch_shape: tuple[int, ...]) -> None:
@@ -121,6 +118,13 @@ def _check_batch(carry: Carry, batch_shape: tuple[int, ...]) -> None:
                 "every leaf of a carry begins with the batch shape, so that examples freeze and "
                 "restart one by one. What all of them share belongs in params"
             )
+
+
+def _fitted(name: str, carry: Carry, expected: Carry, batch_shape: tuple[int, ...]) -> Carry:
+    """`carry` or one for every example of it, if that is what is expected; `name` is for errors."""
+    carry = _for_every_example(carry, expected, batch_shape)
+    check_carry(name, carry, expected)
+    return carry
 
 
 def _for_every_example(carry: Carry, expected: Carry, batch_shape: tuple[int, ...]) -> Carry:
@@ -171,9 +175,7 @@ def restart_carry(
     if given is not None and key is not None:
         raise ValueError(_ONE_RESTART)
     if given is not None:
-        given = _for_every_example(given, carry, batch_shape)
-        check_carry("initial_carry", given, carry)
-        return given
+        return _fitted("initial_carry", given, carry, batch_shape)
     own = carry_of(cell, params, batch_shape, None if key is None else check_key(key))
     if key is None and carry_form(cell, params, batch_shape, carry, own) is not own:
         raise ValueError(
@@ -247,12 +249,17 @@ def fill_padding(xs: PyTree, lengths: Array | None, valid: Array | None) -> PyTr
 
     def fill(leaf: Array) -> Array:
         features = leaf.shape[valid.ndim :]
-        first = leaf[0].reshape(lengths.size, *features)[longest]
-        empty = jnp.ones_like(first) if is_inexact(first) else jnp.zeros_like(first)
-        filler = select(jnp.any(valid), first, empty)
-        return select(valid, leaf, jax.lax.stop_gradient(jnp.broadcast_to(filler, leaf.shape)))
+        return fill_with(leaf[0].reshape(lengths.size, *features)[longest], leaf, valid)
 
     return jax.tree.map(fill, xs)
+
+
+def fill_with(one: Array, xs: Array, valid: Array) -> Array:
+    """xs `[T, ..., *features]` with `one`, which is valid if any is, where `valid` `[T, ...]` is
+    False; without a gradient to it."""
+    empty = jnp.ones_like(one) if is_inexact(one) else jnp.zeros_like(one)
+    filler = select(jnp.any(valid), one, empty)
+    return select(valid, xs, jax.lax.stop_gradient(jnp.broadcast_to(filler, xs.shape)))
 
 
 def prepare(

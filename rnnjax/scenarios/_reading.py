@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import described, is_inexact
+from rnnjax._checks import described
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
-from rnnjax.running import fill_padding, select, within
+from rnnjax.running import fill_padding, fill_with, within
 from rnnjax.scenarios._carries import drawn, state_of
 from rnnjax.scenarios._modules import Module, check_readable, embedded
 from rnnjax.scenarios._steps import lengths_of, steps_read
@@ -88,9 +88,7 @@ def _without_skipped(xs: Array, lengths: Array | None, mask: Array) -> Array:
     if is_read is None or is_read.size == 0:
         return xs
     one = xs.reshape(is_read.size, *xs.shape[is_read.ndim :])[jnp.argmax(is_read.reshape(-1))]
-    other = jnp.ones_like(one) if is_inexact(one) else jnp.zeros_like(one)
-    one = jnp.where(jnp.any(is_read), one, other)
-    return select(is_read, xs, jax.lax.stop_gradient(jnp.broadcast_to(one, xs.shape)))
+    return fill_with(one, xs, is_read)
 
 
 def read(
