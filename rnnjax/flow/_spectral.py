@@ -10,11 +10,7 @@ from rnnjax._types import Cell, Params
 from rnnjax.flow._activity import parts
 
 _SMALL = 64  # units up to which eigenvalues are kept without being asked for
-_KEEPING = (
-    "fixed_dt",
-    "recurrent_dropout",
-    "zoneout",
-)  # combinators that leave weights as they are
+_KEEPING = ("fixed_dt", "recurrent_dropout", "zoneout")  # combinators that leave weights alone
 
 
 def spectra(cell: Cell, params: Params, eigenvalues: bool | None) -> dict[str, Any]:
