@@ -14,7 +14,7 @@ import optax
 
 from rnnjax._types import Array, PyTree
 from rnnjax.experiments.tasks import Batch, Loss, Task
-from rnnjax.experiments.training._returned import check_carry
+from rnnjax.experiments.training._returned import check_same_form
 from rnnjax.experiments.training._settings import ResolvedSettings
 from rnnjax.experiments.training._setup import learning_rates, seeds_step
 from rnnjax.experiments.training._step import (
@@ -76,7 +76,7 @@ def make_dispatch(
     compiled = settings._replace(**_NOT_COMPILED)
     step, run, rates = _programs(task.loss, task.terms, compiled, optimizer)
     traced = step.trace(state, batch)
-    check_carry(traced.out_info[0].carry, state.carry)
+    check_same_form(traced.out_info[0].carry, state.carry)
     group = settings.dispatch or (1 if slow_in_loops(traced.jaxpr) else _GROUP)
     rates = rates if optimizer is None else None
     return Dispatch(run, rates, zero_totals(traced.out_info[1]), group)

@@ -37,7 +37,7 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2
 
 
-def check_params(params: Any) -> None:
+def check_trainable(params: Any) -> None:
     """Raise TypeError unless all leaves of params can be trained."""
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         if not is_array(leaf) or not is_inexact(leaf):
@@ -68,7 +68,7 @@ def check_terms(terms: Array) -> Array:
     return terms
 
 
-def check_carry(new: Carry, old: Carry, *, dtypes: bool = True) -> None:
+def check_same_form(new: Carry, old: Carry, *, dtypes: bool = True) -> None:
     """Raise ValueError unless the carry that a loss returned has the form of the one it took."""
 
     def form(carry: Carry) -> Any:

@@ -22,10 +22,10 @@ from rnnjax._random import check_key
 from rnnjax._types import Array, Carry, Params, PyTree
 from rnnjax.experiments.tasks import Batch, Loss
 from rnnjax.experiments.training._returned import (
-    check_carry,
-    check_params,
+    check_same_form,
     check_stacked,
     check_terms,
+    check_trainable,
     loss_returned,
 )
 from rnnjax.flow import features_norm
@@ -78,7 +78,7 @@ def start_training(
     check_flag("average", average)
     if key is not None:
         check_key(key)
-    check_params(params)
+    check_trainable(params)
     zero = jnp.zeros((), jnp.int32)
     copy = jax.tree.map(jnp.array, params) if average else None
     return TrainState(params, optimizer.init(params), zero, zero + 0, carry, key, copy)
@@ -206,7 +206,7 @@ def _in_dtype(loss: Loss, dtype: Any) -> Loss:
         params: Params, carry: Carry, batch: Batch, key: Array | None
     ) -> tuple[Array, tuple[Carry, dict[str, Array]]]:
         cost, (new, extra) = checked(cast(params), cast(carry), batch, key)
-        check_carry(new, carry, dtypes=False)
+        check_same_form(new, carry, dtypes=False)
         new = jax.tree.map(lambda x, old: x.astype(old.dtype) if is_inexact(x) else x, new, carry)
         return cost, (new, extra)
 
@@ -246,7 +246,7 @@ def _accumulated(
         first = jax.tree.map(lambda x: x[0], inputs)
         jaxpr, shapes = jax.make_jaxpr(one, return_shape=True)(params, carry, *first[1:])
         value, extra, new, grads = shapes
-        check_carry(new, carry)
+        check_same_form(new, carry)
         zeros = jax.tree.map(
             lambda x: jnp.zeros(x.shape, at_least_float32(x)), (value, extra, grads)
         )

@@ -1,6 +1,7 @@
 """Sequential image classification: the UCI digits and MNIST."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -81,13 +82,7 @@ def sequential_digits(
       Le, Jaitly & Hinton (2015), A simple way to initialize recurrent networks of rectified
       linear units, arXiv 1504.00941, for reading images pixel by pixel.
     """
-    check_nonnegative_int("permutation_seed", permutation_seed)
-    if not permuted:
-        check_no_effect(
-            sequential_digits,
-            {"permutation_seed": permutation_seed},
-            f"without {option('permuted', True)}",
-        )
+    _check_permutation(sequential_digits, permuted, permutation_seed)
     data = digits(check_nonnegative_int("split_seed", split_seed))
     side = math.isqrt(len(data.train_xs))
 
@@ -159,13 +154,7 @@ def sequential_mnist(
       Le, Jaitly & Hinton (2015), A simple way to initialize recurrent networks of rectified
       linear units, arXiv 1504.00941.
     """
-    check_nonnegative_int("permutation_seed", permutation_seed)
-    if not permuted:
-        check_no_effect(
-            sequential_mnist,
-            {"permutation_seed": permutation_seed},
-            f"without {option('permuted', True)}",
-        )
+    _check_permutation(sequential_mnist, permuted, permutation_seed)
     if test_size is not None:
         check_positive_int("test_size", test_size)
     images = mnist(data)
@@ -183,3 +172,10 @@ def sequential_mnist(
         recipe=MNIST,
         clip_in_loop=clip_in_loop,
     )
+
+
+def _check_permutation(task: Callable[..., Task], permuted: bool, seed: int) -> None:
+    check_nonnegative_int("permutation_seed", seed)
+    if not permuted:
+        without = f"without {option('permuted', True)}"
+        check_no_effect(task, {"permutation_seed": seed}, without)
