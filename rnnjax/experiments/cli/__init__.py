@@ -33,24 +33,35 @@ def _interruptible(command: Callable[[Sequence[str]], int], arguments: Sequence[
     """Run a command; Ctrl-C ends it with 130, a second one without any cleaning up.
 
     The first raises a KeyboardInterrupt, which some imports turn into other errors, and which is
-    lost during a garbage collection, where JAX has a callback: it is raised again a little later.
-    Training replaces the handler by its own.
+    lost during a garbage collection, where JAX has a callback: it is raised again a little later,
+    which is not a second one. Training replaces the handler by its own.
     """
-    pressed, timer, hook = False, None, sys.unraisablehook
+    pressed = raised_again = over = False
+    timer, hook = None, sys.unraisablehook
 
     def on_interrupt(*_: object) -> None:
-        nonlocal pressed
+        nonlocal pressed, raised_again
+        by_timer, raised_again = raised_again, False
+        if by_timer and (pressed or over):
+            return
         if pressed:
             os._exit(_INTERRUPTED)
         pressed = True
         raise KeyboardInterrupt
+
+    def raise_again() -> None:
+        nonlocal raised_again
+        raised_again = True
+        _thread.interrupt_main()
 
     def on_lost(lost: Any) -> None:
         nonlocal pressed, timer
         if not issubclass(lost.exc_type, KeyboardInterrupt):
             hook(lost)
             return
-        pressed, timer = False, threading.Timer(_AGAIN, _thread.interrupt_main)
+        if timer is not None:
+            timer.cancel()
+        pressed, timer = False, threading.Timer(_AGAIN, raise_again)
         timer.daemon = True
         timer.start()
 
@@ -64,9 +75,11 @@ def _interruptible(command: Callable[[Sequence[str]], int], arguments: Sequence[
             raise
         return _INTERRUPTED
     finally:
+        over = True
         sys.unraisablehook = hook
         if timer is not None:
             timer.cancel()
+            timer.join()  # what it raises comes before this ends
     return _INTERRUPTED if pressed and code else code
 
 

@@ -16,6 +16,7 @@ import pytest
 import typer
 from command_line import run
 
+from rnnjax.experiments import cli
 from rnnjax.experiments.cli import _interruptible, _printing, _streams
 from rnnjax.experiments.cli._output import errors_of
 from rnnjax.experiments.cli._printing import say, say_text
@@ -64,31 +65,74 @@ def test_a_closed_standard_error_ends_nothing(monkeypatch):
     say("text", err=True)
 
 
-def test_ctrl_c_during_a_garbage_collection_is_not_lost(capfd):
-    """Python drops errors of callbacks there, of which JAX has one; here twice in a row."""
-    left = [2]
+@pytest.fixture
+def ended_at_once(monkeypatch):
+    """List the codes with which the process, and the tests with it, would have ended."""
+    handler, hook, codes = signal.getsignal(signal.SIGINT), sys.unraisablehook, []
+    monkeypatch.setattr(cli.os, "_exit", codes.append)
+    yield codes
+    signal.signal(signal.SIGINT, handler)
+    assert sys.unraisablehook is hook
+
+
+def lose_two():
+    """Press Ctrl-C in two garbage collections, where Python drops the errors of callbacks.
+
+    JAX has such a callback.
+    """
 
     def pressed(phase, info):
-        if left[0]:
-            left[0] -= 1
+        if phase == "start":
             signal.raise_signal(signal.SIGINT)
 
-    def command(arguments):
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            gc.collect()
-        return 0
-
-    handler, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
     gc.callbacks.append(pressed)
     try:
-        assert _interruptible(command, []) == 130
+        gc.collect()
+        time.sleep(cli._AGAIN / 4)
+        gc.collect()
     finally:
         gc.callbacks.remove(pressed)
-        signal.signal(signal.SIGINT, handler)
-    assert left == [0]
-    assert sys.unraisablehook is hook
+
+
+def test_ctrl_c_during_a_garbage_collection_is_not_lost(ended_at_once, capfd):
+    """And what is cleaned up after it is not ended as if it had been pressed again."""
+    cleaned = []
+
+    def command(arguments):
+        try:
+            lose_two()
+            for _ in range(20_000):
+                time.sleep(0.001)
+        finally:
+            time.sleep(5 * cli._AGAIN)
+            cleaned.append(True)
+        return 0
+
+    assert _interruptible(command, []) == 130
+    assert (cleaned, ended_at_once) == ([True], [])
     assert capfd.readouterr().err == ""
+
+
+def test_a_lost_ctrl_c_does_not_follow_a_command_that_has_ended(ended_at_once):
+    def command(arguments):
+        lose_two()
+        return 0
+
+    assert _interruptible(command, []) == 0
+    time.sleep(5 * cli._AGAIN)
+    assert ended_at_once == []
+
+
+def test_a_second_ctrl_c_ends_at_once(ended_at_once):
+    def command(arguments):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+        return 0
+
+    assert _interruptible(command, []) == 130
+    assert ended_at_once == [130]
 
 
 def test_other_errors_that_python_drops_are_still_said(monkeypatch):
