@@ -79,7 +79,7 @@ class Browser:
     def wait(self, condition: str) -> None:
         code = f"""new Promise((done, fail) => {{
           const since = Date.now();
-          const look = () => ({condition}) ? done() : Date.now() - since > 10000
+          const look = () => ({condition}) ? done() : Date.now() - since > 60000
             ? fail(new Error("waited in vain")) : setTimeout(look, 5);
           look();
         }})"""
