@@ -61,9 +61,10 @@ def _interruptible(command: Callable[[Sequence[str]], int], arguments: Sequence[
             return
         if timer is not None:
             timer.cancel()
-        pressed, timer = False, threading.Timer(_AGAIN, raise_again)
+        timer = threading.Timer(_AGAIN, raise_again)
         timer.daemon = True
         timer.start()
+        pressed = False  # until here another one ends at once, so that none is lost
 
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, on_interrupt)

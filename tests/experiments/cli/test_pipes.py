@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from contextlib import nullcontext
+from typing import ClassVar
 
 import pytest
 import typer
@@ -75,6 +76,32 @@ def ended_at_once(monkeypatch):
     assert sys.unraisablehook is hook
 
 
+class Timer:
+    """One that goes off when it is told to, and when it is waited for: cancelled too late."""
+
+    made: ClassVar[list["Timer"]] = []
+
+    def __init__(self, pause, function):
+        self.go_off = function
+        self.made.append(self)
+
+    def start(self):
+        assert self.daemon
+
+    def cancel(self):
+        pass
+
+    def join(self):
+        self.go_off()
+
+
+@pytest.fixture
+def timers(monkeypatch):
+    monkeypatch.setattr(cli.threading, "Timer", Timer)
+    monkeypatch.setattr(Timer, "made", [])
+    return Timer.made
+
+
 def lose_two():
     """Press Ctrl-C in two garbage collections, where Python drops the errors of callbacks.
 
@@ -88,23 +115,23 @@ def lose_two():
     gc.callbacks.append(pressed)
     try:
         gc.collect()
-        time.sleep(cli._AGAIN / 4)
         gc.collect()
     finally:
         gc.callbacks.remove(pressed)
 
 
-def test_ctrl_c_during_a_garbage_collection_is_not_lost(ended_at_once, capfd):
+def test_ctrl_c_during_a_garbage_collection_is_not_lost(ended_at_once, timers, capfd):
     """And what is cleaned up after it is not ended as if it had been pressed again."""
     cleaned = []
 
     def command(arguments):
+        lose_two()
+        first, second = timers
         try:
-            lose_two()
-            for _ in range(20_000):
-                time.sleep(0.001)
+            first.go_off()
+            time.sleep(20)
         finally:
-            time.sleep(5 * cli._AGAIN)
+            second.go_off()
             cleaned.append(True)
         return 0
 
@@ -113,14 +140,13 @@ def test_ctrl_c_during_a_garbage_collection_is_not_lost(ended_at_once, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_a_lost_ctrl_c_does_not_follow_a_command_that_has_ended(ended_at_once):
+def test_a_lost_ctrl_c_does_not_follow_a_command_that_has_ended(ended_at_once, timers):
     def command(arguments):
         lose_two()
         return 0
 
     assert _interruptible(command, []) == 0
-    time.sleep(5 * cli._AGAIN)
-    assert ended_at_once == []
+    assert (len(timers), ended_at_once) == (2, [])
 
 
 def test_a_second_ctrl_c_ends_at_once(ended_at_once):
