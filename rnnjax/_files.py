@@ -21,15 +21,20 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in the place of `path`."""
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    """Let `write` fill a temporary file beside `path`, then put it in the place of `path`.
+
+    Of several writers of one path, in threads or processes, the last to finish wins. One that is
+    killed leaves its `*.partial.*` behind.
+    """
+    partial = path.with_name(f"{path.stem}.{os.urandom(4).hex()}.partial{path.suffix}")
     try:
         write(partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())  # before the name: a power cut leaves one file or the other
         os.replace(partial, path)
     except OSError as error:
-        if error.filename is None and error.errno is not None:  # of a write, on a full disk
+        # Without a name it is of a write, on a full disk.
+        if error.errno is not None and error.filename in (None, str(partial), partial):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     finally:

@@ -54,8 +54,9 @@ class Checkpoints:
         self._scores: dict[int, float | None] = {}
         if about is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for partial in self.folder.glob("*.partial.npz"):  # left by a killed run
-                partial.unlink()
+            for left in (f"{CHECKPOINTS}/*.partial.npz", "*.partial.json*", "*.partial.toml"):
+                for partial in folder.glob(left):  # by a killed run
+                    partial.unlink()
 
     def path(self, step: int) -> Path:
         """The file of the checkpoint of a step."""

@@ -409,6 +409,18 @@ def test_a_nan_score_is_the_worst(tmp_path):
     assert Checkpoints(tmp_path).best() == 4
 
 
+def test_what_a_killed_run_was_writing_is_removed(tmp_path):
+    names = ("config.0a.partial.toml", "results.1b.partial.json", "metrics.2c.partial.jsonl")
+    (tmp_path / "checkpoints").mkdir()
+    for name in (*names, "checkpoints/8.3d.partial.npz", "other.partial.svg", "checkpoints/8.npz"):
+        (tmp_path / name).touch()
+    assert Checkpoints(tmp_path).steps() == [8]
+    assert (tmp_path / names[0]).exists()  # nothing is removed by who only reads
+    Checkpoints(tmp_path, about={})
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {"checkpoints", "checkpoints/8.npz", "other.partial.svg"}
+
+
 def test_without_an_interval_saving_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
     settings = Settings(steps=120, evaluate_every=1)
     constant = tiny_task()._replace(evaluate=lambda params: {"mse": 0.0})
