@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from itertools import chain
 from typing import Any
@@ -20,6 +20,16 @@ from rnnjax.experiments.training._task_checks import check_batches
 
 _AHEAD = 4  # batches in the queue at most
 _CACHE_BYTES = 2**28
+# Context managers of JAX, each of one thread alone, that decide what arrays become.
+_CONTEXTS = (
+    "enable_x64",
+    "default_device",
+    "default_matmul_precision",
+    "default_prng_impl",
+    "threefry_partitionable",
+    "numpy_dtype_promotion",
+    "numpy_rank_promotion",
+)
 
 
 def batch_source(task: Task, settings: ResolvedSettings) -> Callable[[int], Batch]:
@@ -161,10 +171,11 @@ def _threaded(draw: Callable[[int], Batch], steps: range) -> Iterator[Iterator[B
 
     def work() -> None:
         try:
-            for step in steps:
-                if stop.is_set():
-                    return
-                put((jax.device_put(draw(step)), None))
+            with _entered(options):
+                for step in steps:
+                    if stop.is_set():
+                        return
+                    put((jax.device_put(draw(step)), None))
         except BaseException as error:
             put((None, error))
 
@@ -175,6 +186,7 @@ def _threaded(draw: Callable[[int], Batch], steps: range) -> Iterator[Iterator[B
                 raise error
             yield batch
 
+    options = _options()
     context = copy_context()  # of the flags that errors name
     thread = threading.Thread(target=context.run, args=(work,), name="rnnjax-batches", daemon=True)
     thread.start()
@@ -183,3 +195,18 @@ def _threaded(draw: Callable[[int], Batch], steps: range) -> Iterator[Iterator[B
     finally:
         stop.set()
         thread.join()
+
+
+def _options() -> dict[str, Any]:
+    """What JAX's contexts are set to in this thread."""
+    return {name: getattr(jax.config, f"jax_{name}") for name in _CONTEXTS}
+
+
+@contextmanager
+def _entered(options: dict[str, Any]) -> Iterator[None]:
+    """Enter those contexts of JAX that are set to something else in this thread."""
+    with ExitStack() as stack:
+        for name, value in options.items():
+            if getattr(jax.config, f"jax_{name}") != value:
+                stack.enter_context(getattr(jax, name)(value))
+        yield

@@ -55,6 +55,27 @@ def test_batches_come_in_order_and_on_the_device(convert):
         assert list(batches) == []
 
 
+def test_batches_are_drawn_ahead_under_the_caller_s_contexts_of_jax():
+    """They are those of one thread, and a fit inside `enable_x64` is to see 64 bits throughout."""
+    device = jax.devices()[0]
+    seen = []
+
+    def draw(step):
+        config = jax.config
+        seen.append((config.jax_default_device, config.jax_default_matmul_precision))
+        return np.int64(2**40 + step)
+
+    for wide, dtype in ((True, np.int64), (False, np.int32)):
+        precise = jax.default_matmul_precision("highest")
+        ahead = prefetched(draw, range(4))
+        with jax.enable_x64(wide), precise, jax.default_device(device), ahead as batches:
+            taken = list(batches)
+        assert [x.dtype for x in taken] == [dtype] * 4
+        if wide:
+            assert [int(x) for x in taken] == [2**40 + step for step in range(4)]
+    assert seen == [(device, "highest")] * 8
+
+
 @pytest.fixture(autouse=True)
 def _few_recordings(monkeypatch):
     monkeypatch.setattr(_speech, "synthetic_recordings", lambda *_: synthetic_recordings(5, 1))
