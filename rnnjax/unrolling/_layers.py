@@ -25,6 +25,20 @@ class Layer(NamedTuple):
     def __repr__(self) -> str:
         return f"<Layer: apply {self.apply.__qualname__}>" if self.call is None else str(self.call)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the call that made it, or its functions if they are others by now."""
+        if self.call is not None:
+            repeat, call = self.call.reduced()
+            if repeat(*call)[:2] == self[:2]:  # equal calls return the same layer
+                return repeat, call
+        return Layer, tuple(self)
+
+    def __copy__(self) -> "Layer":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Layer":
+        return self  # as a cell, it cannot change
+
 
 def _stamped(layer: Layer, call: Call) -> Layer:
     return layer._replace(call=call)

@@ -1,4 +1,4 @@
-"""Cells travel to other processes as the call that makes them."""
+"""Cells and layers travel to other processes as the call that makes them."""
 
 import copy
 import pickle
@@ -36,6 +36,42 @@ def test_the_same_cell_comes_back(cell):
         assert pickle.loads(pickle.dumps(cell, protocol)) is cell
     assert copy.deepcopy({"cell": cell})["cell"] is cell
     assert copy.copy(cell) is cell
+
+
+LAYERS = [
+    rnnjax.recurrent(rnnjax.lstm(4), reverse=True),
+    rnnjax.bidirectional(rnnjax.lstm(4), rnnjax.gru(3)),
+    rnnjax.serial(rnnjax.bidirectional(rnnjax.gru(4), rnnjax.gru(4)), rnnjax.lstm(3)),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_the_same_layer_comes_back(layer):
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(layer, protocol)) is layer
+    assert copy.deepcopy({"layer": layer})["layer"] is layer
+    assert copy.copy(layer) is layer
+
+
+def init(key, inputs):
+    return inputs
+
+
+def apply(params, xs):
+    return None, xs
+
+
+def test_layers_of_functions_of_your_own():
+    own = rnnjax.Layer(init, apply)
+    assert pickle.loads(pickle.dumps(own)) == own
+    for replaced in (LAYERS[0]._replace(apply=apply), LAYERS[0]._replace(init=init)):
+        with pytest.raises((pickle.PicklingError, AttributeError), match="local object"):
+            pickle.dumps(replaced)
+        assert copy.deepcopy(replaced) is replaced
+    both = LAYERS[0]._replace(init=init, apply=apply)
+    assert pickle.loads(pickle.dumps(both))[:2] == (init, apply)
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        pickle.dumps(rnnjax.recurrent(CELLS[0]._replace(rule=None)))
 
 
 def test_what_is_passed_with_a_cell():
