@@ -75,26 +75,32 @@ def unfolded(
       >>> each.copies.w_h.shape, each.sum().w_h.shape
       ((5, 3, 12), (3, 12))
     """
-    sequence, _, batch_shape = validate_shaped(cell, params, xs, carry, key, lengths, resets)
+    sequence, steps, batch_shape = validate_shaped(cell, params, xs, carry, key, lengths, resets)
     check_callable("cost", cost, "(carry, ys) -> scalar")
     params, given = check_params(cell, params), carry is not None
-    return _unfolded(cell, cost, batch_shape, given, params, sequence, key)
+
+    def total(copies: Params) -> Array:
+        # Outside of what is compiled, so that what the cost reads is read at every call.
+        return check_cost(cost(*_run(cell, batch_shape, given, params, sequence, key, copies)))
+
+    copies = jax.tree.map(lambda w: jnp.broadcast_to(w, (steps, *jnp.shape(w))), params)
+    return Unfolded(jax.grad(total)(copies))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _unfolded(
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(
     cell: Cell,
-    cost: Callable[[Carry, PyTree], Array],
     batch_shape: tuple[int, ...],
     given: bool,
     params: Params,
     sequence: Sequence,
     key: Array | None,
-) -> Unfolded:
+    copies: Params,
+) -> tuple[Carry, PyTree]:
+    """The last carry and the outputs of the net whose step t has the t-th copy of the weights."""
     axes = varying_axes((params, sequence))
-    params, sequence = vary_along(axes, (params, sequence))
-    ready, carry, inputs = prepare(cell, params, sequence)
-    steps = jax.tree.leaves(inputs)[0].shape[0]
+    params, sequence, copies = vary_along(axes, (params, sequence, copies))
+    ready, first, inputs = prepare(cell, params, sequence)
 
     def start(copy: Params) -> Carry:
         return vary_along(axes, initial_carry(cell, copy, batch_shape, key))
@@ -105,13 +111,9 @@ def _unfolded(
             carry = carry._replace(initial=start(copy))
         return ready.step(copy, carry, x_t)
 
-    def total(copies: Params) -> Array:
-        first = carry
-        if not given:
-            own = start(jax.tree.map(lambda w: w[0], copies) if steps else params)
-            first = carry._replace(current=own) if isinstance(carry, RestartCarry) else own
-        last, ys = jax.lax.scan(body, first, (copies, inputs))
-        return check_cost(cost(final_carry(last), ys))
-
-    copies = jax.tree.map(lambda w: jnp.broadcast_to(w, (steps, *w.shape)), params)
-    return Unfolded(jax.grad(total)(copies))
+    if not given:
+        steps = jax.tree.leaves(inputs)[0].shape[0]
+        own = start(jax.tree.map(lambda w: w[0], copies) if steps else params)
+        first = first._replace(current=own) if isinstance(first, RestartCarry) else own
+    last, ys = jax.lax.scan(body, first, (copies, inputs))
+    return final_carry(last), ys
