@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from rnnjax._calls import Value
@@ -22,7 +23,7 @@ class _ByValue(Value):
     name: str = field(default="clip_by_value", init=False)
 
     def __call__(self, delta: Array) -> Array:
-        limit = jnp.asarray(self.limit, delta.dtype)
+        limit = _as(self.limit, delta.dtype)
         return jnp.clip(delta, -limit, limit)
 
 
@@ -32,11 +33,23 @@ class _ByNorm(Value):
     name: str = field(default="clip_by_norm", init=False)
 
     def __call__(self, delta: Array) -> Array:
-        wide = delta.astype(at_least_float32(delta))  # the square of 256 is beyond float16
-        squares = jnp.sum(wide * wide, axis=-1, keepdims=True)
-        over = squares > self.limit**2
-        norm = jnp.sqrt(jnp.where(over, squares, 1.0))
-        return jnp.where(over, wide * (self.limit / norm), wide).astype(delta.dtype)
+        wide = delta.astype(at_least_float32(delta))
+        # Squares are taken of numbers up to 1: those of 256 in float16 and of 2e19 in float32 are
+        # beyond the dtype. What follows does not depend on the scale.
+        peak = jnp.max(jnp.abs(jax.lax.stop_gradient(wide)), axis=-1, keepdims=True, initial=0.0)
+        scaled = wide / jnp.where((peak > 0) & jnp.isfinite(peak), peak, 1.0)
+        squares = jnp.sum(scaled * scaled, axis=-1, keepdims=True)
+        limit = _as(self.limit, peak.dtype)
+        over = peak * jnp.sqrt(jax.lax.stop_gradient(squares)) > limit
+        size = jnp.sqrt(jnp.where(over, squares, 1.0))
+        shorter = scaled * (jnp.where(over, limit, 1.0) / size)
+        return jnp.where(over, shorter, wide).astype(delta.dtype)
+
+
+def _as(limit: float | Array, dtype: jnp.dtype) -> Array:
+    """The limit in the dtype of the errors, infinite where it is beyond it."""
+    with np.errstate(over="ignore"):
+        return jnp.asarray(limit, dtype)
 
 
 def _flatten(clip: _ByValue | _ByNorm) -> tuple[tuple[Any, ...], Any]:
@@ -72,7 +85,8 @@ def clip_by_norm(limit: float) -> Clip:
     """Rescale δ_t, one example at a time, so that its Euclidean norm is at most `limit`.
 
     The norm is taken over the pre-activations of one cell at one step. (The GRU with
-    reset="before" computes δ_n ahead of δ_r and δ_z, and clips the two parts apart.)
+    reset="before" computes δ_n ahead of δ_r and δ_z, and clips the two parts apart.) Squares are
+    taken of scaled numbers, so that an error beyond 1e19 in float32 is clipped, not set to zero.
 
     Args:
       limit: a positive number, in units of the cost per unit of pre-activation; it may be traced,
