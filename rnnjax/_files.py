@@ -5,9 +5,11 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -20,18 +22,19 @@ def write_json(path: Path, content: Any) -> None:
     replace_file(path, lambda partial: partial.write_text(text + "\n", encoding="utf-8"))
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+def replace_file(path: Path, write: Callable[[Path], T]) -> T:
     """Let `write` fill a temporary file beside `path`, then put it in the place of `path`.
 
-    Of several writers of one path, in threads or processes, the last to finish wins. One that is
-    killed leaves its `*.partial.*` behind.
+    Returns what `write` does. Of several writers of one path, in threads or processes, the last to
+    finish wins. One that is killed leaves its `*.partial.*` behind.
     """
     partial = path.with_name(f"{path.stem}.{os.urandom(4).hex()}.partial{path.suffix}")
     try:
-        write(partial)
+        written = write(partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())  # before the name: a power cut leaves one file or the other
         os.replace(partial, path)
+        return written
     except OSError as error:
         # Without a name it is of a write, on a full disk.
         if error.errno is not None and error.filename in (None, str(partial), partial):

@@ -2,12 +2,9 @@
 
 import hashlib
 import os
-import tempfile
-from array import array
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,11 +18,11 @@ from rnnjax.experiments.data.series._cells import (
     number_reader,
     other_marks,
 )
+from rnnjax.experiments.data.series._mapped import mapped
 
 LARGE = 64 << 20  # bytes of a file from which on its column is cached on disk
 READING = ("header", "decimal", "thousands", "percent", "missing", "encoding")  # what cells mean
 _COMPRESSION = 64  # how much smaller a compressed file may be
-_CHUNK = 1 << 20  # values in memory at once
 
 
 class Column(NamedTuple):
@@ -81,7 +78,7 @@ def read_column(
     Options that pandas has too are named as in `pandas.read_csv`. A file with another ending than
     .tsv, .tab, .jsonl or .ndjson is read as CSV. The file is read once, row by row. The numbers of
     a file of 64 MiB or more (1 MiB if it is compressed) are cached on disk, under a hash of the
-    file's content, and mapped into memory.
+    file's content, and mapped into memory; where the cache cannot be written, in a temporary file.
 
     Args:
       path: the table.
@@ -101,6 +98,7 @@ def read_column(
 
     Raises:
       FileNotFoundError: there is no such file.
+      OSError: the file is large, and no disk has room for its numbers.
       ValueError: no such column (the nearest is suggested); a cell that is not a finite number,
         with its line; the first line holds a number where a name is expected; or no column is named
         and a later one than would be taken might be meant, whose first number is missing or written
@@ -125,7 +123,7 @@ def read_column(
         return Column(name, np.fromiter(_numbers(reader, name), np.float64), note)
     options = (name, header, decimal, thousands, percent, missing, encoding, compression)
     kept = _cache_file(path, options, cache)
-    return Column(name, _mapped(kept, lambda: _numbers(reader, name)), note)
+    return Column(name, mapped(kept, lambda: _numbers(reader, name)), note)
 
 
 def _numeric_column(reader: _Reader) -> tuple[str, str]:
@@ -195,35 +193,14 @@ def _numbers(reader: _Reader, name: str) -> Iterator[float]:
         before = value
 
 
-def _cache_file(path: Path, options: tuple[Any, ...], folder: Path | None) -> Path:
+def _cache_file(path: Path, options: tuple[Any, ...], folder: Path | None) -> Path | None:
+    """Where the numbers of the column are kept; None if the user has no place for them."""
     if folder is None:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnjax"
+        try:
+            folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rnnjax"
+        except RuntimeError:  # a user who is not known here, as in some containers
+            return None
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256")
     found.update(repr((kind_of(path), *options)).encode())
     return folder / f"{found.hexdigest()[:32]}.f64"
-
-
-def _mapped(kept: Path, numbers: Callable[[], Iterator[float]]) -> np.ndarray:
-    """All numbers, mapped from the file `kept`, or from a temporary one if it cannot be written."""
-    if not kept.exists():
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            number, part = tempfile.mkstemp(dir=kept.parent)
-        except OSError:
-            with tempfile.TemporaryFile() as file:
-                _write(file, numbers())
-                return np.memmap(file, np.float64, "r")
-        try:
-            with open(number, "wb") as file:
-                _write(file, numbers())
-            Path(part).replace(kept)  # whole, or not at all
-        finally:
-            Path(part).unlink(missing_ok=True)
-    return np.memmap(kept, np.float64, "r")
-
-
-def _write(file: IO[bytes], numbers: Iterator[float]) -> None:
-    while chunk := array("d", islice(numbers, _CHUNK)):
-        file.write(chunk.tobytes())
-    file.flush()

@@ -1,13 +1,16 @@
 """A column of numbers from a file: which one, what a bad cell says, and the copy on disk."""
 
+import errno
 import gzip
 import os
 import re
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rnnjax.experiments.data.series import _column, read_column
+from rnnjax.experiments.data.series import _column, _mapped, read_column
 
 TABLE = "date,high,note,low\n2020-01-01,1.5,a,-2\n2020-01-02,2e3,7,3\n"
 
@@ -175,7 +178,7 @@ def test_missing_values_repeat_what_was_known(tmp_path):
 
 def test_a_large_file_is_read_once_and_mapped(tmp_path, monkeypatch):
     monkeypatch.setattr(_column, "LARGE", 1)
-    monkeypatch.setattr(_column, "_CHUNK", 3)
+    monkeypatch.setattr(_mapped, "_CHUNK", 3)
     numbers = np.random.default_rng(0).normal(size=10)
     path = written(tmp_path, "x\n" + "\n".join(map(repr, numbers.tolist())) + "\n")
     cache = tmp_path / "cache"
@@ -207,9 +210,61 @@ def test_without_a_place_for_the_cache(tmp_path, monkeypatch):
     assert column.values.tolist() == [1, 2]
 
 
+def test_a_full_disk_of_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(_column, "LARGE", 1)
+    write, calls = _mapped._write, []
+
+    def full_at_first(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(*arguments)
+
+    monkeypatch.setattr(_mapped, "_write", full_at_first)
+    values = read_column(written(tmp_path, "x\n1\n2\n"), cache=tmp_path / "cache").values
+    assert isinstance(values, np.memmap)
+    assert values.tolist() == [1, 2]
+    assert len(calls) == 2
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_no_place_for_the_numbers_at_all(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(_column, "LARGE", 1)
+    monkeypatch.setattr(_mapped, "_write", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        read_column(written(tmp_path, "x\n1\n2\n"), cache=tmp_path / "cache")
+    assert error.value.filename == tempfile.gettempdir()
+
+
+def test_a_user_without_a_home(tmp_path, monkeypatch):
+    def unknown():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(_column, "LARGE", 1)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    assert read_column(written(tmp_path, "x\n1\n2\n")).values.tolist() == [1, 2]
+
+
+def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(_column, "LARGE", 1)
+    path, cache = written(tmp_path, "x\n0\n2\n3\n"), tmp_path / "cache"
+    assert read_column(path, cache=cache).values.tolist() == [0, 2, 3]
+    (kept,) = cache.iterdir()
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[:8], whole[:16], whole[:-1], whole[:24], whole + whole):
+        kept.write_bytes(damaged)
+        assert read_column(path, cache=cache).values.tolist() == [0, 2, 3]
+        assert kept.read_bytes() == whole
+    assert list(cache.iterdir()) == [kept]
+
+
 def test_a_bad_large_file_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(_column, "LARGE", 1)
-    monkeypatch.setattr(_column, "_CHUNK", 2)
+    monkeypatch.setattr(_mapped, "_CHUNK", 2)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     path = written(tmp_path, "x\n1\n2\n3\nfour\n")
     with pytest.raises(ValueError, match=re.escape("line 5, column 'x'")):
