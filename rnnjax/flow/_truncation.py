@@ -1,8 +1,7 @@
 """`truncation_length`: how short truncated BPTT may be for a given relative bias."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +12,16 @@ from rnnjax._checks import (
     check_cost,
     check_positive_int,
     described,
-    is_inexact,
     known_values,
 )
-from rnnjax._execution import Gradient, Sequence
+from rnnjax._execution import Gradient
 from rnnjax._leaves import inexact
-from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
+from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import check_some, validate_masked
 from rnnjax.flow._fit import half_life
 from rnnjax.flow._float64 import in_float64
-from rnnjax.flow._norms import features_norm
+from rnnjax.flow._lags import at_ends, by_lag, forward, norms_by_lag, steps_behind
 from rnnjax.gradients import truncated_window
-from rnnjax.running import RestartCarry, accumulation_dtype, final_carry, prepare
 
 
 class Truncation(NamedTuple):
@@ -48,7 +45,8 @@ class Truncation(NamedTuple):
     def __str__(self) -> str:
         measured, pace = len(self.bounds), self._pace()
         if self.length is not None:
-            return f"{self.length} steps: relative bias at most {self.bound:.2g}; {pace}"
+            where = f" on these T = {measured} steps" if self.decay >= 1 else ""
+            return f"{self.length} steps: relative bias at most {self.bound:.2g}{where}; {pace}"
         if measured == 1:
             return "xs has T = 1 step: no truncation is shorter"
         which, where = f"to {measured} steps or fewer", "there"
@@ -94,17 +92,19 @@ def truncation_length(
         tail = A β^K / (1 - β)
 
     The gradient is measured lag by lag up to K lags. What lies further back is bounded by a
-    geometric decay: β by a least-squares fit, as in `half_life`, and A so that no measured norm
-    from lag K/2 on is above the line. With K = T nothing lies further back, and the bounds are the
-    exact biases on this sequence. Otherwise they hold if the decay goes on as measured, which is
-    the paper's assumption. Where the gradient does not decay there is no bound, and no length.
+    geometric decay: β by a least-squares fit, as in `half_life`, to those errors ∂C_t that have all
+    K steps behind them, so that the beginning of the sequence is no decay; and A so that no
+    measured norm from lag K/2 on is above the line. The bounds hold if the decay goes on as
+    measured, which is the paper's assumption. Where the gradient does not decay there is no bound,
+    and no length. With K = T nothing lies further back, and the bounds are the exact biases on this
+    sequence: a length near T is that of the sequence, and grows with it.
 
     Unlike the paper, which follows ‖∂C_t/∂carry_{t-k}‖ and takes ‖∂carry/∂W‖ for constant, this
     measures the gradient of the weights themselves, and its cancellations between steps. To train
     with it, measure now and then on a batch, and pass `.gradient` to `unroll`.
 
-    Takes the time of about 2 K backward passes, and the memory of one: 91 times that of a step of
-    BPTT was measured for K = 50.
+    Takes the time of about 2 K backward passes, 3 K where not all errors have K steps behind them,
+    and the memory of one: 87 and 126 times that of a step of BPTT were measured for K = 50.
 
     Args:
       cell: any `Cell`.
@@ -151,19 +151,28 @@ def truncation_length(
     lags = steps if lags is None else check_positive_int("lags", lags)
     if not min(2, steps) <= lags <= steps:
         raise ValueError(f"lags must lie in {min(2, steps)}..{steps} (T of xs), got {lags}")
-    last, ys, before = _forward(cell, params, sequence)
+    last, ys, before = forward(cell, params, sequence)
     cost = cost if in_time is None else in_time.cost(cost)
     value, back = jax.vjp(lambda last, ys: check_cost(cost(last, ys)), last, ys)
     last_ct, ys_ct = map(inexact, back(jnp.ones_like(value)))
+    errors = at_ends(last_ct, sequence, before), ys_ct
+    behind = steps_behind(len(batch_shape), params, sequence, *errors)
+    reach = 1 + int(known_values("truncation_length", behind).max())
     shape = (lags, batch_shape, carry is not None)
-    measured = _by_lag(cell, shape, params, sequence, key, before, last_ct, ys_ct)
+    given = params, sequence, key, before, *errors
+    measured = by_lag(cell, shape, *given)
     norms, rests = (known_values("truncation_length", x).astype(np.float64) for x in measured)
     if not np.isfinite(rests).all() or not rests[0] > 0:
         raise ValueError(
             f"the gradient of the cost with respect to params has norm {rests[0]}: there is no "
             "relative bias of it"
         )
-    decay, tail = _decay(norms, steps)
+    whole = behind >= min(lags, reach) - 1
+    if bool(jnp.all(whole == (behind >= 0))):
+        steady = norms
+    else:
+        steady = np.asarray(norms_by_lag(cell, shape, *given, whole), np.float64)
+    decay, tail = _decay(norms, steady[:reach], reach)
     size = rests[0] - tail
     bounds = (rests[1:] + tail) / size if size > 0 else np.full(lags, np.inf)
     enough = np.flatnonzero(bounds[: steps - 1] <= bias)
@@ -172,17 +181,21 @@ def truncation_length(
     return Truncation(length, float(bounds[at - 1]), bias, decay, bounds, norms)
 
 
-def _decay(norms: np.ndarray, steps: int) -> tuple[float, float]:
-    """β, and the most that the lags beyond the measured ones can add to the gradient."""
-    lags, first = len(norms), max(min(len(norms) // 2, len(norms) - 2), 0)
+def _decay(norms: np.ndarray, steady: np.ndarray, reach: int) -> tuple[float, float]:
+    """β, and the most that the lags beyond the measured ones can add to the gradient.
+
+    `steady` are the norms of the errors that have all of these lags behind them.
+    """
+    lags, first = len(norms), _half(norms)
     later = norms[first:]
-    if np.count_nonzero(later) < 2:
-        if later[-1] == 0:  # cut off
-            return 0.0, 0.0
-        return (1.0, np.inf) if lags < steps else (np.nan, 0.0)
-    rate = float(np.log(2) / half_life(jnp.asarray(later[::-1])))
+    if np.count_nonzero(later) < 2 and later[-1] == 0:  # cut off
+        return 0.0, 0.0
+    fitted = steady[_half(steady) :]
+    if np.count_nonzero(fitted) < 2:
+        return (1.0, np.inf) if lags < reach else (np.nan, 0.0)
+    rate = float(np.log(2) / half_life(jnp.asarray(fitted[::-1])))
     decay = float(np.exp(-rate))
-    if lags == steps:
+    if lags >= reach:
         return decay, 0.0
     if not decay < 1:
         return decay, np.inf
@@ -191,113 +204,5 @@ def _decay(norms: np.ndarray, steps: int) -> tuple[float, float]:
     return decay, float(np.exp(height - rate * lags) / -np.expm1(-rate))
 
 
-@partial(jax.jit, static_argnums=0)
-def _forward(cell: Cell, params: Params, sequence: Sequence) -> tuple[Carry, PyTree, Carry]:
-    """The last carry, the outputs, and the carries before every step."""
-    ready, carry, inputs = prepare(cell, params, sequence)
-
-    def body(carry: Carry, x_t: PyTree) -> tuple[Carry, tuple[PyTree, Carry]]:
-        new, y_t = ready.step(params, carry, x_t)
-        return new, (y_t, carry)
-
-    last, (ys, before) = jax.lax.scan(body, carry, inputs)
-    return final_carry(last), ys, before
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _by_lag(
-    cell: Cell,
-    shape: tuple[int, tuple[int, ...], bool],
-    params: Params,
-    sequence: Sequence,
-    key: Array | None,
-    before: Carry,
-    last_ct: list[Array],
-    ys_ct: list[Array],
-) -> tuple[Array, Array]:
-    """‖a_k‖ for k = 0 … lags - 1, and ‖Σ_{j=k}^{lags-1} a_j‖ for k = 0 … lags.
-
-    All steps go back by one step at once: what has arrived before step t goes on from step t - 1.
-    A carry that is made of params, the first or that of an episode, is part of the step after it.
-    """
-    lags, batch_shape, given_carry = shape
-    ready, _, inputs = prepare(cell, params, sequence)
-    leaves, tree = jax.tree.flatten(before)
-    moving = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
-
-    def all_steps(params: Params, floats: list[Array]) -> tuple[list[Array], list[Array]]:
-        given = dict(zip(moving, floats, strict=True))
-        carries = jax.tree.unflatten(tree, [given.get(i, leaf) for i, leaf in enumerate(leaves)])
-        fresh = initial_carry(cell, params, batch_shape, key)
-        carries = _begun(carries, fresh, given_carry)
-        new, ys = jax.vmap(partial(ready.step, params))(carries, inputs)
-        return inexact(new), inexact(ys)
-
-    floats = [leaves[i] for i in moving]
-    back = jax.vjp(all_steps, params, floats)[1]
-    nothing = jax.tree.map(jnp.zeros_like, ys_ct)
-
-    def one_lag(arrived: list[Array], _: None) -> tuple[list[Array], Params]:
-        onward = [jnp.concatenate([ct[1:], jnp.zeros_like(ct[:1])]) for ct in arrived]
-        part, arrived = back((onward, nothing))
-        return arrived, part
-
-    def summed(state: Any, _: None) -> tuple[Any, None]:
-        total, arrived = state
-        arrived, part = one_lag(arrived, None)
-        return (jax.tree.map(jnp.add, total, _wide(part)), arrived), None
-
-    def measured(state: Any, _: None) -> tuple[Any, tuple[Array, Array]]:
-        rest, arrived = state
-        arrived, part = one_lag(arrived, None)
-        rest = jax.tree.map(jnp.subtract, rest, _wide(part))
-        return (rest, arrived), (_norm(part), _norm(rest))
-
-    first, arrived = back((_at_ends(last_ct, sequence, floats), ys_ct))
-    start = _wide(first)
-    total = jax.lax.scan(summed, (start, arrived), length=lags - 1)[0][0]
-    rest = jax.tree.map(jnp.subtract, total, start)
-    norms, rests = jax.lax.scan(measured, (rest, arrived), length=lags - 1)[1]
-    norms = jnp.concatenate([_norm(first)[None], norms])
-    rests = jnp.concatenate([_norm(total)[None], _norm(rest)[None], rests])
-    return norms, rests.at[-1].set(0.0)
-
-
-def _begun(before: Carry, fresh: Carry, given: bool) -> Carry:
-    """The carries before every step, the first and those of episodes as `fresh` is made."""
-
-    def everywhere(leaf: Any, own: Any) -> Any:
-        return jnp.broadcast_to(own, leaf.shape) if is_inexact(leaf) else leaf
-
-    def at_first(leaf: Any, own: Any) -> Any:
-        return leaf.at[0].set(own) if is_inexact(leaf) else leaf
-
-    current = final_carry(before)
-    current = current if given else jax.tree.map(at_first, current, fresh)
-    if not isinstance(before, RestartCarry):
-        return current
-    return RestartCarry(current, jax.tree.map(everywhere, before.initial, fresh))
-
-
-def _at_ends(last_ct: list[Array], sequence: Sequence, floats: list[Array]) -> list[Array]:
-    """∂C/∂carry_t by the last carry alone: at each sequence's own last step, the first if none."""
-
-    def place(ct: Array, like: Array) -> Array:
-        end = jnp.full((1,) * ct.ndim, like.shape[0])
-        if sequence.lengths is not None:
-            end = sequence.lengths.reshape(sequence.lengths.shape + (1,) * (ct.ndim - end_ndim))
-        t = jnp.arange(like.shape[0], dtype=end.dtype).reshape((-1,) + (1,) * ct.ndim)
-        return jnp.where(t == jnp.maximum(end[None] - 1, 0), ct[None], jnp.zeros_like(like))
-
-    end_ndim = 0 if sequence.lengths is None else sequence.lengths.ndim
-    given = [place(ct, like) for ct, like in zip(last_ct, floats, strict=False)]
-    return [*given, *map(jnp.zeros_like, floats[len(given) :])]  # what episodes begin from
-
-
-def _wide(tree: PyTree) -> list[Array]:
-    """The differentiable leaves, in float32 at least."""
-    return [leaf.astype(accumulation_dtype([leaf])) for leaf in inexact(tree)]
-
-
-def _norm(tree: PyTree) -> Array:
-    return features_norm([leaf[None] for leaf in inexact(tree)], 1)[0]
+def _half(norms: np.ndarray) -> int:
+    return max(min(len(norms) // 2, len(norms) - 2), 0)

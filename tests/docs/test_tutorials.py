@@ -170,8 +170,13 @@ def test_choosing_gradient_and_method():
     assert memory["checkpointed(levels=2)"][1] < memory["checkpointed()"][1] / 2
     assert max(page["differences"]) < 1e-5
     assert 0.2 < page["errors"]["truncated_window"].relative < page["errors"]["truncated"].relative
-    bias_1, bias_2 = (found.length for found in page["needed"].values())
-    assert 15 < bias_1 < 40 < bias_2
+    bias_1, longer_1, bias_2, longer_2 = page["needed"].values()
+    assert 20 < bias_1.length <= longer_1.length < 35
+    assert bias_1.decay < 0.95
+    assert longer_1.decay < 0.95
+    assert bias_2.length > 0.75 * 60
+    assert longer_2.length > 0.75 * 120
+    assert min(bias_2.decay, longer_2.decay) >= 1
     rtrl, snap, uoro = page["stream"].values()
     assert rtrl.relative < 1e-5
     assert snap.bias > 0.1

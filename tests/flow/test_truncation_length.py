@@ -24,6 +24,10 @@ def cost(carry, ys):
     return jnp.sum(jnp.sin(ys)) + jnp.sum(carry.c**2)
 
 
+def of_all(carry, ys):
+    return jnp.sum(ys)
+
+
 def real_bias(k, **options):
     return error(CELL, PARAMS, XS, cost, rnnjax.truncated_window(k), **options).rows[-1].relative
 
@@ -66,6 +70,51 @@ def test_with_fewer_lags_the_bias_is_under_the_bound():
     assert found.gradient == rnnjax.truncated_window(found.length)
     text = rf"{found.length} steps: relative bias at most 0\.\d+; the gradient decays by a factor"
     assert re.match(text, str(found))
+
+
+def leaky(rate):
+    """h_t = rate h_{t-1} + w x_t, whose gradient shrinks by the rate with each lag."""
+
+    def step(w, h, x_t):
+        new = rate * h + x_t @ w
+        return new, new
+
+    return rnnjax.Cell(
+        lambda key, inputs: jnp.ones((inputs, 1)), lambda w, shape: jnp.zeros((*shape, 1)), step
+    )
+
+
+@pytest.mark.parametrize("rate", [0.9, 1.0])
+@pytest.mark.parametrize("lags", [None, 6])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"lengths": jnp.array([T, 9])},
+        {"resets": np.arange(T)[:, None] == np.array([2, 5])},
+        {"mask": np.arange(T)[:, None] != np.array([4, 7])},
+    ],
+)
+def test_the_beginning_of_the_sequence_is_no_decay(rate, lags, options):
+    """Of a cost at every step: ever fewer of its errors have so many steps behind them."""
+    xs, params = jnp.ones((T, 2, 1)), jnp.ones((1, 1))
+    found = truncation_length(leaky(rate), params, xs, of_all, lags=lags, **options)
+    assert found.decay == pytest.approx(rate, rel=1e-12)
+    if rate == 1.0 and lags is None:
+        assert re.match(r"\d+ steps: .* on these T = 12 steps; the gradient does not", str(found))
+    if rate == 1.0 and lags == 6:
+        assert (found.length, found.bound) == (None, np.inf)
+
+
+def test_beyond_the_longest_episode_there_is_nothing():
+    resets = np.arange(T)[:, None] % 5 == np.zeros(2)
+    options = {"lags": 6, "resets": resets, "bias": 0.5}
+    found = truncation_length(leaky(0.9), jnp.ones((1, 1)), jnp.ones((T, 2, 1)), of_all, **options)
+    exact = truncation_length(
+        leaky(0.9), jnp.ones((1, 1)), jnp.ones((T, 2, 1)), of_all, **{**options, "lags": None}
+    )
+    assert found.decay == pytest.approx(0.9)
+    np.testing.assert_allclose(found.bounds, exact.bounds[:6], atol=1e-14)
 
 
 def test_a_gradient_that_does_not_decay_has_no_length():
