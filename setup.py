@@ -84,8 +84,14 @@ class BuildKernels(build_ext):
         )
 
 
+switch = os.environ.get("RNNJAX_NATIVE", "")
+if switch not in ("", "0", "1"):
+    raise ValueError(
+        f"the environment variable RNNJAX_NATIVE={switch} is neither 0 nor 1: set it to 0 to "
+        "install without the compiled kernels, or unset it to compile them"
+    )
 extensions = []
-if os.environ.get("RNNJAX_NATIVE", "1") != "0":
+if switch != "0":
     # Its sources are found by `BuildKernels`; `optional` turns a failure into a warning.
     extensions = [Extension("rnnjax.methods._kernels", sources=[], optional=True)]
 

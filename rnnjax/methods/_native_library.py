@@ -60,9 +60,15 @@ class _Library(NamedTuple):
 @functools.cache
 def _load() -> _Library:
     """Load the extension, register its kernels with XLA and read its table of cells."""
-    if os.environ.get("RNNJAX_NATIVE") == "0":
+    switch = os.environ.get("RNNJAX_NATIVE", "")
+    if switch == "0":
         return _Library(
             "the environment variable RNNJAX_NATIVE=0 switches the compiled kernels off"
+        )
+    if switch not in ("", "1"):
+        return _Library(
+            f"the environment variable RNNJAX_NATIVE={switch} is neither 0 nor 1: set it to 0 to "
+            "switch the compiled kernels off, or unset it to use them"
         )
     wanted = os.environ.get("RNNJAX_NATIVE_ISA", "")
     if wanted not in ("", *_INSTRUCTION_SETS):

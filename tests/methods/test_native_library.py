@@ -1,6 +1,7 @@
 """The library of compiled kernels: its table of cells, what it refuses, what it checks itself."""
 
 import re
+import runpy
 from pathlib import Path
 
 import jax
@@ -78,6 +79,38 @@ def test_switched_off(monkeypatch):
     finally:
         monkeypatch.undo()
         _native_library._load.cache_clear()
+
+
+@pytest.mark.parametrize("value", ["false", "no", "00", "off"])
+def test_a_switch_that_is_none_is_refused(monkeypatch, value):
+    monkeypatch.setenv("RNNJAX_NATIVE", value)
+    _native_library._load.cache_clear()
+    try:
+        missing = str(_native_library._load().missing)
+    finally:
+        monkeypatch.undo()
+        _native_library._load.cache_clear()
+    assert f"RNNJAX_NATIVE={value} is neither 0 nor 1" in missing
+
+
+def extensions(monkeypatch):
+    """How many extensions setup.py is to build."""
+    setuptools = pytest.importorskip("setuptools")
+    given = []
+    monkeypatch.setattr(setuptools, "setup", lambda **options: given.append(options["ext_modules"]))
+    runpy.run_path(str(Path(__file__).parents[2] / "setup.py"))
+    return len(given[0])
+
+
+def test_the_switch_when_it_is_installed(monkeypatch):
+    monkeypatch.delenv("RNNJAX_NATIVE", raising=False)
+    assert extensions(monkeypatch) == 1
+    for value, count in (("", 1), ("1", 1), ("0", 0)):
+        monkeypatch.setenv("RNNJAX_NATIVE", value)
+        assert extensions(monkeypatch) == count
+    monkeypatch.setenv("RNNJAX_NATIVE", "no")
+    with pytest.raises(ValueError, match="RNNJAX_NATIVE=no is neither 0 nor 1"):
+        extensions(monkeypatch)
 
 
 # name, gates, tape, recurrent_offset, extra, has_c
