@@ -1,14 +1,14 @@
 """Hashable values with arrays in them: what of a gradient may be traced goes beside the rest."""
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Hashable
 from functools import partial
-from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
 import jax
+from jax.tree_util import Partial
 
+from rnnjax._readings import reading
 from rnnjax._types import Array
 
 
@@ -49,50 +49,15 @@ def with_hash(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, for `take_arrays`, such that a program that it is compiled into is run again as
     long as it reads the same.
 
-    A function equals itself while the names in it mean the same objects: one that reads an array
-    by name is compiled again where that name has been given another. What has no hash is another
-    one at every call, so that nothing is kept of it.
+    A function equals itself while the names in it, and in functions of its own file that it calls,
+    mean the same values. One that reads what may be changed in place, such as an attribute of an
+    object or an entry of a dict, is another one at every call, so that nothing is kept of it.
     """
-    if isinstance(function, FunctionType):
-        return _Reading(function, tuple(_read_by(function)))
-    try:
-        hash(take_arrays(function)[0])
-    except TypeError:
-        return partial(function)
-    return function
-
-
-class _Reading:
-    """A function and the objects that it reads by name."""
-
-    def __init__(self, function: FunctionType, read: tuple[Any, ...]) -> None:
-        self._function, self._read = function, read
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._function(*args, **kwargs)
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, _Reading)
-            and self._function is other._function
-            and len(self._read) == len(other._read)
-            and all(a is b for a, b in zip(self._read, other._read, strict=True))
-        )
-
-    def __hash__(self) -> int:
-        return hash(self._function)
-
-
-def _read_by(function: FunctionType) -> Iterator[Any]:
-    """The globals and variables of outer functions that a function names."""
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # not assigned yet
-            yield cell.cell_contents
-    codes = [function.__code__]
-    for code in codes:
-        codes += [inner for inner in code.co_consts if isinstance(inner, CodeType)]
-        for name in code.co_names:
-            yield function.__globals__.get(name)
+    if isinstance(function, Partial) and all(
+        isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(function)
+    ):
+        return Partial(with_hash(function.func), *function.args, **function.keywords)
+    return reading(function) or partial(function)
 
 
 def put_arrays(static: Static, arrays: tuple[Array | None, ...]) -> Any:

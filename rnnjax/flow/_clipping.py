@@ -72,7 +72,8 @@ def clipping(
 
     Args:
       loss: `loss(params, item, gradient) -> scalar`; compiled once with the same `clips` for as
-        long as the names in it mean the same objects, none of which may be changed in place.
+        long as the names in it mean the same values, and at every call where it reads what may be
+        changed in place, such as an attribute of an object or an entry of a dict.
       params: any pytree of floating-point arrays.
       data: items, stacked along the first axis of every leaf `[N, ...]`: single examples, or the
         batches of training steps.

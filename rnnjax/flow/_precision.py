@@ -78,7 +78,8 @@ def precision(
       xs: inputs `[T, ..., D]`, real or complex, of sequences without padding and episodes: lags are
         counted from T.
       cost: `cost(carry, ys) -> C`, as for `record`; compiled once for as long as the names in it
-        mean the same objects, none of which may be changed in place.
+        mean the same values, and at every call where it reads what may be changed in place, such as
+        an attribute of an object or an entry of a dict.
       dtypes: real dtypes to run in, by name or as such, and "tensorfloat32"; complex leaves are
         rounded to the complex dtype of the same precision, at least complex64.
       carry: the state before the first step, as for `unroll`, rounded as params are.

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import compiled
 from flow_problems import drawn, normal
 from looked_at import faults, legend_of
 
@@ -129,22 +130,21 @@ def test_any_gradient_and_method_is_audited():
     assert cut.lost == {"float64": 3}
 
 
-def test_a_second_call_compiles_nothing():
+def test_a_second_call_compiles_nothing(by_xla):
     cell = rnnjax.vanilla(2)
-    params, xs = drawn(cell, 1), normal(1, 3, 1)
-    traced = []
+    params, others, xs = drawn(cell, 1), drawn(cell, 1, 0.1), normal(1, 3, 1)
 
     def cost(carry, ys):
-        traced.append(carry)
         return ys[-1].sum()
 
-    first = precision(cell, params, xs, cost, dtypes=["float32"]).errors["float32"]
-    assert len(traced) == 2  # and in float64
-    again = precision(cell, params, xs, cost, dtypes=["float32"]).errors["float32"]
-    np.testing.assert_array_equal(again, first)
-    other = precision(cell, drawn(cell, 1, 0.1), xs, cost, dtypes=["float32"]).errors["float32"]
-    assert np.any(other != first)
-    assert len(traced) == 2
+    def found(params):
+        return precision(cell, params, xs, cost, dtypes=["float32"]).errors["float32"]
+
+    first = found(params)
+    with compiled() as programs:
+        np.testing.assert_array_equal(found(params), first)
+        assert np.any(found(others) != first)
+    assert programs == []
 
 
 def test_a_cost_may_hold_arrays_and_have_no_hash():

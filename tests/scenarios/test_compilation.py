@@ -1,11 +1,11 @@
 """Loops over a model's own outputs compile once for a model and its shapes, not at every call."""
 
-import contextlib
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import pytest
+from compilations import compiled
 from scenario_nets import (
     CELLS,
     B,
@@ -24,22 +24,6 @@ from scenario_nets import (
 from rnnjax import scenarios
 
 pytestmark = pytest.mark.usefixtures("by_xla")
-
-
-@contextlib.contextmanager
-def compiled():
-    """The programs that are compiled, one entry each."""
-    programs = []
-
-    def listen(event, *_, **__):
-        if event == "/jax/core/compile/backend_compile_duration":
-            programs.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield programs
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def writer():
