@@ -198,6 +198,9 @@ def test_fast_on_cpu_and_gpu():
     floors = {tuple(map(int, name.split(",")[:4])): f for name, f in page["floors"].items()}
     assert len(floors) == 8
     assert floors[1000, 1, 32, 64] > 2 * floors[100, 16, 1024, 1024]
+    assert "associative() no: " in page["printed"]  # a column wide enough for every name
+    assert {leaf.dtype for leaf in page["mixed"]} == {np.dtype("float32")}
+    assert all(1e-4 < off < 0.02 for off in page["off"].values())
     digits = page["digits"].errors
     assert np.median(digits["float32"]) < 1e-5 < 1e-3 < np.median(digits["bfloat16"])
 
