@@ -1,5 +1,6 @@
 """`fit`: train a task, in memory or into a folder that a run can be resumed from."""
 
+import os
 import platform
 import signal
 from collections.abc import Mapping, Sequence
@@ -293,9 +294,12 @@ def _results(task: Task, result: Result) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def _versions() -> dict[str, str | int]:
+    """The versions of packages, and how many cores sums are divided among."""
+    known = hasattr(os, "sched_getaffinity")
     return {
         "rnnjax": __version__,
         "python": platform.python_version(),
         **{package: version(package) for package in _PACKAGES},
+        "cores": len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1,
     }

@@ -1,6 +1,7 @@
 """The folder of a run: its files, and when it can be resumed."""
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -83,7 +84,11 @@ def test_a_run_of_ones_own_task_is_refused_on_other_arrays(kind, tmp_path):
         run(tmp_path, settings, task=digested, resume=True)
 
 
-def test_results_record_metrics_and_versions(finished):
+def usable_cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def test_results_record_metrics_versions_and_cores(finished):
     folder, result = finished
     content = json.loads((folder / "results.json").read_text("utf-8"))
     assert content["task"] == "tiny"
@@ -94,6 +99,7 @@ def test_results_record_metrics_and_versions(finished):
     assert content["steps"] == 6
     assert content["jax"] == jax.__version__
     assert content["seconds"] > 0
+    assert content["cores"] == read_config(folder)["versions"]["cores"] == usable_cores()
 
 
 def test_the_history_is_the_log(finished):
