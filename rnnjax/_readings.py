@@ -95,11 +95,19 @@ def _parts(x: Any, own: Any) -> Iterable[Any]:
         return x
     if isinstance(x, _FIXED):
         return ()
-    if dataclasses.is_dataclass(x) and x.__dataclass_params__.frozen:  # pyright: ignore
-        return [getattr(x, field.name) for field in dataclasses.fields(x)]
+    if _is_frozen(x):
+        return [getattr(x, field.name, None) for field in dataclasses.fields(x)]
     if type(x).__module__.partition(".")[0] in _LIBRARIES and callable(x):
         return ()
     raise _MayChangeError
+
+
+def _is_frozen(x: Any) -> bool:
+    """Whether it is a dataclass whose fields cannot be set, as modules of Equinox and Linen are."""
+    if not dataclasses.is_dataclass(x):
+        return False
+    linen = any(kind.__module__.startswith("flax.linen") for kind in type(x).__mro__)
+    return linen or x.__dataclass_params__.frozen  # pyright: ignore
 
 
 def _closed_over(function: FunctionType) -> Iterator[Any]:

@@ -9,6 +9,7 @@ import jax
 from jax.tree_util import Partial
 
 from rnnjax._checks import is_array
+from rnnjax._readings import reading
 
 R = TypeVar("R")
 
@@ -17,8 +18,9 @@ def compiled_over_steps(*static: str) -> Callable[[Callable[..., R]], Callable[.
     """A decorator for `loop(step, *arrays, **static)`: `jax.jit`, as far as a step allows it.
 
     A `functools.partial` of a function over arrays is that function, which is known again at the
-    next call, and the arrays, which are passed to the compiled loop. What any other step closes
-    over may have changed since, so that it is traced at every call.
+    next call while what it reads by name is the same, and the arrays, which are passed to the
+    compiled loop. What any other step closes over may have changed since, so that it is traced at
+    every call.
     """
 
     def decorate(loop: Callable[..., R]) -> Callable[..., R]:
@@ -42,7 +44,10 @@ def _over_arrays(step: Any) -> Partial | None:
         return None
     if not isinstance(step.func, FunctionType | jax.stages.Wrapped):
         return None  # such as the method of an object, which may change
-    bound = Partial(step.func, *step.args, **step.keywords)
+    function = reading(step.func)
+    if function is None:
+        return None
+    bound = Partial(function, *step.args, **step.keywords)
     return bound if all(map(is_array, jax.tree.leaves(bound))) else None
 
 

@@ -102,3 +102,18 @@ def test_a_function_that_closes_over_params_reads_the_new_ones():
     other = scenarios.greedy(step, begin, first, 3)
     assert_close(other, scenarios.greedy(partial(model.step, params), begin, first, 3))
     assert bool(jnp.any(one.log_probs != other.log_probs))
+
+
+def test_a_step_that_reads_another_array_by_name_is_compiled_again():
+    table = jnp.eye(V)
+
+    def step(scale, state, token):
+        return state, scale * jax.nn.one_hot((token + 1) % V, V) @ table
+
+    def found():
+        decoded = scenarios.greedy(partial(step, jnp.ones(())), None, jnp.array([0]), 2)
+        return decoded.tokens[:, 0].tolist()
+
+    assert found() == [1, 2]
+    table = jnp.eye(V)[:, ::-1]
+    assert found() == [V - 2, 0]
