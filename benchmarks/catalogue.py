@@ -53,7 +53,7 @@ themselves, and a test holds it to them.
   noise, x_t ~ N(0, 1), in float64: the label of `flow.verdict` over {B} examples and the whole
   carry, and its half-life, the steps in which it halves; negative: those in which it doubles. λ₁ is
   the largest Lyapunov exponent in nats a step, over the last {T - BURN_IN} steps, a median over the
-  examples; −∞ where nothing of a small change is left, as when every ReLU unit has been off once.
+  examples; −∞ where a perturbation is exactly zero, e.g. once every ReLU unit has been inactive.
   All of it for one draw of the initial weights: training moves it.
 """
 
