@@ -13,6 +13,7 @@ FORBIDDEN = {"jax", "jaxlib", "flax", "optax", "chex"}
 ALLOWED_FROM_RNNJAX = (
     "rnnjax._arguments",
     "rnnjax._extras",
+    "rnnjax._files",
     "rnnjax._names",
     "rnnjax.experiments._effects",
     "rnnjax.experiments._memory",
