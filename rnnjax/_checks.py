@@ -1,5 +1,6 @@
 """Validators behind user-facing errors: what was expected, what came, what to do."""
 
+from types import FunctionType
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from rnnjax._arguments import (
     is_int as is_int,
     nearest as nearest,
 )
+from rnnjax._readings import unseen_owner
 from rnnjax._types import Array, Carry, Cell, Linear, Params, PyTree
 
 
@@ -42,16 +44,39 @@ def _is_tensor(x: Any) -> bool:
     return not hasattr(x.dtype, "kind") and not isinstance(x, jax.Array | jax.ShapeDtypeStruct)
 
 
+def is_readable(dtype: Any) -> bool:
+    """Whether JAX reads numbers of this dtype: in the machine's byte order, of 64 bits at most."""
+    return getattr(dtype, "isnative", True) and not _is_extended(dtype)
+
+
+def _is_extended(dtype: Any) -> bool:
+    return getattr(dtype, "kind", "V") in "fc" and dtype.itemsize > (16 if dtype.kind == "c" else 8)
+
+
+def _native(x: np.ndarray) -> np.ndarray:
+    """A NumPy array in the machine's byte order."""
+    if _is_extended(x.dtype):
+        float64 = "complex" if x.dtype.kind == "c" else "float"
+        raise TypeError(
+            f"JAX has no floats of more than 64 bits, got {described(x)}: pass x.astype({float64})"
+        )
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
 def array_of(x: Any) -> Any:
-    """A list or tuple of numbers as an array; all else as it is.
+    """A list or tuple of numbers as an array, and a NumPy array in the machine's byte order; all
+    else as it is.
 
     Raises:
+      TypeError: a NumPy array of more than 64 bits a number.
       ValueError: lists in it that are not all of one length.
     """
+    if isinstance(x, np.ndarray):
+        return _native(x)
     if not (isinstance(x, list | tuple) and _is_nested_numbers(x)):
         return x
     try:
-        return np.asarray(x)
+        return _native(np.asarray(x))
     except ValueError as error:
         raise ValueError(
             f"a {type(x).__name__} whose parts are not all of one length is no array: pad "
@@ -85,6 +110,7 @@ def _is_nested_numbers(x: Any) -> bool:
 
 def check_array(name: str, x: Any, form: str) -> Array:
     """`x`, an array or numbers in lists, as an array; `form` is its shape, such as "[T, B]"."""
+    x = _native(x) if isinstance(x, np.ndarray) else x
     try:
         if not isinstance(x, str | bytes):
             return jnp.asarray(x)
@@ -110,7 +136,7 @@ def is_feature_shape(node: Any) -> bool:
 
 
 def check_cell(cell: Any) -> Cell:
-    """`cell`, if it is a `Cell` whose rule belongs to its step."""
+    """`cell`, if it is a `Cell` whose rule belongs to its step, and none that keeps old arrays."""
     if not isinstance(cell, Cell):
         hint = " Call it, as in rnnjax.lstm(128)" if callable(cell) else ""
         library = type(cell).__module__.split(".")[0]
@@ -128,7 +154,24 @@ def check_cell(cell: Any) -> Cell:
             "step with rnnjax.wrap(cell, change), or replace both, as in "
             "cell._replace(step=..., rule=None)"
         )
+    for name, function in (("step", cell.step), ("initial_carry", cell.initial_carry)):
+        if type(function) is not FunctionType:
+            _check_method(name, function)
     return cell
+
+
+def _check_method(name: str, function: Any) -> None:
+    """Raise TypeError for the method of an object whose arrays a compiled run would not see
+    change."""
+    owner = unseen_owner(function)
+    if owner is not None:
+        raise TypeError(
+            f"the {name} of this cell is a method of an object of {type(owner).__name__} that "
+            "holds arrays, and a compiled run does not see these change: make the arrays part of "
+            "the params. A module of Equinox is params as it is, with step=lambda module, carry, "
+            "x_t: ...; of one of nnx they are the state of nnx.split, which nnx.merge puts back in "
+            "the step"
+        )
 
 
 def batch_shape_of(feature_axes: Any, x_t: PyTree) -> tuple[int, ...] | None:

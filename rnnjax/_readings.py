@@ -51,6 +51,32 @@ def reading(function: Callable[..., Any]) -> Reading | None:
     return Reading(function, tuple(read))
 
 
+def unseen_owner(function: Callable[..., Any]) -> Any:
+    """The object with arrays whose method a function is, if a compiled program would not see these
+    change, or could not be looked up; else None."""
+    owner = getattr(function, "__self__", None)
+    if isinstance(function, FunctionType) or owner is None or not _holds_arrays(owner, set()):
+        return None
+    try:
+        hash(function)
+        _read(owner, None, [], set())
+    except (TypeError, _MayChangeError):
+        return owner
+    return None
+
+
+def _holds_arrays(x: Any, seen: set[int]) -> bool:
+    if isinstance(x, jax.Array | np.ndarray) or (hasattr(x, "shape") and hasattr(x, "dtype")):
+        return True
+    if id(x) in seen or isinstance(x, _FIXED):
+        return False
+    seen.add(id(x))
+    held = x.values() if isinstance(x, dict) else getattr(x, "__dict__", {}).values()
+    if isinstance(x, tuple | list | set | frozenset):
+        held = x
+    return any(_holds_arrays(part, seen) for part in held)
+
+
 class _MayChangeError(Exception):
     """Raised at an object whose contents may be others at the next call."""
 
