@@ -18,6 +18,7 @@ from rnnjax._checks import (
     is_array,
     is_feature_shape,
     is_inexact,
+    is_readable,
 )
 from rnnjax._dtypes import promoted
 from rnnjax._types import Cell, Inputs, Params, PyTree, known
@@ -83,18 +84,20 @@ def _is_weight(dtype: Any) -> bool:
 
 def _is_held(dtype: Any) -> bool:
     """Whether JAX keeps arrays in it: float64 only with jax_enable_x64."""
-    return jax.dtypes.canonicalize_dtype(dtype) == dtype
+    return is_readable(dtype) and jax.dtypes.canonicalize_dtype(dtype) == dtype
 
 
 def _as_held(x: Any) -> Any:
     """A NumPy array in the precision in which JAX keeps it; all else as it is."""
     if not isinstance(x, np.ndarray) or not is_array(x) or _is_held(x.dtype):
         return x
+    x = array_of(x)
     return x.astype(jax.dtypes.canonicalize_dtype(x.dtype))
 
 
 def _weights_of(leaves: Any) -> list[Any]:
     """Arrays as JAX keeps them; lists of numbers are arrays of the dtype of the others."""
+    leaves = [_as_held(x) for x in leaves]
     dtypes = [x.dtype for x in leaves if is_array(x) and is_inexact(x)]
 
     def array(x: Any) -> Any:
@@ -217,6 +220,7 @@ def in_dtype_of(params: Params, x: PyTree) -> PyTree:
     own = {getattr(w, "dtype", None) for w in weights}
     if len(own) == 1 and all(getattr(leaf, "dtype", None) in own for leaf in leaves):
         return x  # nearly always, and fast: op-by-op steps ask every time
+    x = jax.tree.map(array_of, x)
     return jax.tree.map(
         lambda leaf, dtype: leaf if jnp.result_type(leaf) == dtype else jnp.asarray(leaf, dtype),
         x,
@@ -239,7 +243,7 @@ def num_params(params: Params) -> int:
     """
 
     def count(leaf: Any) -> int:
-        dtype = jnp.result_type(leaf)
+        dtype = jnp.result_type(array_of(leaf))
         if not jnp.issubdtype(dtype, jnp.inexact):
             return 0
         return math.prod(jnp.shape(leaf)) * (2 if jnp.issubdtype(dtype, jnp.complexfloating) else 1)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from rnnjax._checks import check_callable, check_mask, is_inexact
+from rnnjax._checks import array_of, check_callable, check_mask, is_inexact
 from rnnjax._execution import Sequence
 from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.running import (
@@ -100,6 +100,7 @@ def in_dtype(tree: PyTree, dtype: Any) -> PyTree:
     pair = jnp.complex128 if real == jnp.float64 else jnp.complex64
 
     def cast(leaf: Any) -> Any:
+        leaf = array_of(leaf)
         if not is_inexact(leaf):
             return leaf
         return jnp.asarray(leaf).astype(pair if jnp.iscomplexobj(leaf) else real)

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax._arrays import Static, put_arrays, take_arrays, with_hash
-from rnnjax._checks import check_callable, check_cell, check_cost, is_inexact, known_values
+from rnnjax._checks import (
+    arrays_of,
+    check_callable,
+    check_cell,
+    check_cost,
+    is_inexact,
+    known_values,
+)
 from rnnjax._execution import Gradient, Method
 from rnnjax._integers import of_own_width
 from rnnjax._params import check_params
@@ -111,6 +118,7 @@ def precision(
     params = check_params(check_cell(cell), params)
     cell = of_own_width(cell, params, jax.config.read("jax_enable_x64"))
     check_callable("cost", cost, "(carry, ys) -> scalar")
+    xs = arrays_of(xs)
     sequence, steps, batch_shape = validate_cell(cell, params, xs, carry)
     check_some(steps, batch_shape)
     _check_no_keys(sequence.carry)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax._checks import (
+    array_of,
     arrays_of,
     check_carry,
     check_lengths,
@@ -122,7 +123,7 @@ def _check_batch(carry: Carry, batch_shape: tuple[int, ...]) -> None:
 
 def _fitted(name: str, carry: Carry, expected: Carry, batch_shape: tuple[int, ...]) -> Carry:
     """`carry` or one for every example of it, if that is what is expected; `name` is for errors."""
-    carry = _for_every_example(carry, expected, batch_shape)
+    carry = _for_every_example(jax.tree.map(array_of, carry), expected, batch_shape)
     check_carry(name, carry, expected)
     return carry
 

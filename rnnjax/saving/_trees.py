@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rnnjax import cells, combinators
-from rnnjax._checks import described, is_array
+from rnnjax._checks import array_of, described, is_array
 from rnnjax._types import Params
 from rnnjax.saving._safetensors import can_hold
 
@@ -54,6 +54,7 @@ def taken_apart(params: Params) -> tuple[Node, dict[str, np.ndarray]]:
                 f"{where} is {described(value)}: params must be arrays in dicts, lists, tuples and "
                 "NamedTuples. Give those of a module as its state, a dict of arrays"
             )
+        value = array_of(value)
         dtype = jnp.result_type(value)
         if not can_hold(dtype) and str(dtype) not in _COMPLEX:
             hint = ": save jax.random.key_data(key)" if "key" in str(dtype) else ""

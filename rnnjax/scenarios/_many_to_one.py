@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from rnnjax._checks import check_array
 from rnnjax._random import check_key
@@ -189,4 +190,5 @@ def one_to_one(head: Module) -> OneToOne:
 
 def _given(x: Any) -> Any:
     """`x`, a list as an array, a pytree as it is."""
-    return check_array("x", x, "for the head") if x is None or isinstance(x, str | list) else x
+    single = x is None or isinstance(x, str | list | np.ndarray)
+    return check_array("x", x, "for the head") if single else x
