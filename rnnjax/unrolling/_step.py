@@ -23,6 +23,7 @@ def step_with_reset(
     episodes start from is the same if both get the same `initial_carry`, or the same `key` and the
     same batch: a key is split by the batch, so for a part of it take
     `initial_carry=cell.initial_carry(params, batch_shape, key)` in both, and its entries here.
+    Without `carry=`, `unroll` begins the sequence from `initial_carry` too: begin the loop there.
 
     Args:
       cell: the `Cell`.

@@ -52,8 +52,9 @@ def unroll(
         integers and booleans.
       xs: inputs `[T, ..., D]`, time first: an array, or a pytree of arrays for a cell that reads
         one. `Structure.feature_axes` of the cell says how many axes at the end are features.
-      carry: the state before the first step; `cell.initial_carry(params, batch_shape)` if None. One
-        without batch axes is where every example begins. `learned_carry(cell)` learns it.
+      carry: the state before the first step; if None, `initial_carry` where that is given, else
+        `cell.initial_carry(params, batch_shape)`. One without batch axes is where every example
+        begins. `learned_carry(cell)` learns it.
       key: PRNG key for cells with training-time randomness (dropout, zoneout), which run in
         their evaluation form without one. A `carry` from such a run holds it already; with
         `resets`, pass a key beside it, for the episodes that begin there.
@@ -64,8 +65,9 @@ def unroll(
         from one episode into the next, in either direction. The carry restarts from the
         initial carry (from `carry` at t = 0 unless that step is a reset). A cell with dropout
         or zoneout restarts from the same keys, so a sequence's episodes share their masks.
-      initial_carry: what episodes restart from at these resets; `cell.initial_carry(params,
-        batch_shape, key)` if None. One without batch axes is where every example begins.
+      initial_carry: what episodes restart from at these resets, and the first one begins from where
+        `carry` is None; `cell.initial_carry(params, batch_shape, key)` if None. One without batch
+        axes is where every example begins.
       mask: `[T, ...]` booleans, false at steps to skip, anywhere in a sequence. A skipped step
         leaves the carry as it is, repeats the output of the step before it (zero where there is
         none in its episode), and its input is never seen. A reset there takes effect at the next

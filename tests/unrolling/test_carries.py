@@ -131,6 +131,26 @@ def test_unroll_restarts_from_a_carry_of_the_users(name):
     assert_close(unroll(cell, params, XS[:, 1:], **few)[1], begun[1][:, 1:])
 
 
+def test_a_sequence_without_a_carry_begins_where_episodes_do():
+    cell, params, _ = set_up("lstm")
+    mine = jax.tree.map(lambda leaf: leaf + 0.3, cell.initial_carry(params, (B,)))
+    resets = RESETS.at[0].set(False)
+
+    def loop(carry):
+        ys = []
+        for x_t, reset in zip(XS, resets, strict=True):
+            carry, y_t = step_with_reset(cell, params, carry, x_t, reset, initial_carry=mine)
+            ys.append(y_t)
+        return carry, jnp.stack(ys)
+
+    options = {"resets": resets, "initial_carry": mine}
+    assert_close(unroll(cell, params, XS, **options), loop(mine))
+    assert_close(rnnjax.recurrent(cell).apply(params, XS, **options), loop(mine))
+    own = cell.initial_carry(params, (B,))
+    assert_close(unroll(cell, params, XS, carry=own, **options), loop(own))
+    assert np.abs(loop(mine)[1][0] - loop(own)[1][0]).max() > 0.01
+
+
 def test_layers_restart_from_a_carry_of_the_users():
     cells = rnnjax.gru(H), rnnjax.lstm(H)
     layer, stack = rnnjax.serial(*cells), rnnjax.stack(*cells)
