@@ -44,7 +44,8 @@ def checked_params(cell: Cell, shapes: Any, params: Params) -> Params:
 
 def _fit(shapes: Any, params: Any) -> bool:
     if shapes is None:
-        return all(_as_held(leaf) is leaf for leaf in jax.tree.leaves(params))
+        leaves = jax.tree.leaves(params)
+        return all(_as_held(leaf) is leaf and _may_be_params(leaf) for leaf in leaves)
     if not hasattr(shapes, "_fields"):
         return (
             type(params) is tuple
@@ -87,6 +88,10 @@ def _is_held(dtype: Any) -> bool:
     return is_readable(dtype) and jax.dtypes.canonicalize_dtype(dtype) == dtype
 
 
+def _may_be_params(x: Any) -> bool:
+    return hasattr(x, "dtype") or isinstance(x, int | float | complex | np.generic)
+
+
 def _as_held(x: Any) -> Any:
     """A NumPy array in the precision in which JAX keeps it; all else as it is."""
     if not isinstance(x, np.ndarray) or not is_array(x) or _is_held(x.dtype):
@@ -112,6 +117,14 @@ def _weights_of(leaves: Any) -> list[Any]:
 def _diagnosed(cell: Cell, shapes: Any, params: Any, name: str) -> Any:
     """Params that do not fit as they are, in the form that fits; or the error that says why not."""
     if shapes is None:
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+            if not _may_be_params(leaf):
+                raise TypeError(
+                    f"{name}{jax.tree_util.keystr(path)} is {described(leaf)}, expected arrays and "
+                    "numbers alone: let the step close over the rest. The functions of an Equinox "
+                    "module are split off by eqx.partition(module, eqx.is_array) and put back, in "
+                    "the step, by eqx.combine"
+                )
         return jax.tree.map(_as_held, params)
     if not hasattr(shapes, "_fields"):
         return _diagnosed_layers(cell, shapes, params, name)

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +10,8 @@ from flax import nnx
 
 import rnnjax
 from rnnjax._types import Array
+
+eqx = pytest.importorskip("equinox")
 
 
 def nothing(key, inputs):

@@ -1,6 +1,8 @@
 """Params that are not those of the cell are refused; other forms of the right ones are taken."""
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -187,3 +189,23 @@ def test_batch_shapes():
 def test_gradients_and_methods_are_values(options, message):
     with pytest.raises(TypeError, match=message):
         unroll(LSTM, PARAMS, XS, **options)
+
+
+def test_a_function_among_the_params_is_named():
+    class Params(NamedTuple):
+        w: jax.Array
+        activation: Callable
+
+    def step(params, h, x):
+        h = params.activation(x @ params.w + h)
+        return h, h
+
+    cell = rnnjax.Cell(None, lambda params, batch_shape=(), key=None: jnp.zeros(2), step)
+    params, message = (
+        Params(jnp.eye(2), jax.nn.relu),
+        r"params\.activation is .*relu.*eqx\.partition",
+    )
+    with pytest.raises(TypeError, match=message):
+        rnnjax.unroll(cell, params, jnp.ones((3, 2)))
+    with pytest.raises(TypeError, match=r"params\[1\] is 'tanh'"):
+        rnnjax.unroll(cell, (jnp.eye(2), "tanh"), jnp.ones((3, 2)))
