@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.export import is_symbolic_dim
 
 from rnnjax._calls import Value
 from rnnjax._checks import check_linear, is_inexact
@@ -47,7 +48,8 @@ class Associative(Value):
             return last, (states, ys) if self.carries else ys
 
         def run(params: Params, sequence: Sequence) -> tuple[Carry, PyTree]:
-            if jax.default_backend() != "cpu" or 0 in jax.tree.leaves(sequence.xs)[0].shape:
+            shape = jax.tree.leaves(sequence.xs)[0].shape
+            if jax.default_backend() != "cpu" or 0 in shape or any(map(is_symbolic_dim, shape)):
                 return whole(params, sequence)
             return checkpointed(_steps_in_cache(cell, params, sequence)).wrap(whole, reverse)(
                 params, sequence

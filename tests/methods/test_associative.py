@@ -240,6 +240,21 @@ def test_exported_code_has_no_kernel():
     assert "rnnjax_linear" not in exported.mlir_module()
 
 
+@pytest.mark.parametrize("sizes", ["4, b", "t, b", "t, 2"])
+def test_exported_for_sequences_and_batches_of_any_size(sizes):
+    cell = CELLS["diagonal"]
+    with op_by_op():
+        params = cell.init(jax.random.key(0), 3)
+    xs = np.random.default_rng(0).normal(size=(4, 2, 3))
+
+    def run(xs):
+        return unroll(cell, params, xs, method=associative())[1]
+
+    like = jax.ShapeDtypeStruct((*jax.export.symbolic_shape(sizes), 3), float)
+    exported = jax.export.export(jax.jit(run))(like)
+    np.testing.assert_allclose(exported.call(xs), run(xs), rtol=1e-12)
+
+
 def of_coefficients(a, dtype=float, product="diagonal", shape=(3,)):
     """A cell h_t = h_{t-1} / 2 + x_t w that says so, or otherwise, with these coefficients."""
     linear = rnnjax.Linear(
