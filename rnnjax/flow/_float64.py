@@ -4,26 +4,22 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import get_opaque_trace_state
 
 from rnnjax._checks import is_array
 from rnnjax._integers import of_own_width
 from rnnjax._params import check_params
+from rnnjax._traces import is_traced
 from rnnjax._types import Cell
 from rnnjax.flow._cell import in_dtype
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-with ThreadPoolExecutor(1) as _pool:  # this import may be part of a program
-    _UNTRACED = _pool.submit(get_opaque_trace_state).result()
 
 _NOTE = (
     "rnnjax.flow measures in float64, and casts what it is given: let cell, cost and clip make "
@@ -72,7 +68,7 @@ def in_float64(measure: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(measure)
     def measured(*args: P.args, **kwargs: P.kwargs) -> T:
-        if _is_traced():
+        if is_traced():
             return measure(*args, **kwargs)
         given: dict[str, Any] = dict(zip(names, args, strict=False)) | kwargs
         wide = jax.config.read("jax_enable_x64")
@@ -96,17 +92,12 @@ def keeping_float64(measure: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(measure)
     def measured(*args: P.args, **kwargs: P.kwargs) -> T:
-        if jax.config.read("jax_enable_x64") or _is_traced():
+        if jax.config.read("jax_enable_x64") or is_traced():
             return measure(*args, **kwargs)
         with jax.enable_x64(True):
             return jax.tree.map(_numpy, measure(*args, **kwargs))
 
     return measured
-
-
-def _is_traced() -> bool:
-    """Whether this runs in a program that is being compiled, differentiated or vectorized."""
-    return get_opaque_trace_state() != _UNTRACED
 
 
 def _is_cell(x: Any) -> bool:

@@ -20,6 +20,7 @@ from rnnjax.running import (
     vary_along,
     varying_axes,
 )
+from rnnjax.unrolling._read_arrays import arrays_read, as_params, base_of
 
 
 def unroll(
@@ -113,6 +114,10 @@ def unroll(
         mask = check_mask(mask, length, batch_shape) if length else None
     cell, params = without_learned_carries(cell, params)
     base = None if gradient is None else check_gradient("gradient", gradient).base
+    read = arrays_read(cell, params, sequence)
+    if read:
+        cell, params = as_params(cell, params, read, gradient)
+        base = base_of(gradient, params)
     method = auto() if method is None else method
     if check_flag("return_carries", return_carries):
         method = with_carries(check_method("method", method))
@@ -142,7 +147,7 @@ def _run(
     if gradient is None:
         run = bind(plan, cell, None, reverse)
     else:
-        run = gradient.wrap(bind(plan, cell, gradient.base, reverse), reverse)
+        run = gradient.wrap(bind(plan, cell, base_of(gradient, params), reverse), reverse)
     if mask is None:
         return run(params, sequence)
     closed, skipped = close_up(sequence, mask, reverse)

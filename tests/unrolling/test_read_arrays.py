@@ -1,0 +1,188 @@
+"""Arrays that a step reads besides its arguments are differentiated too, or that is refused."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rnnjax
+from rnnjax import online
+
+T, B, H = 9, 3, 2
+XS = jax.random.normal(jax.random.key(1), (T, B, 2))
+INNER = rnnjax.vanilla(H)
+PARAMS = INNER.init(jax.random.key(0), 2)
+GAIN = jnp.array([0.7, 1.3])
+
+
+def times(x, gain):
+    return x * jnp.broadcast_to(gain, x.shape)
+
+
+def by_wrap(gain):
+    """A cell without a rule, whose outputs are multiplied by an array from outside."""
+
+    def scaled(step):
+        def new(params, carry, x_t):
+            carry, y_t = step(params, carry, x_t)
+            return carry, times(y_t, gain)
+
+        return new
+
+    return rnnjax.wrap(INNER, scaled)
+
+
+def by_rule(gain):
+    """A cell with a rule, whose projections are multiplied by an array from outside."""
+    rule = INNER.rule
+
+    def project(params, xs):
+        return times(rule.project(params, xs), gain)
+
+    def step(params, carry, x_t):
+        return rule.forward(params, carry, project(params, x_t))[0]
+
+    def gradients(params, xs, tapes, deltas):
+        return rule.gradients(params, xs, tapes, times(deltas, gain))
+
+    return rnnjax.Cell(
+        INNER.init,
+        INNER.initial_carry,
+        step,
+        rnnjax.Rule(project, rule.forward, rule.backward, gradients),
+    )
+
+
+def by_linear(gain):
+    """A cell that is linear in its carry, with coefficients from outside."""
+
+    def step(params, carry, x_t):
+        new = times(carry, gain) + x_t @ params
+        return new, new
+
+    def coefficients(params, xs):
+        b = xs @ params
+        return jnp.broadcast_to(gain, b.shape), b
+
+    linear = rnnjax.Linear(coefficients, lambda params, carry, xs: carry)
+    return rnnjax.Cell(
+        lambda key, inputs: jnp.ones((inputs, H)),
+        lambda params, shape, key=None: jnp.zeros((*shape, H)),
+        step,
+        structure=rnnjax.Structure(linear=linear),
+    )
+
+
+def cost(make, params, gain, **options):
+    carry, ys = rnnjax.unroll(make(gain), params, XS, **options)
+    return jnp.sum(jnp.sin(ys)) + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(carry))
+
+
+def by_scan(make, params, gain, **_):
+    cell = make(gain)
+    first = cell.initial_carry(params, (B,))
+    carry, ys = jax.lax.scan(lambda carry, x_t: cell.step(params, carry, x_t), first, XS)
+    return jnp.sum(jnp.sin(ys)) + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(carry))
+
+
+CELLS = {by_wrap: PARAMS, by_rule: PARAMS, by_linear: 0.3 * jnp.ones((2, H))}
+CASES = [
+    (make, options)
+    for make in CELLS
+    for options in (
+        {},
+        {"gradient": rnnjax.autodiff()},
+        {"gradient": rnnjax.checkpointed(2, levels=2)},
+        {"gradient": rnnjax.truncated(20, rnnjax.checkpointed(4))},
+        {"method": rnnjax.methods.deer()},
+    )
+]
+CASES += [(by_rule, {"gradient": rnnjax.bptt()}), (by_rule, {"gradient": rnnjax.truncated(20)})]
+CASES += [(by_linear, {"method": rnnjax.methods.associative()})]
+
+
+def close(a, b):
+    np.testing.assert_allclose(a, b, rtol=1e-8)
+
+
+def names(case):
+    return getattr(case, "__name__", None) or ", ".join(map(str, case.values())) or "defaults"
+
+
+@pytest.mark.parametrize(("make", "options"), CASES, ids=names)
+@pytest.mark.parametrize("jitted", [False, True])
+def test_the_gradient_is_that_of_a_scan(make, options, jitted):
+    params = CELLS[make]
+
+    def both(function):
+        along = jax.grad(lambda gain: function(make, params, gain, **options))
+        whole = jax.grad(lambda *at: function(make, *at, **options), (0, 1))
+        return jax.jit(along)(GAIN) if jitted else along(GAIN), whole(params, GAIN)
+
+    found, expected = both(cost), both(by_scan)
+    assert np.all(np.abs(expected[0]) > 1e-2)
+    jax.tree.map(close, found, expected)
+
+
+def test_under_vmap_and_forwards():
+    gains = jnp.stack([GAIN, 2 * GAIN])
+    options = {"gradient": rnnjax.checkpointed(3)}
+
+    def each(function):
+        along = jax.vmap(jax.grad(lambda gain: function(by_rule, PARAMS, gain, **options)))
+        tangent = jax.jvp(lambda g: function(by_rule, PARAMS, g, **options), (GAIN,), (GAIN,))
+        return jax.jit(along)(gains), tangent
+
+    jax.tree.map(close, each(cost), each(by_scan))
+
+
+@pytest.mark.parametrize("gradient", [online.rtrl(), online.snap(H)], ids=str)
+def test_online_they_are_params(gradient, by_xla):
+    def value(function):
+        return jax.jit(jax.grad(lambda *at: function(by_rule, *at, gradient=gradient), (0, 1)))
+
+    jax.tree.map(close, value(cost)(PARAMS, GAIN), value(by_scan)(PARAMS, GAIN))
+
+
+def test_in_a_reversible_cell():
+    inner = rnnjax.unicornn(2)
+    params = inner.init(jax.random.key(0), 2)
+
+    def value(gain, gradient):
+        def step(params, carry, x_t):
+            return inner.step(params, carry, times(x_t, gain))
+
+        def inverse(params, carry, x_t):
+            return inner.structure.inverse(params, carry, times(x_t, gain))
+
+        structure = rnnjax.Structure(inverse=inverse)
+        cell = rnnjax.Cell(inner.init, inner.initial_carry, step, None, structure)
+        return jnp.sum(jnp.sin(rnnjax.unroll(cell, params, XS, gradient=gradient)[1]))
+
+    found, expected = (
+        jax.jit(jax.grad(partial(value, gradient=gradient)))(GAIN)
+        for gradient in (rnnjax.reversible(), rnnjax.autodiff())
+    )
+    assert np.all(np.abs(expected) > 1e-3)
+    close(found, expected)
+
+
+def test_a_gradient_that_clips_has_none_along_it():
+    gradient = rnnjax.checkpointed(2, rnnjax.bptt(clip=rnnjax.gradients.clip_by_value(1.0)))
+    text = r"reads an array of the program around it .* gradient=checkpointed\(.* params or of xs"
+    with pytest.raises(ValueError, match=text):
+        jax.grad(lambda gain: cost(by_rule, PARAMS, gain, gradient=gradient))(GAIN)
+
+
+def test_other_arrays_that_are_read_change_nothing():
+    """Those of integers, and those that are known when a program is compiled."""
+
+    def value(params, index):
+        cell = by_wrap(GAIN + 0 * jnp.array([1.0, 2.0])[index])
+        return rnnjax.unroll(cell, params, XS)[1].sum()
+
+    found = jax.jit(jax.grad(value))(PARAMS, jnp.array([0, 1]))
+    expected = jax.grad(lambda p: rnnjax.unroll(by_wrap(GAIN), p, XS)[1].sum())(PARAMS)
+    jax.tree.map(close, found, expected)
