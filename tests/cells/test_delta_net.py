@@ -153,6 +153,26 @@ def test_zero_inputs_write_nothing_and_have_finite_gradients():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
+@pytest.mark.parametrize("scale", [1e15, 1e25])
+def test_large_inputs_have_outputs_and_gradients(scale):
+    """In float32, where squares of 2e19, and cubes of the inverse norm of 1e15, are beyond it."""
+    params, xs, weights = (
+        jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), tree)
+        for tree in (PARAMS, XS * scale, RNG.standard_normal((T, B, E * V)))
+    )
+
+    def cost(params, xs, gradient):
+        return jnp.sum(weights / scale * unroll(CELL, params, xs, gradient=gradient)[1])
+
+    at = jax.value_and_grad(cost, argnums=(0, 1))
+    wide = jax.tree.map(lambda a: jnp.asarray(a, float), (params, xs))
+    want = jax.tree.leaves(at(*wide, rnnjax.autodiff()))
+    for gradient in (rnnjax.autodiff(), bptt()):
+        for got, exact in zip(jax.tree.leaves(at(params, xs, gradient)), want, strict=True):
+            assert got.dtype == jnp.float32
+            assert np.linalg.norm(got - exact) <= 1e-5 * np.linalg.norm(exact)
+
+
 def test_clip_cuts_what_reaches_the_weights_and_not_the_memory():
     def cost(params, carry, gradient):
         return jnp.sum(unroll(CELL, params, XS, carry=carry, gradient=gradient)[0].s)

@@ -147,7 +147,7 @@ def delta_net(
         q, k, v, s_beta = map(by_head, _maps(params, xs))
         s_beta = s_beta + params.b_beta.reshape((1,) * (s_beta.ndim - 2) + (heads, 1))
         return DeltaNetInputs(
-            scale * q * _inverse_norm(q), k * _inverse_norm(k), v, beta_max * jax.nn.sigmoid(s_beta)
+            scale * _normed(q)[0], _normed(k)[0], v, beta_max * jax.nn.sigmoid(s_beta)
         )
 
     def step(params: DeltaNetParams, carry: DeltaNetCarry, x_t: Array):
@@ -220,15 +220,19 @@ def _dot(a: Array, b: Array) -> Array:
     return jnp.sum(a.astype(wide) * b.astype(wide), axis=-1, keepdims=True)
 
 
-def _inverse_norm(a: Array) -> Array:
-    """1 / √(a·a + ε): [..., K] -> [..., 1]."""
-    return jax.lax.rsqrt(_dot(a, a) + _EPSILON).astype(a.dtype)
+def _normed(a: Array) -> tuple[Array, Array]:
+    """norm(a) [..., K] and 1 / √(a·a + ε) [..., 1]; squares are taken of a / max(1, max |a_i|)."""
+    wide = a.astype(at_least_float32(a))
+    peak = jnp.max(jnp.abs(jax.lax.stop_gradient(wide)), axis=-1, keepdims=True)
+    m = jnp.where(jnp.isfinite(peak), jnp.maximum(peak, 1.0), 1.0)
+    scaled = wide / m
+    r = jax.lax.rsqrt(_dot(scaled, scaled) + _EPSILON / m / m)
+    return (scaled * r).astype(a.dtype), (r / m).astype(a.dtype)
 
 
 def _through_norm(a: Array, n_ct: Array) -> Array:
     """The error at a, from that at n = norm(a)."""
-    r = _inverse_norm(a)
-    n = a * r
+    n, r = _normed(a)
     return r * (n_ct - n * _dot(n, n_ct).astype(n.dtype))
 
 
