@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from rnnjax._checks import check_cell
+import jax
+
+from rnnjax._checks import check_cell, described
 from rnnjax._types import (
     Around,
     Array,
@@ -26,14 +28,15 @@ def residual(cell: Cell) -> Cell:
         carry_t, y'_t = step(params, carry_{t-1}, x_t);   y_t = x_t + y'_t
 
     Args:
-      cell: a cell with as many outputs as inputs.
+      cell: a cell with as many outputs as inputs, leaf by leaf where these are pytrees, which then
+        have one structure.
 
     Returns:
       A `Cell` with the same params and carry, and a rule if `cell` has one.
 
     Raises:
       TypeError: `cell` is not a `Cell`.
-      ValueError: (at the first step) the output does not have the input's features.
+      ValueError: (at the first step) the output does not have the input's features or structure.
 
     Example:
       >>> import jax, rnnjax
@@ -46,7 +49,7 @@ def residual(cell: Cell) -> Cell:
       Wu et al. (2016), Google's neural machine translation system, arXiv 1609.08144.
     """
 
-    def step(params: Params, carry: Carry, x_t: Array) -> tuple[Carry, Array]:
+    def step(params: Params, carry: Carry, x_t: PyTree) -> tuple[Carry, PyTree]:
         carry, y_t = cell.step(params, carry, x_t)
         return carry, _add(x_t, y_t)
 
@@ -65,13 +68,22 @@ def residual(cell: Cell) -> Cell:
 
 
 def _residual_linear(inner: Linear) -> Linear:
-    def readout(params: Params, carry: Carry, xs: Array) -> Array:
-        return xs + inner.readout(params, carry, xs)
+    def readout(params: Params, carry: Carry, xs: PyTree) -> PyTree:
+        return _add(xs, inner.readout(params, carry, xs))
 
     return inner._replace(readout=readout)
 
 
-def _add(x_t: Array, y_t: Array) -> Array:
+def _add(x_t: PyTree, y_t: PyTree) -> PyTree:
+    if jax.tree.structure(x_t) != jax.tree.structure(y_t):
+        raise ValueError(
+            f"residual() adds the input {described(x_t)} to the output {described(y_t)}, leaf by "
+            "leaf: let the cell return what has the structure of its input"
+        )
+    return jax.tree.map(_add_leaves, x_t, y_t)
+
+
+def _add_leaves(x_t: Array, y_t: Array) -> Array:
     if x_t.shape != y_t.shape:
         raise ValueError(
             f"residual() adds the input {x_t.shape} to the output {y_t.shape}: give the cell as "
@@ -97,6 +109,6 @@ def _residual_rule(inner: Rule) -> Rule:
     def gradients(params: Params, xs: Array, tapes: Any, deltas: PyTree):
         inner_deltas, ys_ct = deltas
         params_ct, xs_ct = inner.gradients(params, xs, tapes, inner_deltas)
-        return params_ct, xs_ct + ys_ct
+        return params_ct, _add(xs_ct, ys_ct)
 
     return Rule(project, forward, backward, gradients)

@@ -86,7 +86,7 @@ def bidirectional(forward: Cell, backward: Cell) -> Layer:
 
     Returns:
       A `Layer` whose params and carry are pairs (forward, backward) and whose outputs are
-      `[T, ..., H_forward + H_backward]`.
+      `[T, ..., H_forward + H_backward]`, leaf by leaf of outputs that are pytrees.
 
     Example:
       >>> import jax, rnnjax
@@ -114,9 +114,18 @@ def bidirectional(forward: Cell, backward: Cell) -> Layer:
         **options: Any,
     ) -> tuple[Carry, Array]:
         carries, outputs = _apply_each(directions, params, lambda _: xs, carry, key, options)
-        return carries, jnp.concatenate(outputs, axis=-1)
+        return carries, _joined(*outputs)
 
     return Layer(init, apply)
+
+
+def _joined(forward: PyTree, backward: PyTree) -> PyTree:
+    if jax.tree.structure(forward) != jax.tree.structure(backward):
+        raise ValueError(
+            "bidirectional() joins the outputs of both cells leaf by leaf, expected of one "
+            f"structure, got {described(forward)} and {described(backward)}"
+        )
+    return jax.tree.map(lambda *ys: jnp.concatenate(ys, axis=-1), forward, backward)
 
 
 @_factory
