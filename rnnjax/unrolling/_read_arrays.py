@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from rnnjax._calls import Call
 from rnnjax._checks import is_inexact
-from rnnjax._execution import BaseGradient, Gradient, Sequence
+from rnnjax._execution import BaseGradient, Gradient, OnlineGradient, Sequence
 from rnnjax._traces import is_traced
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, Structure, known
 from rnnjax.gradients import autodiff
@@ -56,10 +56,11 @@ def as_params(
     """The same cell with these arrays among its params, without the rule that knows none of them.
 
     Raises:
-      ValueError: a gradient that clips, which only a rule does.
+      ValueError: a gradient that clips, which only a rule does, or one that is computed online, for
+        each example apart.
     """
     base = None if gradient is None else gradient.base
-    if base is not None and base.clip is not None:
+    if base is not None and (base.clip is not None or isinstance(base, OnlineGradient)):
         raise ValueError(
             "the step of this cell reads an array of the program around it that is not among its "
             f"arguments, and gradient={gradient} has no derivative along it: pass the array as "
