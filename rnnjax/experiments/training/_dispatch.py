@@ -3,7 +3,7 @@
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -13,8 +13,9 @@ import numpy as np
 import optax
 
 from rnnjax._types import Array, PyTree
-from rnnjax.experiments.tasks import Batch, Loss, Task
+from rnnjax.experiments.tasks import Batch, Task
 from rnnjax.experiments.training._returned import check_same_form
+from rnnjax.experiments.training._same_program import form_of, hashable
 from rnnjax.experiments.training._settings import ResolvedSettings
 from rnnjax.experiments.training._setup import learning_rates, seeds_step
 from rnnjax.experiments.training._step import (
@@ -74,12 +75,12 @@ def make_dispatch(
 ) -> Dispatch:
     """Compile the step for batches like the first one."""
     compiled = settings._replace(**_NOT_COMPILED)
-    step, run, rates = _programs(task.loss, task.terms, compiled, optimizer)
-    traced = step.trace(state, batch)
+    programs = _programs(task, compiled, optimizer, (state, batch))
+    traced = programs.step.trace(state, batch)
     check_same_form(traced.out_info[0].carry, state.carry)
     group = settings.dispatch or (1 if slow_in_loops(traced.jaxpr) else _GROUP)
-    rates = rates if optimizer is None else None
-    return Dispatch(run, rates, zero_totals(traced.out_info[1]), group)
+    rates = programs.rates if optimizer is None else None
+    return Dispatch(programs.run, rates, zero_totals(traced.out_info[1]), group)
 
 
 # What no compiled program depends on.
@@ -92,16 +93,57 @@ _NOT_COMPILED = {
 }
 
 
-@functools.lru_cache(maxsize=4)  # a resumed or repeated run of a task compiles nothing again
+class _Programs(NamedTuple):
+    """Programs for one loss, and what it computed when they were made."""
+
+    step: jax.stages.Wrapped
+    run: GroupedStep
+    rates: Callable[[Any], Array]
+    taken: tuple[TrainState, Batch]  # shapes that `form` is for
+    form: Hashable
+
+
 def _programs(
-    loss: Loss,
-    terms: Callable[[Batch], Array] | None,
+    task: Task,
     settings: ResolvedSettings,
     optimizer: optax.GradientTransformation | None,
-) -> tuple[jax.stages.Wrapped, GroupedStep, Callable[[Any], Array]]:
-    step = jax.jit(seeds_step(loss, terms, settings, optimizer))
+    taken: tuple[TrainState, Batch],
+) -> _Programs:
+    """Those of an earlier run, which a resumed or repeated one need not compile again.
+
+    A loss may read what has changed since, in place too, so that it is traced anew, which takes a
+    small part of the time, and must compute the same.
+    """
+    step = jax.jit(seeds_step(task.loss, task.terms, settings, optimizer))
+    kept = _kept(hashable(task.loss), hashable(task.terms), settings, hashable(optimizer))
+    for programs in kept:
+        if _form_at(programs.taken, step) == programs.form:
+            return programs
     run = jax.jit(grouped_step(step, settings.clip_norm), donate_argnums=(0, 1))
-    return step, run, jax.jit(learning_rates(settings))
+    taken = jax.tree.map(_shape, taken)
+    form = form_of(step.trace(*taken).jaxpr)
+    programs = _Programs(step, run, jax.jit(learning_rates(settings)), taken, form)
+    kept[:] = [programs]
+    return programs
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(*_: Hashable) -> list[_Programs]:
+    """A list for the programs that belong to the arguments, one at most."""
+    return []
+
+
+def _form_at(taken: tuple[TrainState, Batch], step: jax.stages.Wrapped) -> Hashable:
+    """What a step computes at these shapes; None for one that does not take them."""
+    try:
+        return form_of(step.trace(*taken).jaxpr)
+    except Exception:  # whatever a loss raises that takes other shapes by now
+        return None
+
+
+def _shape(x: Any) -> jax.ShapeDtypeStruct:
+    aval = jax.typeof(x)
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 
 def take_steps(

@@ -85,6 +85,9 @@ def fit(
     the CPU it is one step if the loss has convolutions, whose gradients XLA runs many times slower
     inside a loop.
 
+    Compiled programs are kept for the next run of a task in this process, if its loss then computes
+    the same: it may read what has been changed in between.
+
     With several seeds or accumulated batches, the batches of a step may differ in sequence length
     if they have a field `lengths`: they are zero-padded to the longest.
 
