@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,12 @@ def locked(folder: Path) -> Iterator[None]:
         file.truncate()
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
-        yield
+        owner = os.getpid()
+        try:
+            yield
+        finally:
+            if os.getpid() == owner:  # not in a process forked meanwhile that unwinds
+                _release(file)
 
 
 def _take(file: Any) -> None:
@@ -53,6 +58,14 @@ def _take(file: Any) -> None:
         raise
     except OSError:  # a file system without locks
         return
+
+
+def _release(file: Any) -> None:
+    """Unlock an open file, which a process that was forked since may keep open."""
+    with suppress(ImportError, OSError):  # Windows, and a file system without locks
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _take_on_windows(file: Any) -> None:

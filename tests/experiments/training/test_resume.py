@@ -21,6 +21,7 @@ from rnnjax.experiments.training import (
     read_config,
     read_metrics,
 )
+from rnnjax.experiments.training._lock import locked
 from rnnjax.experiments.training._log import Log
 
 SETTINGS = Settings(steps=20, evaluate_every=10, log_every=10, dispatch=2)
@@ -261,3 +262,19 @@ def test_a_run_is_not_resumed_in_another_precision(tmp_path):
     with pytest.raises(ValueError, match=rf"checkpoints/2\.npz does not fit the task: {message}"):
         run(tmp_path, settings, task=task, resume=True)
     assert load(tmp_path, task).out.dtype == np.float64
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="finds the open file by /proc")
+def test_a_process_that_was_forked_during_a_run_does_not_keep_its_folder(tmp_path):
+    """It inherits the lock's file; here a fork is a second file of the same opening."""
+    with locked(tmp_path):
+        opened = [each for each in [*Path("/proc/self/fd").iterdir()] if each.exists()]
+        lock = [each for each in opened if each.samefile(tmp_path / ".lock")]
+        inherited = [os.dup(int(each.name)) for each in lock]
+    try:
+        assert len(inherited) == 1
+        with locked(tmp_path):
+            pass
+    finally:
+        for each in inherited:
+            os.close(each)
