@@ -60,6 +60,10 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
         self.signal = number
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle, of a process pool, say, with the notes too."""
+        return type(self), (*self.args, self.result, self.signal), vars(self)
+
 
 def fit(
     task: Task,

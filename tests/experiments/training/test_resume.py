@@ -1,7 +1,9 @@
 """What a run may be resumed on and from, what it says, and what is left when it is stopped."""
 
+import copy
 import errno
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -72,6 +74,16 @@ def test_an_interrupted_run_has_the_lines_of_an_uninterrupted_one(number, whole,
     rest = run(tmp_path, task=signalled(None), resume=True)
     assert lines(tmp_path) == lines(whole[0])
     jax.tree.map(np.testing.assert_array_equal, rest.params, whole[1].params)
+
+
+def test_an_interruption_goes_from_process_to_process():
+    with pytest.raises(Interrupted) as info:
+        fit(signalled(3, signal.SIGTERM), SETTINGS, quiet=True)
+    for again in (copy.copy(info.value), pickle.loads(pickle.dumps(info.value))):
+        assert isinstance(again, Interrupted)
+        assert str(again) == "interrupted after step 4 of 20"
+        assert again.signal == signal.SIGTERM
+        jax.tree.map(np.testing.assert_array_equal, again.result.params, info.value.result.params)
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
