@@ -1,36 +1,47 @@
 """Clipping of the error δ_t inside the backward loop, for `bptt(clip=...)`.
 
-The clips are pytrees: a limit that is traced is a leaf, one that is a number is part of the tree.
+The clips are pytrees: a limit that is an array is a leaf, one that is a number part of the tree.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rnnjax._calls import Value
-from rnnjax._checks import check_number
+from rnnjax._calls import Call, Value
+from rnnjax._checks import check_number, is_inexact
 from rnnjax._dtypes import at_least_float32
 from rnnjax._types import Array, Clip
 
 
 @dataclass(frozen=True, repr=False)
-class _ByValue(Value):
+class _Limited(Value):
+    """A clip with a limit; one that is an array prints, compares and hashes as its number."""
+
     limit: float | Array
-    name: str = field(default="clip_by_value", init=False)
+    name: ClassVar[str]
+
+    def __repr__(self) -> str:
+        known = not isinstance(self.limit, Tracer)
+        return str(Call(self.name, (float(self.limit) if known else self.limit,)))
+
+    def __hash__(self) -> int:
+        return hash((self.name, float(self.limit)))
+
+
+class _ByValue(_Limited):
+    name = "clip_by_value"
 
     def __call__(self, delta: Array) -> Array:
         limit = _as(self.limit, delta.dtype)
         return jnp.clip(delta, -limit, limit)
 
 
-@dataclass(frozen=True, repr=False)
-class _ByNorm(Value):
-    limit: float | Array
-    name: str = field(default="clip_by_norm", init=False)
+class _ByNorm(_Limited):
+    name = "clip_by_norm"
 
     def __call__(self, delta: Array) -> Array:
         wide = delta.astype(at_least_float32(delta))
@@ -69,7 +80,7 @@ def clip_by_value(limit: float) -> Clip:
 
     Args:
       limit: a positive number, in units of the cost per unit of pre-activation; it may be traced,
-        as by a `vmap` over limits.
+        as by a `vmap` over limits. Of an array another value compiles nothing anew.
 
     Raises:
       ValueError: limit is not one number, or not positive.
@@ -90,7 +101,7 @@ def clip_by_norm(limit: float) -> Clip:
 
     Args:
       limit: a positive number, in units of the cost per unit of pre-activation; it may be traced,
-        as by a `vmap` over limits.
+        as by a `vmap` over limits. Of an array another value compiles nothing anew.
 
     Raises:
       ValueError: limit is not one number, or not positive.
@@ -110,6 +121,7 @@ def _positive(limit: float | Array) -> float | Array:
         )
     if isinstance(limit, Tracer):
         return limit
-    if not check_number("limit", limit) > 0:
+    if not float(check_number("limit", limit)) > 0:
         raise ValueError(f"the clipping limit must be positive, got {limit}")
-    return float(limit)
+    is_leaf = isinstance(limit, jax.Array) and is_inexact(limit)
+    return limit if is_leaf else float(limit)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from rnnjax._checks import arrays_of, check_cell, check_flag, described
 from rnnjax._execution import Gradient, Method, check_gradient, check_method
@@ -43,14 +44,25 @@ def check_module(
         check_gradient("gradient", gradient)
 
 
-def check_holds_no_key(gradient: Gradient | None) -> None:
-    """Raise ValueError for a gradient that draws, which a module would draw alike at every call."""
-    if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(gradient)):
+def held_gradient(gradient: Gradient | None) -> Gradient | None:
+    """A gradient as a module holds it, without arrays: limits of clips are numbers.
+
+    Raises:
+      ValueError: one that draws, which a module would draw alike at every call.
+    """
+    leaves = jax.tree.leaves(gradient)
+    if any(isinstance(leaf, jax.Array) and is_key(leaf) for leaf in leaves):
         raise ValueError(
             f"the gradient {getattr(gradient, 'name', described(gradient))} draws by a key, and a "
             "module would use the same one at every call: pass it where the module is called, with "
             "a new key, as in module(xs, gradient=rnnjax.online.uoro(key))"
         )
+
+    def number(leaf: Any) -> Any:
+        known = isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer)
+        return float(leaf) if known and leaf.shape == () else leaf
+
+    return jax.tree.map(number, gradient)
 
 
 def _holds_keys(carry: Carry) -> bool:

@@ -7,7 +7,7 @@ from rnnjax._checks import check_flag
 from rnnjax._execution import Gradient, Method
 from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.interop._arrays import peer
-from rnnjax.interop._recurrent import Options, check_holds_no_key, check_module, run
+from rnnjax.interop._recurrent import Options, check_module, held_gradient, run
 from rnnjax.methods import Auto
 from rnnjax.unrolling import Layer, check_model_params
 
@@ -79,7 +79,6 @@ class Recurrent(eqx.Module):
         key: Array | None = None,
     ) -> None:
         check_module(cell, Options(return_carry, time_major, reverse, keep_order), method, gradient)
-        check_holds_no_key(gradient)
         check_flag("inference", inference)
         if params is None:
             if input_size is None or key is None:
@@ -95,7 +94,7 @@ class Recurrent(eqx.Module):
         self.keep_order = keep_order
         self.inference = inference
         self.method = method
-        self.gradient = gradient
+        self.gradient = held_gradient(gradient)
 
     def __pdoc__(self, **options: Any) -> Any:
         """How Equinox prints it: the cell as its call, and the shapes of the weights."""

@@ -12,9 +12,9 @@ from rnnjax._types import Array, Carry, Cell, Inputs, Params, PyTree
 from rnnjax.interop._recurrent import (
     Options,
     Sharding,
-    check_holds_no_key,
     check_module,
     check_sharding,
+    held_gradient,
     is_random,
     run,
     sharding_of,
@@ -88,7 +88,6 @@ class Recurrent(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ) -> None:
         check_module(cell, Options(return_carry, time_major, reverse, keep_order), method, gradient)
-        check_holds_no_key(gradient)
         check_flag("deterministic", deterministic)
         if not isinstance(rngs, nnx.Rngs | None):
             raise TypeError(f"rngs must be an nnx.Rngs, such as nnx.Rngs(0), got {described(rngs)}")
@@ -114,7 +113,7 @@ class Recurrent(nnx.Module):
         self.keep_order = keep_order
         self.deterministic = deterministic
         self.method = method
-        self.gradient = gradient
+        self.gradient = held_gradient(gradient)
         self.random = is_random(cell, params)
         self.rngs = nnx.data(rngs.dropout.fork() if rngs is not None and self.random else None)
 

@@ -15,6 +15,7 @@ from flax import nnx
 from op_by_op import op_by_op
 
 import rnnjax
+from rnnjax.gradients import clip_by_value
 from rnnjax.interop import linen
 from rnnjax.interop.linen import params_of
 from rnnjax.interop.nnx import Recurrent
@@ -277,6 +278,14 @@ def test_equinox_takes_no_params_of_another_layer():
     make = pytest.importorskip("rnnjax.interop.equinox", exc_type=ImportError).Recurrent
     with pytest.raises(TypeError, match=r"params must be LSTMParams.* got GRUParams"):
         make(rnnjax.bidirectional(*CELL.structure.layers), params=PARAMS[::-1])
+
+
+@pytest.mark.parametrize("make", [of_nnx, of_equinox], ids=["nnx", "equinox"])
+def test_a_clip_whose_limit_is_an_array_is_held_as_its_number(make):
+    gradient = rnnjax.bptt(clip=clip_by_value(jnp.float64(0.5)))
+    held = make(CELL, PARAMS, gradient=gradient)[0].gradient
+    assert jax.tree.leaves(held) == []
+    assert held == rnnjax.bptt(clip=clip_by_value(0.5))
 
 
 def test_errors_say_what_is_wrong(monkeypatch):
