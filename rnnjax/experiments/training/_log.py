@@ -1,8 +1,9 @@
 """The log of a run: metrics.jsonl, and TensorBoard event files."""
 
 import math
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +84,25 @@ class Log:
 
     def write(self, entry: Mapping[str, Any]) -> None:
         """Append one line and flush it; OSError on a full disk."""
-        try:
+        with self._named():
             self._file.write(json_line(entry))
             self._file.flush()
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, self._file.name) from None
         if self._board is not None:
             for name, value in _scalars(entry if entry["step"] else {**entry, "cost": {}}):
                 self._board.add_scalar(name, value, entry["step"])
+
+    def synchronise(self) -> None:
+        """Wait until all lines are on the disk, where a power cut leaves them."""
+        with self._named():
+            os.fsync(self._file.fileno())
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Add the name of the file to an OSError."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._file.name) from None
 
     def close(self) -> None:
         """Close the files."""

@@ -129,6 +129,8 @@ class Record:
             raise FloatingPointError(
                 f"step {step}: the params hold NaN or Inf. {self.last_checkpoint}. {self.advice()}"
             )
+        if self._log is not None:
+            self._log.synchronise()  # a run that is resumed relies on the lines up to this step
         self._checkpoints.save(step, state, score, totals, self.seconds)
         self._saved, self._saved_at = step, time.perf_counter()
 

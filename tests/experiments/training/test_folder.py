@@ -233,6 +233,27 @@ def test_lines_after_the_checkpoint_and_truncated_lines_are_dropped(tmp_path):
     assert rest.seconds > rest.history[3]["seconds"]
 
 
+@pytest.mark.usefixtures("eager")
+def test_the_lines_before_a_checkpoint_are_on_the_disk_before_it(tmp_path, monkeypatch):
+    """A power cut may lose what was not synchronised: here all but that."""
+    log, on_disk, found = tmp_path / "metrics.jsonl", [""], {}
+    usual, save = os.fsync, Checkpoints.save
+
+    def synchronised(number):
+        usual(number)
+        if log.exists() and os.path.samestat(os.fstat(number), log.stat()):
+            on_disk.append(log.read_text("utf-8"))
+
+    def saved(self, step, *args):
+        found[step] = [json.loads(line)["step"] for line in on_disk[-1].splitlines()]
+        save(self, step, *args)
+
+    monkeypatch.setattr(os, "fsync", synchronised)
+    monkeypatch.setattr(Checkpoints, "save", saved)
+    run(tmp_path)
+    assert found == {2: [1, 2], 4: [1, 2, 3, 4], 6: [1, 2, 3, 4, 5, 6]}
+
+
 class LightsOut:
     def __init__(self, every):
         self.every = every
