@@ -72,8 +72,8 @@ def main():
     options = parser.parse_args()
     size, flossed, updates, seeds = (8, 3, 100, 1) if options.short else (80, 500, 1000, 5)
     gaussian = initializers.normal(size**-0.5)
-    nets = {"Gaussian W_h": (gaussian, 0), "orthogonal W_h": (initializers.orthogonal(), 0)}
-    nets["Gaussian W_h, flossed"] = (gaussian, flossed)
+    nets = {"Gaussian": (gaussian, 0), "orthogonal": (initializers.orthogonal(), 0)}
+    nets["Gaussian, flossed"] = (gaussian, flossed)
     curves, spectra = {}, {}
     for name, net in nets.items():
         found = [learn(*net, size, updates, seed) for seed in range(seeds)]

@@ -22,7 +22,7 @@ LONGEST = 90  # lines
 FIGURES = {
     "clipping": (r"by global norm +(\d+)%", -1, 101),
     "clipping_wall": (r"clipped .*, loss at the end ([\d.]+)", 0.0004, 0.0006),
-    "flossing": (r"W_h, flossed: accuracies \[([\d.]+)\] %", 40, 60),
+    "flossing": (r"Gaussian, flossed: accuracies \[([\d.]+)\] %", 40, 60),
     "parity": (r"accuracy on 1000 bits: ([\d.]+)%", 90, 100.01),
     "series": (r"mean absolute error: ([\d.]+)", 0.001, 0.5),
     "captioning": (r"BLEU-1 and BLEU-4: ([\d.]+),", -0.01, 60),
