@@ -237,7 +237,7 @@ def test_what_cannot_be_saved_or_fits_not(path, monkeypatch):
             rnnjax.save(path, CELL, wrong)
     for wrong, message in (
         ({"a": jax.random.key(0)}, r"a has the dtype key.*key_data"),
-        ({"a": {"b": "words"}}, r"a\.b is 'words': params must be arrays"),
+        ({"a": {"b": "words"}}, r"params\['a'\]\['b'\] is 'words', expected arrays"),
         ({1: np.ones(2)}, "keys that are no str"),
         ({"a": np.array(["x"])}, "a is"),
     ):
