@@ -108,8 +108,9 @@ def deferred_interrupt() -> Iterator[Callable[[], int]]:
 
     Yields a function that returns the number of the signal that was received, or 0, to be called
     between steps. No KeyboardInterrupt is raised, since one that is raised during JAX's garbage
-    collection is lost. Signals that the program ignores stay ignored. Outside the main thread,
-    which alone receives signals, the function always returns 0.
+    collection is lost. Python sees no signal while XLA compiles: two that come then count as one,
+    which ends the run after its first steps. Signals that the program ignores stay ignored. Outside
+    the main thread, which alone receives signals, the function always returns 0.
     """
     received = 0
 
