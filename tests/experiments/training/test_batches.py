@@ -61,7 +61,7 @@ def test_batches_are_drawn_ahead_under_the_caller_s_contexts_of_jax():
     seen = []
 
     def draw(step):
-        config = jax.config
+        config: Any = jax.config
         seen.append((config.jax_default_device, config.jax_default_matmul_precision))
         return np.int64(2**40 + step)
 
