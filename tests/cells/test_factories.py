@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilations import compiled
 from registries import registries_kept
 
 import rnnjax
@@ -74,22 +75,13 @@ def test_a_changed_cell_does_not_print_as_what_it_was():
 def test_the_same_call_again_compiles_nothing():
     xs = jnp.ones((3, 2, 2))
     params = rnnjax.lstm(6).init(jax.random.key(0), 2)
-    compiled = []
-
-    def listen(event, *_, **__):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(event)
-
     rnnjax.unroll(rnnjax.lstm(6), params, xs)
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
+    with compiled() as programs:
         for _ in range(5):
             rnnjax.unroll(rnnjax.lstm(6), params, xs)
-        assert compiled == []
+        assert programs == []
         rnnjax.unroll(rnnjax.lstm(6), params, jnp.ones((4, 2, 2)))
-        assert compiled  # the listener hears what is compiled
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
+    assert programs
 
 
 def test_wrong_calls_keep_their_error():
