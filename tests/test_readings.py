@@ -81,7 +81,6 @@ def of_a_default(carry, ys, held=SPACE):
         partial(by_name, W),
         jnp.dot,
     ],
-    ids=str,
 )
 def test_what_reads_the_same_is_the_same(function):
     assert with_hash(function) == with_hash(function)
@@ -122,7 +121,6 @@ def test_numpy_arrays_are_what_they_hold(monkeypatch):
         partial(of_a_dict, W),
         partial(by_name, HELD),
     ],
-    ids=str,
 )
 def test_what_may_be_changed_in_place_is_never_the_same(function):
     assert with_hash(function) != with_hash(function)
