@@ -3,13 +3,15 @@
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
+
+_RANDOM = 4  # bytes in the name of a temporary file
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -26,9 +28,9 @@ def replace_file(path: Path, write: Callable[[Path], T]) -> T:
     """Let `write` fill a temporary file beside `path`, then put it in the place of `path`.
 
     Returns what `write` does. Of several writers of one path, in threads or processes, the last to
-    finish wins. One that is killed leaves its `*.partial.*` behind.
+    finish wins. One that is killed leaves its temporary file behind, see `left_partials`.
     """
-    partial = path.with_name(f"{path.stem}.{os.urandom(4).hex()}.partial{path.suffix}")
+    partial = path.with_name(_partial_name(path, os.urandom(_RANDOM).hex()))
     try:
         written = write(partial)
         with partial.open("rb+") as file:
@@ -42,6 +44,18 @@ def replace_file(path: Path, write: Callable[[Path], T]) -> T:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def left_partials(path: Path) -> Iterator[Path]:
+    """The temporary files of `replace_file` for `path`, whose name may be a pattern as of `glob`.
+
+    They are what killed writers left behind if nobody is writing.
+    """
+    return path.parent.glob(_partial_name(path, "[0-9a-f]" * 2 * _RANDOM))
+
+
+def _partial_name(path: Path, random: str) -> str:
+    return f"{path.stem}.{random}.partial{path.suffix}"
 
 
 def json_line(content: Any) -> str:

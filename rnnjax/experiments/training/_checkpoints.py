@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax._files import left_partials
 from rnnjax._random import is_key
 from rnnjax._types import PyTree
 from rnnjax.experiments.training._archive import (
@@ -22,7 +23,8 @@ from rnnjax.experiments.training._archive import (
     read_archive,
     write_archive,
 )
-from rnnjax.experiments.training._config import CHECKPOINTS
+from rnnjax.experiments.training._config import CHECKPOINTS, CONFIG, DATA, RESULTS
+from rnnjax.experiments.training._log import METRICS
 from rnnjax.experiments.training._step import TrainState
 
 _LATEST = 2  # checkpoints kept, besides the best
@@ -54,8 +56,8 @@ class Checkpoints:
         self._scores: dict[int, float | None] = {}
         if about is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for left in (f"{CHECKPOINTS}/*.partial.npz", "*.partial.json*", "*.partial.toml"):
-                for partial in folder.glob(left):  # by a killed run
+            for name in (CONFIG, DATA, METRICS, RESULTS, f"{CHECKPOINTS}/*.npz"):
+                for partial in left_partials(folder / name):  # by a killed run
                     partial.unlink()
 
     def path(self, step: int) -> Path:

@@ -437,15 +437,25 @@ def test_a_nan_score_is_the_worst(tmp_path):
 
 
 def test_what_a_killed_run_was_writing_is_removed(tmp_path):
-    names = ("config.0a.partial.toml", "results.1b.partial.json", "metrics.2c.partial.jsonl")
+    kept = {"checkpoints/8.npz", "other.partial.svg", "scores.partial.json", "a.partial.toml"}
+    kept |= {
+        "scores.0123abcd.partial.json",
+        "config.mine.partial.toml",
+        "mine.0123abcd.partial.toml",
+    }
+    runs_own = ("config.toml", "data.json", "results.json", "metrics.jsonl", "checkpoints/8.npz")
+    partials = {name.replace(".", ".0123abcd.partial.") for name in runs_own}
     (tmp_path / "checkpoints").mkdir()
-    for name in (*names, "checkpoints/8.3d.partial.npz", "other.partial.svg", "checkpoints/8.npz"):
+    for name in kept | partials:
         (tmp_path / name).touch()
     assert Checkpoints(tmp_path).steps() == [8]
-    assert (tmp_path / names[0]).exists()  # nothing is removed by who only reads
+    assert partials <= found_in(tmp_path)  # nothing is removed by who only reads
     Checkpoints(tmp_path, about={})
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
-    assert left == {"checkpoints", "checkpoints/8.npz", "other.partial.svg"}
+    assert found_in(tmp_path) == {"checkpoints", *kept}
+
+
+def found_in(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 def test_without_an_interval_saving_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
