@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -59,23 +60,18 @@ class _Library(NamedTuple):
 
 @functools.cache
 def _load() -> _Library:
-    """Load the extension, register its kernels with XLA and read its table of cells."""
-    switch = os.environ.get("RNNJAX_NATIVE", "")
-    if switch == "0":
+    """Load the extension, register its kernels with XLA and read its table of cells.
+
+    Cached, so that a setting that is none is warned of once a process.
+    """
+    if os.environ.get("RNNJAX_NATIVE") == "0":
         return _Library(
             "the environment variable RNNJAX_NATIVE=0 switches the compiled kernels off"
         )
-    if switch not in ("", "1"):
-        return _Library(
-            f"the environment variable RNNJAX_NATIVE={switch} is neither 0 nor 1: set it to 0 to "
-            "switch the compiled kernels off, or unset it to use them"
-        )
-    wanted = os.environ.get("RNNJAX_NATIVE_ISA", "")
-    if wanted not in ("", *_INSTRUCTION_SETS):
-        return _Library(
-            f"the environment variable RNNJAX_NATIVE_ISA={wanted} names no instruction set: set it "
-            f"to one of {', '.join(_INSTRUCTION_SETS)}, or unset it for the best of this CPU"
-        )
+    wrong = _wrong_setting()
+    if wrong is not None:
+        warnings.warn(f"{wrong}. This process runs without the compiled kernels", stacklevel=3)
+        return _Library(wrong)
     try:
         library = _open()
         if library.rnnjax_version() != _VERSION:
@@ -93,6 +89,23 @@ def _load() -> _Library:
         )
     except (OSError, AttributeError, RuntimeError) as error:
         return _Library(f"the compiled kernels could not be loaded: {error}. Reinstall rnnjax")
+
+
+def _wrong_setting() -> str | None:
+    """What is wrong with the environment variables of the kernels; None if nothing is."""
+    switch = os.environ.get("RNNJAX_NATIVE", "")
+    if switch not in ("", "0", "1"):
+        return (
+            f"the environment variable RNNJAX_NATIVE={switch} is neither 0 nor 1: set it to 0 to "
+            "switch the compiled kernels off, or unset it to use them"
+        )
+    wanted = os.environ.get("RNNJAX_NATIVE_ISA", "")
+    if wanted not in ("", *_INSTRUCTION_SETS):
+        return (
+            f"the environment variable RNNJAX_NATIVE_ISA={wanted} names no instruction set: set it "
+            f"to one of {', '.join(_INSTRUCTION_SETS)}, or unset it for the best of this CPU"
+        )
+    return None
 
 
 def _open() -> ctypes.CDLL:

@@ -50,7 +50,8 @@ def test_an_unknown_instruction_set_is_refused(monkeypatch):
     monkeypatch.setenv("RNNJAX_NATIVE_ISA", "AVX-512")
     _native_library._load.cache_clear()
     try:
-        assert "one of avx512, avx2, portable" in str(_native_library._load().missing)
+        with pytest.warns(UserWarning, match="ISA=AVX-512 names no .* without the compiled"):
+            assert "one of avx512, avx2, portable" in str(_native_library._load().missing)
     finally:
         _native_library._load.cache_clear()
 
@@ -83,14 +84,19 @@ def test_switched_off(monkeypatch):
 
 @pytest.mark.parametrize("value", ["false", "no", "00", "off"])
 def test_a_switch_that_is_none_is_refused(monkeypatch, value):
+    cell, params, xs, *_ = problem("lstm", (3, 2, 2, 3))
+    said = f"RNNJAX_NATIVE={value} is neither 0 nor 1"
     monkeypatch.setenv("RNNJAX_NATIVE", value)
     _native_library._load.cache_clear()
     try:
-        missing = str(_native_library._load().missing)
+        with pytest.warns(UserWarning, match=f"{said}: .* runs without the compiled kernels"):
+            assert explain(cell, params, xs).method == sequential()
+        # It warns once a process: a second warning would be an error here.
+        with pytest.raises(ValueError, match=said):
+            unroll(cell, params, xs, method=native())
     finally:
         monkeypatch.undo()
         _native_library._load.cache_clear()
-    assert f"RNNJAX_NATIVE={value} is neither 0 nor 1" in missing
 
 
 def extensions(monkeypatch):
