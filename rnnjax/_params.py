@@ -4,7 +4,7 @@ how many they are."""
 import functools
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from rnnjax._checks import (
     is_readable,
 )
 from rnnjax._dtypes import promoted
-from rnnjax._types import Cell, Inputs, Params, PyTree, known
+from rnnjax._types import Array, Cell, Inputs, Params, PyTree, known
 
 
 def check_params(cell: Cell, params: Params) -> Params:
@@ -198,6 +198,13 @@ def _signature(shapes: Any) -> str:
     return f"{type(shapes).__name__}({', '.join(fields)})"
 
 
+class WithRead(NamedTuple):
+    """The params of a cell, and the arrays that its step reads besides."""
+
+    params: Params
+    read: tuple[Array, ...]
+
+
 def input_dtypes(params: Params, xs: PyTree) -> PyTree:
     """The dtype in which a cell reads each leaf of xs: real and complex ones in the precision of
     the params, others as they are.
@@ -205,6 +212,7 @@ def input_dtypes(params: Params, xs: PyTree) -> PyTree:
     Raises:
       TypeError: complex inputs for a cell without complex params.
     """
+    params = params.params if isinstance(params, WithRead) else params
     floats = [leaf for leaf in jax.tree.leaves(params) if is_inexact(leaf)]
     if not floats:
         return jax.tree.map(jnp.result_type, xs)

@@ -7,36 +7,36 @@ these arrays become part of the params, and the step is differentiated by JAX.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from rnnjax._calls import Call
 from rnnjax._checks import is_inexact
 from rnnjax._execution import BaseGradient, Gradient, OnlineGradient, Sequence
+from rnnjax._params import WithRead
 from rnnjax._traces import is_traced
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, Structure, known
 from rnnjax.gradients import autodiff
 from rnnjax.running import input_dtypes
 
-
-class WithRead(NamedTuple):
-    """The params of a cell, and the arrays that its step reads besides."""
-
-    params: Params
-    read: tuple[Array, ...]
+_READ_NONE: set[Cell] = set()  # cells that are known to read none, which are looked at once
+_MOST = 256
 
 
-def arrays_read(cell: Cell, params: Params, sequence: Sequence) -> tuple[Array, ...]:
-    """The traced real and complex arrays that the step reads besides its arguments."""
-    if not is_traced() or _is_plain(cell.structure.call):
+def arrays_read(
+    cell: Cell, params: Params, sequence: Sequence, gradient: Gradient | None
+) -> tuple[Array, ...]:
+    """The traced arrays that the step reads besides its arguments.
+
+    None where all are integers, booleans or PRNG keys, unless a gradient wraps another, whose
+    derivative reads them too.
+    """
+    empty = 0 in jax.tree.leaves(sequence.xs)[0].shape[:1]
+    if not is_traced() or empty or cell in _READ_NONE:
         return ()
     if getattr(jax.config, "jax_disable_jit"):  # noqa: B009  then a step gets values, once each
-        return ()
-    xs, carry = sequence.xs, sequence.carry
-    if 0 in jax.tree.leaves(xs)[0].shape[:1]:
         return ()
 
     def first(params: Params, carry: Carry, xs: PyTree) -> Any:
@@ -44,10 +44,16 @@ def arrays_read(cell: Cell, params: Params, sequence: Sequence) -> tuple[Array, 
         return cell.step(params, carry, cast)
 
     try:
-        consts = jax.make_jaxpr(first)(params, carry, xs).consts
+        consts = jax.make_jaxpr(first)(params, sequence.carry, sequence.xs).consts
     except Exception:  # of a step that refuses its arguments: said where it is run
         return ()
-    return tuple(c for c in consts if isinstance(c, Tracer) and is_inexact(c))
+    read = tuple(c for c in consts if isinstance(c, Tracer))
+    if not read:
+        if len(_READ_NONE) == _MOST:
+            _READ_NONE.clear()
+        _READ_NONE.add(cell)
+    wraps = gradient is not None and gradient.base is not gradient
+    return read if wraps or any(map(is_inexact, read)) else ()
 
 
 def as_params(
@@ -64,7 +70,7 @@ def as_params(
         raise ValueError(
             "the step of this cell reads an array of the program around it that is not among its "
             f"arguments, and gradient={gradient} has no derivative along it: pass the array as "
-            "part of params or of xs"
+            "part of params or of xs, or, if it is constant, make it with NumPy or outside of jit"
         )
     by = partial(_with_read, read)
 
@@ -106,12 +112,3 @@ def _with_read(read: tuple[Array, ...], function: Callable[..., Any]) -> Callabl
         )
 
     return call
-
-
-def _is_plain(x: Any) -> bool:
-    """Whether a cell was made of numbers and names alone, so that there is nothing to read."""
-    if isinstance(x, Call):
-        return all(map(_is_plain, (*x.positional, *(value for _, value in x.keywords))))
-    if isinstance(x, Cell):
-        return x.structure.call is not None and _is_plain(x.structure.call)
-    return x is not None and isinstance(x, bool | int | float | str)

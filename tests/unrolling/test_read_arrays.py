@@ -175,13 +175,64 @@ def test_gradients_that_have_none_along_it_say_so(gradient):
         jax.grad(lambda gain: cost(by_rule, PARAMS, gain, gradient=gradient))(GAIN)
 
 
-def test_other_arrays_that_are_read_change_nothing():
-    """Those of integers, and those that are known when a program is compiled."""
+@pytest.mark.parametrize("gradient", [None, rnnjax.checkpointed(2)], ids=str)
+@pytest.mark.parametrize("beside", [False, True])
+def test_integers_and_keys_that_are_read(gradient, beside):
+    def value(function, params, gain, index, key):
+        def by_both(gain):
+            noise = jax.random.uniform(key, (H,))
+            own = by_rule(gain if beside else GAIN)
+            return own._replace(
+                step=lambda p, c, x: own.step(p, c, times(x, noise[index])), rule=None
+            )
 
-    def value(params, index):
-        cell = by_wrap(GAIN + 0 * jnp.array([1.0, 2.0])[index])
-        return rnnjax.unroll(cell, params, XS)[1].sum()
+        return function(by_both, params, gain, gradient=gradient)
 
-    found = jax.jit(jax.grad(value))(PARAMS, jnp.array([0, 1]))
-    expected = jax.grad(lambda p: rnnjax.unroll(by_wrap(GAIN), p, XS)[1].sum())(PARAMS)
+    at = PARAMS, GAIN, jnp.array([1, 0]), jax.random.key(3)
+    found, expected = (
+        jax.jit(jax.grad(partial(value, function), (0, 1)))(*at) for function in (cost, by_scan)
+    )
     jax.tree.map(close, found, expected)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", None])
+def test_the_computation_keeps_the_dtype_of_the_params(dtype):
+    """Whatever that of an array that is read: one that the step casts."""
+
+    def run(gain):
+        def step(params, carry, x_t):
+            own = times(x_t, gain.astype(x_t.dtype))
+            new = jnp.tanh(own + carry) if dtype is None else jnp.tanh(own @ params + carry)
+            return new, (new, x_t)
+
+        first = "bfloat16" if dtype is None else dtype
+        cell = rnnjax.Cell(
+            lambda key, inputs: (),
+            lambda params, shape, key=None: jnp.zeros((*shape, 2), first),
+            step,
+        )
+        params = () if dtype is None else jnp.eye(2, dtype=dtype)
+        return rnnjax.unroll(cell, params, XS.astype("bfloat16"))
+
+    (found, ys), (expected, own) = jax.jit(run)(GAIN), run(GAIN)
+    assert [y.dtype for y in ys] == [jnp.bfloat16, jnp.bfloat16]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(ys[0], own[0])
+
+
+def test_a_cell_is_looked_through_once():
+    traced = []
+
+    def noting(step):
+        def new(params, carry, x_t):
+            traced.append(x_t)
+            return step(params, carry, x_t)
+
+        return new
+
+    cell = rnnjax.wrap(INNER, noting)
+    for _ in range(3):
+        jax.grad(lambda params: rnnjax.unroll(cell, params, XS)[1].sum())(PARAMS)
+    first = len(traced)
+    jax.grad(lambda params: rnnjax.unroll(cell, params, 2 * XS)[1].sum())(PARAMS)
+    assert len(traced) == first
