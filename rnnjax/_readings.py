@@ -14,6 +14,7 @@ import numpy as np
 # Types whose values never change: the same object is the same value.
 _NUMBERS = (bool, int, float, complex, np.generic, jax.Array)
 _FIXED = (*_NUMBERS, str, bytes, range, Enum, np.dtype, type, type(None), ModuleType)
+_WITHOUT_ARRAYS = (*_FIXED, jax.ShapeDtypeStruct, jax.sharding.Mesh, jax.sharding.Sharding)
 _LIBRARIES = ("jax", "jaxlib", "numpy", "ml_dtypes")  # whose functions may be of types of their own
 
 
@@ -52,10 +53,18 @@ def reading(function: Callable[..., Any]) -> Reading | None:
 
 
 def unseen_owner(function: Callable[..., Any]) -> Any:
-    """The object with arrays whose method a function is, if a compiled program would not see these
-    change, or could not be looked up; else None."""
-    owner = getattr(function, "__self__", None)
-    if isinstance(function, FunctionType) or owner is None or not _holds_arrays(owner, set()):
+    """The object with arrays that is called, or whose method is, if a compiled program would not
+    see these change, or could not be looked up; else None."""
+    inner = function
+    while not isinstance(inner, FunctionType):
+        if isinstance(inner, functools.partial):
+            inner = inner.func
+        elif isinstance(inner, jax.stages.Wrapped):
+            inner = inner.__wrapped__  # pyright: ignore
+        else:
+            break
+    owner = getattr(inner, "__self__", inner)
+    if isinstance(inner, FunctionType) or not _holds_arrays(owner, set()):
         return None
     try:
         hash(function)
@@ -66,10 +75,12 @@ def unseen_owner(function: Callable[..., Any]) -> Any:
 
 
 def _holds_arrays(x: Any, seen: set[int]) -> bool:
-    if isinstance(x, jax.Array | np.ndarray) or (hasattr(x, "shape") and hasattr(x, "dtype")):
+    if isinstance(x, jax.Array | np.ndarray):
         return True
-    if id(x) in seen or isinstance(x, _FIXED):
+    if id(x) in seen or isinstance(x, _WITHOUT_ARRAYS):
         return False
+    if seen and hasattr(x, "shape") and isinstance(getattr(x, "dtype", None), np.dtype):
+        return True  # such as a variable of nnx
     seen.add(id(x))
     held = x.values() if isinstance(x, dict) else getattr(x, "__dict__", {}).values()
     if isinstance(x, tuple | list | set | frozenset):

@@ -1,5 +1,6 @@
 """Cells whose functions are methods of an object: whether a compiled run may keep its arrays."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -53,6 +54,24 @@ class Plain:
         return h + self.held["scale"] * x, h
 
 
+class Called(Plain):
+    def __call__(self, params, h, x):
+        return self.step(params, h, x)
+
+
+class Config:
+    """With the names of an array's attributes."""
+
+    def __init__(self):
+        self.shape, self.dtype, self.held = (2,), "float32", {"scale": 1.0}
+        self.kind, self.number = np.float32, np.float32(0.1)
+        self.mesh = jax.make_mesh((1,), ("data",))
+        self.like = jax.ShapeDtypeStruct((2,), "float32")
+
+    def step(self, params, h, x):
+        return h + self.held["scale"] * x, h
+
+
 class Fixed(NamedTuple):
     w: Array
 
@@ -66,8 +85,11 @@ REFUSED = {
     "OfNnx": rnnjax.Cell(nothing, zeros, OfNnx().step),
     "OfEquinox": rnnjax.Cell(nothing, zeros, OfEquinox(jnp.eye(2)).step),
     "Plain": rnnjax.Cell(nothing, zeros, Plain(scale=[jnp.ones(())]).step),
+    "Called": rnnjax.Cell(nothing, zeros, Called(scale=jnp.ones(()))),
 }
-ACCEPTED = [Plain(scale=1.0), Plain(scale=2.0), Fixed(jnp.eye(2))]
+HELD = Plain(scale=jnp.ones(()))
+BY_OTHERS = [jax.jit(HELD.step), partial(HELD.step), jax.jit(partial(HELD.step))]
+ACCEPTED = [Plain(scale=1.0), Plain(scale=2.0), Fixed(jnp.eye(2)), Config()]
 GRAPH, STATE = nnx.split(OfNnx())
 
 
@@ -77,6 +99,21 @@ def test_methods_of_what_holds_arrays_are_refused(name, cell):
         rnnjax.unroll(cell, (), XS)
     with pytest.raises(TypeError, match="make the arrays part of the params"):
         rnnjax.residual(cell)
+
+
+@pytest.mark.parametrize("step", BY_OTHERS, ids=["jit", "partial", "both"])
+def test_what_calls_such_a_method_is_refused(step):
+    with pytest.raises(TypeError, match=r"the step .* method of an object of Plain that holds"):
+        rnnjax.unroll(rnnjax.Cell(nothing, zeros, step), (), XS)
+
+
+def test_functions_by_jit_and_partial_are_functions_like_any(eager):
+    def step(params, h, x):
+        return h + x, h
+
+    for other in (jax.jit(step), partial(step), jax.checkpoint(step)):
+        found = rnnjax.unroll(rnnjax.Cell(nothing, zeros, other), (), XS)[0]
+        assert found.tolist() == [3.0] * 2
 
 
 def test_a_carry_of_what_holds_arrays_is_refused():
@@ -89,7 +126,7 @@ def test_a_carry_of_what_holds_arrays_is_refused():
 @pytest.mark.parametrize("owner", ACCEPTED)
 def test_methods_of_other_objects_are_functions_like_any(owner, eager):
     cell = rnnjax.Cell(nothing, zeros, owner.step)
-    scale = owner.held["scale"] if isinstance(owner, Plain) else 1.0
+    scale = owner.held["scale"] if isinstance(owner, Plain | Config) else 1.0
     assert rnnjax.unroll(cell, (), XS)[0].tolist() == [3.0 * scale] * 2
 
 
