@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,9 @@ import numpy as np
 
 T = TypeVar("T")
 
-_RANDOM = 4  # bytes in the name of a temporary file
+# Of the name of a temporary file, in bytes: a file system takes no more than 255, or 143.
+_RANDOM = 4
+_KEPT = 60  # of the stem, and of the suffix
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -43,7 +46,8 @@ def replace_file(path: Path, write: Callable[[Path], T]) -> T:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # of what is cleaned up, which would hide the one of writing
+            partial.unlink(missing_ok=True)
 
 
 def left_partials(path: Path) -> Iterator[Path]:
@@ -55,7 +59,10 @@ def left_partials(path: Path) -> Iterator[Path]:
 
 
 def _partial_name(path: Path, random: str) -> str:
-    return f"{path.stem}.{random}.partial{path.suffix}"
+    stem, suffix = (
+        os.fsencode(part)[:_KEPT].decode(errors="ignore") for part in (path.stem, path.suffix)
+    )
+    return f"{stem}.{random}.partial{suffix}"
 
 
 def json_line(content: Any) -> str:
