@@ -143,7 +143,10 @@ def _form_at(taken: tuple[TrainState, Batch], step: jax.stages.Wrapped) -> Hasha
 
 def _shape(x: Any) -> jax.ShapeDtypeStruct:
     aval = jax.typeof(x)
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
+    # With the axes of an explicit mesh, which the type of an array has.
+    return jax.ShapeDtypeStruct(
+        aval.shape, aval.dtype, weak_type=aval.weak_type, sharding=aval.sharding
+    )
 
 
 def take_steps(

@@ -4,9 +4,11 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from tiny_task import RECIPE, tiny_task
 
 from rnnjax.experiments.training import Settings
@@ -126,3 +128,23 @@ def test_a_loss_may_have_no_hash():
     loss.scale = 3.0
     assert cost_of(dispatched(loss)) == 6
     assert cost_of(dispatched(functools.partial(loss))) == 6
+
+
+def test_params_may_have_an_explicit_sharding():
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Explicit,))
+    added = jax.shard_map(
+        lambda w: jax.lax.psum(jnp.sum(w), "data"), mesh=mesh, in_specs=P("data"), out_specs=P()
+    )
+
+    def loss(params, carry, batch, key):
+        return 3 * added(params), (None, {})
+
+    task = tiny_task()._replace(loss=loss, init=lambda key: jnp.ones(2))
+
+    def state():
+        placed = jax.device_put(jnp.ones(2), NamedSharding(mesh, P("data")))
+        return initial_state(task, SETTINGS)._replace(params=placed)
+
+    first, again = (make_dispatch(task, SETTINGS, state(), BATCH) for _ in range(2))
+    assert again.run is first.run
+    assert float(first.run(state(), first.no_steps, (BATCH,))[2]) == 6
