@@ -18,7 +18,7 @@ from rnnjax.experiments.data.series._cells import (
     number_reader,
     other_marks,
 )
-from rnnjax.experiments.data.series._mapped import mapped
+from rnnjax.experiments.data.series._mapped import MARK, mapped
 
 LARGE = 64 << 20  # bytes of a file from which on its column is cached on disk
 READING = ("header", "decimal", "thousands", "percent", "missing", "encoding")  # what cells mean
@@ -202,5 +202,6 @@ def _cache_file(path: Path, options: tuple[Any, ...], folder: Path | None) -> Pa
             return None
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256")
-    found.update(repr((kind_of(path), *options)).encode())
+    # With the format, so that no version takes a file of one that writes another.
+    found.update(repr((kind_of(path), *options)).encode() + MARK)
     return folder / f"{found.hexdigest()[:32]}.f64"

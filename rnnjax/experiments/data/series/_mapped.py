@@ -16,7 +16,7 @@ from rnnjax._files import replace_file
 
 _CHUNK = 1 << 20  # numbers in memory at once
 _END = struct.Struct("<8sq")  # of a file: this mark, and how many numbers are before it
-_MARK = b"rnnjax 1"
+MARK = b"rnnjax 1"  # the format of a kept file
 
 
 def mapped(kept: Path | None, numbers: Callable[[], Iterator[float]]) -> np.ndarray:
@@ -64,7 +64,7 @@ def _count(kept: Path) -> int | None:
         file.seek(max(size - _END.size, 0))
         end = file.read()
     count = (size - _END.size) // 8
-    return count if end == _END.pack(_MARK, max(count, 0)) else None
+    return count if end == _END.pack(MARK, max(count, 0)) else None
 
 
 def _write(file: IO[bytes], numbers: Iterator[float]) -> int:
@@ -73,6 +73,6 @@ def _write(file: IO[bytes], numbers: Iterator[float]) -> int:
     while chunk := array("d", islice(numbers, _CHUNK)):
         file.write(chunk.tobytes())
         count += len(chunk)
-    file.write(_END.pack(_MARK, count))
+    file.write(_END.pack(MARK, count))
     file.flush()
     return count

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import hashlib
 import os
 import re
 import tempfile
@@ -270,3 +271,18 @@ def test_a_bad_large_file_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=re.escape("line 5, column 'x'")):
         read_column(path, "x")
     assert list((tmp_path / "home" / "rnnjax").iterdir()) == []
+
+
+def test_the_cache_of_a_version_without_an_end_mark_is_left_to_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(_column, "LARGE", 1)
+    path, cache = written(tmp_path, "x\n1\n2\n"), tmp_path / "cache"
+    options = ("csv", "x", True, ".", None, False, "error", "utf-8", "infer")
+    found = hashlib.sha256(path.read_bytes() + repr(options).encode())
+    theirs = cache / f"{found.hexdigest()[:32]}.f64"
+    cache.mkdir()
+    numbers = np.array([1.0, 2.0]).tobytes()
+    theirs.write_bytes(numbers)
+    for _ in range(2):
+        assert read_column(path, cache=cache).values.tolist() == [1, 2]
+    assert theirs.read_bytes() == numbers
+    assert len(list(cache.iterdir())) == 2
