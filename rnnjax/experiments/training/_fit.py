@@ -90,9 +90,9 @@ def fit(
     inside a loop.
 
     Compiled programs are kept for the next run of a task in this process, if its loss then computes
-    the same: it may read what has been changed in between. A loss with a host callback that is
-    made anew at each call, as a lambda inside the loss is, and any function that is given to
-    `jax.debug.callback`, is compiled again at each run; one with `jax.debug.print` is not.
+    the same: it may read what has been changed in between. A loss is compiled again at each run
+    if each of its calls makes a new host callback: a lambda inside the loss, or what it gives to
+    `jax.debug.callback`. `jax.debug.print` makes none.
 
     With several seeds or accumulated batches, the batches of a step may differ in sequence length
     if they have a field `lengths`: they are zero-padded to the longest.
