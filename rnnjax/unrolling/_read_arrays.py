@@ -39,12 +39,11 @@ def arrays_read(
     if getattr(jax.config, "jax_disable_jit"):  # noqa: B009  then a step gets values, once each
         return ()
 
-    def first(params: Params, carry: Carry, xs: PyTree) -> Any:
-        cast = jax.tree.map(lambda x, dtype: x[0].astype(dtype), xs, input_dtypes(params, xs))
-        return cell.step(params, carry, cast)
+    def first(params: Params, sequence: Sequence) -> Any:
+        return cell.step(params, sequence.carry, _first_input(params, sequence))
 
     try:
-        consts = jax.make_jaxpr(first)(params, sequence.carry, sequence.xs).consts
+        consts = jax.make_jaxpr(first)(params, sequence).consts
     except Exception:  # of a step that refuses its arguments: said where it is run
         return ()
     read = tuple(c for c in consts if isinstance(c, Tracer))
@@ -57,7 +56,11 @@ def arrays_read(
 
 
 def as_params(
-    cell: Cell, params: Params, read: tuple[Array, ...], gradient: Gradient | None
+    cell: Cell,
+    params: Params,
+    read: tuple[Array, ...],
+    sequence: Sequence,
+    gradient: Gradient | None,
 ) -> tuple[Cell, WithRead]:
     """The same cell with these arrays among its params, without the rule that knows none of them.
 
@@ -83,13 +86,16 @@ def as_params(
     linear = found.linear and found.linear._replace(
         coefficients=by(found.linear.coefficients), readout=by(found.linear.readout)
     )
+    inverse, held = found.inverse and by(found.inverse), WithRead(params, read)
+    if inverse is not None:  # which is first run when the arrays of the program around are gone
+        jax.eval_shape(
+            lambda held, sequence: inverse(held, sequence.carry, _first_input(params, sequence)),
+            *(held, sequence),
+        )
     structure = Structure(
-        feature_axes=found.feature_axes,
-        output=found.output,
-        linear=linear,
-        inverse=found.inverse and by(found.inverse),
+        feature_axes=found.feature_axes, output=found.output, linear=linear, inverse=inverse
     )
-    return Cell(cell.init, initial_carry, by(cell.step), None, structure), WithRead(params, read)
+    return Cell(cell.init, initial_carry, by(cell.step), None, structure), held
 
 
 def base_of(gradient: Gradient | None, params: Params) -> BaseGradient | None:
@@ -99,16 +105,23 @@ def base_of(gradient: Gradient | None, params: Params) -> BaseGradient | None:
     return autodiff() if by_rule and isinstance(params, WithRead) else base
 
 
+def _first_input(params: Params, sequence: Sequence) -> PyTree:
+    xs = sequence.xs
+    return jax.tree.map(lambda x, dtype: x[0].astype(dtype), xs, input_dtypes(params, xs))
+
+
 def _with_read(read: tuple[Array, ...], function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of params, with WithRead in their place."""
+    """A function of params, with WithRead in their place; traced once for arguments of a type."""
+    traced: dict[Any, Any] = {}
 
     def call(held: WithRead, *rest: Any) -> Any:
-        made, shapes = jax.make_jaxpr(function, return_shape=True)(held.params, *rest)
+        leaves, tree = jax.tree.flatten((held.params, *rest))
+        types = tree, tuple(map(jax.typeof, leaves))
+        if types not in traced:
+            traced[types] = jax.make_jaxpr(function, return_shape=True)(held.params, *rest)
+        made, shapes = traced[types]
         given = {id(old): new for old, new in zip(read, held.read, strict=True)}
-        consts = [given.get(id(c), c) for c in made.consts]
-        flat = jaxpr_as_fun(ClosedJaxpr(made.jaxpr, consts))
-        return jax.tree.unflatten(
-            jax.tree.structure(shapes), flat(*jax.tree.leaves((held.params, *rest)))
-        )
+        flat = jaxpr_as_fun(ClosedJaxpr(made.jaxpr, [given.get(id(c), c) for c in made.consts]))
+        return jax.tree.unflatten(jax.tree.structure(shapes), flat(*leaves))
 
     return call

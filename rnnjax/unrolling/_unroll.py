@@ -116,7 +116,7 @@ def unroll(
     base = None if gradient is None else check_gradient("gradient", gradient).base
     read = arrays_read(cell, params, sequence, gradient)
     if read:
-        cell, params = as_params(cell, params, read, gradient)
+        cell, params = as_params(cell, params, read, sequence, gradient)
         base = base_of(gradient, params)
     method = auto() if method is None else method
     if check_flag("return_carries", return_carries):
