@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,24 @@ from rnnjax._leaves import inexact
 from rnnjax._types import Array, Carry, Cell, Params, PyTree, initial_carry
 from rnnjax.flow._norms import features_norm
 from rnnjax.running import RestartCarry, accumulation_dtype, blank, final_carry, mask, prepare
+
+Shape = tuple[int, tuple[int, ...], bool]  # how many lags, batch shape, whether a carry is given
+
+
+class Way(NamedTuple):
+    """What the errors of a run go back through, all arrays."""
+
+    params: Params
+    sequence: Sequence
+    key: Array | None
+    before: Carry  # before every step, [T, ...]
+
+
+class Errors(NamedTuple):
+    """∂C/∂ what is read of a run, each [T, ...]."""
+
+    ends: list[Array]  # the carries after the steps, as `at_ends` places them
+    ys: list[Array]  # the outputs
 
 
 @partial(jax.jit, static_argnums=0)
@@ -29,20 +47,14 @@ def forward(cell: Cell, params: Params, sequence: Sequence) -> tuple[Carry, PyTr
 
 
 @partial(jax.jit, static_argnums=0)
-def steps_behind(
-    batch_ndim: int,
-    params: Params,
-    sequence: Sequence,
-    ends: list[Array],
-    ys_ct: list[Array],
-) -> Array:
+def steps_behind(batch_ndim: int, way: Way, errors: Errors) -> Array:
     """How many steps of its episode lie behind each error `[T, ...]`, int32; -1 without one."""
-    _, valid, begins = mask(params, sequence, reverse=False)
+    _, valid, begins = mask(way.params, way.sequence, reverse=False)
 
     def any_feature(ct: Array) -> Array:
         return jnp.any(ct != 0, axis=tuple(range(1 + batch_ndim, ct.ndim)))
 
-    error = jax.tree.reduce(jnp.logical_or, [any_feature(ct) for ct in [*ends, *ys_ct]])
+    error = jax.tree.reduce(jnp.logical_or, [any_feature(ct) for ct in [*errors.ends, *errors.ys]])
     error = error if valid is None else error & valid
     t = jnp.arange(error.shape[0], dtype=jnp.int32).reshape((-1,) + (1,) * batch_ndim)
     behind = jnp.broadcast_to(t, error.shape)
@@ -53,22 +65,10 @@ def steps_behind(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def by_lag(
-    cell: Cell,
-    shape: tuple[int, tuple[int, ...], bool],
-    params: Params,
-    sequence: Sequence,
-    key: Array | None,
-    before: Carry,
-    ends: list[Array],
-    ys_ct: list[Array],
-) -> tuple[Array, Array]:
-    """‖a_k‖ for k = 0 … lags - 1, and ‖Σ_{j=k}^{lags-1} a_j‖ for k = 0 … lags.
-
-    Of the errors `ends` in the carries after the steps and `ys_ct` in their outputs.
-    """
+def by_lag(cell: Cell, shape: Shape, way: Way, errors: Errors) -> tuple[Array, Array]:
+    """‖a_k‖ for k = 0 … lags - 1, and ‖Σ_{j=k}^{lags-1} a_j‖ for k = 0 … lags."""
     lags = shape[0]
-    first, arrived, one_lag = _backwards(cell, shape, params, sequence, key, before, ends, ys_ct)
+    first, arrived, one_lag = _backwards(cell, shape, way, errors)
 
     def summed(state: Any, _: None) -> tuple[Any, None]:
         total, arrived = state
@@ -91,20 +91,9 @@ def by_lag(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def norms_by_lag(
-    cell: Cell,
-    shape: tuple[int, tuple[int, ...], bool],
-    params: Params,
-    sequence: Sequence,
-    key: Array | None,
-    before: Carry,
-    ends: list[Array],
-    ys_ct: list[Array],
-    which: Array,
-) -> Array:
+def norms_by_lag(cell: Cell, shape: Shape, way: Way, errors: Errors, which: Array) -> Array:
     """‖a_k‖ for k = 0 … lags - 1 of the errors at the steps `which` `[T, ...]` alone."""
-    chosen = blank(which, (ends, ys_ct))
-    first, arrived, one_lag = _backwards(cell, shape, params, sequence, key, before, *chosen)
+    first, arrived, one_lag = _backwards(cell, shape, way, blank(which, errors))
 
     def measured(arrived: list[Array], _: None) -> tuple[list[Array], Array]:
         arrived, part = one_lag(arrived)
@@ -115,14 +104,7 @@ def norms_by_lag(
 
 
 def _backwards(
-    cell: Cell,
-    shape: tuple[int, tuple[int, ...], bool],
-    params: Params,
-    sequence: Sequence,
-    key: Array | None,
-    before: Carry,
-    ends: list[Array],
-    ys_ct: list[Array],
+    cell: Cell, shape: Shape, way: Way, errors: Errors
 ) -> tuple[Params, list[Array], Callable[[list[Array]], tuple[list[Array], Params]]]:
     """a_0, what arrives before every step, and how that goes on: to a_{k+1} and one step further.
 
@@ -130,6 +112,7 @@ def _backwards(
     A carry that is made of params, the first or that of an episode, is part of the step after it.
     """
     _, batch_shape, given_carry = shape
+    params, sequence, key, before = way
     ready, _, inputs = prepare(cell, params, sequence)
     leaves, tree = jax.tree.flatten(before)
     moving = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
@@ -143,14 +126,14 @@ def _backwards(
         return inexact(new), inexact(ys)
 
     back = jax.vjp(all_steps, params, [leaves[i] for i in moving])[1]
-    nothing = jax.tree.map(jnp.zeros_like, ys_ct)
+    nothing = jax.tree.map(jnp.zeros_like, errors.ys)
 
     def one_lag(arrived: list[Array]) -> tuple[list[Array], Params]:
         onward = [jnp.concatenate([ct[1:], jnp.zeros_like(ct[:1])]) for ct in arrived]
         part, arrived = back((onward, nothing))
         return arrived, part
 
-    return *back((ends, ys_ct)), one_lag
+    return *back((errors.ends, errors.ys)), one_lag
 
 
 def _begun(before: Carry, fresh: Carry, given: bool) -> Carry:

@@ -20,7 +20,7 @@ from rnnjax._types import Array, Carry, Cell, Params, PyTree
 from rnnjax.flow._cell import check_some, validate_masked
 from rnnjax.flow._fit import half_life
 from rnnjax.flow._float64 import in_float64
-from rnnjax.flow._lags import at_ends, by_lag, forward, norms_by_lag, steps_behind
+from rnnjax.flow._lags import Errors, Way, at_ends, by_lag, forward, norms_by_lag, steps_behind
 from rnnjax.gradients import truncated_window
 
 
@@ -155,12 +155,12 @@ def truncation_length(
     cost = cost if in_time is None else in_time.cost(cost)
     value, back = jax.vjp(lambda last, ys: check_cost(cost(last, ys)), last, ys)
     last_ct, ys_ct = map(inexact, back(jnp.ones_like(value)))
-    errors = at_ends(last_ct, sequence, before), ys_ct
-    behind = steps_behind(len(batch_shape), params, sequence, *errors)
+    way = Way(params, sequence, key, before)
+    errors = Errors(at_ends(last_ct, sequence, before), ys_ct)
+    behind = steps_behind(len(batch_shape), way, errors)
     reach = 1 + int(known_values("truncation_length", behind).max())
     shape = (lags, batch_shape, carry is not None)
-    given = params, sequence, key, before, *errors
-    measured = by_lag(cell, shape, *given)
+    measured = by_lag(cell, shape, way, errors)
     norms, rests = (known_values("truncation_length", x).astype(np.float64) for x in measured)
     if not np.isfinite(rests).all() or not rests[0] > 0:
         raise ValueError(
@@ -171,7 +171,7 @@ def truncation_length(
     if bool(jnp.all(whole == (behind >= 0))):
         steady = norms
     else:
-        steady = np.asarray(norms_by_lag(cell, shape, *given, whole), np.float64)
+        steady = np.asarray(norms_by_lag(cell, shape, way, errors, whole), np.float64)
     decay, tail = _decay(norms, steady[:reach], reach)
     size = rests[0] - tail
     bounds = (rests[1:] + tail) / size if size > 0 else np.full(lags, np.inf)
