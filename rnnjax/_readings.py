@@ -42,11 +42,8 @@ class Reading:
 def reading(function: Callable[..., Any]) -> Reading | None:
     """A function with what it reads; None where it reads what may be changed in place."""
     read: list[Any] = []
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
     try:
-        _read(function, getattr(inner, "__globals__", None), read, set())
+        _read(function, getattr(_innermost(function), "__globals__", None), read, set())
     except _MayChangeError:
         return None
     return Reading(function, tuple(read))
@@ -55,14 +52,7 @@ def reading(function: Callable[..., Any]) -> Reading | None:
 def unseen_owner(function: Callable[..., Any]) -> Any:
     """The object with arrays that is called, or whose method is, if a compiled program would not
     see these change, or could not be looked up; else None."""
-    inner = function
-    while not isinstance(inner, FunctionType):
-        if isinstance(inner, functools.partial):
-            inner = inner.func
-        elif isinstance(inner, jax.stages.Wrapped):
-            inner = inner.__wrapped__  # pyright: ignore
-        else:
-            break
+    inner = _innermost(function)
     owner = getattr(inner, "__self__", inner)
     if isinstance(inner, FunctionType) or not _holds_arrays(owner, set()):
         return None
@@ -72,6 +62,17 @@ def unseen_owner(function: Callable[..., Any]) -> Any:
     except (TypeError, _MayChangeError):
         return owner
     return None
+
+
+def _innermost(function: Any) -> Any:
+    """What is called in the end through `functools.partial` and `jax.jit`."""
+    while True:
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, jax.stages.Wrapped):
+            function = function.__wrapped__  # pyright: ignore
+        else:
+            return function
 
 
 def _holds_arrays(x: Any, seen: set[int]) -> bool:
