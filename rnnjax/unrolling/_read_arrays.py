@@ -28,13 +28,12 @@ _MOST = 256
 def arrays_read(
     cell: Cell, params: Params, sequence: Sequence, gradient: Gradient | None
 ) -> tuple[Array, ...]:
-    """The traced arrays that the step reads besides its arguments.
+    """The traced arrays that the step reads besides its arguments, over at least one step.
 
     None where all are integers, booleans or PRNG keys, unless a gradient wraps another, whose
     derivative reads them too.
     """
-    empty = 0 in jax.tree.leaves(sequence.xs)[0].shape[:1]
-    if not is_traced() or empty or cell in _READ_NONE:
+    if not is_traced() or cell in _READ_NONE:
         return ()
     if getattr(jax.config, "jax_disable_jit"):  # noqa: B009  then a step gets values, once each
         return ()

@@ -114,7 +114,7 @@ def unroll(
         mask = check_mask(mask, length, batch_shape) if length else None
     cell, params = without_learned_carries(cell, params)
     base = None if gradient is None else check_gradient("gradient", gradient).base
-    read = arrays_read(cell, params, sequence, gradient)
+    read = arrays_read(cell, params, sequence, gradient) if length else ()
     if read:
         cell, params = as_params(cell, params, read, sequence, gradient)
         base = base_of(gradient, params)
