@@ -28,16 +28,6 @@ CELLS = [
     rnnjax.stack(rnnjax.residual(rnnjax.lstm(4)), rnnjax.zoneout(rnnjax.gru(4), h=0.1)),
     rnnjax.wrap(rnnjax.lstm(4), doubled),
 ]
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=str)
-def test_the_same_cell_comes_back(cell):
-    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        assert pickle.loads(pickle.dumps(cell, protocol)) is cell
-    assert copy.deepcopy({"cell": cell})["cell"] is cell
-    assert copy.copy(cell) is cell
-
-
 LAYERS = [
     rnnjax.recurrent(rnnjax.lstm(4), reverse=True),
     rnnjax.bidirectional(rnnjax.lstm(4), rnnjax.gru(3)),
@@ -45,12 +35,12 @@ LAYERS = [
 ]
 
 
-@pytest.mark.parametrize("layer", LAYERS, ids=str)
-def test_the_same_layer_comes_back(layer):
+@pytest.mark.parametrize("made", [*CELLS, *LAYERS], ids=str)
+def test_the_same_cell_or_layer_comes_back(made):
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        assert pickle.loads(pickle.dumps(layer, protocol)) is layer
-    assert copy.deepcopy({"layer": layer})["layer"] is layer
-    assert copy.copy(layer) is layer
+        assert pickle.loads(pickle.dumps(made, protocol)) is made
+    assert copy.deepcopy({"made": made})["made"] is made
+    assert copy.copy(made) is made
 
 
 def init(key, inputs):
